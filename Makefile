@@ -1,0 +1,35 @@
+# `make run` builds and serves, `make test` runs everything. Both install what is missing.
+
+CARGO ?= cargo
+
+.PHONY: help run test lint format setup clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: ## build and serve with the embedded store (examples/standalone.toml)
+	@tools/setup build
+	@$(CARGO) build --locked
+	@echo
+	@echo 'Try, in another terminal:'
+	@echo "  curl -i -H 'fleet-lock-protocol: true' -d @examples/request-body.json http://127.0.0.1:3333/v1/pre-reboot"
+	@echo
+	@exec target/debug/airlock serve -vv --config examples/standalone.toml
+
+test: lint ## everything: the lints, then all tests
+	@tools/setup test
+	$(CARGO) test --locked
+
+lint: ## formatting and clippy, warnings denied
+	@tools/setup build
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+format: ## format the source
+	$(CARGO) fmt
+
+setup: ## install what building and testing need
+	@tools/setup test
+
+clean: ## remove what was built
+	$(CARGO) clean

@@ -1,0 +1,83 @@
+//! The id of a node.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The name by which a node holds a slot: 1 to 253 bytes without control characters.
+///
+/// Zincati sends 32 lower-case hexadecimal digits; 253 is the length of the longest host name, for
+/// those who send names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(Arc<str>);
+
+/// Why a text is no [`NodeId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidNodeId {
+    #[error("empty client ID")]
+    Empty,
+    #[error("client ID of {0} bytes, the longest allowed has {max}", max = NodeId::MAX_BYTES)]
+    TooLong(usize),
+    #[error("client ID with a control character at byte {0}")]
+    ControlCharacter(usize),
+}
+
+impl NodeId {
+    /// The most bytes of an id.
+    pub const MAX_BYTES: usize = 253;
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same text, without a copy.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl FromStr for NodeId {
+    type Err = InvalidNodeId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNodeId> {
+        if text.is_empty() {
+            return Err(InvalidNodeId::Empty);
+        }
+        if text.len() > NodeId::MAX_BYTES {
+            return Err(InvalidNodeId::TooLong(text.len()));
+        }
+        match text.find(char::is_control) {
+            Some(at) => Err(InvalidNodeId::ControlCharacter(at)),
+            None => Ok(NodeId(text.into())),
+        }
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_1_to_253_bytes_and_no_control_characters() {
+        assert!("2204af7f41984cb19b8cde4edc06c142".parse::<NodeId>().is_ok());
+        assert!("é".repeat(126).parse::<NodeId>().is_ok());
+        assert!("a".repeat(253).parse::<NodeId>().is_ok());
+        assert_eq!("".parse::<NodeId>(), Err(InvalidNodeId::Empty));
+        assert_eq!(
+            "é".repeat(127).parse::<NodeId>(),
+            Err(InvalidNodeId::TooLong(254))
+        );
+        for control in ["a\nb", "a\0", "a\u{7f}", "a\u{85}"] {
+            assert_eq!(
+                control.parse::<NodeId>(),
+                Err(InvalidNodeId::ControlCharacter(1))
+            );
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What a node is told when it does not get what it asked for.
+//!
+//! Zincati turns `kind` into a metric label, so the set is small and fixed, and writes `value` to the
+//! journal, so it is a sentence for a person.
+
+use super::InvalidIdentity;
+use crate::quote::quoted;
+
+/// A request that is not granted, and why. Anything that is not a 2xx is a refusal to Zincati.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The client did not say who it is.
+    InvalidIdentity(InvalidIdentity),
+    /// The body is larger than `max` bytes.
+    BodyTooLarge { max: usize },
+    /// The body did not arrive in time, or not whole.
+    BodyIncomplete,
+    /// No such group is configured here.
+    UnknownGroup(String),
+    /// As many nodes as there are slots hold the semaphore.
+    Full { slots: u64 },
+    /// The store could not be asked, or did not answer in time.
+    StoreUnavailable(String),
+    /// The stored value is damaged or the store refuses this very request.
+    StoreRefused(String),
+    /// More requests wait in this group than may.
+    Busy,
+    /// The server is ending.
+    ShuttingDown,
+    /// No such path.
+    NotFound,
+    /// Anything but `POST`.
+    MethodNotAllowed,
+}
+
+impl Refusal {
+    /// The machine's word for it: one of a fixed set.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Refusal::InvalidIdentity(_) => "invalid_client_identity",
+            Refusal::BodyTooLarge { .. } => "body_too_large",
+            Refusal::BodyIncomplete => "body_incomplete",
+            Refusal::UnknownGroup(_) => "unknown_group",
+            Refusal::Full { .. } => "failed_lock",
+            Refusal::StoreUnavailable(_) | Refusal::StoreRefused(_) => "failed_sem_init",
+            Refusal::Busy => "server_busy",
+            Refusal::ShuttingDown => "server_shutting_down",
+            Refusal::NotFound => "not_found",
+            Refusal::MethodNotAllowed => "method_not_allowed",
+        }
+    }
+
+    /// A person's sentence for it.
+    pub fn value(&self) -> String {
+        match self {
+            Refusal::InvalidIdentity(reason) => {
+                format!("failed to validate client identity: {reason}")
+            }
+            Refusal::BodyTooLarge { max } => format!("request body larger than {max} bytes"),
+            Refusal::BodyIncomplete => "request body not received in full and in time".into(),
+            Refusal::UnknownGroup(group) => format!("unknown group {}", quoted(group)),
+            Refusal::Full { slots } => format!("all {slots} semaphore slots currently locked"),
+            Refusal::StoreUnavailable(reason) | Refusal::StoreRefused(reason) => {
+                format!("failed to initialize semaphore manager: {reason}")
+            }
+            Refusal::Busy => "too many requests wait in this group, ask again later".into(),
+            Refusal::ShuttingDown => "the server is shutting down, ask again later".into(),
+            Refusal::NotFound => {
+                "no such path, there are /v1/pre-reboot and /v1/steady-state".into()
+            }
+            Refusal::MethodNotAllowed => "method not allowed, use POST".into(),
+        }
+    }
+
+    /// The line in the log, in Airlock's words where it has some.
+    pub fn log_message(&self) -> String {
+        match self {
+            Refusal::Full { .. } => format!("failed to lock semaphore: {}", self.value()),
+            _ => self.value(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_group_is_quoted() {
+        let value = |group: &str| Refusal::UnknownGroup(group.into()).value();
+        assert_eq!(value("nope"), r#"unknown group "nope""#);
+        assert_eq!(value("a\"b\n"), r#"unknown group "a\"b\n""#);
+    }
+}

@@ -1,0 +1,146 @@
+//! One reboot group: the handle that requests come in by, and what is known of the group's semaphore.
+//!
+//! All locking goes through the group's one task (`task`), which alone talks to the store on behalf of
+//! nodes. Nothing is decided here.
+
+mod retry;
+mod task;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time;
+
+use crate::metrics::GroupMetrics;
+use crate::semaphore::{Command, Outcome};
+use crate::store::{GroupName, Seen, Store};
+pub use task::GroupTask;
+pub use view::Known;
+use view::View;
+
+/// A group as the rest of the server sees it. Cheap to clone.
+#[derive(Clone)]
+pub struct Group {
+    shared: Arc<Shared>,
+    requests: mpsc::Sender<Request>,
+}
+
+/// What the handles and the task of a group have in common.
+struct Shared {
+    name: GroupName,
+    /// The slots that the configuration gives it, for when the store has no value.
+    configured_slots: u64,
+    view: View,
+    /// What the store said when it last failed while requests were waiting.
+    last_failure: Mutex<Option<String>>,
+}
+
+/// One command on its way to the task. If `reply` is closed, nobody waits for it any more.
+struct Request {
+    command: Command,
+    reply: oneshot::Sender<Result<Outcome, Failure>>,
+}
+
+/// Why a command has no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The store did not answer in time. The command may have happened.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The store refuses, or what it has is damaged; somebody has to mend it.
+    #[error("{0}")]
+    Refused(String),
+    /// The mailbox is full.
+    #[error("too many requests wait in this group")]
+    Busy,
+    /// The task has ended.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+// === impl Group ===
+
+impl Group {
+    /// A group and its task, which the caller has to run. `mailbox` requests may wait for it.
+    pub fn new(
+        name: GroupName,
+        configured_slots: u64,
+        mailbox: usize,
+        store: Arc<dyn Store>,
+        metrics: GroupMetrics,
+    ) -> (Self, GroupTask) {
+        let (requests, waiting) = mpsc::channel(mailbox);
+        let shared = Arc::new(Shared {
+            name,
+            configured_slots,
+            view: View::default(),
+            last_failure: Mutex::default(),
+        });
+        let task = GroupTask::new(Arc::clone(&shared), waiting, store, metrics);
+        (Group { shared, requests }, task)
+    }
+
+    pub fn name(&self) -> &GroupName {
+        &self.shared.name
+    }
+
+    pub fn configured_slots(&self) -> u64 {
+        self.shared.configured_slots
+    }
+
+    /// Has the task carry out `command`, within `timeout`.
+    pub async fn ask(&self, command: Command, timeout: Duration) -> Result<Outcome, Failure> {
+        let (reply, answer) = oneshot::channel();
+        match self.requests.try_send(Request { command, reply }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Err(Failure::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Failure::ShuttingDown),
+        }
+        match time::timeout(timeout, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Failure::ShuttingDown),
+            Err(_) => Err(Failure::Unavailable(match self.shared.last_failure() {
+                Some(reason) => reason,
+                None => format!("no answer from the store within {} ms", timeout.as_millis()),
+            })),
+        }
+    }
+
+    /// Takes note of what somebody saw in the store.
+    pub fn see(&self, seen: Seen) {
+        self.shared.view.see(seen, self.shared.configured_slots);
+    }
+
+    /// What is known of the group; `None` until the store has answered once.
+    pub fn known(&self) -> Option<Known> {
+        self.shared.view.get()
+    }
+
+    /// Wakes whenever something else is known.
+    pub fn changes(&self) -> watch::Receiver<Option<Known>> {
+        self.shared.view.subscribe()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn last_failure(&self) -> Option<String> {
+        self.last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set_last_failure(&self, reason: Option<String>) {
+        *self
+            .last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+}

@@ -1,0 +1,185 @@
+//! The one task of a group: it takes what waits, applies it in order, and commits it at once.
+//!
+//! It alone decides what a node is told, and only after the commit that the answer rests on
+//! (invariant 3). It never answers from what it remembers alone (invariant 4).
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::retry::Retry;
+use super::{Failure, Known, Request, Shared};
+use crate::metrics::GroupMetrics;
+use crate::store::{Commit, Revision, Store, StoreError};
+use crate::stored;
+
+/// The most requests that one commit answers.
+const MAX_BATCH: usize = 4096;
+
+/// Runs until all handles of its group are gone.
+pub struct GroupTask {
+    shared: Arc<Shared>,
+    requests: mpsc::Receiver<Request>,
+    store: Arc<dyn Store>,
+    metrics: GroupMetrics,
+    /// What is known cannot be used: it is to be read first.
+    must_read: bool,
+    /// A write on top of this revision was sent and not answered.
+    in_doubt: Option<Revision>,
+}
+
+/// Why an attempt answered nobody.
+enum Setback {
+    /// Somebody else has written; what they wrote is known now.
+    Conflict,
+    Store(StoreError),
+    /// The stored value is no semaphore.
+    Damaged(String),
+}
+
+// === impl GroupTask ===
+
+impl GroupTask {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        requests: mpsc::Receiver<Request>,
+        store: Arc<dyn Store>,
+        metrics: GroupMetrics,
+    ) -> Self {
+        GroupTask {
+            shared,
+            requests,
+            store,
+            metrics,
+            must_read: false,
+            in_doubt: None,
+        }
+    }
+
+    pub async fn run(mut self) {
+        let mut batch = Vec::new();
+        while self.requests.recv_many(&mut batch, MAX_BATCH).await > 0 {
+            self.serve(&mut batch).await;
+        }
+    }
+
+    /// Answers all of `batch`, and what joins it meanwhile. Requests whose deadline passes close their
+    /// reply, so this ends at the latest when all of them have.
+    async fn serve(&mut self, batch: &mut Vec<Request>) {
+        let mut retry = Retry::default();
+        loop {
+            while batch.len() < MAX_BATCH
+                && let Ok(request) = self.requests.try_recv()
+            {
+                batch.push(request);
+            }
+            // Invariant 7: whose client hung up is not applied.
+            batch.retain(|request| !request.reply.is_closed());
+            if batch.is_empty() {
+                return;
+            }
+            match self.attempt(batch).await {
+                Ok(()) => {
+                    self.shared.set_last_failure(None);
+                    retry = Retry::default();
+                }
+                Err(Setback::Conflict) => {
+                    self.metrics.lost_comparisons.inc();
+                    retry.after_conflict().await;
+                }
+                Err(Setback::Store(StoreError::Rejected(reason)) | Setback::Damaged(reason)) => {
+                    for request in batch.drain(..) {
+                        let _ = request.reply.send(Err(Failure::Refused(reason.clone())));
+                    }
+                }
+                Err(Setback::Store(
+                    StoreError::Unreachable(reason) | StoreError::Unknown(reason),
+                )) => {
+                    tracing::debug!(group = %self.shared.name, %reason, "store failed, asking again");
+                    self.shared.set_last_failure(Some(reason));
+                    retry.after_failure().await;
+                }
+            }
+        }
+    }
+
+    /// One commit for as much of `batch` as it can answer, from the front.
+    async fn attempt(&mut self, batch: &mut Vec<Request>) -> Result<(), Setback> {
+        let known = self.known().await?;
+        let semaphore = known.semaphore.map_err(|reason| {
+            self.must_read = true;
+            let name = &self.shared.name;
+            Setback::Damaged(format!(
+                "the value stored for group {name} cannot be used: {reason} \
+                 (see docs/operations.md, \"A damaged value\")"
+            ))
+        })?;
+        let applied = semaphore.apply_all(batch.iter().map(|request| &request.command));
+        // SUBTLE: while a write on top of this very revision may still arrive, a bare confirmation proves
+        // nothing: the node confirmed as a holder could be removed by it a moment later. A write of
+        // ours on top of the same revision makes either it or us fail for good (invariant 6).
+        let changed = !Arc::ptr_eq(&applied.next, &semaphore);
+        let in_doubt = self.in_doubt == Some(known.revision);
+        let new = (changed || in_doubt).then(|| stored::encode(&applied.next));
+        let committed = self
+            .store
+            .commit(&self.shared.name, known.revision, new.as_ref())
+            .await;
+        match committed {
+            Ok(Commit::Committed(revision)) => {
+                if new.is_some() {
+                    self.in_doubt = None;
+                }
+                self.metrics
+                    .batch_size
+                    .observe(applied.outcomes.len() as f64);
+                self.shared.view.set(Known {
+                    revision,
+                    as_of: known.as_of.max(revision),
+                    semaphore: Ok(applied.next),
+                });
+                let answered = batch.drain(..applied.outcomes.len());
+                for (request, outcome) in answered.zip(applied.outcomes) {
+                    // Whoever hung up in the meantime holds what it asked for; asking again is harmless.
+                    let _ = request.reply.send(Ok(outcome));
+                }
+                Ok(())
+            }
+            Ok(Commit::Conflict(current)) => {
+                let slots = self.shared.configured_slots;
+                self.shared.view.set(Known::new(current, slots));
+                Err(Setback::Conflict)
+            }
+            Err(error) => {
+                if let StoreError::Unknown(_) = error {
+                    self.metrics.unknown_outcomes.inc();
+                    // Invariant 6: look whether it happened before anything is applied again.
+                    self.must_read = true;
+                    if new.is_some() {
+                        self.in_doubt = Some(known.revision);
+                    }
+                }
+                Err(Setback::Store(error))
+            }
+        }
+    }
+
+    /// What to build on: what is known, or else what the store has.
+    async fn known(&mut self) -> Result<Known, Setback> {
+        if !self.must_read
+            && let Some(known) = self.shared.view.get()
+            && known.semaphore.is_ok()
+        {
+            return Ok(known);
+        }
+        let stored = self
+            .store
+            .read(&self.shared.name)
+            .await
+            .map_err(Setback::Store)?;
+        self.must_read = false;
+        let known = Known::new(stored, self.shared.configured_slots);
+        self.shared.view.set(known.clone());
+        Ok(known)
+    }
+}

@@ -1,0 +1,219 @@
+//! A bound address, and the loop that accepts connections on it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection;
+use crate::config::{Limits, ListenSettings};
+use crate::metrics::Metrics;
+
+/// How many connections the kernel holds for us while we do not accept.
+const BACKLOG: u32 = 4096;
+
+/// A listener that is bound, and does not accept yet.
+pub struct Listener {
+    /// Its name in logs and metrics.
+    name: &'static str,
+    socket: TcpListener,
+    tls: Option<TlsAcceptor>,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}:{port} ({name}.address, {name}.port): {reason}")]
+pub struct BindError {
+    name: &'static str,
+    address: String,
+    port: u16,
+    reason: io::Error,
+}
+
+/// What a listener serves its connections with.
+pub struct Serving {
+    pub router: Router,
+    pub limits: Limits,
+    pub metrics: Arc<Metrics>,
+    /// Stops accepting, and lets connections end after the request that they are at.
+    pub shutdown: CancellationToken,
+    /// Every connection's task.
+    pub connections: TaskTracker,
+}
+
+/// How many connections each peer has.
+type Peers = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+// === impl Listener ===
+
+impl Listener {
+    /// Binds the address. A name is looked up; of its addresses the first IPv4 one is taken, as Go does.
+    ///
+    /// # Errors
+    /// If the name has no address, or the address cannot be bound.
+    pub async fn bind(
+        name: &'static str,
+        settings: &ListenSettings,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Result<Self, BindError> {
+        let socket = bind(&settings.address, settings.port)
+            .await
+            .map_err(|reason| BindError {
+                name,
+                address: settings.address.clone(),
+                port: settings.port,
+                reason,
+            })?;
+        Ok(Listener {
+            name,
+            socket,
+            tls: tls.map(TlsAcceptor::from),
+        })
+    }
+
+    /// The address that it is bound to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Accepts connections until the shutdown.
+    pub async fn serve(self, serving: Serving) {
+        let serving = Arc::new(serving);
+        let open = Arc::new(tokio::sync::Semaphore::new(serving.limits.connections));
+        let peers = Peers::default();
+        let gauge = serving.metrics.connections.with_label_values(&[self.name]);
+        loop {
+            let accepted = tokio::select! {
+                () = serving.shutdown.cancelled() => return,
+                accepted = self.socket.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    accept_failed(self.name, &error).await;
+                    continue;
+                }
+            };
+            let reject = |reason| {
+                let labels = &[self.name, reason];
+                serving
+                    .metrics
+                    .rejected_connections
+                    .with_label_values(labels)
+                    .inc();
+            };
+            let Ok(permit) = Arc::clone(&open).try_acquire_owned() else {
+                reject("connections");
+                continue;
+            };
+            let Some(place) =
+                PeerPlace::take(&peers, peer.ip(), serving.limits.connections_per_peer)
+            else {
+                reject("connections_per_peer");
+                continue;
+            };
+            let (tls, serving) = (self.tls.clone(), Arc::clone(&serving));
+            let gauge = gauge.clone();
+            let tracker = serving.connections.clone();
+            tracker.spawn(async move {
+                gauge.inc();
+                serve(stream, tls, &serving).await;
+                gauge.dec();
+                drop((permit, place));
+            });
+        }
+    }
+}
+
+async fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
+    let address = if address.is_empty() {
+        "0.0.0.0"
+    } else {
+        address
+    };
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((address, port)).await?.collect();
+    let address = addresses
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or(addresses.first())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(*address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Out of descriptors, most likely: says so and gives connections time to end.
+async fn accept_failed(name: &str, error: &io::Error) {
+    tracing::error!(listener = name, reason = %error, "cannot accept a connection");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, serving: &Serving) {
+    // Answers are one small write; waiting for more to send only delays them.
+    let _ = stream.set_nodelay(true);
+    let result = match tls {
+        None => connection::http1(stream, serving).await,
+        Some(tls) => {
+            let handshake = tls.accept(stream);
+            let timeout = serving.limits.header_timeout;
+            match tokio::time::timeout(timeout, handshake).await {
+                Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                    connection::http2(stream, serving).await
+                }
+                Ok(Ok(stream)) => connection::http1(stream, serving).await,
+                Ok(Err(error)) => Err(error.into()),
+                Err(_) => Err("no TLS handshake in time".into()),
+            }
+        }
+    };
+    if let Err(error) = result {
+        tracing::trace!(reason = %error, "connection ended");
+    }
+}
+
+/// One of a peer's connections, given back when it is dropped.
+struct PeerPlace {
+    peers: Peers,
+    peer: IpAddr,
+}
+
+// === impl PeerPlace ===
+
+impl PeerPlace {
+    fn take(peers: &Peers, peer: IpAddr, most: usize) -> Option<Self> {
+        let mut counts = peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(peer).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        drop(counts);
+        let peers = Arc::clone(peers);
+        Some(PeerPlace { peers, peer })
+    }
+}
+
+impl Drop for PeerPlace {
+    fn drop(&mut self) {
+        let mut counts = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.peer);
+            }
+        }
+    }
+}

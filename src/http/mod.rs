@@ -1,0 +1,6 @@
+//! HTTP: listeners, routes, limits, status codes. Nothing is locked here; the groups do that.
+
+pub mod answer;
+pub mod connection;
+pub mod listener;
+pub mod routes;

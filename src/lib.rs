@@ -1,0 +1,36 @@
+//! Airlock: a FleetLock server. It answers one question for a fleet of machines: may this node
+//! reboot now?
+//!
+//! The way of a request:
+//!
+//! ```text
+//! http (limits, routes) -> fleetlock::Identity -> group (one task each) -> store (compare-and-swap)
+//!                                                   |
+//!                                                   +-- semaphore (what the answer is), stored (bytes)
+//! ```
+//!
+//! * [`fleetlock`], [`semaphore`] and [`stored`] are pure: the protocol, the locking, the bytes.
+//! * [`store`] keeps one value a group: etcd, a SQLite file, or memory for tests.
+//! * [`group`] holds the one task that stands between requests and the store.
+//! * [`http`] and [`status`] are the two listeners; [`cli`] is the command line.
+//! * [`config`], [`logging`], [`metrics`], [`tls`], [`shutdown`] are what their names say.
+//! * [`serve`] binds everything, then runs everything; [`monitor`] looks at the store meanwhile.
+//!
+//! docs/architecture.md has the invariants (numbered in comments and tests here) and the list of tasks.
+
+pub mod cli;
+pub mod config;
+pub mod fleetlock;
+pub mod group;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod monitor;
+pub mod quote;
+pub mod semaphore;
+pub mod serve;
+pub mod shutdown;
+pub mod status;
+pub mod store;
+pub mod stored;
+pub mod tls;

@@ -1,0 +1,230 @@
+//! The log on standard error: logfmt as Airlock writes it, or JSON, one line an event.
+//!
+//! Lines are handed to a thread of their own. If that falls behind, lines are dropped and counted:
+//! writing logs never holds up a request.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::registry::Registry;
+
+use crate::quote::quoted;
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// `time="…" level=debug msg="…" group=default`
+    #[default]
+    Logfmt,
+    /// `{"time":"…","level":"debug","msg":"…","group":"default"}`
+    Json,
+}
+
+/// How many lines may wait to be written, some hundred bytes each.
+const WAITING_LINES: usize = 16_384;
+
+/// Begins to log to standard error: everything of ours up to `verbosity` (the count of `-v`), and the
+/// warnings of libraries. The log is flushed when the guard is dropped.
+pub fn init(verbosity: u8, format: Format) -> WorkerGuard {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("log")
+        .finish(io::stderr());
+    let lines = Lines {
+        level: level(verbosity),
+        format,
+        writer,
+    };
+    // A second call, as tests in one process make it, keeps the first log.
+    let _ = tracing::subscriber::set_global_default(Registry::default().with(lines));
+    guard
+}
+
+/// Airlock's scale.
+fn level(verbosity: u8) -> Level {
+    match verbosity {
+        0 => Level::WARN,
+        1 => Level::INFO,
+        2 => Level::DEBUG,
+        _ => Level::TRACE,
+    }
+}
+
+struct Lines {
+    level: Level,
+    format: Format,
+    writer: NonBlocking,
+}
+
+impl Lines {
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        let ours = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+        *metadata.level() <= if ours { self.level } else { Level::WARN }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.wants(metadata)
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let line = match self.format {
+            Format::Logfmt => logfmt(&time, event.metadata().level(), &fields),
+            Format::Json => json(&time, event.metadata().level(), fields),
+        };
+        // The writer is lossy: it neither waits nor fails.
+        let _ = self.writer.clone().write_all(line.as_bytes());
+    }
+}
+
+/// The words of logrus, which Airlock logs with.
+fn level_name(level: &Level) -> &'static str {
+    match *level {
+        Level::TRACE => "trace",
+        Level::DEBUG => "debug",
+        Level::INFO => "info",
+        Level::WARN => "warning",
+        Level::ERROR => "error",
+    }
+}
+
+fn logfmt(time: &str, level: &Level, fields: &Fields) -> String {
+    let mut line = format!(
+        "time=\"{time}\" level={} msg={}",
+        level_name(level),
+        quoted(&fields.message)
+    );
+    for (name, value) in &fields.others {
+        let text = match value {
+            Value::String(text) if text.chars().all(is_bare) => text.clone(),
+            Value::String(text) => quoted(text),
+            other => other.to_string(),
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(line, " {name}={text}");
+    }
+    line.push('\n');
+    line
+}
+
+/// What logrus leaves without quotes.
+fn is_bare(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._/@^+".contains(c)
+}
+
+fn json(time: &str, level: &Level, fields: Fields) -> String {
+    let mut line = Map::new();
+    line.insert("time".into(), time.into());
+    line.insert("level".into(), level_name(level).into());
+    line.insert("msg".into(), fields.message.into());
+    for (name, value) in fields.others {
+        line.insert(name.into(), value);
+    }
+    format!("{}\n", Value::Object(line))
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, Value)>,
+}
+
+impl Fields {
+    fn push(&mut self, field: &Field, value: Value) {
+        self.others.push((field.name(), value));
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        self.record_str(field, &text);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.message = value.to_owned();
+        } else {
+            self.push(field, value.into());
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.push(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.push(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.push(field, value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(message: &str, others: Vec<(&'static str, Value)>) -> Fields {
+        Fields {
+            message: message.into(),
+            others,
+        }
+    }
+
+    #[test]
+    fn a_line_is_airlocks_line() {
+        let fields = fields(
+            "processing client pre-reboot request",
+            vec![("group", "patroni".into()), ("id", "2204af7f".into())],
+        );
+        assert_eq!(
+            logfmt("2023-09-26T12:58:45Z", &Level::DEBUG, &fields),
+            "time=\"2023-09-26T12:58:45Z\" level=debug msg=\"processing client pre-reboot request\" group=patroni id=2204af7f\n"
+        );
+    }
+
+    #[test]
+    fn a_client_cannot_forge_a_line_or_a_field() {
+        let forged = "x level=error\ntime=\"now\" msg=\"pwned\"";
+        let line = logfmt("t", &Level::WARN, &fields("m", vec![("id", forged.into())]));
+        assert_eq!(
+            line,
+            "time=\"t\" level=warning msg=\"m\" id=\"x level=error\\ntime=\\\"now\\\" msg=\\\"pwned\\\"\"\n"
+        );
+        let line = json("t", &Level::INFO, fields("m", vec![("id", forged.into())]));
+        assert_eq!(line.matches('\n').count(), 1);
+        assert_eq!(
+            serde_json::from_str::<Value>(&line).unwrap()["id"],
+            Value::from(forged)
+        );
+    }
+
+    #[test]
+    fn numbers_stand_without_quotes_and_addresses_within() {
+        let fields = fields(
+            "m",
+            vec![
+                ("port", 2222.into()),
+                ("endpoints", "[http://127.0.0.1:2379]".into()),
+                ("empty", "".into()),
+            ],
+        );
+        assert_eq!(
+            logfmt("t", &Level::ERROR, &fields),
+            "time=\"t\" level=error msg=\"m\" port=2222 endpoints=\"[http://127.0.0.1:2379]\" empty=\n"
+        );
+    }
+}

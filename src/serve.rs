@@ -1,0 +1,219 @@
+//! The server: binds everything, then runs everything, and ends as one.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{ListenSettings, Settings, StoreSettings};
+use crate::group::Group;
+use crate::http::listener::{BindError, Listener, Serving};
+use crate::http::routes::{self, Service};
+use crate::metrics::Metrics;
+use crate::monitor;
+use crate::shutdown::Shutdown;
+use crate::status::{self, Status};
+use crate::store::GroupName;
+use crate::store::measured::MeasuredStore;
+use crate::store::open::{StoreSetupError, open};
+use crate::tls::{self, TlsError};
+
+/// How long requests in flight have to end after the first signal.
+const DRAIN: Duration = Duration::from_millis(4500);
+
+/// Why the server did not start, or ended on its own.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Store(#[from] StoreSetupError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("cannot set up the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("{0}")]
+    System(#[from] io::Error),
+    /// Invariant 10: there is no server that answers and cannot lock.
+    #[error("the task {0} has ended, which it never should")]
+    TaskEnded(String),
+}
+
+/// Runs the server until a signal asks it to end.
+///
+/// # Errors
+/// If something cannot be bound or opened, or a task ends that should not.
+pub async fn serve(settings: Settings) -> Result<(), ServeError> {
+    log_settings(&settings);
+    let mut signals = Shutdown::listen()?;
+    let metrics = Arc::new(Metrics::new()?);
+    let store = open(&settings.store, settings.transaction_timeout)?;
+    let store = Arc::new(MeasuredStore::new(store, Arc::clone(&metrics)));
+
+    let status_listener = match &settings.status {
+        Some(listen) => {
+            let listener = bind("status", listen).await?;
+            announce("status service", listen, &listener);
+            Some(listener)
+        }
+        None => {
+            tracing::warn!("status service disabled");
+            None
+        }
+    };
+    let listener = bind("service", &settings.service).await?;
+    announce("main service", &settings.service, &listener);
+
+    // Everything is bound; from here on nothing fails at the start.
+    let mut tasks = Tasks::default();
+    let groups = spawn_groups(&mut tasks, &settings, &store, &metrics);
+    let service = Arc::new(Service {
+        groups: groups.clone(),
+        transaction_timeout: settings.transaction_timeout,
+        limits: settings.limits.clone(),
+        metrics: Arc::clone(&metrics),
+    });
+    let serving = |router| Serving {
+        router,
+        limits: settings.limits.clone(),
+        metrics: Arc::clone(&metrics),
+        shutdown: tasks.shutdown.clone(),
+        connections: tasks.connections.clone(),
+    };
+    let main_serving = serving(routes::router(service));
+    let status_serving = serving(status::router(Arc::new(Status {
+        groups: groups.clone(),
+        metrics: Arc::clone(&metrics),
+        health: store.health(),
+    })));
+    tasks.spawn("main listener", listener.serve(main_serving));
+    if let Some(listener) = status_listener {
+        tasks.spawn("status listener", listener.serve(status_serving));
+    }
+    spawn_monitor(&mut tasks, &store, groups);
+
+    tokio::select! {
+        () = signals.requested() => {}
+        name = tasks.any_ended() => return Err(ServeError::TaskEnded(name)),
+    }
+    tracing::info!("shutting down");
+    signals.abort_on_next();
+    tasks.drain().await;
+    Ok(())
+}
+
+fn spawn_groups(
+    tasks: &mut Tasks,
+    settings: &Settings,
+    store: &Arc<MeasuredStore>,
+    metrics: &Metrics,
+) -> BTreeMap<GroupName, Group> {
+    let mut groups = BTreeMap::new();
+    for (name, group) in &settings.groups {
+        let (handle, task) = Group::new(
+            name.clone(),
+            group.slots,
+            settings.limits.waiting_requests_per_group,
+            Arc::clone(store) as _,
+            metrics.group(name),
+        );
+        tasks.spawn(&format!("of group {name}"), task.run());
+        groups.insert(name.clone(), handle);
+    }
+    groups
+}
+
+fn spawn_monitor(
+    tasks: &mut Tasks,
+    store: &Arc<MeasuredStore>,
+    groups: BTreeMap<GroupName, Group>,
+) {
+    if let Some(first) = groups.keys().next().cloned() {
+        let store = Arc::clone(store);
+        tasks.spawn("store probe", async move {
+            monitor::probe(&store, &first).await;
+        });
+    }
+    let (followed, checked) = (groups.clone(), groups);
+    let (following, checking) = (Arc::clone(store), Arc::clone(store));
+    tasks.spawn("store follower", async move {
+        monitor::follow(&following, &followed).await;
+    });
+    tasks.spawn("consistency check", async move {
+        monitor::check_consistency(&checking, &checked).await;
+    });
+}
+
+async fn bind(name: &'static str, settings: &ListenSettings) -> Result<Listener, ServeError> {
+    let tls = settings.tls.as_ref().map(tls::server_config).transpose()?;
+    Ok(Listener::bind(name, settings, tls).await?)
+}
+
+fn announce(what: &str, settings: &ListenSettings, listener: &Listener) {
+    let port = listener
+        .local_addr()
+        .map_or(settings.port, |bound| bound.port());
+    tracing::info!(address = settings.address, port = u64::from(port), "{what}");
+}
+
+fn log_settings(settings: &Settings) {
+    match &settings.store {
+        StoreSettings::Etcd(etcd) => {
+            let endpoints = format!("[{}]", etcd.endpoints.join(" "));
+            tracing::debug!(endpoints, "etcd3 configuration");
+        }
+        StoreSettings::Embedded { path } => {
+            tracing::debug!(path = %path.display(), "embedded configuration");
+        }
+    }
+    let groups: Vec<String> = settings
+        .groups
+        .iter()
+        .map(|(name, group)| format!("{name}:{}", group.slots))
+        .collect();
+    tracing::debug!(groups = format!("map[{}]", groups.join(" ")), "lock groups");
+}
+
+/// All tasks of the server. If one ends, the server ends.
+#[derive(Default)]
+struct Tasks {
+    running: JoinSet<String>,
+    shutdown: CancellationToken,
+    connections: TaskTracker,
+}
+
+// === impl Tasks ===
+
+impl Tasks {
+    fn spawn(&mut self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
+        let name = name.to_owned();
+        self.running.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    /// The name of the first task that ends.
+    async fn any_ended(&mut self) -> String {
+        match self.running.join_next().await {
+            Some(Ok(name)) => name,
+            Some(Err(panicked)) => panicked.to_string(),
+            None => "of the server".into(),
+        }
+    }
+
+    /// Stops accepting, and waits for the requests in flight.
+    async fn drain(mut self) {
+        self.shutdown.cancel();
+        self.connections.close();
+        if time::timeout(DRAIN, self.connections.wait()).await.is_err() {
+            tracing::warn!("requests were cut off that did not end in time");
+        }
+        self.running.shutdown().await;
+    }
+}

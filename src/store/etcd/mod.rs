@@ -1,0 +1,225 @@
+//! The distributed store: an etcd cluster, with the keys and values of Airlock.
+//!
+//! Each endpoint has a client of its own, since the balanced channel of one client neither leaves a dead
+//! endpoint nor notices a silent one. Calls go to the preferred endpoint; one that fails loses the
+//! preference.
+
+mod endpoint;
+mod keys;
+mod watch;
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use etcd_client::{
+    Client, Compare, CompareOp, ConnectOptions, Error, KeyValue, Txn, TxnOp, TxnOpResponse,
+    TxnResponse,
+};
+
+use super::{Commit, GroupName, Report, Revision, Store, StoreError, Stored, Value};
+use endpoint::{Endpoint, Failure};
+
+/// A store in etcd.
+pub struct EtcdStore {
+    endpoints: Vec<Endpoint>,
+    /// The index of the endpoint that is tried first.
+    preferred: AtomicUsize,
+    /// How long one endpoint may take for one call.
+    attempt_timeout: Duration,
+}
+
+/// What may be done about a call whose outcome is unknown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// It changes nothing: another endpoint may be asked the same.
+    Reads,
+    /// It may have happened: nothing is sent again (invariant 6).
+    Writes,
+}
+
+// === impl EtcdStore ===
+
+impl EtcdStore {
+    /// A store in the cluster with these endpoints (URLs with scheme), each with its options. Connects
+    /// when first used.
+    ///
+    /// `timeout` is what one request may take. One endpoint gets half of it: a silent one leaves time
+    /// for the next, and a cluster that is merely slow is not given up too soon.
+    pub fn new(endpoints: Vec<(String, ConnectOptions)>, timeout: Duration) -> Self {
+        let attempt_timeout = timeout / 2;
+        EtcdStore {
+            endpoints: endpoints
+                .into_iter()
+                .map(|(url, options)| Endpoint::new(url, options, attempt_timeout))
+                .collect(),
+            preferred: AtomicUsize::new(0),
+            attempt_timeout,
+        }
+    }
+
+    /// Calls the preferred endpoint, then the others, as far as `effect` allows.
+    async fn call<T, F>(&self, effect: Effect, call: impl Fn(Client) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut failures = Vec::new();
+        let mut unknown = false;
+        for step in 0..self.endpoints.len() {
+            let index = (first + step) % self.endpoints.len();
+            match self.endpoints[index]
+                .call(self.attempt_timeout, &call)
+                .await
+            {
+                Ok(result) => return Ok(result),
+                Err(Failure::Rejected(text)) => return Err(StoreError::Rejected(text)),
+                Err(Failure::Unreachable(text)) => {
+                    self.avoid(index);
+                    failures.push(text);
+                }
+                Err(Failure::Unknown(text)) => {
+                    self.avoid(index);
+                    failures.push(text);
+                    unknown = true;
+                    if effect == Effect::Writes {
+                        break;
+                    }
+                }
+            }
+        }
+        let text = failures.join("; ");
+        Err(if unknown {
+            StoreError::Unknown(text)
+        } else {
+            StoreError::Unreachable(text)
+        })
+    }
+
+    /// Prefers the next endpoint, unless another call has already seen to it.
+    fn avoid(&self, index: usize) {
+        let next = (index + 1) % self.endpoints.len();
+        let _ = self
+            .preferred
+            .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Store for EtcdStore {
+    async fn read(&self, group: &GroupName) -> Result<Stored, StoreError> {
+        let read = Txn::new().and_then(get_both(group));
+        let response = self.call(Effect::Reads, |client| transact(client, read.clone()));
+        stored(&response.await?)
+    }
+
+    async fn commit(
+        &self,
+        group: &GroupName,
+        expected: Revision,
+        new: Option<&Value>,
+    ) -> Result<Commit, StoreError> {
+        let (effect, puts) = match new {
+            Some(value) => (Effect::Writes, put_both(group, value)),
+            None => (Effect::Reads, Vec::new()),
+        };
+        // SUBTLE: the gets must stay, and must not be serializable, also where nothing is written: etcd
+        // answers a transaction without a linearizable range from the member's own state, which may
+        // be old (invariant 4). See `IsTxnSerializable` in etcd's server/etcdserver/txn.
+        let transaction = Txn::new()
+            .when([Compare::mod_revision(
+                keys::semaphore(group),
+                CompareOp::Equal,
+                expected.0,
+            )])
+            .and_then(puts)
+            .or_else(get_both(group));
+        let response = self
+            .call(effect, |client| transact(client, transaction.clone()))
+            .await?;
+        if !response.succeeded() {
+            return stored(&response).map(Commit::Conflict);
+        }
+        Ok(Commit::Committed(match new {
+            Some(_) => header_revision(&response)?,
+            None => expected,
+        }))
+    }
+
+    async fn follow(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
+        match watch::follow(self, groups, report).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+}
+
+async fn transact(client: Client, transaction: Txn) -> Result<TxnResponse, Error> {
+    client.kv_client().txn(transaction).await
+}
+
+fn get_both(group: &GroupName) -> Vec<TxnOp> {
+    vec![
+        TxnOp::get(keys::semaphore(group), None),
+        TxnOp::get(keys::lock_times(group), None),
+    ]
+}
+
+fn put_both(group: &GroupName, value: &Value) -> Vec<TxnOp> {
+    let mut puts = vec![TxnOp::put(
+        keys::semaphore(group),
+        value.semaphore.clone(),
+        None,
+    )];
+    if let Some(lock_times) = &value.lock_times {
+        puts.push(TxnOp::put(
+            keys::lock_times(group),
+            lock_times.clone(),
+            None,
+        ));
+    }
+    puts
+}
+
+/// Reads the answer to [`get_both`].
+fn stored(response: &TxnResponse) -> Result<Stored, StoreError> {
+    let as_of = header_revision(response)?;
+    let found = response.op_responses();
+    let [
+        TxnOpResponse::Get(semaphore),
+        TxnOpResponse::Get(lock_times),
+    ] = found.as_slice()
+    else {
+        return Err(malformed("it does not have the two ranges asked for"));
+    };
+    Ok(match semaphore.kvs().first() {
+        Some(semaphore) => present(semaphore, lock_times.kvs().first(), as_of),
+        None => Stored::absent(as_of),
+    })
+}
+
+/// A value as its two keys have it. Lock times of another revision are from before an Airlock wrote.
+fn present(semaphore: &KeyValue, lock_times: Option<&KeyValue>, as_of: Revision) -> Stored {
+    Stored {
+        revision: Revision(semaphore.mod_revision()),
+        value: Some(Value {
+            semaphore: semaphore.value().to_vec(),
+            lock_times: lock_times
+                .filter(|times| times.mod_revision() == semaphore.mod_revision())
+                .map(|times| times.value().to_vec()),
+        }),
+        as_of,
+    }
+}
+
+fn header_revision(response: &TxnResponse) -> Result<Revision, StoreError> {
+    match response.header() {
+        Some(header) => Ok(Revision(header.revision())),
+        None => Err(malformed("it has no header")),
+    }
+}
+
+fn malformed(what: &str) -> StoreError {
+    StoreError::Unknown(format!("unexpected answer of etcd: {what}"))
+}

@@ -1,0 +1,122 @@
+//! A store in this process's memory, for tests.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::{Commit, GroupName, Report, Revision, Seen, Store, StoreError, Stored, Value};
+
+/// Values in a map, with one revision counter for all.
+#[derive(Debug)]
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+    /// The revision of the last write, for those who follow.
+    written: watch::Sender<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    clock: i64,
+    values: HashMap<GroupName, (Revision, Value)>,
+}
+
+// === impl MemoryStore ===
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        MemoryStore {
+            inner: Mutex::default(),
+            written: watch::Sender::new(0),
+        }
+    }
+}
+
+impl MemoryStore {
+    /// Writes whatever was there, as another program or a person would; `None` deletes.
+    pub fn overwrite(&self, group: &GroupName, value: Option<Value>) {
+        let mut inner = self.lock();
+        inner.write(group, value);
+        self.written.send_replace(inner.clock);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn read(&self, group: &GroupName) -> Result<Stored, StoreError> {
+        Ok(self.lock().stored(group))
+    }
+
+    async fn commit(
+        &self,
+        group: &GroupName,
+        expected: Revision,
+        new: Option<&Value>,
+    ) -> Result<Commit, StoreError> {
+        let mut inner = self.lock();
+        let current = inner.stored(group);
+        if current.revision != expected {
+            return Ok(Commit::Conflict(current));
+        }
+        if let Some(value) = new {
+            inner.write(group, Some(value.clone()));
+            self.written.send_replace(inner.clock);
+        }
+        Ok(Commit::Committed(inner.stored(group).revision))
+    }
+
+    async fn follow(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
+        let mut written = self.written.subscribe();
+        let mut known: HashMap<&GroupName, Stored> = HashMap::new();
+        loop {
+            written.borrow_and_update();
+            for group in groups {
+                let stored = self.lock().stored(group);
+                let changed = known
+                    .get(group)
+                    .is_none_or(|known| known.revision != stored.revision);
+                if changed {
+                    known.insert(group, stored.clone());
+                    report(group, Seen::Current(stored));
+                }
+            }
+            if written.changed().await.is_err() {
+                return StoreError::Unreachable("the memory store is gone".into());
+            }
+        }
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn stored(&self, group: &GroupName) -> Stored {
+        let as_of = Revision(self.clock);
+        match self.values.get(group) {
+            Some((revision, value)) => Stored {
+                revision: *revision,
+                value: Some(value.clone()),
+                as_of,
+            },
+            None => Stored::absent(as_of),
+        }
+    }
+
+    fn write(&mut self, group: &GroupName, value: Option<Value>) {
+        self.clock += 1;
+        match value {
+            Some(value) => {
+                self.values
+                    .insert(group.clone(), (Revision(self.clock), value));
+            }
+            None => {
+                self.values.remove(group);
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The protocol, from outside: every row of Airlock's table, and what is ours on purpose.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use reqwest::Method;
+use reqwest::blocking::Client as Http;
+
+use crate::support::airlock::Airlock;
+use crate::support::client::{Answer, answer};
+
+const GOOD: &str = r#"{"client_params":{"id":"n","group":"default"}}"#;
+
+/// What a raw connection gets back for `request`, until it is closed.
+fn raw(airlock: &Airlock, request: &str) -> String {
+    let mut stream = TcpStream::connect(airlock.url().trim_start_matches("http://")).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
+}
+
+fn send(airlock: &Airlock, header: Option<&str>, body: &str) -> Answer {
+    let mut request = Http::new().post(format!("{}/v1/pre-reboot", airlock.url()));
+    if let Some(header) = header {
+        request = request.header("Fleet-Lock-Protocol", header);
+    }
+    answer(request.body(body.to_owned()))
+}
+
+#[test]
+fn a_grant_is_an_empty_200() {
+    let airlock = Airlock::embedded("");
+    let client = airlock.client();
+    for (endpoint, what) in [
+        ("v1/pre-reboot", "granted"),
+        ("v1/pre-reboot", "already held"),
+        ("v1/steady-state", "unlocked"),
+        ("v1/steady-state", "by a non-holder"),
+    ] {
+        let expected = Answer {
+            status: 200,
+            body: String::new(),
+        };
+        assert_eq!(client.send(endpoint, GOOD), expected, "{what}");
+    }
+    let response = raw(
+        &airlock,
+        &format!(
+            "POST /v1/steady-state?any=query HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             FLEET-lock-protocol:  true \r\nContent-Length: {}\r\n\r\n{GOOD}",
+            GOOD.len()
+        ),
+    );
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n"), "{response}");
+    assert!(response.contains("content-length: 0\r\n"), "{response}");
+}
+
+#[test]
+fn a_full_group_is_a_500_in_airlocks_words() {
+    let airlock = Airlock::embedded("[lock]\ndefault_slots = 2");
+    let client = airlock.client();
+    for id in ["a", "b"] {
+        assert!(client.lock("default", id).granted());
+    }
+    let refused = client.lock("default", "c");
+    assert_eq!(refused.status, 500);
+    assert_eq!(
+        refused.body.trim_end(),
+        r#"{"kind":"failed_lock","value":"all 2 semaphore slots currently locked"}"#
+    );
+}
+
+#[test]
+fn who_does_not_identify_gets_a_400_that_says_why() {
+    let airlock = Airlock::embedded("");
+    let identity = "failed to validate client identity: ";
+    for (header, body, value) in [
+        (None, GOOD, "wrong 'fleet-lock-protocol' header"),
+        (Some("TRUE"), GOOD, "wrong 'fleet-lock-protocol' header"),
+        (Some("false"), "", "wrong 'fleet-lock-protocol' header"),
+        (Some("true"), "", "EOF while parsing"),
+        (Some("true"), "{", "EOF while parsing"),
+        (
+            Some("true"),
+            "[]",
+            "the body is an array where an object is expected",
+        ),
+        (
+            Some("true"),
+            r#""x""#,
+            "the body is a string where an object is expected",
+        ),
+        (
+            Some("true"),
+            r#"{"id":7,"group":"default"}"#,
+            "id is a number where a string is expected",
+        ),
+        (Some("true"), "{}", "empty client group"),
+        (Some("true"), "null", "empty client group"),
+        (
+            Some("true"),
+            r#"{"client_params":null}"#,
+            "empty client group",
+        ),
+        (
+            Some("true"),
+            r#"{"client_params":{"group":"","id":"n"}}"#,
+            "empty client group",
+        ),
+        (
+            Some("true"),
+            r#"{"client_params":{"group":"nope"}}"#,
+            "empty client ID",
+        ),
+        (
+            Some("true"),
+            r#"{"client_params":{"group":"default","id":""}}"#,
+            "empty client ID",
+        ),
+        (
+            Some("true"),
+            r#"{"id":"a\nb","group":"default"}"#,
+            "client ID with a control character",
+        ),
+        (
+            Some("true"),
+            &format!(r#"{{"id":"{}","group":"default"}}"#, "x".repeat(254)),
+            "client ID of 254 bytes",
+        ),
+    ] {
+        let answer = send(&airlock, header, body);
+        assert_eq!(
+            (answer.status, &*answer.kind()),
+            (400, "invalid_client_identity"),
+            "{body}"
+        );
+        let expected = format!("{identity}{value}");
+        assert!(
+            answer.value().starts_with(&expected),
+            "{body}: {}",
+            answer.value()
+        );
+    }
+}
+
+#[test]
+fn an_unknown_group_is_a_400_and_names_are_case_sensitive() {
+    let airlock = Airlock::embedded("");
+    let client = airlock.client();
+    for (group, value) in [
+        ("nope", r#"unknown group "nope""#),
+        ("Default", r#"unknown group "Default""#),
+        ("a\"b", r#"unknown group "a\"b""#),
+    ] {
+        let answer = client.lock(group, "n");
+        assert_eq!((answer.status, &*answer.kind()), (400, "unknown_group"));
+        assert_eq!(answer.value(), value);
+    }
+}
+
+#[test]
+fn any_content_type_is_taken() {
+    let airlock = Airlock::embedded("");
+    for content_type in [
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "text/html",
+        "x",
+    ] {
+        let request = Http::new()
+            .post(format!("{}/v1/pre-reboot", airlock.url()))
+            .header("fleet-lock-protocol", "true")
+            .header("content-type", content_type)
+            .body(GOOD);
+        assert!(answer(request).granted(), "{content_type}");
+    }
+}
+
+#[test]
+fn other_paths_and_methods_are_json_errors_and_never_a_2xx_or_3xx() {
+    let airlock = Airlock::embedded("");
+    let http = Http::new();
+    for path in [
+        "/",
+        "/v1",
+        "/v1/pre-reboot/",
+        "//v1/pre-reboot",
+        "/v1/steady-state/x",
+        "/metrics",
+    ] {
+        let answer = answer(http.post(format!("{}{path}", airlock.url())).body(GOOD));
+        assert_eq!(
+            (answer.status, &*answer.kind()),
+            (404, "not_found"),
+            "{path}"
+        );
+    }
+    for method in [
+        Method::GET,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+    ] {
+        let request = http
+            .request(method.clone(), format!("{}/v1/pre-reboot", airlock.url()))
+            .header("fleet-lock-protocol", "true")
+            .body(GOOD);
+        let response = request.send().unwrap();
+        assert_eq!(response.status(), 405, "{method}");
+        assert_eq!(response.headers()["allow"], "POST");
+        assert_eq!(response.headers()["content-type"], "application/json");
+        assert!(response.text().unwrap().contains("method_not_allowed"));
+    }
+    let head = http
+        .head(format!("{}/v1/pre-reboot", airlock.url()))
+        .send()
+        .unwrap();
+    assert_eq!(head.status(), 405);
+}
+
+#[test]
+fn a_megabyte_of_body_gets_its_answer_in_one_line() {
+    let airlock = Airlock::embedded("");
+    let answer = airlock.client().send("v1/pre-reboot", "x".repeat(1 << 20));
+    assert_eq!((answer.status, &*answer.kind()), (413, "body_too_large"));
+    assert_eq!(answer.value(), "request body larger than 16384 bytes");
+    assert_eq!(answer.body.trim_end().lines().count(), 1);
+}
+
+#[test]
+fn invariant_9_steady_state_of_a_non_holder_succeeds_and_writes_nothing() {
+    let airlock = Airlock::embedded("");
+    let client = airlock.client();
+    assert!(client.unlock("default", "never-held").granted());
+    assert_eq!(
+        airlock.metric("airlock_store_duration_seconds_count{call=\"write\"}"),
+        None
+    );
+    assert!(client.lock("default", "a").granted());
+    assert!(client.unlock("default", "never-held").granted());
+    assert_eq!(
+        airlock.metric("airlock_store_duration_seconds_count{call=\"write\"}"),
+        Some(1.0)
+    );
+}

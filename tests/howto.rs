@@ -1,0 +1,107 @@
+//! The how-to that operators follow, word for word, against the real binary and a real etcd.
+
+use std::process::Command;
+
+use crate::support::airlock::Airlock;
+use crate::support::etcd::Etcd;
+
+fn curl(url: &str, body: &str) -> String {
+    let output = Command::new("curl")
+        .args([
+            "-s",
+            "-w",
+            "%{http_code}",
+            "-H",
+            "fleet-lock-protocol: true",
+        ])
+        .args(["-d", body, url])
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_how_to_works_as_it_is_written() {
+    let etcd = Etcd::cluster(2);
+    let endpoints = etcd.endpoints();
+    let config = format!(
+        r#"
+[status]
+enabled = true
+address = "localhost"
+port = 0
+tls = false
+[service]
+address = "localhost"
+port = 0
+tls = false
+[etcd3]
+endpoints = [ "{}","{}" ]
+client_cert_pub_path = "{{folder}}/proventa-client-cert.pem"
+client_cert_key_path = "{{folder}}/proventa-client-cert-key.pem"
+[lock]
+default_group_name = "default"
+default_slots = 2
+[[lock.groups]]
+name = "patroni"
+slots = 1
+"#,
+        endpoints[0], endpoints[1]
+    );
+    let airlock = Airlock::start_with(&config, &["-vv"]);
+    for expected in [
+        "etcd3.client_cert_pub_path: not used, since all endpoints are plain http:// (and the file does not exist)",
+        "etcd3.client_cert_key_path: not used",
+        &format!(
+            "level=debug msg=\"etcd3 configuration\" endpoints=\"[{} {}]\"",
+            endpoints[0], endpoints[1]
+        ),
+        "level=debug msg=\"lock groups\" groups=\"map[default:2 patroni:1]\"",
+        "level=info msg=\"status service\" address=localhost port=",
+        "level=info msg=\"main service\" address=localhost port=",
+    ] {
+        assert!(
+            airlock.log().contains(expected),
+            "{expected} in {}",
+            airlock.log()
+        );
+    }
+
+    let pre_reboot = format!("{}/v1/pre-reboot", airlock.url());
+    let steady_state = format!("{}/v1/steady-state", airlock.url());
+    let first = r#"{"id": "2204af7f41984cb19b8cde4edc06c142", "group": "patroni"}"#;
+    let second = r#"{"id": "second", "group": "patroni"}"#;
+
+    assert_eq!(curl(&pre_reboot, first), "200");
+    let log = airlock.log();
+    let mut debug_lines = log.lines().rev().take(3).collect::<Vec<_>>();
+    debug_lines.reverse();
+    let node = "group=patroni id=2204af7f41984cb19b8cde4edc06c142";
+    for (line, expected) in debug_lines.iter().zip([
+        "level=debug msg=\"got pre-reboot request\"".to_owned(),
+        format!("level=debug msg=\"processing client pre-reboot request\" {node}"),
+        format!("level=debug msg=\"givin green-flag to pre-reboot request\" {node}"),
+    ]) {
+        assert!(line.ends_with(&expected), "{line}");
+    }
+
+    assert_eq!(
+        curl(&pre_reboot, second),
+        "{\"kind\":\"failed_lock\",\"value\":\"all 1 semaphore slots currently locked\"}\n500"
+    );
+    assert!(airlock.log().contains(
+        "level=error msg=\"failed to lock semaphore: all 1 semaphore slots currently locked\""
+    ));
+    assert_eq!(
+        etcd.get("com.coreos.airlock/groups/patroni/v1/semaphore"),
+        r#"{"total_slots":1,"holders":["2204af7f41984cb19b8cde4edc06c142"]}"#
+    );
+
+    assert_eq!(curl(&steady_state, first), "200");
+    assert!(
+        airlock
+            .log()
+            .contains(&format!("msg=\"steady-state confirmed\" {node}"))
+    );
+    assert_eq!(curl(&pre_reboot, second), "200");
+}

@@ -1,0 +1,11 @@
+//! All integration tests, as one binary: real sockets, the real binary, a real etcd.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends on what it did not expect"
+)]
+
+mod api;
+mod support;
+
+mod howto;

@@ -1,0 +1,182 @@
+//! A real etcd: one member or a cluster.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::{eventually, free_port};
+
+/// The versions that are tested: Debian's, and PyPI's.
+#[derive(Clone, Copy, Debug)]
+pub enum Version {
+    V3_4,
+    V3_5,
+}
+
+impl Version {
+    fn program(self) -> PathBuf {
+        match self {
+            Version::V3_4 => "etcd".into(),
+            Version::V3_5 => {
+                Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/etcd-3.5/etcd")
+            }
+        }
+    }
+}
+
+/// A running cluster, on loopback, in temporary folders.
+pub struct Etcd {
+    pub members: Vec<Member>,
+    _folder: TempDir,
+}
+
+/// One member. Its process can be ended and started again on its data.
+pub struct Member {
+    program: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+    client_port: u16,
+    process: Option<Process>,
+}
+
+impl Etcd {
+    /// One member of Debian's version, ready.
+    pub fn start() -> Self {
+        Etcd::with(Version::V3_4, 1, &[])
+    }
+
+    /// A cluster of `size` members, ready.
+    pub fn cluster(size: usize) -> Self {
+        Etcd::with(Version::V3_4, size, &[])
+    }
+
+    /// A cluster of a version, with more arguments.
+    pub fn with(version: Version, size: usize, more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ports: Vec<(u16, u16)> = (0..size).map(|_| (free_port(), free_port())).collect();
+        let peers: Vec<String> = ports
+            .iter()
+            .enumerate()
+            .map(|(index, (_, peer))| format!("m{index}=http://127.0.0.1:{peer}"))
+            .collect();
+        let members = ports
+            .iter()
+            .enumerate()
+            .map(|(index, (client, peer))| {
+                let data = folder.path().join(format!("m{index}"));
+                let mut arguments: Vec<String> = [
+                    ("--name", format!("m{index}")),
+                    ("--data-dir", data.display().to_string()),
+                    ("--listen-client-urls", format!("http://127.0.0.1:{client}")),
+                    (
+                        "--advertise-client-urls",
+                        format!("http://127.0.0.1:{client}"),
+                    ),
+                    ("--listen-peer-urls", format!("http://127.0.0.1:{peer}")),
+                    (
+                        "--initial-advertise-peer-urls",
+                        format!("http://127.0.0.1:{peer}"),
+                    ),
+                    ("--initial-cluster", peers.join(",")),
+                ]
+                .into_iter()
+                .flat_map(|(flag, value)| [flag.to_owned(), value])
+                .collect();
+                arguments.extend(more.iter().map(ToString::to_string));
+                Member {
+                    program: version.program(),
+                    arguments,
+                    log: folder.path().join(format!("m{index}.log")),
+                    client_port: *client,
+                    process: None,
+                }
+            })
+            .collect();
+        let mut etcd = Etcd {
+            members,
+            _folder: folder,
+        };
+        for member in &mut etcd.members {
+            member.spawn();
+        }
+        etcd.wait_until_ready();
+        etcd
+    }
+
+    /// The client URLs of all members.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.members.iter().map(Member::endpoint).collect()
+    }
+
+    /// Waits until each running member serves linearizable reads.
+    pub fn wait_until_ready(&self) {
+        for member in &self.members {
+            if member.process.is_some() {
+                eventually("etcd to be ready", || {
+                    etcdctl(&member.endpoint(), &["get", "ready"]).ok()
+                });
+            }
+        }
+    }
+
+    /// Runs etcdctl against the first member; its output.
+    pub fn ctl(&self, arguments: &[&str]) -> String {
+        etcdctl(&self.members[0].endpoint(), arguments).unwrap()
+    }
+
+    /// The value of a key, empty if there is none.
+    pub fn get(&self, key: &str) -> String {
+        let mut value = self.ctl(&["get", "--print-value-only", key]);
+        value.truncate(value.trim_end_matches('\n').len());
+        value
+    }
+
+    pub fn put(&self, key: &str, value: &str) {
+        self.ctl(&["put", "--", key, value]);
+    }
+}
+
+impl Member {
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.client_port)
+    }
+
+    /// Starts it on its data.
+    pub fn spawn(&mut self) {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        self.process = Some(Process::start(command, &self.log));
+    }
+
+    /// Ends it at once; its data stay.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// SIGSTOP: it keeps its connections and answers nothing.
+    pub fn freeze(&self) {
+        self.process.as_ref().unwrap().signal(Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.process.as_ref().unwrap().signal(Signal::CONT);
+    }
+}
+
+/// Runs etcdctl (API 3); its output, or what it complained about.
+pub fn etcdctl(endpoint: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new("etcdctl")
+        .env("ETCDCTL_API", "3")
+        .args(["--endpoints", endpoint, "--command-timeout", "2s"])
+        .args(arguments)
+        .output()
+        .expect("etcdctl cannot be started; `make setup` installs what is missing");
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout).unwrap())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
