@@ -48,7 +48,7 @@ slots = 1
 "#,
         endpoints[0], endpoints[1]
     );
-    let airlock = Airlock::start_with(&config, &["-vv"]);
+    let mut airlock = Airlock::start_with(&config, &["-vv"]);
     for expected in [
         "etcd3.client_cert_pub_path: not used, since all endpoints are plain http:// (and the file does not exist)",
         "etcd3.client_cert_key_path: not used",
@@ -73,35 +73,32 @@ slots = 1
     let second = r#"{"id": "second", "group": "patroni"}"#;
 
     assert_eq!(curl(&pre_reboot, first), "200");
-    let log = airlock.log();
-    let mut debug_lines = log.lines().rev().take(3).collect::<Vec<_>>();
-    debug_lines.reverse();
     let node = "group=patroni id=2204af7f41984cb19b8cde4edc06c142";
-    for (line, expected) in debug_lines.iter().zip([
-        "level=debug msg=\"got pre-reboot request\"".to_owned(),
-        format!("level=debug msg=\"processing client pre-reboot request\" {node}"),
-        format!("level=debug msg=\"givin green-flag to pre-reboot request\" {node}"),
+    let green = format!("level=debug msg=\"givin green-flag to pre-reboot request\" {node}");
+    airlock.wait_for_log(&green);
+    let log = airlock.log();
+    let lines: Vec<&str> = log.lines().rev().take(3).collect();
+    for (line, expected) in lines.iter().rev().zip([
+        "level=debug msg=\"got pre-reboot request\"",
+        &format!("level=debug msg=\"processing client pre-reboot request\" {node}"),
+        &green,
     ]) {
-        assert!(line.ends_with(&expected), "{line}");
+        assert!(line.ends_with(expected), "{line}");
     }
 
     assert_eq!(
         curl(&pre_reboot, second),
         "{\"kind\":\"failed_lock\",\"value\":\"all 1 semaphore slots currently locked\"}\n500"
     );
-    assert!(airlock.log().contains(
-        "level=error msg=\"failed to lock semaphore: all 1 semaphore slots currently locked\""
-    ));
+    airlock.wait_for_log(
+        "level=error msg=\"failed to lock semaphore: all 1 semaphore slots currently locked\"",
+    );
     assert_eq!(
         etcd.get("com.coreos.airlock/groups/patroni/v1/semaphore"),
         r#"{"total_slots":1,"holders":["2204af7f41984cb19b8cde4edc06c142"]}"#
     );
 
     assert_eq!(curl(&steady_state, first), "200");
-    assert!(
-        airlock
-            .log()
-            .contains(&format!("msg=\"steady-state confirmed\" {node}"))
-    );
+    airlock.wait_for_log(&format!("msg=\"steady-state confirmed\" {node}"));
     assert_eq!(curl(&pre_reboot, second), "200");
 }

@@ -5,7 +5,11 @@
     reason = "a test ends on what it did not expect"
 )]
 
-mod api;
 mod support;
 
+mod api;
+mod cli;
+mod cluster;
+mod database;
 mod howto;
+mod life;

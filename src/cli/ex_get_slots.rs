@@ -30,7 +30,8 @@ async fn print(loaded: Loaded) -> Result<(), Failure> {
             .semaphore
             .map_err(|reason| {
                 Failure::Other(format!(
-                    "the value stored for group {name} cannot be used: {reason}"
+                    "the value stored at {} cannot be used: {reason}",
+                    store.place(name)
                 ))
             })?;
         print_group(name, &semaphore);

@@ -106,7 +106,7 @@ impl<'t> Notes<'t> {
 impl<'t> Table<'t> {
     /// Takes a value of type `T`; another type is an error.
     pub fn take<T: FromToml>(&mut self, notes: &mut Notes<'_>, key: &'static str) -> Option<At<T>> {
-        let found = self.take_value(notes, key)?;
+        let (found, span) = self.take_value(notes, key)?;
         match T::from_toml(&found.value) {
             Some(value) => Some(At {
                 value,
@@ -114,8 +114,8 @@ impl<'t> Table<'t> {
                 key: found.key,
             }),
             None => {
-                let kind = found.value.type_str();
-                notes.error(&found, format!("must be {}, not of type {kind}", T::NAME));
+                let written = notes.text.get(span).unwrap_or_default();
+                notes.error(&found, format!("must be {}, not {written}", T::NAME));
                 None
             }
         }
@@ -127,7 +127,7 @@ impl<'t> Table<'t> {
         notes: &mut Notes<'_>,
         key: &'static str,
     ) -> Option<At<Table<'t>>> {
-        let found = self.take_value(notes, key)?;
+        let (found, _) = self.take_value(notes, key)?;
         table(notes, found)
     }
 
@@ -137,7 +137,7 @@ impl<'t> Table<'t> {
         notes: &mut Notes<'_>,
         key: &'static str,
     ) -> Option<At<Vec<At<Table<'t>>>>> {
-        let found = self.take_value(notes, key)?;
+        let (found, _) = self.take_value(notes, key)?;
         let DeValue::Array(array) = found.value else {
             notes.error(&found, format!("must be tables, written [[{}]]", found.key));
             return None;
@@ -180,14 +180,21 @@ impl<'t> Table<'t> {
         }
     }
 
-    fn take_value(&mut self, notes: &Notes<'_>, key: &'static str) -> Option<At<DeValue<'t>>> {
+    /// The value of a key, and where in the text it stands.
+    fn take_value(
+        &mut self,
+        notes: &Notes<'_>,
+        key: &'static str,
+    ) -> Option<(At<DeValue<'t>>, Range<usize>)> {
         self.known.push(key);
         let (name, value) = self.values.remove_entry(key)?;
-        Some(At {
+        let span = value.span();
+        let found = At {
             line: notes.line(&name.span()),
             key: join(&self.name, key),
             value: value.into_inner(),
-        })
+        };
+        Some((found, span))
     }
 }
 

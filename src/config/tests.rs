@@ -1,1 +1,238 @@
+//! The whole configuration from text: what an operator would write, and what they are told.
 
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Loaded, StoreSettings, parse};
+use crate::store::GroupName;
+
+const ETCD: &str = "[service]\ntls = false\n[etcd3]\nendpoints = [\"http://127.0.0.1:2379\"]\n";
+
+fn good(text: &str) -> Loaded {
+    parse(Path::new("c.toml"), text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn problems(text: &str) -> Vec<String> {
+    let problems = parse(Path::new("c.toml"), text).map(drop).unwrap_err();
+    problems.0.iter().map(ToString::to_string).collect()
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    good(text)
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+/// Asserts one problem for each expected beginning, in order.
+fn assert_problems(text: &str, expected: &[&str]) {
+    let found = problems(text);
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\nis not\n{expected}");
+    }
+}
+
+fn slots(loaded: &Loaded) -> Vec<(&str, u64)> {
+    let groups = loaded.settings.groups.iter();
+    groups
+        .map(|(name, group)| (name.as_str(), group.slots))
+        .collect()
+}
+
+#[test]
+fn the_defaults_are_airlocks() {
+    let loaded = good(ETCD);
+    let settings = &loaded.settings;
+    assert_eq!(
+        (&*settings.service.address, settings.service.port),
+        ("0.0.0.0", 9090)
+    );
+    assert_eq!(settings.status, None);
+    assert_eq!(settings.transaction_timeout, Duration::from_millis(3000));
+    assert_eq!(slots(&loaded), [("default", 1)]);
+    assert!(loaded.warnings.is_empty());
+}
+
+#[test]
+fn a_group_has_its_own_slots_or_the_default_ones() {
+    let loaded = good(&format!(
+        "{ETCD}[lock]\ndefault_group_name = \"base\"\ndefault_slots = 3\n\
+         [[lock.groups]]\nname = \"workers\"\n[[lock.groups]]\nname = \"db\"\nslots = 2\n"
+    ));
+    assert_eq!(slots(&loaded), [("base", 3), ("db", 2), ("workers", 3)]);
+}
+
+#[test]
+fn a_group_named_like_the_default_group_gives_way_to_it() {
+    let text = format!(
+        "{ETCD}[lock]\ndefault_slots = 3\n[[lock.groups]]\nname = \"default\"\nslots = 7\n"
+    );
+    assert_eq!(slots(&good(&text)), [("default", 3)]);
+    assert_eq!(warnings(&text).len(), 1);
+}
+
+#[test]
+fn endpoints_speak_tls_unless_they_say_http() {
+    let loaded = good(
+        "[service]\ntls = false\n[etcd3]\nendpoints = [\"http://a:1/\", \"https://b:2\", \"c:3\", \"[::1]:4\"]\n",
+    );
+    let StoreSettings::Etcd(etcd) = &loaded.settings.store else {
+        panic!("{loaded:?}");
+    };
+    assert_eq!(
+        etcd.endpoints,
+        [
+            "http://a:1",
+            "https://b:2",
+            "https://c:3",
+            "https://[::1]:4"
+        ]
+    );
+}
+
+#[test]
+fn all_problems_are_reported_together_each_with_line_key_and_remedy() {
+    assert_problems(
+        "[service]\nport = 70000\ntls = \"no\"\n\
+         [status]\nenabled = true\n\
+         [etcd3]\nendpoints = [\"ftp://a:1\", \"b\"]\ntransaction_timeout_ms = 0\n\
+         [lock]\ndefault_slots = 0\n\
+         [[lock.groups]]\nslots = 1\n\
+         [[lock.groups]]\nname = \"\"\n\
+         [[lock.groups]]\nname = \"a\"\n\
+         [[lock.groups]]\nname = \"a\"\nslots = -1\n",
+        &[
+            "c.toml:3: service.tls: must be true or false, not \"no\"",
+            "c.toml:19: lock.groups.slots: must be a whole number, 0 or more, not -1",
+            "c.toml:2: service.port: must be a port, 0 to 65535",
+            "c.toml: service.tls: TLS is on by default, but service.tls_cert_path and service.tls_key_path are missing; \
+             name both files, or set service.tls = false",
+            "c.toml: status.port: missing; status.enabled needs a port",
+            "c.toml:8: etcd3.transaction_timeout_ms: must be 10 to 600000",
+            "c.toml:7: etcd3.endpoints: \"ftp://a:1\": unknown scheme \"ftp\"; write http://host:port",
+            "c.toml:7: etcd3.endpoints: \"b\": is no endpoint; write http://host:port",
+            "c.toml:10: lock.default_slots: must be at least 1",
+            "c.toml:11: lock.groups: a group without a name",
+            "c.toml:14: lock.groups.name: is empty",
+            "c.toml:18: lock.groups.name: \"a\" is configured twice",
+        ],
+    );
+}
+
+#[test]
+fn there_is_exactly_one_store() {
+    assert_problems(
+        "[service]\ntls = false\n",
+        &["c.toml: etcd3.endpoints: missing; name the etcd cluster"],
+    );
+    assert_problems(
+        &format!("{ETCD}[embedded]\npath = \"x\"\n"),
+        &["c.toml:5: embedded: there is [etcd3] too"],
+    );
+    assert_problems(
+        "[service]\ntls = false\n[embedded]\n",
+        &["c.toml:3: embedded: embedded.path is missing"],
+    );
+    assert_problems(
+        "[service]\ntls = false\n[etcd3]\n",
+        &["c.toml: etcd3.endpoints: missing"],
+    );
+    let embedded =
+        good("[service]\ntls = false\n[embedded]\npath = \"/x\"\ntransaction_timeout_ms = 50\n");
+    assert!(
+        matches!(&embedded.settings.store, StoreSettings::Embedded { path } if path == Path::new("/x"))
+    );
+    assert_eq!(
+        embedded.settings.transaction_timeout,
+        Duration::from_millis(50)
+    );
+}
+
+#[test]
+fn unknown_keys_are_warnings_with_the_nearest_known_one() {
+    let text = format!(
+        "{ETCD}endpoint = \"x\"\n[locks]\n[lock]\nzzzzzz = 1\n[[lock.groups]]\nname = \"a\"\nslot = 1\n"
+    );
+    assert_eq!(
+        warnings(&text),
+        [
+            "c.toml:5: etcd3.endpoint: unknown key, ignored; did you mean etcd3.endpoints?",
+            "c.toml:11: lock.groups.slot: unknown key, ignored; did you mean lock.groups.slots?",
+            "c.toml:8: lock.zzzzzz: unknown key, ignored",
+            "c.toml:6: locks: unknown key, ignored; did you mean lock?",
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_toml_is_named_with_its_line() {
+    assert_problems("[service\nport = 1\n", &["c.toml:1: not valid TOML: "]);
+    assert_problems(
+        "a = 1\na = 2\n",
+        &["c.toml:2: not valid TOML: duplicate key"],
+    );
+}
+
+#[test]
+fn sections_of_a_wrong_shape_are_named() {
+    let found = problems(&format!("lock = 1\n{ETCD}"));
+    assert_eq!(
+        found,
+        ["c.toml:1: lock: must be a table, written [lock], not of type integer"]
+    );
+    let found = problems(&format!("{ETCD}[lock]\ngroups = \"a\"\n"));
+    assert_eq!(
+        found,
+        ["c.toml:6: lock.groups: must be tables, written [[lock.groups]]"]
+    );
+}
+
+#[test]
+fn a_client_certificate_that_no_endpoint_uses_is_a_warning() {
+    let text = format!(
+        "{ETCD}client_cert_pub_path = \"/nowhere/a.pem\"\nclient_cert_key_path = \"/nowhere/a.key\"\n"
+    );
+    assert_eq!(
+        warnings(&text),
+        [
+            "c.toml:5: etcd3.client_cert_pub_path: not used, since all endpoints are plain http:// (and the file does not exist)",
+            "c.toml:6: etcd3.client_cert_key_path: not used, since all endpoints are plain http:// (and the file does not exist)",
+        ]
+    );
+    assert_problems(
+        "[service]\ntls = false\n[etcd3]\nendpoints = [\"a:1\"]\nclient_cert_pub_path = \"x\"\n",
+        &["c.toml:5: etcd3.client_cert_pub_path: needs its other half"],
+    );
+}
+
+#[test]
+fn a_group_that_zincati_cannot_name_is_a_warning() {
+    let text = format!("{ETCD}[[lock.groups]]\nname = \"a b\"\n");
+    assert_eq!(warnings(&text).len(), 1);
+    assert!(
+        good(&text)
+            .settings
+            .groups
+            .contains_key(&GroupName::new("a b").unwrap())
+    );
+}
+
+#[test]
+fn every_shipped_example_is_good_and_has_nothing_odd() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut count = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            let loaded = super::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
+            assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+            count += 1;
+        }
+    }
+    assert!(count >= 2);
+}

@@ -108,9 +108,9 @@ impl GroupTask {
         let known = self.known().await?;
         let semaphore = known.semaphore.map_err(|reason| {
             self.must_read = true;
-            let name = &self.shared.name;
+            let place = self.store.place(&self.shared.name);
             Setback::Damaged(format!(
-                "the value stored for group {name} cannot be used: {reason} \
+                "the value stored at {place} cannot be used: {reason} \
                  (see docs/operations.md, \"A damaged value\")"
             ))
         })?;

@@ -90,6 +90,10 @@ impl Store for MeasuredStore {
         self.record(call, started, result)
     }
 
+    fn place(&self, group: &GroupName) -> String {
+        self.inner.place(group)
+    }
+
     async fn follow(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
         self.inner.follow(groups, report).await
     }

@@ -70,6 +70,10 @@ impl Store for MemoryStore {
         Ok(Commit::Committed(inner.stored(group).revision))
     }
 
+    fn place(&self, group: &GroupName) -> String {
+        format!("group {group} in memory")
+    }
+
     async fn follow(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
         let mut written = self.written.subscribe();
         let mut known: HashMap<&GroupName, Stored> = HashMap::new();

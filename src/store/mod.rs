@@ -93,6 +93,9 @@ pub trait Store: Send + Sync + 'static {
         new: Option<&Value>,
     ) -> Result<Commit, StoreError>;
 
+    /// Where a group's value is, for a person who has to look at it: the key, or the file.
+    fn place(&self, group: &GroupName) -> String;
+
     /// Reports the current value of each group, then every change of them by anyone, soon after it
     /// happened. Values in between may be left out, the last one never is. Returns only when it
     /// cannot go on; then values may have been missed and it is to be called again.

@@ -86,10 +86,6 @@ impl Airlock {
         self.folder.path()
     }
 
-    pub fn config(&self) -> &Path {
-        &self.config
-    }
-
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }

@@ -122,6 +122,17 @@ impl Etcd {
         }
     }
 
+    /// Whether the member of that index leads the cluster.
+    pub fn is_leader(&self, index: usize) -> bool {
+        let status = etcdctl(
+            &self.members[index].endpoint(),
+            &["endpoint", "status", "-w", "json"],
+        );
+        let status: serde_json::Value = serde_json::from_str(&status.unwrap()).unwrap();
+        let status = &status[0]["Status"];
+        status["leader"] == status["header"]["member_id"]
+    }
+
     /// Runs etcdctl against the first member; its output.
     pub fn ctl(&self, arguments: &[&str]) -> String {
         etcdctl(&self.members[0].endpoint(), arguments).unwrap()

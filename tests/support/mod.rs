@@ -1,6 +1,7 @@
 //! The real parts that tests are made of. Each ends its own processes and removes its own files.
 
 pub mod airlock;
+pub mod airlock_go;
 pub mod client;
 pub mod etcd;
 pub mod process;

@@ -147,6 +147,10 @@ impl Store for EtcdStore {
         }))
     }
 
+    fn place(&self, group: &GroupName) -> String {
+        format!("etcd key {}", keys::semaphore(group))
+    }
+
     async fn follow(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
         match watch::follow(self, groups, report).await {
             Ok(never) => match never {},

@@ -118,6 +118,10 @@ impl Store for SqliteStore {
         self.run(group, Some(expected), new).await
     }
 
+    fn place(&self, group: &GroupName) -> String {
+        format!("group {group} in {}", self.path.display())
+    }
+
     async fn follow(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
         let mut poll = time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(time::MissedTickBehavior::Delay);

@@ -1,0 +1,128 @@
+//! The command line: what it prints, and how it exits.
+
+use std::fs;
+use std::process::Output;
+
+use crate::support::airlock::{Airlock, airlock};
+use crate::support::etcd::Etcd;
+
+fn run(arguments: &[&str]) -> Output {
+    airlock().args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn ex_get_slots_prints_what_airlock_prints_groups_sorted() {
+    let expected = "group: default\n semaphore slots: 2\n lock owners:\n - 2204af7f41984cb19b8cde4edc06c142\n - a\n\n---\n\
+                    group: empty\n semaphore slots: 1\n lock owners:\n\n---\n";
+    let groups = "[lock]\ndefault_slots = 2\n[[lock.groups]]\nname = \"empty\"\nslots = 1\n";
+    let etcd = Etcd::start();
+    for airlock in [
+        Airlock::on_etcd(&etcd.endpoints(), groups),
+        Airlock::embedded(groups),
+    ] {
+        let client = airlock.client();
+        assert!(client.lock("default", "a").granted());
+        assert!(
+            client
+                .lock("default", "2204af7f41984cb19b8cde4edc06c142")
+                .granted()
+        );
+        let output = airlock.command(&["ex", "get", "slots"]);
+        assert_eq!(stdout(&output), expected);
+        assert!(output.status.success());
+    }
+    assert_eq!(
+        etcd.get("com.coreos.airlock/groups/empty/v1/semaphore"),
+        "",
+        "looking creates nothing"
+    );
+}
+
+#[test]
+fn ex_get_slots_names_a_store_that_cannot_be_reached() {
+    let mut etcd = Etcd::start();
+    etcd.members[0].kill();
+    let airlock = Airlock::on_etcd(&etcd.endpoints(), "transaction_timeout_ms = 200");
+    let output = airlock.command(&["ex", "get", "slots"]);
+    assert_eq!(output.status.code(), Some(69));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains(&etcd.endpoints()[0]), "{errors}");
+}
+
+#[test]
+fn check_config_says_everything_and_exits_0_or_78() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    let path = path.to_str().unwrap();
+
+    fs::write(
+        path,
+        "[service]\ntls = false\n[etcd3]\nendpoints = []\n[lock]\ndefault_slots = 0\n",
+    )
+    .unwrap();
+    let output = run(&["check-config", "-c", path]);
+    assert_eq!(output.status.code(), Some(78));
+    let text = stdout(&output);
+    assert!(
+        text.contains(&format!("error: {path}:4: etcd3.endpoints: is empty")),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!(
+            "error: {path}:6: lock.default_slots: must be at least 1"
+        )),
+        "{text}"
+    );
+    let serve = run(&["serve", "-c", path]);
+    assert_eq!(serve.status.code(), Some(78));
+    let log = String::from_utf8(serve.stderr).unwrap();
+    assert_eq!(log.matches("level=error").count(), 2, "{log}");
+
+    fs::write(
+        path,
+        "[service]\ntls = false\nprot = 1\n[embedded]\npath = \"x\"\n",
+    )
+    .unwrap();
+    let output = run(&["check-config", "-c", path]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = stdout(&output);
+    assert!(
+        text.contains(&format!(
+            "warning: {path}:3: service.prot: unknown key, ignored; did you mean service.port?"
+        )),
+        "{text}"
+    );
+
+    let output = run(&["check-config", "-c", "/nowhere/c.toml"]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stdout(&output).contains("/nowhere/c.toml: cannot be read: No such file"));
+}
+
+#[test]
+fn logs_are_json_where_that_is_asked_for() {
+    let airlock = Airlock::embedded("");
+    let output = airlock.command(&["--log-format", "json", "ex", "get", "slots", "-vv"]);
+    assert!(output.status.success());
+    let output = run(&["--log-format", "json", "serve", "-c", "/nowhere/c.toml"]);
+    let log = String::from_utf8(output.stderr).unwrap();
+    let line: serde_json::Value = serde_json::from_str(log.trim()).unwrap();
+    assert_eq!(line["level"], "error");
+    assert!(line["msg"].as_str().unwrap().contains("/nowhere/c.toml"));
+}
+
+#[test]
+fn the_version_and_completions_are_there() {
+    let version = run(&["--version"]);
+    assert_eq!(
+        stdout(&version),
+        format!("airlock {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completions", shell]);
+        assert!(stdout(&output).contains("check-config"), "{shell}");
+    }
+}

@@ -1,0 +1,221 @@
+//! The database that we share with Airlock: to the byte, and at the same time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::airlock::Airlock;
+use crate::support::airlock_go::{AirlockGo, Told};
+use crate::support::etcd::{Etcd, Version};
+use crate::support::eventually;
+
+const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
+const TIMES: &str = "com.coreos.airlock/groups/default/v1/lock-times";
+
+#[test]
+fn keys_and_values_are_airlocks_to_the_byte() {
+    for version in [Version::V3_4, Version::V3_5] {
+        let etcd = Etcd::with(version, 1, &[]);
+        let airlock = Airlock::on_etcd(
+            &etcd.endpoints(),
+            "[lock]\ndefault_slots = 3\n[[lock.groups]]\nname = \"a b/é\"\n",
+        );
+        let client = airlock.client();
+        for id in ["c", "a", "<b>"] {
+            assert!(client.lock("default", id).granted());
+        }
+        assert_eq!(
+            etcd.get(KEY),
+            r#"{"total_slots":3,"holders":["\u003cb\u003e","a","c"]}"#
+        );
+        let times: serde_json::Value = serde_json::from_str(&etcd.get(TIMES)).unwrap();
+        assert_eq!(times["holders"].as_object().unwrap().len(), 3);
+        assert!(client.lock("a b/é", "n").granted());
+        assert_eq!(
+            etcd.get("com.coreos.airlock/groups/a+b%2F%C3%A9/v1/semaphore"),
+            r#"{"total_slots":3,"holders":["n"]}"#
+        );
+        for id in ["c", "a", "<b>"] {
+            assert!(client.unlock("default", id).granted());
+        }
+        assert_eq!(etcd.get(KEY), r#"{"total_slots":3,"holders":[]}"#);
+    }
+}
+
+#[test]
+fn the_stored_slots_rule_and_the_difference_is_a_warning() {
+    let etcd = Etcd::start();
+    etcd.put(KEY, r#"{"total_slots":1,"holders":["z","a"]}"#);
+    let mut airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 5");
+    let refused = airlock.client().lock("default", "n");
+    assert_eq!(refused.value(), "all 1 semaphore slots currently locked");
+    airlock.wait_for_log(
+        "level=warning msg=\"semaphore max slots consistency check failed\" config=5 database=1 group=default",
+    );
+    airlock.wait_for_log(
+        "level=warning msg=\"semaphore locks consistency check failed\" group=default holder=2 slots=1",
+    );
+}
+
+#[test]
+fn any_order_is_read_and_sorted_is_written() {
+    let etcd = Etcd::start();
+    etcd.put(KEY, r#"{"total_slots":4,"holders":["z","b","m"]}"#);
+    let airlock = Airlock::on_etcd(&etcd.endpoints(), "");
+    let client = airlock.client();
+    assert!(
+        client.lock("default", "b").granted(),
+        "a holder of the unsorted list"
+    );
+    assert!(client.unlock("default", "z").granted());
+    assert!(client.lock("default", "a").granted());
+    assert_eq!(
+        etcd.get(KEY),
+        r#"{"total_slots":4,"holders":["a","b","m"]}"#
+    );
+}
+
+#[test]
+fn a_damaged_value_is_named_never_overwritten_and_works_once_repaired() {
+    let etcd = Etcd::start();
+    for damaged in ["{\"total_slots\":1,\"holders\":[7]}", "not json", ""] {
+        etcd.put(KEY, damaged);
+        let airlock = Airlock::on_etcd(&etcd.endpoints(), "");
+        let client = airlock.client();
+        for answer in [client.lock("default", "n"), client.unlock("default", "n")] {
+            assert_eq!((answer.status, &*answer.kind()), (500, "failed_sem_init"));
+            let value = answer.value();
+            assert!(value.contains(KEY), "{value}");
+        }
+        assert_eq!(etcd.get(KEY), damaged);
+        etcd.put(KEY, r#"{"total_slots":1,"holders":[]}"#);
+        assert!(client.lock("default", "n").granted(), "repaired");
+        assert!(client.unlock("default", "n").granted());
+    }
+}
+
+#[test]
+fn lock_times_are_not_believed_after_an_airlock_has_written() {
+    let etcd = Etcd::start();
+    let airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 5");
+    let age = || airlock.metric("airlock_oldest_lock_age_seconds{group=\"default\"}");
+    assert!(airlock.client().lock("default", "ours").granted());
+    assert!(age().unwrap() > 0.0);
+    etcd.put(KEY, r#"{"total_slots":5,"holders":["ours","theirs"]}"#);
+    eventually("the age to be unknown", || {
+        (age() == Some(0.0)).then_some(())
+    });
+    assert!(airlock.client().lock("default", "new").granted());
+    let times = etcd.get(TIMES);
+    assert!(
+        times.contains("\"new\":") && !times.contains("ours"),
+        "{times}"
+    );
+}
+
+#[test]
+fn the_gauges_follow_changes_by_others_and_survive_a_restart() {
+    let etcd = Etcd::start();
+    let mut airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 2");
+    let holders = |airlock: &Airlock| {
+        airlock.metric("airlock_database_semaphore_lock_holders{group=\"default\"}")
+    };
+    let slots =
+        |airlock: &Airlock| airlock.metric("airlock_database_semaphore_slots{group=\"default\"}");
+    eventually("the first read", || {
+        (holders(&airlock) == Some(0.0)).then_some(())
+    });
+    assert_eq!(
+        slots(&airlock),
+        Some(2.0),
+        "an absent value counts as what its first use makes of it"
+    );
+    etcd.put(KEY, r#"{"total_slots":7,"holders":["a","b","c"]}"#);
+    eventually("the change", || {
+        (holders(&airlock) == Some(3.0)).then_some(())
+    });
+    assert_eq!(slots(&airlock), Some(7.0));
+    etcd.ctl(&["del", KEY]);
+    eventually("the deletion", || {
+        (holders(&airlock) == Some(0.0)).then_some(())
+    });
+    etcd.put(KEY, r#"{"total_slots":7,"holders":["a"]}"#);
+    airlock.restart();
+    eventually("the value after the restart", || {
+        (holders(&airlock) == Some(1.0)).then_some(())
+    });
+}
+
+#[test]
+fn the_gauges_follow_a_file_that_another_process_changes() {
+    let airlock = Airlock::embedded("[lock]\ndefault_slots = 5");
+    let path = airlock.folder().join("airlock.db");
+    let other = Airlock::start(&format!(
+        "[embedded]\npath = {path:?}\n[lock]\ndefault_slots = 5"
+    ));
+    assert!(other.client().lock("default", "n").granted());
+    eventually("the other's lock", || {
+        let name = "airlock_database_semaphore_lock_holders{group=\"default\"}";
+        (airlock.metric(name) == Some(1.0)).then_some(())
+    });
+    assert!(airlock.client().unlock("default", "n").granted());
+    assert!(other.client().lock("default", "m").granted());
+}
+
+/// Both kinds of server on one key, each with its own nodes. A node that was told yes counts itself in
+/// before anything else and out before it says that it is back: more than the slots is an over-grant.
+#[test]
+fn invariant_2_an_airlock_and_we_never_grant_too_much_together() {
+    const SLOTS: u64 = 2;
+    let etcd = Etcd::start();
+    let airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 2");
+    let away = Arc::new(AtomicU64::new(0));
+    let until = Instant::now() + Duration::from_secs(3);
+
+    let ours: Vec<_> = (0..8)
+        .map(|node| {
+            let (client, away) = (airlock.client(), Arc::clone(&away));
+            std::thread::spawn(move || {
+                let (id, mut turns) = (format!("ours-{node}"), 0);
+                while Instant::now() < until || turns == 0 {
+                    let answer = client.lock("default", &id);
+                    if !answer.granted() {
+                        assert!(answer.value().contains("currently locked"), "{answer:?}");
+                        continue;
+                    }
+                    assert!(away.fetch_add(1, Ordering::SeqCst) < SLOTS, "over-granted");
+                    away.fetch_sub(1, Ordering::SeqCst);
+                    assert!(client.unlock("default", &id).granted());
+                    turns += 1;
+                }
+            })
+        })
+        .collect();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let theirs: Vec<_> = (0..4)
+        .map(|node| {
+            let (endpoints, away) = (etcd.endpoints(), Arc::clone(&away));
+            runtime.spawn(async move {
+                let id = format!("theirs-{node}");
+                let mut group = AirlockGo::new(&endpoints, "default", SLOTS).await;
+                while Instant::now() < until {
+                    if group.lock(&id).await != Told::Granted {
+                        continue;
+                    }
+                    assert!(away.fetch_add(1, Ordering::SeqCst) < SLOTS, "over-granted");
+                    away.fetch_sub(1, Ordering::SeqCst);
+                    while group.unlock(&id).await != Told::Granted {}
+                }
+            })
+        })
+        .collect();
+    runtime.block_on(async {
+        for node in theirs {
+            node.await.unwrap();
+        }
+    });
+    for node in ours {
+        node.join().unwrap();
+    }
+    assert_eq!(etcd.get(KEY), r#"{"total_slots":2,"holders":[]}"#);
+}

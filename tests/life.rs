@@ -1,0 +1,151 @@
+//! How the server starts, lives through an outage of its store, and ends.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::thread;
+
+use crate::support::airlock::{Airlock, LISTEN, airlock};
+use crate::support::etcd::Etcd;
+use crate::support::{eventually, free_port};
+
+#[test]
+fn it_starts_without_etcd_refuses_in_time_and_recovers_by_itself() {
+    let mut etcd = Etcd::start();
+    etcd.members[0].kill();
+    let endpoint = etcd.endpoints()[0].clone();
+    let mut airlock = Airlock::start(&format!(
+        "[etcd3]\nendpoints = [{endpoint:?}]\ntransaction_timeout_ms = 300"
+    ));
+    assert_eq!(airlock.status("/healthz"), (200, "ok\n".into()));
+    let client = airlock.client();
+    let refused = client.lock("default", "n");
+    assert_eq!((refused.status, &*refused.kind()), (500, "failed_sem_init"));
+    let value = refused.value();
+    assert!(
+        value.starts_with("failed to initialize semaphore manager: "),
+        "{value}"
+    );
+    assert!(
+        value.contains(&endpoint) && value.contains("refused"),
+        "{value}"
+    );
+    eventually("not to be ready", || {
+        let (status, reason) = airlock.status("/readyz");
+        (status == 503 && reason.contains(&endpoint)).then_some(())
+    });
+    airlock.wait_for_log("the store does not answer; nodes are refused until it does");
+
+    etcd.members[0].spawn();
+    etcd.wait_until_ready();
+    eventually("a grant", || {
+        client.lock("default", "n").granted().then_some(())
+    });
+    eventually("to be ready", || {
+        (airlock.status("/readyz").0 == 200).then_some(())
+    });
+    airlock.wait_for_log("the store answers again");
+}
+
+#[test]
+fn sigterm_lets_what_is_in_flight_end_and_exits_0() {
+    let mut airlock = Airlock::embedded("");
+    // A request whose body is not finished yet.
+    let mut node = TcpStream::connect(airlock.url().trim_start_matches("http://")).unwrap();
+    let body = r#"{"id":"n","group":"default"}"#;
+    let head = format!(
+        "POST /v1/pre-reboot HTTP/1.1\r\nHost: x\r\nfleet-lock-protocol: true\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    node.write_all(head.as_bytes()).unwrap();
+    airlock.wait_for_log("got pre-reboot request");
+    airlock.terminate();
+    airlock.wait_for_log("shutting down");
+    eventually("new connections to be refused", || {
+        TcpStream::connect(airlock.url().trim_start_matches("http://")).err()
+    });
+    node.write_all(body.as_bytes()).unwrap();
+    let mut response = String::new();
+    node.read_to_string(&mut response).unwrap();
+    assert!(response.starts_with("HTTP/1.1 200 OK"), "{response}");
+    assert_eq!(airlock.process().wait().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut airlock = Airlock::embedded("");
+    let mut node = TcpStream::connect(airlock.url().trim_start_matches("http://")).unwrap();
+    node.write_all(b"POST /v1/pre-reboot HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        .unwrap();
+    airlock.wait_for_log("got pre-reboot request");
+    airlock.terminate();
+    airlock.wait_for_log("shutting down");
+    airlock.terminate();
+    assert_eq!(airlock.process().wait().code(), Some(143));
+}
+
+#[test]
+fn an_address_in_use_ends_the_start_with_the_address_and_the_reason() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    let text = format!(
+        "[service]\naddress = \"127.0.0.1\"\nport = {port}\ntls = false\n\
+         [embedded]\npath = \"{}/airlock.db\"\n",
+        folder.path().display()
+    );
+    fs::write(&config, text).unwrap();
+    let output = airlock()
+        .arg("serve")
+        .arg("-c")
+        .arg(&config)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let log = String::from_utf8(output.stderr).unwrap();
+    let expected = format!(
+        "cannot listen on 127.0.0.1:{port} (service.address, service.port): Address already in use"
+    );
+    assert!(log.contains(&expected), "{log}");
+}
+
+#[test]
+fn a_reader_that_does_not_read_the_log_holds_up_nobody() {
+    use std::process::Stdio;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    let port = free_port();
+    let text = format!(
+        "{}[embedded]\npath = \"{}/airlock.db\"\n",
+        LISTEN.replacen("port = 0", &format!("port = {port}"), 1),
+        folder.path().display()
+    );
+    fs::write(&config, text).unwrap();
+    let mut child = airlock()
+        .args(["serve", "-vvv", "-c"])
+        .arg(&config)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let url = format!("http://127.0.0.1:{port}");
+    eventually("the server to listen", || {
+        TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    // Some hundred bytes a request: far more than a pipe holds.
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let client = crate::support::client::Client::new(url.clone());
+            thread::spawn(move || {
+                for _ in 0..500 {
+                    assert!(client.unlock("default", "n").granted());
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
