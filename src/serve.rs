@@ -217,3 +217,21 @@ impl Tasks {
         self.running.shutdown().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn invariant_10_a_task_that_ends_or_panics_ends_the_server() {
+        let mut tasks = Tasks::default();
+        tasks.spawn("that waits", std::future::pending());
+        tasks.spawn("of group default", async {});
+        assert_eq!(tasks.any_ended().await, "of group default");
+
+        let mut tasks = Tasks::default();
+        tasks.spawn("that waits", std::future::pending());
+        tasks.spawn("of group default", async { panic!("as a bug would") });
+        assert!(tasks.any_ended().await.contains("panicked"));
+    }
+}
