@@ -11,5 +11,6 @@ mod api;
 mod cli;
 mod cluster;
 mod database;
+mod faults;
 mod howto;
 mod life;

@@ -1,5 +1,7 @@
 //! A node: says what Zincati says, and takes the answer as Zincati does.
 
+use std::time::Duration;
+
 use reqwest::blocking;
 
 /// Talks to one server. Clones share their connections.
@@ -18,8 +20,12 @@ pub struct Answer {
 
 impl Client {
     pub fn new(url: String) -> Self {
+        Client::with_timeout(url, super::PATIENCE)
+    }
+
+    pub fn with_timeout(url: String, timeout: Duration) -> Self {
         let http = blocking::Client::builder()
-            .timeout(super::PATIENCE)
+            .timeout(timeout)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .unwrap();
@@ -35,24 +41,37 @@ impl Client {
     }
 
     fn post(&self, endpoint: &str, group: &str, id: &str) -> Answer {
+        self.try_post(endpoint, group, id).unwrap()
+    }
+
+    /// The same where the connection may break.
+    pub fn try_post(&self, endpoint: &str, group: &str, id: &str) -> reqwest::Result<Answer> {
         let params = serde_json::json!({ "client_params": { "id": id, "group": group } });
-        self.send(endpoint, params.to_string())
+        try_answer(self.request(endpoint, params.to_string()))
     }
 
     /// Any body.
     pub fn send(&self, endpoint: &str, body: impl Into<blocking::Body>) -> Answer {
+        answer(self.request(endpoint, body))
+    }
+
+    fn request(&self, endpoint: &str, body: impl Into<blocking::Body>) -> blocking::RequestBuilder {
         let request = self.http.post(format!("{}/{endpoint}", self.url));
-        answer(request.header("fleet-lock-protocol", "true").body(body))
+        request.header("fleet-lock-protocol", "true").body(body)
     }
 }
 
 /// Sends any request.
 pub fn answer(request: blocking::RequestBuilder) -> Answer {
-    let response = request.send().unwrap();
-    Answer {
+    try_answer(request).unwrap()
+}
+
+fn try_answer(request: blocking::RequestBuilder) -> reqwest::Result<Answer> {
+    let response = request.send()?;
+    Ok(Answer {
         status: response.status().as_u16(),
-        body: response.text().unwrap(),
-    }
+        body: response.text()?,
+    })
 }
 
 impl Answer {

@@ -122,20 +122,27 @@ impl Etcd {
         }
     }
 
-    /// Whether the member of that index leads the cluster.
-    pub fn is_leader(&self, index: usize) -> bool {
-        let status = etcdctl(
-            &self.members[index].endpoint(),
-            &["endpoint", "status", "-w", "json"],
-        );
-        let status: serde_json::Value = serde_json::from_str(&status.unwrap()).unwrap();
-        let status = &status[0]["Status"];
-        status["leader"] == status["header"]["member_id"]
+    /// The index of the member that leads, as soon as the running ones agree on one.
+    pub fn leader(&self) -> usize {
+        eventually("etcd to have a leader", || {
+            let mut leaders = self.members.iter().filter_map(Member::ids);
+            let (_, leader) = leaders.next()?;
+            if leaders.any(|(_, other)| other != leader) {
+                return None;
+            }
+            let is_leader = |member: &Member| member.ids().is_some_and(|(id, _)| id == leader);
+            self.members.iter().position(is_leader)
+        })
     }
 
     /// Runs etcdctl against the first member; its output.
     pub fn ctl(&self, arguments: &[&str]) -> String {
-        etcdctl(&self.members[0].endpoint(), arguments).unwrap()
+        self.try_ctl(arguments).unwrap()
+    }
+
+    /// The same where it may fail; what etcdctl complained about.
+    pub fn try_ctl(&self, arguments: &[&str]) -> Result<String, String> {
+        etcdctl(&self.members[0].endpoint(), arguments)
     }
 
     /// The value of a key, empty if there is none.
@@ -153,6 +160,17 @@ impl Etcd {
 impl Member {
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.client_port)
+    }
+
+    /// The ids of itself and of the leader that it follows; `None` if it does not answer.
+    fn ids(&self) -> Option<(u64, u64)> {
+        self.process.as_ref()?;
+        let status = ["endpoint", "status", "--write-out", "json"];
+        let answer = etcdctl(&self.endpoint(), &status).ok()?;
+        let answer: serde_json::Value = serde_json::from_str(&answer).ok()?;
+        let status = &answer[0]["Status"];
+        let id = status["header"]["member_id"].as_u64()?;
+        Some((id, status["leader"].as_u64()?))
     }
 
     /// Starts it on its data.

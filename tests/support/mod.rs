@@ -5,6 +5,7 @@ pub mod airlock_go;
 pub mod client;
 pub mod etcd;
 pub mod process;
+pub mod proxy;
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! The distributed store: an etcd cluster, with the keys and values of Airlock.
 //!
 //! Each endpoint has a client of its own, since the balanced channel of one client neither leaves a dead
-//! endpoint nor notices a silent one. Calls go to the preferred endpoint; one that fails loses the
-//! preference.
+//! endpoint nor notices a silent one. Calls go to the endpoint that answered last; when it fails, what
+//! only reads is asked of all the others at once.
 
 mod endpoint;
 mod keys;
@@ -17,6 +17,7 @@ use etcd_client::{
     Client, Compare, CompareOp, ConnectOptions, Error, KeyValue, Txn, TxnOp, TxnOpResponse,
     TxnResponse,
 };
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::{Commit, GroupName, Report, Revision, Store, StoreError, Stored, Value};
 use endpoint::{Endpoint, Failure};
@@ -24,19 +25,29 @@ use endpoint::{Endpoint, Failure};
 /// A store in etcd.
 pub struct EtcdStore {
     endpoints: Vec<Endpoint>,
-    /// The index of the endpoint that is tried first.
+    /// The index of the endpoint that answered last, or [`NOBODY`].
     preferred: AtomicUsize,
     /// How long one endpoint may take for one call.
     attempt_timeout: Duration,
 }
 
+/// No endpoint has answered since one failed.
+const NOBODY: usize = usize::MAX;
+
 /// What may be done about a call whose outcome is unknown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Effect {
-    /// It changes nothing: another endpoint may be asked the same.
+    /// It changes nothing: other endpoints may be asked the same.
     Reads,
     /// It may have happened: nothing is sent again (invariant 6).
     Writes,
+}
+
+/// What the endpoints said that gave no result.
+#[derive(Default)]
+struct Failures {
+    texts: Vec<String>,
+    unknown: bool,
 }
 
 // === impl EtcdStore ===
@@ -45,10 +56,12 @@ impl EtcdStore {
     /// A store in the cluster with these endpoints (URLs with scheme), each with its options. Connects
     /// when first used.
     ///
-    /// `timeout` is what one request may take. One endpoint gets half of it: a silent one leaves time
-    /// for the next, and a cluster that is merely slow is not given up too soon.
+    /// `timeout` is what one request may take. One endpoint gets two fifths of it, so that there is time
+    /// for two rounds: the preferred endpoint, then all the others. After the second there is an
+    /// answer, or every endpoint has been asked and what it said can be told. A cluster that is merely
+    /// slow is not given up too soon.
     pub fn new(endpoints: Vec<(String, ConnectOptions)>, timeout: Duration) -> Self {
-        let attempt_timeout = timeout / 2;
+        let attempt_timeout = timeout * 2 / 5;
         EtcdStore {
             endpoints: endpoints
                 .into_iter()
@@ -64,45 +77,93 @@ impl EtcdStore {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let first = self.preferred.load(Ordering::Relaxed);
-        let mut failures = Vec::new();
-        let mut unknown = false;
-        for step in 0..self.endpoints.len() {
-            let index = (first + step) % self.endpoints.len();
-            match self.endpoints[index]
-                .call(self.attempt_timeout, &call)
-                .await
-            {
-                Ok(result) => return Ok(result),
-                Err(Failure::Rejected(text)) => return Err(StoreError::Rejected(text)),
-                Err(Failure::Unreachable(text)) => {
-                    self.avoid(index);
-                    failures.push(text);
+        let mut failures = Failures::default();
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        if let Some(result) = self.ask(preferred, &call, &mut failures).await? {
+            return Ok(result);
+        }
+        let others = (0..self.endpoints.len()).filter(|index| *index != preferred);
+        match effect {
+            Effect::Reads => {
+                let mut asked: FuturesUnordered<_> = others
+                    .map(async |index| {
+                        let mut failures = Failures::default();
+                        let result = self.ask(index, &call, &mut failures).await;
+                        (result, failures)
+                    })
+                    .collect();
+                while let Some((result, failed)) = asked.next().await {
+                    if let Some(result) = result? {
+                        return Ok(result);
+                    }
+                    failures.extend(failed);
                 }
-                Err(Failure::Unknown(text)) => {
-                    self.avoid(index);
-                    failures.push(text);
-                    unknown = true;
-                    if effect == Effect::Writes {
+            }
+            Effect::Writes => {
+                for index in others {
+                    if failures.unknown {
                         break;
+                    }
+                    if let Some(result) = self.ask(index, &call, &mut failures).await? {
+                        return Ok(result);
                     }
                 }
             }
         }
-        let text = failures.join("; ");
-        Err(if unknown {
+        Err(failures.into_error())
+    }
+
+    /// Calls one endpoint. `None` if another may be asked; then `failures` has the reason.
+    async fn ask<T, F>(
+        &self,
+        index: usize,
+        call: impl FnOnce(Client) -> F,
+        failures: &mut Failures,
+    ) -> Result<Option<T>, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let Some(endpoint) = self.endpoints.get(index) else {
+            return Ok(None);
+        };
+        let result = endpoint.call(self.attempt_timeout, call).await;
+        let (preferred, next) = match &result {
+            Ok(_) => (NOBODY, index),
+            Err(Failure::Rejected(text)) => return Err(StoreError::Rejected(text.clone())),
+            Err(Failure::Unreachable(text)) => {
+                failures.texts.push(text.clone());
+                (index, NOBODY)
+            }
+            Err(Failure::Unknown(text)) => {
+                failures.texts.push(text.clone());
+                failures.unknown = true;
+                (index, NOBODY)
+            }
+        };
+        // Unless another call has already seen to it.
+        let _ =
+            self.preferred
+                .compare_exchange(preferred, next, Ordering::Relaxed, Ordering::Relaxed);
+        Ok(result.ok())
+    }
+}
+
+// === impl Failures ===
+
+impl Failures {
+    fn extend(&mut self, other: Failures) {
+        self.texts.extend(other.texts);
+        self.unknown |= other.unknown;
+    }
+
+    fn into_error(mut self) -> StoreError {
+        self.texts.sort();
+        let text = self.texts.join("; ");
+        if self.unknown {
             StoreError::Unknown(text)
         } else {
             StoreError::Unreachable(text)
-        })
-    }
-
-    /// Prefers the next endpoint, unless another call has already seen to it.
-    fn avoid(&self, index: usize) {
-        let next = (index + 1) % self.endpoints.len();
-        let _ = self
-            .preferred
-            .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 }
 
