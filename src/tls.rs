@@ -27,15 +27,15 @@ pub enum TlsError {
 /// # Errors
 /// If a file cannot be read, has no certificate or key in it, or the two do not go together.
 pub fn server_config(settings: &TlsSettings) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = certificates(&settings.cert_path)?;
-    let key = private_key(&settings.key_path)?;
+    let chain = certificates(&settings.pair.cert_path)?;
+    let key = private_key(&settings.pair.key_path)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
         .map_err(|source| TlsError::Pair {
-            cert_path: settings.cert_path.clone(),
-            key_path: settings.key_path.clone(),
+            cert_path: settings.pair.cert_path.clone(),
+            key_path: settings.pair.key_path.clone(),
             source,
         })?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

@@ -13,7 +13,7 @@ pub struct File {
     pub limits: LimitsSection,
 }
 
-/// `[service]` and `[status]`. `enabled` is for `[status]` alone.
+/// `[service]` and `[status]`. `enabled` is for `[status]` alone, who may come in for `[service]`.
 #[derive(Default)]
 pub struct ListenSection {
     pub enabled: Option<At<bool>>,
@@ -22,6 +22,8 @@ pub struct ListenSection {
     pub tls: Option<At<bool>>,
     pub tls_cert_path: Option<At<String>>,
     pub tls_key_path: Option<At<String>>,
+    pub client_ca_path: Option<At<String>>,
+    pub htpasswd_path: Option<At<String>>,
 }
 
 #[derive(Default)]
@@ -30,6 +32,9 @@ pub struct Etcd3Section {
     pub transaction_timeout_ms: Option<At<u64>>,
     pub client_cert_pub_path: Option<At<String>>,
     pub client_cert_key_path: Option<At<String>>,
+    pub ca_cert_path: Option<At<String>>,
+    pub username: Option<At<String>>,
+    pub password_path: Option<At<String>>,
 }
 
 #[derive(Default)]
@@ -42,6 +47,7 @@ pub struct EmbeddedSection {
 pub struct LockSection {
     pub default_group_name: Option<At<String>>,
     pub default_slots: Option<At<u64>>,
+    pub default_users: Option<At<Vec<String>>>,
     pub groups: Vec<At<GroupSection>>,
 }
 
@@ -49,6 +55,7 @@ pub struct LockSection {
 pub struct GroupSection {
     pub name: Option<At<String>>,
     pub slots: Option<At<u64>>,
+    pub users: Option<At<Vec<String>>>,
 }
 
 /// `[limits]`: what strangers may cost. All numbers.
@@ -57,11 +64,14 @@ pub struct LimitsSection {
     pub body_bytes: Option<At<u64>>,
     pub header_bytes: Option<At<u64>>,
     pub headers: Option<At<u64>>,
+    pub handshake_timeout_ms: Option<At<u64>>,
     pub header_timeout_ms: Option<At<u64>>,
     pub body_timeout_ms: Option<At<u64>>,
+    pub idle_timeout_ms: Option<At<u64>>,
     pub connections: Option<At<u64>>,
     pub connections_per_peer: Option<At<u64>>,
     pub waiting_requests_per_group: Option<At<u64>>,
+    pub waiting_passwords: Option<At<u64>>,
 }
 
 // === impl File ===
@@ -72,7 +82,11 @@ impl File {
         let mut document = notes.document()?;
         let file = File {
             service: section(notes, &mut document, "service", |notes, table| {
-                listen(notes, table)
+                ListenSection {
+                    client_ca_path: table.take(notes, "client_ca_path"),
+                    htpasswd_path: table.take(notes, "htpasswd_path"),
+                    ..listen(notes, table)
+                }
             })
             .unwrap_or_default(),
             status: section(notes, &mut document, "status", |notes, table| {
@@ -87,6 +101,9 @@ impl File {
                 transaction_timeout_ms: table.take(notes, "transaction_timeout_ms"),
                 client_cert_pub_path: table.take(notes, "client_cert_pub_path"),
                 client_cert_key_path: table.take(notes, "client_cert_key_path"),
+                ca_cert_path: table.take(notes, "ca_cert_path"),
+                username: table.take(notes, "username"),
+                password_path: table.take(notes, "password_path"),
             }),
             embedded: section_at(notes, &mut document, "embedded", |notes, table| {
                 EmbeddedSection {
@@ -135,6 +152,8 @@ fn listen(notes: &mut Notes<'_>, table: &mut Table<'_>) -> ListenSection {
         tls: table.take(notes, "tls"),
         tls_cert_path: table.take(notes, "tls_cert_path"),
         tls_key_path: table.take(notes, "tls_key_path"),
+        client_ca_path: None,
+        htpasswd_path: None,
     }
 }
 
@@ -142,6 +161,7 @@ fn lock(notes: &mut Notes<'_>, table: &mut Table<'_>) -> LockSection {
     LockSection {
         default_group_name: table.take(notes, "default_group_name"),
         default_slots: table.take(notes, "default_slots"),
+        default_users: table.take(notes, "default_users"),
         groups: table
             .take_tables(notes, "groups")
             .map(|groups| groups.value)
@@ -151,6 +171,7 @@ fn lock(notes: &mut Notes<'_>, table: &mut Table<'_>) -> LockSection {
                 let value = GroupSection {
                     name: group.value.take(notes, "name"),
                     slots: group.value.take(notes, "slots"),
+                    users: group.value.take(notes, "users"),
                 };
                 group.value.finish(notes);
                 At {
@@ -168,10 +189,13 @@ fn limits(notes: &mut Notes<'_>, table: &mut Table<'_>) -> LimitsSection {
         body_bytes: table.take(notes, "body_bytes"),
         header_bytes: table.take(notes, "header_bytes"),
         headers: table.take(notes, "headers"),
+        handshake_timeout_ms: table.take(notes, "handshake_timeout_ms"),
         header_timeout_ms: table.take(notes, "header_timeout_ms"),
         body_timeout_ms: table.take(notes, "body_timeout_ms"),
+        idle_timeout_ms: table.take(notes, "idle_timeout_ms"),
         connections: table.take(notes, "connections"),
         connections_per_peer: table.take(notes, "connections_per_peer"),
         waiting_requests_per_group: table.take(notes, "waiting_requests_per_group"),
+        waiting_passwords: table.take(notes, "waiting_passwords"),
     }
 }

@@ -13,7 +13,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use settings::{
-    EtcdSettings, GroupSettings, Limits, ListenSettings, Settings, StoreSettings, TlsSettings,
+    EtcdSettings, EtcdUser, GroupSettings, KeyPair, Limits, ListenSettings, Settings,
+    StoreSettings, TlsSettings,
 };
 
 /// Where the configuration is unless the command line says otherwise.

@@ -236,3 +236,84 @@ fn every_shipped_example_is_good_and_has_nothing_odd() {
     }
     assert!(count >= 2);
 }
+
+#[test]
+fn the_status_listener_speaks_tls_with_the_services_pair_or_its_own() {
+    let pair =
+        "[service]\ntls_cert_path = \"c\"\ntls_key_path = \"k\"\n[embedded]\npath = \"/x\"\n";
+    let with = |status: &str| {
+        let status = format!("{pair}[status]\nenabled = true\nport = 1\n{status}");
+        good(&status).settings.status.unwrap().tls
+    };
+    assert_eq!(with(""), None);
+    assert_eq!(with("tls = true").unwrap().pair.cert_path, Path::new("c"));
+    let own = with("tls = true\ntls_cert_path = \"c2\"\ntls_key_path = \"k2\"");
+    assert_eq!(own.unwrap().pair.cert_path, Path::new("c2"));
+    assert_problems(
+        &format!("{pair}[status]\nenabled = true\nport = 1\ntls = true\ntls_key_path = \"k\"\n"),
+        &[
+            "c.toml:9: status.tls: TLS is on, but status.tls_cert_path is missing; \
+             name both files, or neither to use the pair of [service]",
+        ],
+    );
+}
+
+#[test]
+fn who_may_lock_is_never_ignored_silently() {
+    let service = "[service]\ntls = false\nclient_ca_path = \"x\"\n[embedded]\npath = \"/x\"\n";
+    assert_problems(
+        &format!(
+            "{service}[lock]\ndefault_users = []\n\
+             [[lock.groups]]\nname = \"default\"\nusers = [\"a:b\"]\n"
+        ),
+        &[
+            "c.toml:3: service.client_ca_path: client certificates need TLS, and service.tls is false",
+            "c.toml:7: lock.default_users: users are told apart by their passwords; set service.htpasswd_path too",
+            "c.toml:7: lock.default_users: is empty, so nobody could lock",
+            "c.toml:10: lock.groups.users: users are told apart by their passwords",
+            "c.toml:10: lock.groups.users: \"a:b\" is no user's name",
+            "c.toml:10: lock.groups.users: \"default\" is the default group; write its users as lock.default_users",
+        ],
+    );
+}
+
+#[test]
+fn default_users_hold_for_every_group_without_users_of_its_own() {
+    let text = "[service]\ntls = false\nhtpasswd_path = \"p\"\n[embedded]\npath = \"/x\"\n\
+         [lock]\ndefault_users = [\"a\"]\n\
+         [[lock.groups]]\nname = \"g\"\n\
+         [[lock.groups]]\nname = \"h\"\nusers = [\"b\", \"c\"]\n";
+    let settings = good(text).settings;
+    let users: Vec<String> = settings
+        .groups
+        .values()
+        .map(|group| format!("{:?}", group.users.as_ref().unwrap()))
+        .collect();
+    assert_eq!(users, [r#"{"a"}"#, r#"{"a"}"#, r#"{"b", "c"}"#]);
+    let warnings = warnings(text);
+    assert!(
+        warnings[0].starts_with("c.toml:3: service.htpasswd_path: passwords come in plain text"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn the_credentials_for_etcd_are_whole_and_are_used() {
+    let etcd = |more: &str| {
+        format!("[service]\ntls = false\n[etcd3]\nendpoints = [\"http://a:1\"]\n{more}\n")
+    };
+    assert_problems(
+        &etcd("ca_cert_path = \"x\"\nusername = \"u\""),
+        &[
+            "c.toml:5: etcd3.ca_cert_path: there is no server to check, since all endpoints are plain http://",
+            "c.toml:6: etcd3.username: needs its other half: etcd3.username and etcd3.password_path go together",
+        ],
+    );
+    let warnings = warnings(&etcd("username = \"u\"\npassword_path = \"p\""));
+    assert!(
+        warnings[0].starts_with(
+            "c.toml:5: etcd3.username: the password goes to http:// endpoints in plain text"
+        ),
+        "{warnings:?}"
+    );
+}

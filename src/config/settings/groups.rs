@@ -1,6 +1,6 @@
 //! `[lock]`: the reboot groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::document::{At, Notes};
 use crate::config::file::LockSection;
@@ -11,17 +11,25 @@ use crate::store::GroupName;
 pub struct GroupSettings {
     /// At least 1.
     pub slots: u64,
+    /// Who may lock and unlock; `None`: everybody who is let in.
+    pub users: Option<BTreeSet<String>>,
 }
 
+/// `passwords` says whether users are told apart at all.
 pub(super) fn check(
     notes: &mut Notes<'_>,
     lock: LockSection,
+    passwords: bool,
 ) -> BTreeMap<GroupName, GroupSettings> {
     let mut groups = BTreeMap::new();
     let default_slots = match &lock.default_slots {
         Some(slots) => checked_slots(notes, slots),
         None => 1,
     };
+    let default_users = lock
+        .default_users
+        .as_ref()
+        .map(|users| checked_users(notes, users, passwords));
     let default_name = match &lock.default_group_name {
         Some(name) => checked_name(notes, name),
         None => GroupName::new("default"),
@@ -31,6 +39,10 @@ pub(super) fn check(
             Some(slots) => checked_slots(notes, slots),
             None => default_slots,
         };
+        let users = match &group.value.users {
+            Some(users) => Some(checked_users(notes, users, passwords)),
+            None => default_users.clone(),
+        };
         let Some(name) = &group.value.name else {
             notes.error(&group, "a group without a name; add name = \"…\"");
             continue;
@@ -39,6 +51,15 @@ pub(super) fn check(
             continue;
         };
         if Some(&checked) == default_name.as_ref() {
+            if let Some(users) = &group.value.users {
+                notes.error(
+                    users,
+                    format!(
+                        "{:?} is the default group; write its users as lock.default_users",
+                        checked.as_str()
+                    ),
+                );
+            }
             notes.warning(
                 name,
                 format!(
@@ -46,7 +67,10 @@ pub(super) fn check(
                     checked = checked.as_str()
                 ),
             );
-        } else if groups.insert(checked, GroupSettings { slots }).is_some() {
+        } else if groups
+            .insert(checked, GroupSettings { slots, users })
+            .is_some()
+        {
             notes.error(
                 name,
                 format!(
@@ -57,8 +81,8 @@ pub(super) fn check(
         }
     }
     if let Some(name) = default_name {
-        let slots = default_slots;
-        groups.insert(name, GroupSettings { slots });
+        let (slots, users) = (default_slots, default_users);
+        groups.insert(name, GroupSettings { slots, users });
     }
     groups
 }
@@ -85,6 +109,37 @@ fn checked_name(notes: &mut Notes<'_>, name: &At<String>) -> Option<GroupName> {
         }
     }
     group
+}
+
+/// The users of a group. Whether there are such users is for the htpasswd file to say, which may change.
+fn checked_users(
+    notes: &mut Notes<'_>,
+    users: &At<Vec<String>>,
+    passwords: bool,
+) -> BTreeSet<String> {
+    if !passwords {
+        notes.error(
+            users,
+            "users are told apart by their passwords; set service.htpasswd_path too, or remove this key",
+        );
+    }
+    if users.value.is_empty() {
+        notes.error(
+            users,
+            "is empty, so nobody could lock; name a user, or remove this key to allow all users",
+        );
+    }
+    for user in &users.value {
+        if user.is_empty() || user.contains(':') || user.contains(char::is_control) {
+            notes.error(
+                users,
+                format!(
+                    "{user:?} is no user's name; htpasswd has none that is empty or has ':' in it"
+                ),
+            );
+        }
+    }
+    users.value.iter().cloned().collect()
 }
 
 fn checked_slots(notes: &mut Notes<'_>, slots: &At<u64>) -> u64 {

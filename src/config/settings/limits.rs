@@ -11,12 +11,19 @@ pub struct Limits {
     pub body_bytes: usize,
     pub header_bytes: usize,
     pub headers: usize,
-    /// For the head of a request, and for an idle connection.
+    /// From a connection's start to the end of the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request, or the connection's start, to the end of the head.
     pub header_timeout: Duration,
+    /// From the end of the head to the end of the body.
     pub body_timeout: Duration,
+    /// From an answer to the first byte of the next request.
+    pub idle_timeout: Duration,
     pub connections: usize,
     pub connections_per_peer: usize,
     pub waiting_requests_per_group: usize,
+    /// Passwords that wait to be verified.
+    pub waiting_passwords: usize,
 }
 
 pub(super) fn check(notes: &mut Notes<'_>, section: LimitsSection) -> Limits {
@@ -30,30 +37,34 @@ pub(super) fn check(notes: &mut Notes<'_>, section: LimitsSection) -> Limits {
             None => default,
         }
     };
-    let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let mut timeout = |value: Option<At<u64>>, default: u64| {
+        Duration::from_millis(number(value, default, 100, 3_600_000))
+    };
+    let (handshake_timeout, header_timeout, body_timeout, idle_timeout) = (
+        timeout(section.handshake_timeout_ms, 10_000),
+        timeout(section.header_timeout_ms, 10_000),
+        timeout(section.body_timeout_ms, 10_000),
+        timeout(section.idle_timeout_ms, 60_000),
+    );
+    let mut count = |value: Option<At<u64>>, default: u64, least: u64, most: u64| {
+        usize::try_from(number(value, default, least, most)).unwrap_or(usize::MAX)
+    };
     Limits {
-        body_bytes: count(number(section.body_bytes, 16 << 10, 1 << 10, 16 << 20)),
-        header_bytes: count(number(section.header_bytes, 16 << 10, 8 << 10, 1 << 20)),
-        headers: count(number(section.headers, 64, 8, 1000)),
-        header_timeout: Duration::from_millis(number(
-            section.header_timeout_ms,
-            30_000,
-            100,
-            3_600_000,
-        )),
-        body_timeout: Duration::from_millis(number(
-            section.body_timeout_ms,
-            10_000,
-            100,
-            3_600_000,
-        )),
-        connections: count(number(section.connections, 16_384, 1, 10_000_000)),
-        connections_per_peer: count(number(section.connections_per_peer, 4096, 1, 10_000_000)),
-        waiting_requests_per_group: count(number(
+        body_bytes: count(section.body_bytes, 16 << 10, 1 << 10, 16 << 20),
+        header_bytes: count(section.header_bytes, 16 << 10, 8 << 10, 1 << 20),
+        headers: count(section.headers, 64, 8, 1000),
+        handshake_timeout,
+        header_timeout,
+        body_timeout,
+        idle_timeout,
+        connections: count(section.connections, 16_384, 1, 10_000_000),
+        connections_per_peer: count(section.connections_per_peer, 4096, 1, 10_000_000),
+        waiting_requests_per_group: count(
             section.waiting_requests_per_group,
             100_000,
             1,
             10_000_000,
-        )),
+        ),
+        waiting_passwords: count(section.waiting_passwords, 64, 1, 10_000),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::TlsSettings;
+use super::KeyPair;
 use crate::config::document::{At, Notes};
 use crate::config::file::{EmbeddedSection, Etcd3Section};
 
@@ -19,7 +19,18 @@ pub enum StoreSettings {
 pub struct EtcdSettings {
     /// URLs with their scheme, in the order of preference.
     pub endpoints: Vec<String>,
-    pub client_cert: Option<TlsSettings>,
+    /// The CAs that servers are checked against; `None`: the system's.
+    pub ca_cert_path: Option<PathBuf>,
+    pub client_cert: Option<KeyPair>,
+    pub user: Option<EtcdUser>,
+}
+
+/// A user of etcd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EtcdUser {
+    pub name: String,
+    /// The file that has nothing but the password in it.
+    pub password_path: PathBuf,
 }
 
 const DEFAULT_TIMEOUT_MS: u64 = 3000;
@@ -91,7 +102,10 @@ fn etcd(notes: &mut Notes<'_>, section: At<Etcd3Section>) -> Option<EtcdSettings
         endpoints,
         client_cert_pub_path,
         client_cert_key_path,
-        ..
+        ca_cert_path,
+        username,
+        password_path,
+        transaction_timeout_ms: _,
     } = section.value;
     let Some(configured) = endpoints else {
         notes.missing(
@@ -118,10 +132,7 @@ fn etcd(notes: &mut Notes<'_>, section: At<Etcd3Section>) -> Option<EtcdSettings
     }
     let tls_used = endpoints.iter().any(|url| url.starts_with("https://"));
     let client_cert = match (client_cert_pub_path, client_cert_key_path) {
-        (Some(cert), Some(key)) if tls_used => Some(TlsSettings {
-            cert_path: cert.value.into(),
-            key_path: key.value.into(),
-        }),
+        (Some(cert), Some(key)) if tls_used => Some(KeyPair::of(cert, key)),
         (Some(one), None) | (None, Some(one)) if tls_used => {
             notes.error(
                 &one,
@@ -144,10 +155,53 @@ fn etcd(notes: &mut Notes<'_>, section: At<Etcd3Section>) -> Option<EtcdSettings
             None
         }
     };
+    if let (Some(path), false) = (&ca_cert_path, tls_used || endpoints.is_empty()) {
+        notes.error(
+            path,
+            "there is no server to check, since all endpoints are plain http://; write https://host:port, or remove this key",
+        );
+    }
+    let plain = endpoints.iter().any(|url| url.starts_with("http://"));
+    let user = user(notes, username, password_path, plain);
     Some(EtcdSettings {
         endpoints,
+        ca_cert_path: ca_cert_path.map(|path| path.value.into()),
         client_cert,
+        user,
     })
+}
+
+fn user(
+    notes: &mut Notes<'_>,
+    username: Option<At<String>>,
+    password_path: Option<At<String>>,
+    plain: bool,
+) -> Option<EtcdUser> {
+    match (username, password_path) {
+        (Some(name), Some(path)) => {
+            if name.value.is_empty() {
+                notes.error(&name, "is empty; name the user of etcd");
+            }
+            if plain {
+                notes.warning(
+                    &name,
+                    "the password goes to http:// endpoints in plain text; write https://host:port where etcd speaks TLS",
+                );
+            }
+            Some(EtcdUser {
+                name: name.value,
+                password_path: path.value.into(),
+            })
+        }
+        (Some(one), None) | (None, Some(one)) => {
+            notes.error(
+                &one,
+                "needs its other half: etcd3.username and etcd3.password_path go together",
+            );
+            None
+        }
+        (None, None) => None,
+    }
 }
 
 /// An endpoint as a URL. A bare `host:port` speaks TLS, as with Airlock.
