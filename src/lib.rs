@@ -14,7 +14,8 @@
 //! * [`group`] holds the one task that stands between requests and the store.
 //! * [`http`] and [`status`] are the two listeners; [`cli`] is the command line.
 //! * [`config`], [`logging`], [`metrics`], [`tls`], [`shutdown`] are what their names say.
-//! * [`serve`] binds everything, then runs everything; [`monitor`] looks at the store meanwhile.
+//! * [`serve`] binds everything, then runs everything; [`monitor`] looks at the store
+//!   meanwhile, [`notify`] tells the service manager.
 //!
 //! docs/architecture.md has the invariants (numbered in comments and tests here) and the list of tasks.
 
@@ -26,6 +27,7 @@ pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod monitor;
+pub mod notify;
 pub mod quote;
 pub mod semaphore;
 pub mod serve;

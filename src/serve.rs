@@ -16,6 +16,7 @@ use crate::http::listener::{BindError, Listener, Serving};
 use crate::http::routes::{self, Service};
 use crate::metrics::Metrics;
 use crate::monitor;
+use crate::notify;
 use crate::shutdown::Shutdown;
 use crate::status::{self, Status};
 use crate::store::GroupName;
@@ -95,13 +96,16 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
     if let Some(listener) = status_listener {
         tasks.spawn("status listener", listener.serve(status_serving));
     }
+    spawn_notify(&mut tasks, &store, groups.clone());
     spawn_monitor(&mut tasks, &store, groups);
+    notify::ready();
 
     tokio::select! {
         () = signals.requested() => {}
         name = tasks.any_ended() => return Err(ServeError::TaskEnded(name)),
     }
     tracing::info!("shutting down");
+    notify::stopping();
     signals.abort_on_next();
     tasks.drain().await;
     Ok(())
@@ -126,6 +130,22 @@ fn spawn_groups(
         groups.insert(name.clone(), handle);
     }
     groups
+}
+
+/// What the service manager wants to hear, if there is one.
+fn spawn_notify(tasks: &mut Tasks, store: &MeasuredStore, groups: BTreeMap<GroupName, Group>) {
+    if notify::is_wanted() {
+        let (groups, health) = (groups.len(), store.health());
+        tasks.spawn(
+            "status of the service",
+            notify::report_status(groups, health),
+        );
+    }
+    if let Some(timeout) = notify::watchdog_timeout() {
+        tasks.spawn("watchdog", async move {
+            notify::watchdog(&groups, timeout).await;
+        });
+    }
 }
 
 fn spawn_monitor(

@@ -14,3 +14,4 @@ mod database;
 mod faults;
 mod howto;
 mod life;
+mod systemd;

@@ -13,7 +13,7 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time;
 
 use crate::metrics::GroupMetrics;
@@ -38,6 +38,9 @@ struct Shared {
     view: View,
     /// What the store said when it last failed while requests were waiting.
     last_failure: Mutex<Option<String>>,
+    /// Counts how often the task came by, and makes it come by when it is idle.
+    turns: watch::Sender<u64>,
+    nudge: Notify,
 }
 
 /// One command on its way to the task. If `reply` is closed, nobody waits for it any more.
@@ -80,6 +83,8 @@ impl Group {
             configured_slots,
             view: View::default(),
             last_failure: Mutex::default(),
+            turns: watch::Sender::new(0),
+            nudge: Notify::new(),
         });
         let task = GroupTask::new(Arc::clone(&shared), waiting, store, metrics);
         (Group { shared, requests }, task)
@@ -108,6 +113,18 @@ impl Group {
                 Some(reason) => reason,
                 None => format!("no answer from the store within {} ms", timeout.as_millis()),
             })),
+        }
+    }
+
+    /// Ends once the task has moved, from now on; never if it is stuck. It does not depend on the store.
+    pub fn next_turn(&self) -> impl Future<Output = ()> + use<> {
+        let mut turns = self.shared.turns.subscribe();
+        self.shared.nudge.notify_one();
+        async move {
+            // The sender lives as long as a handle or the task; with neither there is no turn to come.
+            if turns.changed().await.is_err() {
+                std::future::pending().await
+            }
         }
     }
 

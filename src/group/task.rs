@@ -58,9 +58,19 @@ impl GroupTask {
 
     pub async fn run(mut self) {
         let mut batch = Vec::new();
-        while self.requests.recv_many(&mut batch, MAX_BATCH).await > 0 {
-            self.serve(&mut batch).await;
+        loop {
+            tokio::select! {
+                taken = self.requests.recv_many(&mut batch, MAX_BATCH) => match taken {
+                    0 => return,
+                    _ => self.serve(&mut batch).await,
+                },
+                () = self.shared.nudge.notified() => self.turned(),
+            }
         }
+    }
+
+    fn turned(&self) {
+        self.shared.turns.send_modify(|turns| *turns += 1);
     }
 
     /// Answers all of `batch`, and what joins it meanwhile. Requests whose deadline passes close their
@@ -68,6 +78,7 @@ impl GroupTask {
     async fn serve(&mut self, batch: &mut Vec<Request>) {
         let mut retry = Retry::default();
         loop {
+            self.turned();
             while batch.len() < MAX_BATCH
                 && let Ok(request) = self.requests.try_recv()
             {

@@ -40,6 +40,15 @@ impl Airlock {
 
     /// The same with the whole configuration and the arguments behind `serve`.
     pub fn start_with(config: &str, arguments: &[&str]) -> Self {
+        Airlock::start_with_environment(config, arguments, &[])
+    }
+
+    /// The same with more environment variables.
+    pub fn start_with_environment(
+        config: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         fs::write(
@@ -47,7 +56,9 @@ impl Airlock {
             config.replace("{folder}", &folder.path().display().to_string()),
         )
         .unwrap();
-        let process = Process::start(serve(&path, arguments), &folder.path().join("log"));
+        let mut command = serve(&path, arguments);
+        command.envs(environment.iter().copied());
+        let process = Process::start(command, &folder.path().join("log"));
         let mut airlock = Airlock {
             process,
             config: path,
