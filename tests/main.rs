@@ -10,6 +10,7 @@ mod support;
 mod api;
 mod cli;
 mod cluster;
+mod conformance;
 mod database;
 mod faults;
 mod howto;

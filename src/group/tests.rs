@@ -1,1 +1,408 @@
+//! The group task over a store that fails as told. The clock is tokio's, and stands still while anything
+//! runs: deadlines pass at once.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::{Failure, Group};
+use crate::metrics::Metrics;
+use crate::semaphore::{Command, Outcome};
+use crate::store::faulty::{Call, Fault, FaultyStore};
+use crate::store::{Commit, GroupName, Store as _, Value};
+use crate::stored;
+
+const DEADLINE: Duration = Duration::from_secs(3);
+
+type Answer = Result<Outcome, Failure>;
+
+/// A running group of one slot or more, and its store.
+struct Fixture {
+    store: Arc<FaultyStore>,
+    group: Group,
+}
+
+impl Fixture {
+    fn new(slots: u64) -> Self {
+        Fixture::with_mailbox(slots, 1000)
+    }
+
+    fn with_mailbox(slots: u64, mailbox: usize) -> Self {
+        let store = FaultyStore::new();
+        let name = GroupName::new("g").unwrap();
+        let metrics = Metrics::new().unwrap().group(&name);
+        let (group, task) = Group::new(name, slots, mailbox, Arc::clone(&store) as _, metrics);
+        tokio::spawn(task.run());
+        Fixture { store, group }
+    }
+
+    async fn lock(&self, id: &str) -> Answer {
+        self.group.ask(lock(id), DEADLINE).await
+    }
+
+    async fn unlock(&self, id: &str) -> Answer {
+        self.group.ask(unlock(id), DEADLINE).await
+    }
+
+    /// Asks, and goes on when the request is in the mailbox.
+    async fn ask(&self, command: Command) -> JoinHandle<Answer> {
+        let group = self.group.clone();
+        let asking = tokio::spawn(async move { group.ask(command, DEADLINE).await });
+        settle().await;
+        asking
+    }
+
+    /// Asks, and hangs up when the deadline has passed.
+    async fn ask_in_vain(&self, command: Command) {
+        let answer = self.group.ask(command, Duration::from_millis(1)).await;
+        assert!(matches!(answer, Err(Failure::Unavailable(_))), "{answer:?}");
+    }
+
+    async fn holders(&self) -> Vec<String> {
+        let stored = self.store.memory.read(self.group.name()).await.unwrap();
+        let Some(value) = stored.value else {
+            return Vec::new();
+        };
+        let semaphore = stored::decode(&value).unwrap();
+        semaphore.holders.keys().map(ToString::to_string).collect()
+    }
+
+    /// Somebody else writes.
+    fn overwrite(&self, semaphore: &str) {
+        let value = Value {
+            semaphore: semaphore.into(),
+            lock_times: None,
+        };
+        self.store.memory.overwrite(self.group.name(), Some(value));
+    }
+}
+
+fn lock(id: &str) -> Command {
+    Command::Lock {
+        id: id.parse().unwrap(),
+        at: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn unlock(id: &str) -> Command {
+    Command::Unlock {
+        id: id.parse().unwrap(),
+    }
+}
+
+/// Lets all other tasks run until they wait for something. The clock does not move.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_1_who_is_granted_a_lock_is_in_the_store() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    assert_eq!(fixture.holders().await, ["a"]);
+    assert_eq!(fixture.lock("b").await, Ok(Outcome::Full { slots: 1 }));
+    assert_eq!(fixture.unlock("a").await, Ok(Outcome::Unlocked));
+    assert_eq!(fixture.lock("b").await, Ok(Outcome::Locked));
+    assert_eq!(fixture.holders().await, ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_1_a_grant_and_its_release_that_wait_together_are_two_commits() {
+    let fixture = Fixture::new(1);
+    fixture.store.hold();
+    let waiting = fixture.ask(lock("first")).await;
+    let asked = [
+        fixture.ask(unlock("first")).await,
+        fixture.ask(lock("a")).await,
+        fixture.ask(unlock("a")).await,
+        fixture.ask(lock("b")).await,
+    ];
+    fixture.store.release();
+    assert_eq!(waiting.await.unwrap(), Ok(Outcome::Locked));
+    let mut outcomes = Vec::new();
+    for asked in asked {
+        outcomes.push(asked.await.unwrap().unwrap());
+    }
+    assert_eq!(
+        outcomes,
+        [
+            Outcome::Unlocked,
+            Outcome::Locked,
+            Outcome::Unlocked,
+            Outcome::Locked
+        ]
+    );
+    // The first lock; its release and the lock of a; the release of a and the lock of b.
+    let calls = fixture.store.calls();
+    assert_eq!(calls, [Call::Read, Call::Write, Call::Write, Call::Write]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_3_nobody_is_answered_before_the_commit_also_not_refused() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.store.hold();
+    let asked = [
+        fixture.ask(lock("a")).await,
+        fixture.ask(lock("b")).await,
+        fixture.ask(unlock("c")).await,
+    ];
+    settle().await;
+    assert!(asked.iter().all(|asked| !asked.is_finished()));
+    fixture.store.release();
+    let mut outcomes = Vec::new();
+    for asked in asked {
+        outcomes.push(asked.await.unwrap().unwrap());
+    }
+    let full = Outcome::Full { slots: 1 };
+    assert_eq!(outcomes, [Outcome::AlreadyHeld, full, Outcome::NotHeld]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_4_what_changes_nothing_is_confirmed_by_the_store_and_not_written() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.store.calls();
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
+    assert_eq!(fixture.lock("b").await, Ok(Outcome::Full { slots: 1 }));
+    assert_eq!(fixture.unlock("b").await, Ok(Outcome::NotHeld));
+    assert_eq!(fixture.store.calls(), [Call::Confirm; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_4_nothing_is_answered_from_what_is_remembered() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.overwrite(r#"{"total_slots":1,"holders":["b"]}"#);
+    assert_eq!(fixture.unlock("a").await, Ok(Outcome::NotHeld));
+    fixture.overwrite(r#"{"total_slots":1,"holders":[]}"#);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.overwrite(r#"{"total_slots":0,"holders":[]}"#);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Full { slots: 0 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_5_a_lost_comparison_is_applied_again_to_what_won() {
+    let fixture = Fixture::new(2);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.overwrite(r#"{"total_slots":2,"holders":["z"]}"#);
+    fixture.store.calls();
+    assert_eq!(fixture.lock("b").await, Ok(Outcome::Locked));
+    assert_eq!(fixture.holders().await, ["b", "z"]);
+    // The conflict brought the value: it was not read.
+    assert_eq!(fixture.store.calls(), [Call::Write; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_5_comparisons_that_are_always_lost_end_at_the_deadline() {
+    let fixture = Fixture::new(1);
+    fixture.overwrite(r#"{"total_slots":1,"holders":[]}"#);
+    fixture.store.always(Fault::Raced);
+    let started = Instant::now();
+    let answer = fixture.lock("a").await;
+    assert!(matches!(answer, Err(Failure::Unavailable(_))), "{answer:?}");
+    assert_eq!(started.elapsed(), DEADLINE);
+    assert!(fixture.holders().await.is_empty());
+    let attempts = fixture.store.calls().len();
+    assert!((10..1000).contains(&attempts), "{attempts} attempts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_6_a_write_that_happened_without_an_answer_is_seen_and_not_sent_again() {
+    let fixture = Fixture::new(1);
+    fixture.store.next(&[Fault::AnswerLost]);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
+    let calls = fixture.store.calls();
+    assert_eq!(calls, [Call::Read, Call::Write, Call::Read, Call::Confirm]);
+    fixture.store.next(&[Fault::AnswerLost]);
+    assert_eq!(fixture.unlock("a").await, Ok(Outcome::NotHeld));
+    let calls = fixture.store.calls();
+    assert_eq!(calls, [Call::Write, Call::Read, Call::Confirm]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_6_a_write_that_was_lost_is_made_anew_after_a_look() {
+    let fixture = Fixture::new(1);
+    fixture.store.next(&[Fault::RequestLost]);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    let calls = fixture.store.calls();
+    assert_eq!(calls, [Call::Read, Call::Write, Call::Read, Call::Write]);
+    assert_eq!(fixture.holders().await, ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_6_a_write_that_arrives_late_undoes_no_answer() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.store.next(&[Fault::Late]);
+    fixture.ask_in_vain(unlock("a")).await;
+    fixture.store.calls();
+    // The store still has a. A bare confirmation of that would be overtaken by the release.
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
+    assert_eq!(fixture.store.calls(), [Call::Read, Call::Write]);
+    let late = fixture.store.deliver().await;
+    assert!(matches!(late[..], [Commit::Conflict(_)]), "{late:?}");
+    assert_eq!(fixture.holders().await, ["a"]);
+    // The fence is put up once.
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
+    assert_eq!(fixture.store.calls(), [Call::Confirm]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_6_the_fence_stays_up_while_it_is_in_doubt_itself() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture
+        .store
+        .next(&[Fault::Late, Fault::RequestLost, Fault::Unreachable]);
+    fixture.ask_in_vain(unlock("a")).await;
+    fixture.store.calls();
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
+    let writes = fixture.store.calls();
+    assert!(!writes.contains(&Call::Confirm), "{writes:?}");
+    fixture.store.deliver().await;
+    assert_eq!(fixture.holders().await, ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_6_a_late_write_that_was_overtaken_by_its_own_arrival_is_seen() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.store.next(&[Fault::Late]);
+    fixture.ask_in_vain(unlock("a")).await;
+    fixture.store.deliver().await;
+    assert_eq!(fixture.lock("b").await, Ok(Outcome::Locked));
+    assert_eq!(fixture.holders().await, ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_did_not_happen_for_sure_is_tried_again_until_the_deadline_and_told_then() {
+    let fixture = Fixture::new(1);
+    fixture.store.next(&[Fault::Unreachable]);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.store.always(Fault::Unreachable);
+    let started = Instant::now();
+    let answer = fixture.unlock("a").await;
+    assert_eq!(answer, Err(Failure::Unavailable("no route".into())));
+    assert_eq!(started.elapsed(), DEADLINE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_refuses_is_told_at_once() {
+    let fixture = Fixture::new(1);
+    fixture.store.next(&[Fault::Rejected]);
+    let started = Instant::now();
+    let refused = Err(Failure::Refused("not allowed".into()));
+    assert_eq!(fixture.lock("a").await, refused);
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_7_who_hung_up_before_its_batch_is_not_applied() {
+    let fixture = Fixture::new(3);
+    fixture.store.hold();
+    let first = fixture.ask(lock("first")).await;
+    let gone = fixture.ask(lock("gone")).await;
+    let last = fixture.ask(lock("last")).await;
+    gone.abort();
+    settle().await;
+    fixture.store.release();
+    assert_eq!(first.await.unwrap(), Ok(Outcome::Locked));
+    assert_eq!(last.await.unwrap(), Ok(Outcome::Locked));
+    assert_eq!(fixture.holders().await, ["first", "last"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_8_a_full_mailbox_is_told_at_once() {
+    let fixture = Fixture::with_mailbox(9, 2);
+    fixture.store.hold();
+    let mut asked = Vec::new();
+    for id in ["in-its-batch", "in-the-mailbox", "too"] {
+        asked.push(fixture.ask(lock(id)).await);
+    }
+    assert_eq!(fixture.lock("one-too-many").await, Err(Failure::Busy));
+    fixture.store.release();
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), Ok(Outcome::Locked));
+    }
+    assert_eq!(fixture.holders().await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_costs_one_commit() {
+    let fixture = Fixture::new(400);
+    fixture.store.hold();
+    let mut asked = vec![fixture.ask(lock("first")).await];
+    for node in 0..500 {
+        asked.push(fixture.ask(lock(&node.to_string())).await);
+    }
+    fixture.store.release();
+    let mut granted = 0;
+    for asked in asked {
+        match asked.await.unwrap().unwrap() {
+            Outcome::Locked => granted += 1,
+            other => assert_eq!(other, Outcome::Full { slots: 400 }),
+        }
+    }
+    assert_eq!(granted, 400);
+    let calls = fixture.store.calls();
+    assert_eq!(calls, [Call::Read, Call::Write, Call::Write]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_damaged_value_is_refused_and_kept_and_works_once_it_is_mended() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.overwrite("{oops");
+    for _ in 0..2 {
+        for answer in [fixture.lock("b").await, fixture.unlock("a").await] {
+            let Err(Failure::Refused(reason)) = answer else {
+                panic!("{answer:?}");
+            };
+            let place = fixture.store.place(fixture.group.name());
+            let expected = format!("the value stored at {place} cannot be used: ");
+            assert!(reason.starts_with(&expected), "{reason}");
+        }
+    }
+    let stored = fixture.store.memory.read(fixture.group.name()).await;
+    assert_eq!(stored.unwrap().value.unwrap().semaphore, b"{oops");
+    fixture.overwrite(r#"{"total_slots":1,"holders":["a"]}"#);
+    assert_eq!(fixture.unlock("a").await, Ok(Outcome::Unlocked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_is_deleted_begins_again_with_the_configured_slots() {
+    let fixture = Fixture::new(2);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.store.memory.overwrite(fixture.group.name(), None);
+    assert_eq!(fixture.unlock("a").await, Ok(Outcome::NotHeld));
+    assert_eq!(fixture.lock("b").await, Ok(Outcome::Locked));
+    assert_eq!(fixture.lock("c").await, Ok(Outcome::Locked));
+    assert_eq!(fixture.lock("d").await, Ok(Outcome::Full { slots: 2 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_9_a_release_by_a_non_holder_writes_nothing_also_where_there_is_no_value() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.unlock("a").await, Ok(Outcome::NotHeld));
+    assert_eq!(fixture.store.calls(), [Call::Read, Call::Confirm]);
+    let stored = fixture.store.memory.read(fixture.group.name()).await;
+    assert_eq!(stored.unwrap().value, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_ends_when_nobody_can_ask_any_more() {
+    let store = FaultyStore::new();
+    let name = GroupName::new("g").unwrap();
+    let metrics = Metrics::new().unwrap().group(&name);
+    let (group, task) = Group::new(name, 1, 1, store, metrics);
+    let task = tokio::spawn(task.run());
+    drop(group);
+    task.await.unwrap();
+}

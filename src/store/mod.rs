@@ -1,7 +1,7 @@
 //! Where the semaphores are kept: the contract that every backend fulfils.
 //!
 //! A store keeps one [`Value`] for each group, with a [`Revision`] that changes with every write. It
-//! knows nothing of holders and slots. One conformance suite (`conformance`) runs against all backends.
+//! knows nothing of holders and slots. One suite (tests/conformance.rs) runs against all backends.
 
 pub mod etcd;
 pub mod measured;
@@ -9,8 +9,6 @@ pub mod memory;
 pub mod open;
 pub mod sqlite;
 
-#[cfg(test)]
-mod conformance;
 #[cfg(test)]
 pub mod faulty;
 
