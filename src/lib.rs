@@ -13,7 +13,8 @@
 //! * [`store`] keeps one value a group: etcd, a SQLite file, or memory for tests.
 //! * [`group`] holds the one task that stands between requests and the store.
 //! * [`http`] and [`status`] are the two listeners; [`cli`] is the command line.
-//! * [`config`], [`logging`], [`metrics`], [`tls`], [`shutdown`] are what their names say.
+//! * [`config`], [`logging`], [`metrics`], [`tls`], [`shutdown`] are what their names say; [`files`] reads
+//!   files again.
 //! * [`serve`] binds everything, then runs everything; [`monitor`] looks at the store
 //!   meanwhile, [`notify`] tells the service manager.
 //!
@@ -21,6 +22,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod files;
 pub mod fleetlock;
 pub mod group;
 pub mod http;

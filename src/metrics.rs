@@ -30,6 +30,9 @@ pub struct Metrics {
     unknown_outcomes: IntCounterVec,
     batch_size: HistogramVec,
     store_up: Gauge,
+    pub certificate_expiry: IntGaugeVec,
+    pub tls_reload_failures: IntCounterVec,
+    pub htpasswd_reload_failures: IntCounter,
     pub connections: IntGaugeVec,
     pub rejected_connections: IntCounterVec,
 }
@@ -153,6 +156,25 @@ impl Metrics {
                     "1 if the store answered when it was last asked.",
                 )?,
             )?,
+            certificate_expiry: int_gauges(
+                &r,
+                "airlock_tls_certificate_expiry_timestamp_seconds",
+                "When the certificate in use expires, in seconds since 1970.",
+                &["listener"],
+            )?,
+            tls_reload_failures: counters(
+                &r,
+                "airlock_tls_reload_failures_total",
+                "Certificates, keys or passwords that had changed and could not be used; etcd3 is the client's side.",
+                &["listener"],
+            )?,
+            htpasswd_reload_failures: register(
+                &r,
+                IntCounter::new(
+                    "airlock_htpasswd_reload_failures_total",
+                    "Changed htpasswd files that could not be used.",
+                )?,
+            )?,
             connections: int_gauges(
                 &r,
                 "airlock_connections",
@@ -162,7 +184,7 @@ impl Metrics {
             rejected_connections: counters(
                 &r,
                 "airlock_rejected_connections_total",
-                "Connections closed at once because there were too many.",
+                "Connections closed before a request: too many, or no TLS handshake.",
                 &["listener", "reason"],
             )?,
             registry: r,

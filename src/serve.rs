@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{ListenSettings, Settings, StoreSettings};
+use crate::files::Watched;
 use crate::group::Group;
 use crate::http::listener::{BindError, Listener, Serving};
 use crate::http::routes::{self, Service};
@@ -22,7 +23,7 @@ use crate::status::{self, Status};
 use crate::store::GroupName;
 use crate::store::measured::MeasuredStore;
 use crate::store::open::{StoreSetupError, open};
-use crate::tls::{self, TlsError};
+use crate::tls::{ServerTls, TlsError};
 
 /// How long requests in flight have to end after the first signal.
 const DRAIN: Duration = Duration::from_millis(4500);
@@ -56,9 +57,10 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
     let store = open(&settings.store, settings.transaction_timeout)?;
     let store = Arc::new(MeasuredStore::new(store, Arc::clone(&metrics)));
 
+    let mut files = Watched::default();
     let status_listener = match &settings.status {
         Some(listen) => {
-            let listener = bind("status", listen).await?;
+            let listener = bind("status", listen, &metrics, &mut files).await?;
             announce("status service", listen, &listener);
             Some(listener)
         }
@@ -67,7 +69,7 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
             None
         }
     };
-    let listener = bind("service", &settings.service).await?;
+    let listener = bind("service", &settings.service, &metrics, &mut files).await?;
     announce("main service", &settings.service, &listener);
 
     // Everything is bound; from here on nothing fails at the start.
@@ -79,25 +81,31 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
         limits: settings.limits.clone(),
         metrics: Arc::clone(&metrics),
     });
-    let serving = |router| Serving {
+    let serving = |name, router| Serving {
+        name,
         router,
         limits: settings.limits.clone(),
         metrics: Arc::clone(&metrics),
         shutdown: tasks.shutdown.clone(),
         connections: tasks.connections.clone(),
     };
-    let main_serving = serving(routes::router(service));
-    let status_serving = serving(status::router(Arc::new(Status {
-        groups: groups.clone(),
-        metrics: Arc::clone(&metrics),
-        health: store.health(),
-    })));
+    let main_serving = serving("service", routes::router(service));
+    let status_serving = serving(
+        "status",
+        status::router(Arc::new(Status {
+            groups: groups.clone(),
+            metrics: Arc::clone(&metrics),
+            health: store.health(),
+        })),
+    );
     tasks.spawn("main listener", listener.serve(main_serving));
     if let Some(listener) = status_listener {
         tasks.spawn("status listener", listener.serve(status_serving));
     }
     spawn_notify(&mut tasks, &store, groups.clone());
     spawn_monitor(&mut tasks, &store, groups);
+    let files = Arc::new(files);
+    tasks.spawn("file watch", async move { files.watch().await });
     notify::ready();
 
     tokio::select! {
@@ -169,8 +177,20 @@ fn spawn_monitor(
     });
 }
 
-async fn bind(name: &'static str, settings: &ListenSettings) -> Result<Listener, ServeError> {
-    let tls = settings.tls.as_ref().map(tls::server_config).transpose()?;
+async fn bind(
+    name: &'static str,
+    settings: &ListenSettings,
+    metrics: &Metrics,
+    files: &mut Watched,
+) -> Result<Listener, ServeError> {
+    let tls = match settings.tls.clone() {
+        None => None,
+        Some(tls) => {
+            let tls = Arc::new(ServerTls::load(name, tls, metrics)?);
+            files.push(Arc::clone(&tls) as _);
+            Some(tls)
+        }
+    };
     Ok(Listener::bind(name, settings, tls).await?)
 }
 

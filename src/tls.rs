@@ -1,64 +1,224 @@
-//! TLS: certificates from files, with aws-lc-rs as the one provider in this program.
+//! TLS of the listeners: certificates from files, with aws-lc-rs as the one provider in this program.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
-use rustls::ServerConfig;
+use jiff::Timestamp;
+use prometheus::{IntCounter, IntGauge};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use x509_cert::der::Decode as _;
 
 use crate::config::TlsSettings;
+use crate::files::FromFiles;
+use crate::metrics::Metrics;
 
 /// Why a certificate cannot be used. It names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("{}: {problem}", path.display())]
     File { path: PathBuf, problem: String },
-    #[error("{} and {} do not go together: {source}", cert_path.display(), key_path.display())]
+    #[error(
+        "{} and {} do not go together: {problem}", cert_path.display(), key_path.display()
+    )]
     Pair {
         cert_path: PathBuf,
         key_path: PathBuf,
-        source: rustls::Error,
+        problem: String,
     },
 }
 
-/// What a listener needs to speak TLS 1.2 and 1.3, HTTP/1.1 and 2.
-///
-/// # Errors
-/// If a file cannot be read, has no certificate or key in it, or the two do not go together.
-pub fn server_config(settings: &TlsSettings) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = certificates(&settings.pair.cert_path)?;
-    let key = private_key(&settings.pair.key_path)?;
+/// The TLS of one listener: TLS 1.2 and 1.3, HTTP/1.1 and 2. Its files can be read again at any time;
+/// connections keep what they began with.
+pub struct ServerTls {
+    name: &'static str,
+    settings: TlsSettings,
+    current: RwLock<Arc<ServerConfig>>,
+    expiry: IntGauge,
+    failures: IntCounter,
+}
+
+/// What the files have in them.
+struct Loaded {
+    config: Arc<ServerConfig>,
+    /// When the first certificate of the chain expires.
+    not_after: SystemTime,
+}
+
+// === impl ServerTls ===
+
+impl ServerTls {
+    /// Reads the files of the listener `name`.
+    ///
+    /// # Errors
+    /// If a file cannot be read, has not in it what it should, or certificate and key do not go together.
+    pub fn load(
+        name: &'static str,
+        settings: TlsSettings,
+        metrics: &Metrics,
+    ) -> Result<Self, TlsError> {
+        let loaded = load(&settings)?;
+        let expiry = metrics.certificate_expiry.with_label_values(&[name]);
+        expiry.set(unix_seconds(loaded.not_after));
+        if loaded.not_after <= SystemTime::now() {
+            let reason = expired(&settings.pair.cert_path, loaded.not_after).to_string();
+            tracing::error!(listener = name, %reason, "clients will refuse to talk to this server");
+        }
+        Ok(ServerTls {
+            name,
+            settings,
+            current: RwLock::new(loaded.config),
+            expiry,
+            failures: metrics.tls_reload_failures.with_label_values(&[name]),
+        })
+    }
+
+    /// What the next connection begins with.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl FromFiles for ServerTls {
+    fn what(&self) -> String {
+        format!("{}.tls", self.name)
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let TlsSettings {
+            pair,
+            client_ca_path,
+        } = &self.settings;
+        let mut paths = vec![pair.cert_path.clone(), pair.key_path.clone()];
+        paths.extend(client_ca_path.clone());
+        paths
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        let loaded = load(&self.settings).map_err(|error| error.to_string())?;
+        if loaded.not_after <= SystemTime::now() {
+            return Err(expired(&self.settings.pair.cert_path, loaded.not_after).to_string());
+        }
+        self.expiry.set(unix_seconds(loaded.not_after));
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded.config;
+        Ok(())
+    }
+
+    fn failures(&self) -> &IntCounter {
+        &self.failures
+    }
+}
+
+fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
+    let pair = &settings.pair;
+    let chain = certificates(&pair.cert_path)?;
+    let key = private_key(&pair.key_path)?;
+    let not_after = first_expiry(&pair.cert_path, &chain)?;
+    let does_not_go = |error: rustls::Error| TlsError::Pair {
+        cert_path: pair.cert_path.clone(),
+        key_path: pair.key_path.clone(),
+        problem: match error {
+            rustls::Error::InconsistentKeys(_) => {
+                "the key is not the one of the first certificate in the file; the server's own \
+                 certificate comes first, then those of the CAs in between"
+                    .into()
+            }
+            other => other.to_string(),
+        },
+    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|source| TlsError::Pair {
-            cert_path: settings.pair.cert_path.clone(),
-            key_path: settings.pair.key_path.clone(),
-            source,
-        })?;
+        .map_err(does_not_go)?;
+    let builder = match &settings.client_ca_path {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let failed = |error: &dyn Display| file(path, format!("is no CA to trust: {error}"));
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|error| failed(&error))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
+                .build()
+                .map_err(|error| failed(&error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(does_not_go)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(Loaded {
+        config: Arc::new(config),
+        not_after,
+    })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |problem: String| TlsError::File {
-        path: path.to_owned(),
-        problem,
-    };
     let chain: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| failed(format!("cannot be read as PEM certificates: {error}")))?;
+        .map_err(|error| unreadable(path, "PEM certificates", &error))?;
     if chain.is_empty() {
-        return Err(failed("has no PEM certificate in it".into()));
+        let problem = "has no PEM certificate in it (-----BEGIN CERTIFICATE-----)";
+        return Err(file(path, problem.into()));
     }
     Ok(chain)
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| TlsError::File {
-        path: path.to_owned(),
-        problem: format!("cannot be read as a PEM private key: {error}"),
+    PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
+        pem::Error::NoItemsFound => file(
+            path,
+            "has no PEM private key in it that can be used without a passphrase \
+             (-----BEGIN PRIVATE KEY-----)"
+                .into(),
+        ),
+        error => unreadable(path, "a PEM private key", &error),
     })
+}
+
+fn unreadable(path: &Path, what: &str, error: &pem::Error) -> TlsError {
+    file(
+        path,
+        match error {
+            pem::Error::Io(error) => format!("cannot be read: {error}"),
+            error => format!("is not {what}: {error}"),
+        },
+    )
+}
+
+/// The earliest end of all certificates of the chain: after it, clients refuse the server.
+fn first_expiry(path: &Path, chain: &[CertificateDer<'_>]) -> Result<SystemTime, TlsError> {
+    let mut first: Option<SystemTime> = None;
+    for der in chain {
+        let certificate = x509_cert::Certificate::from_der(der)
+            .map_err(|error| file(path, format!("has a certificate that is damaged: {error}")))?;
+        let not_after = certificate.tbs_certificate.validity.not_after;
+        let not_after = SystemTime::UNIX_EPOCH + not_after.to_unix_duration();
+        first = Some(first.map_or(not_after, |first| first.min(not_after)));
+    }
+    Ok(first.unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+fn expired(path: &Path, not_after: SystemTime) -> TlsError {
+    let when = Timestamp::try_from(not_after).map_or_else(|_| String::new(), |at| at.to_string());
+    file(path, format!("has a certificate that expired at {when}"))
+}
+
+fn file(path: &Path, problem: String) -> TlsError {
+    TlsError::File {
+        path: path.to_owned(),
+        problem,
+    }
+}
+
+fn unix_seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since
+        .unwrap_or(Duration::ZERO)
+        .as_secs()
+        .try_into()
+        .unwrap_or(i64::MAX)
 }

@@ -27,6 +27,14 @@ pub enum Refusal {
     Busy,
     /// The server is ending.
     ShuttingDown,
+    /// A request's head has more fields than it may have.
+    TooManyHeaders { max: usize },
+    /// Nobody, or somebody with the wrong password.
+    Unauthorized { given: bool },
+    /// Somebody who may not lock this group.
+    Forbidden { user: String, group: String },
+    /// More passwords wait to be verified than may.
+    PasswordsWait,
     /// No such path.
     NotFound,
     /// Anything but `POST`.
@@ -43,8 +51,11 @@ impl Refusal {
             Refusal::UnknownGroup(_) => "unknown_group",
             Refusal::Full { .. } => "failed_lock",
             Refusal::StoreUnavailable(_) | Refusal::StoreRefused(_) => "failed_sem_init",
-            Refusal::Busy => "server_busy",
+            Refusal::Busy | Refusal::PasswordsWait => "server_busy",
             Refusal::ShuttingDown => "server_shutting_down",
+            Refusal::TooManyHeaders { .. } => "headers_too_large",
+            Refusal::Unauthorized { .. } => "unauthorized",
+            Refusal::Forbidden { .. } => "forbidden",
             Refusal::NotFound => "not_found",
             Refusal::MethodNotAllowed => "method_not_allowed",
         }
@@ -65,6 +76,15 @@ impl Refusal {
             }
             Refusal::Busy => "too many requests wait in this group, ask again later".into(),
             Refusal::ShuttingDown => "the server is shutting down, ask again later".into(),
+            Refusal::TooManyHeaders { max } => format!("more than {max} header fields"),
+            Refusal::Unauthorized { given: false } => {
+                "this server asks for a user and a password, as in base_url = \"https://user:password@…/\"".into()
+            }
+            Refusal::Unauthorized { given: true } => "wrong user or password".into(),
+            Refusal::Forbidden { user, group } => {
+                format!("user {} may not lock group {}", quoted(user), quoted(group))
+            }
+            Refusal::PasswordsWait => "too many passwords wait to be verified, ask again later".into(),
             Refusal::NotFound => {
                 "no such path, there are /v1/pre-reboot and /v1/steady-state".into()
             }

@@ -24,6 +24,10 @@ pub fn refused(refusal: &Refusal) -> Response {
     if let Refusal::MethodNotAllowed = refusal {
         headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
     }
+    if let Refusal::Unauthorized { .. } = refusal {
+        let basic = HeaderValue::from_static("Basic realm=\"airlock\", charset=\"UTF-8\"");
+        headers.insert(header::WWW_AUTHENTICATE, basic);
+    }
     response
 }
 
@@ -35,7 +39,12 @@ fn status(refusal: &Refusal) -> StatusCode {
         Refusal::Full { .. } | Refusal::StoreUnavailable(_) | Refusal::StoreRefused(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
-        Refusal::Busy | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::TooManyHeaders { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Refusal::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+        Refusal::Forbidden { .. } => StatusCode::FORBIDDEN,
+        Refusal::Busy | Refusal::PasswordsWait | Refusal::ShuttingDown => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
     }

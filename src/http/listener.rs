@@ -7,15 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection;
 use crate::config::{Limits, ListenSettings};
 use crate::metrics::Metrics;
+use crate::tls::ServerTls;
 
 /// How many connections the kernel holds for us while we do not accept.
 const BACKLOG: u32 = 4096;
@@ -25,7 +27,7 @@ pub struct Listener {
     /// Its name in logs and metrics.
     name: &'static str,
     socket: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ServerTls>>,
 }
 
 /// Why an address cannot be listened on.
@@ -40,6 +42,8 @@ pub struct BindError {
 
 /// What a listener serves its connections with.
 pub struct Serving {
+    /// The name of the listener.
+    pub name: &'static str,
     pub router: Router,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
@@ -52,6 +56,16 @@ pub struct Serving {
 /// How many connections each peer has.
 type Peers = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
+// === impl Serving ===
+
+impl Serving {
+    fn rejected(&self, reason: &str) {
+        let labels = &[self.name, reason];
+        let rejected = &self.metrics.rejected_connections;
+        rejected.with_label_values(labels).inc();
+    }
+}
+
 // === impl Listener ===
 
 impl Listener {
@@ -62,7 +76,7 @@ impl Listener {
     pub async fn bind(
         name: &'static str,
         settings: &ListenSettings,
-        tls: Option<Arc<ServerConfig>>,
+        tls: Option<Arc<ServerTls>>,
     ) -> Result<Self, BindError> {
         let socket = bind(&settings.address, settings.port)
             .await
@@ -72,11 +86,7 @@ impl Listener {
                 port: settings.port,
                 reason,
             })?;
-        Ok(Listener {
-            name,
-            socket,
-            tls: tls.map(TlsAcceptor::from),
-        })
+        Ok(Listener { name, socket, tls })
     }
 
     /// The address that it is bound to.
@@ -102,22 +112,14 @@ impl Listener {
                     continue;
                 }
             };
-            let reject = |reason| {
-                let labels = &[self.name, reason];
-                serving
-                    .metrics
-                    .rejected_connections
-                    .with_label_values(labels)
-                    .inc();
-            };
             let Ok(permit) = Arc::clone(&open).try_acquire_owned() else {
-                reject("connections");
+                serving.rejected("connections");
                 continue;
             };
             let Some(place) =
                 PeerPlace::take(&peers, peer.ip(), serving.limits.connections_per_peer)
             else {
-                reject("connections_per_peer");
+                serving.rejected("connections_per_peer");
                 continue;
             };
             let (tls, serving) = (self.tls.clone(), Arc::clone(&serving));
@@ -125,7 +127,7 @@ impl Listener {
             let tracker = serving.connections.clone();
             tracker.spawn(async move {
                 gauge.inc();
-                serve(stream, tls, &serving).await;
+                serve(stream, peer.ip(), tls.as_deref(), &serving).await;
                 gauge.dec();
                 drop((permit, place));
             });
@@ -158,29 +160,41 @@ async fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
 /// Out of descriptors, most likely: says so and gives connections time to end.
 async fn accept_failed(name: &str, error: &io::Error) {
     tracing::error!(listener = name, reason = %error, "cannot accept a connection");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    time::sleep(Duration::from_millis(100)).await;
 }
 
-async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, serving: &Serving) {
+/// Serves a connection to its end. What ends it early is counted by its reason.
+async fn serve(stream: TcpStream, peer: IpAddr, tls: Option<&ServerTls>, serving: &Serving) {
     // Answers are one small write; waiting for more to send only delays them.
     let _ = stream.set_nodelay(true);
     let result = match tls {
-        None => connection::http1(stream, serving).await,
-        Some(tls) => {
-            let handshake = tls.accept(stream);
-            let timeout = serving.limits.header_timeout;
-            match tokio::time::timeout(timeout, handshake).await {
-                Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                    connection::http2(stream, serving).await
-                }
-                Ok(Ok(stream)) => connection::http1(stream, serving).await,
-                Ok(Err(error)) => Err(error.into()),
-                Err(_) => Err("no TLS handshake in time".into()),
+        None => connection::http1(stream, peer, serving).await,
+        Some(tls) => match handshake(stream, tls, serving.limits.handshake_timeout).await {
+            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                connection::http2(stream, peer, serving).await
             }
-        }
+            Ok(stream) => connection::http1(stream, peer, serving).await,
+            Err(reason) => {
+                serving.rejected("tls_handshake");
+                tracing::debug!(%peer, %reason, "no TLS with a client");
+                return;
+            }
+        },
     };
     if let Err(error) = result {
-        tracing::trace!(reason = %error, "connection ended");
+        tracing::trace!(%peer, reason = %error, "connection ended");
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+    tls: &ServerTls,
+    timeout: Duration,
+) -> io::Result<TlsStream<TcpStream>> {
+    let handshake = TlsAcceptor::from(tls.current()).accept(stream);
+    match time::timeout(timeout, handshake).await {
+        Ok(result) => result,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 

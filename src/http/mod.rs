@@ -1,5 +1,6 @@
 //! HTTP: listeners, routes, limits, status codes. Nothing is locked here; the groups do that.
 
+mod activity;
 pub mod answer;
 pub mod connection;
 pub mod listener;
