@@ -3,8 +3,11 @@
 use std::fs;
 use std::process::Output;
 
+use rustix::process::Signal;
+
 use crate::support::airlock::{Airlock, airlock};
 use crate::support::etcd::Etcd;
+use crate::support::free_port;
 
 fn run(arguments: &[&str]) -> Output {
     airlock().args(arguments).output().unwrap()
@@ -125,4 +128,48 @@ fn the_version_and_completions_are_there() {
         let output = run(&["completions", shell]);
         assert!(stdout(&output).contains("check-config"), "{shell}");
     }
+}
+
+#[test]
+fn check_health_is_for_the_server_and_not_for_the_store() {
+    let config = "[status]\nenabled = true\naddress = \"localhost\"\nport = {status}\n\
+                  [service]\naddress = \"127.0.0.1\"\nport = 0\ntls = false\n\
+                  [etcd3]\nendpoints = [ \"http://127.0.0.1:1\" ]\n";
+    let config = config.replace("{status}", &free_port().to_string());
+    let mut airlock = Airlock::start_with(&config, &["-vv"]);
+    let healthy = airlock.command(&["check-health"]);
+    assert!(
+        healthy.status.success(),
+        "etcd is away and the server is not: {healthy:?}"
+    );
+
+    airlock.process().signal(Signal::STOP);
+    let frozen = airlock.command(&["check-health"]);
+    assert_eq!(frozen.status.code(), Some(69), "{frozen:?}");
+
+    airlock.process().kill();
+    let gone = airlock.command(&["check-health"]);
+    assert_eq!(gone.status.code(), Some(69));
+    let text = String::from_utf8_lossy(&gone.stderr).into_owned();
+    assert!(
+        text.contains("localhost port") && text.contains("refused"),
+        "{text}"
+    );
+}
+
+#[test]
+fn manual_pages_are_made_of_what_the_commands_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = run(&["man", folder.path().to_str().unwrap()]);
+    assert!(made.status.success(), "{made:?}");
+    let page = fs::read_to_string(folder.path().join("airlock.1")).unwrap();
+    assert!(
+        page.contains("check\\-config") && page.contains(env!("CARGO_PKG_VERSION")),
+        "{page}"
+    );
+    assert!(folder.path().join("airlock-serve.1").is_file());
+    assert!(
+        !folder.path().join("airlock-man.1").exists(),
+        "it is not for operators"
+    );
 }

@@ -11,6 +11,7 @@ mod api;
 mod cli;
 mod cluster;
 mod conformance;
+mod contrib;
 mod database;
 mod faults;
 mod howto;

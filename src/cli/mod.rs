@@ -1,7 +1,9 @@
 //! The command line: Airlock's own commands, and more. One file a command.
 
 mod check_config;
+mod check_health;
 mod ex_get_slots;
+mod man;
 mod serve;
 
 use std::path::PathBuf;
@@ -59,11 +61,16 @@ enum Command {
     Serve,
     /// Check the configuration and say what is wrong with it (exit code 0 or 78)
     CheckConfig,
+    /// Check that the server on this machine answers, for health checks (exit code 0 or 69)
+    CheckHealth,
     /// Experimental commands
     #[command(subcommand)]
     Ex(Ex),
     /// Print the completions for a shell
     Completions { shell: Shell },
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man { folder: PathBuf },
 }
 
 #[derive(Debug, Subcommand)]
@@ -88,12 +95,14 @@ impl Cli {
         let result = match &self.command {
             Command::Serve => self.load().and_then(serve::run),
             Command::CheckConfig => check_config::run(&self.config),
+            Command::CheckHealth => self.load().and_then(check_health::run),
             Command::Ex(Ex::Get(ExGet::Slots)) => self.load().and_then(ex_get_slots::run),
             Command::Completions { shell } => {
                 let mut command = Cli::command();
                 clap_complete::generate(*shell, &mut command, "airlock", &mut std::io::stdout());
                 Ok(())
             }
+            Command::Man { folder } => man::run(folder),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
