@@ -27,15 +27,19 @@ pub trait FromFiles: Send + Sync {
     /// # Errors
     /// Why they cannot be used, naming the file. What was in use still is.
     fn reload(&self) -> Result<(), String>;
-
-    /// Counts failures.
-    fn failures(&self) -> &IntCounter;
 }
 
 /// Everything that was made of files.
 #[derive(Default)]
 pub struct Watched {
-    items: Vec<(Arc<dyn FromFiles>, Look)>,
+    items: Vec<Item>,
+}
+
+struct Item {
+    files: Arc<dyn FromFiles>,
+    failures: IntCounter,
+    /// When they were first read.
+    look: Look,
 }
 
 /// What files look like from outside. `None`: it cannot be looked at.
@@ -45,16 +49,20 @@ struct Look(Vec<Option<[i64; 5]>>);
 // === impl Watched ===
 
 impl Watched {
-    pub fn push(&mut self, item: Arc<dyn FromFiles>) {
-        warn_of_open_files(&*item);
-        let look = Look::at(&item.paths());
-        self.items.push((item, look));
+    /// Something that has just been made; `failures` counts when it cannot be made again.
+    pub fn push(&mut self, files: Arc<dyn FromFiles>, failures: IntCounter) {
+        warn_of_open_files(&*files);
+        self.items.push(Item {
+            look: Look::at(&files.paths()),
+            files,
+            failures,
+        });
     }
 
     /// Reads everything again, as SIGHUP asks for.
     pub fn reload_all(&self) {
-        for (item, _) in &self.items {
-            reload(&**item);
+        for item in &self.items {
+            item.reload();
         }
     }
 
@@ -63,17 +71,17 @@ impl Watched {
     /// A change counts when it has been the same for two looks: the two files of a pair are seldom
     /// written at the same moment.
     pub async fn watch(&self) {
-        let mut loaded: Vec<Look> = self.items.iter().map(|(_, look)| look.clone()).collect();
+        let mut loaded: Vec<Look> = self.items.iter().map(|item| item.look.clone()).collect();
         let mut before = loaded.clone();
         let mut tick = time::interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            for (index, (item, _)) in self.items.iter().enumerate() {
-                let now = Look::at(&item.paths());
+            for (index, item) in self.items.iter().enumerate() {
+                let now = Look::at(&item.files.paths());
                 if now != loaded[index] && now == before[index] {
-                    warn_of_open_files(&**item);
-                    reload(&**item);
+                    warn_of_open_files(&*item.files);
+                    item.reload();
                     loaded[index] = now.clone();
                 }
                 before[index] = now;
@@ -82,13 +90,17 @@ impl Watched {
     }
 }
 
-fn reload(item: &dyn FromFiles) {
-    let what = item.what();
-    match item.reload() {
-        Ok(()) => tracing::info!(what, "files were read again"),
-        Err(reason) => {
-            item.failures().inc();
-            tracing::error!(what, %reason, "files cannot be used, what was in use stays");
+// === impl Item ===
+
+impl Item {
+    fn reload(&self) {
+        let what = self.files.what();
+        match self.files.reload() {
+            Ok(()) => tracing::info!(what, "files were read again"),
+            Err(reason) => {
+                self.failures.inc();
+                tracing::error!(what, %reason, "files cannot be used, what was in use stays");
+            }
         }
     }
 }

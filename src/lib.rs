@@ -12,6 +12,7 @@
 //! * [`fleetlock`], [`semaphore`] and [`stored`] are pure: the protocol, the locking, the bytes.
 //! * [`store`] keeps one value a group: etcd, a SQLite file, or memory for tests.
 //! * [`group`] holds the one task that stands between requests and the store.
+//! * [`access`] says who may lock what, by passwords.
 //! * [`http`] and [`status`] are the two listeners; [`cli`] is the command line.
 //! * [`config`], [`logging`], [`metrics`], [`tls`], [`shutdown`] are what their names say; [`files`] reads
 //!   files again.
@@ -20,6 +21,7 @@
 //!
 //! docs/architecture.md has the invariants (numbered in comments and tests here) and the list of tasks.
 
+pub mod access;
 pub mod cli;
 pub mod config;
 pub mod files;

@@ -10,6 +10,7 @@ use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::{Access, AccessError};
 use crate::config::{ListenSettings, Settings, StoreSettings};
 use crate::files::Watched;
 use crate::group::Group;
@@ -22,7 +23,7 @@ use crate::shutdown::Shutdown;
 use crate::status::{self, Status};
 use crate::store::GroupName;
 use crate::store::measured::MeasuredStore;
-use crate::store::open::{StoreSetupError, open};
+use crate::store::open::{StoreSetupError, open_watched};
 use crate::tls::{ServerTls, TlsError};
 
 /// How long requests in flight have to end after the first signal.
@@ -35,8 +36,10 @@ pub enum ServeError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Store(#[from] StoreSetupError),
+    #[error("{0} ({1}.tls_cert_path, {1}.tls_key_path)")]
+    Tls(TlsError, &'static str),
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Access(#[from] AccessError),
     #[error("cannot set up the metrics: {0}")]
     Metrics(#[from] prometheus::Error),
     #[error("{0}")]
@@ -54,10 +57,15 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
     log_settings(&settings);
     let mut signals = Shutdown::listen()?;
     let metrics = Arc::new(Metrics::new()?);
-    let store = open(&settings.store, settings.transaction_timeout)?;
+    let mut files = Watched::default();
+    let (store, credentials) = open_watched(&settings.store, settings.transaction_timeout)?;
+    if let Some(credentials) = credentials {
+        let failures = metrics.tls_reload_failures.with_label_values(&["etcd3"]);
+        files.push(credentials, failures);
+    }
     let store = Arc::new(MeasuredStore::new(store, Arc::clone(&metrics)));
 
-    let mut files = Watched::default();
+    let access = access(&settings, &metrics, &mut files)?;
     let status_listener = match &settings.status {
         Some(listen) => {
             let listener = bind("status", listen, &metrics, &mut files).await?;
@@ -76,6 +84,7 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
     let mut tasks = Tasks::default();
     let groups = spawn_groups(&mut tasks, &settings, &store, &metrics);
     let service = Arc::new(Service {
+        access,
         groups: groups.clone(),
         transaction_timeout: settings.transaction_timeout,
         limits: settings.limits.clone(),
@@ -177,6 +186,22 @@ fn spawn_monitor(
     });
 }
 
+/// Who may do what, where the configuration says so.
+fn access(
+    settings: &Settings,
+    metrics: &Metrics,
+    files: &mut Watched,
+) -> Result<Option<Arc<Access>>, AccessError> {
+    let Some(path) = settings.htpasswd_path.clone() else {
+        return Ok(None);
+    };
+    let waiting = settings.limits.waiting_passwords;
+    let access = Arc::new(Access::load(path, &settings.groups, waiting)?);
+    let failures = metrics.htpasswd_reload_failures.clone();
+    files.push(Arc::clone(&access) as _, failures);
+    Ok(Some(access))
+}
+
 async fn bind(
     name: &'static str,
     settings: &ListenSettings,
@@ -186,8 +211,12 @@ async fn bind(
     let tls = match settings.tls.clone() {
         None => None,
         Some(tls) => {
-            let tls = Arc::new(ServerTls::load(name, tls, metrics)?);
-            files.push(Arc::clone(&tls) as _);
+            let tls = Arc::new(
+                ServerTls::load(name, tls, metrics)
+                    .map_err(|error| ServeError::Tls(error, name))?,
+            );
+            let failures = metrics.tls_reload_failures.with_label_values(&[name]);
+            files.push(Arc::clone(&tls) as _, failures);
             Some(tls)
         }
     };

@@ -6,14 +6,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use prometheus::{IntCounter, IntGauge};
+use prometheus::IntGauge;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use x509_cert::der::Decode as _;
 
-use crate::config::TlsSettings;
+use crate::config::{KeyPair, TlsSettings};
 use crate::files::FromFiles;
 use crate::metrics::Metrics;
 
@@ -39,7 +40,6 @@ pub struct ServerTls {
     settings: TlsSettings,
     current: RwLock<Arc<ServerConfig>>,
     expiry: IntGauge,
-    failures: IntCounter,
 }
 
 /// What the files have in them.
@@ -73,7 +73,6 @@ impl ServerTls {
             settings,
             current: RwLock::new(loaded.config),
             expiry,
-            failures: metrics.tls_reload_failures.with_label_values(&[name]),
         })
     }
 
@@ -107,10 +106,26 @@ impl FromFiles for ServerTls {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded.config;
         Ok(())
     }
+}
 
-    fn failures(&self) -> &IntCounter {
-        &self.failures
-    }
+/// The PEM text of CAs to trust.
+///
+/// # Errors
+/// If there is none in the file.
+pub fn cas(path: &Path) -> Result<Vec<u8>, TlsError> {
+    roots(path)?;
+    read(path)
+}
+
+/// The PEM texts of a certificate chain and its key, which go together.
+///
+/// # Errors
+/// If a file is not what it should be, or the two do not go together.
+pub fn pair(pair: &KeyPair) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
+    let (chain, key) = (certificates(&pair.cert_path)?, private_key(&pair.key_path)?);
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    CertifiedKey::from_der(chain, key, &provider).map_err(|error| does_not_go(pair, &error))?;
+    Ok((read(&pair.cert_path)?, read(&pair.key_path)?))
 }
 
 fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
@@ -118,42 +133,61 @@ fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
     let chain = certificates(&pair.cert_path)?;
     let key = private_key(&pair.key_path)?;
     let not_after = first_expiry(&pair.cert_path, &chain)?;
-    let does_not_go = |error: rustls::Error| TlsError::Pair {
-        cert_path: pair.cert_path.clone(),
-        key_path: pair.key_path.clone(),
-        problem: match error {
-            rustls::Error::InconsistentKeys(_) => {
-                "the key is not the one of the first certificate in the file; the server's own \
-                 certificate comes first, then those of the CAs in between"
-                    .into()
-            }
-            other => other.to_string(),
-        },
-    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(does_not_go)?;
+        .map_err(|error| does_not_go(pair, &error))?;
     let builder = match &settings.client_ca_path {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let failed = |error: &dyn Display| file(path, format!("is no CA to trust: {error}"));
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| failed(&error))?;
-            }
+            let roots = roots(path)?;
             let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
                 .build()
-                .map_err(|error| failed(&error))?;
+                .map_err(|error| no_ca(path, &error))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(does_not_go)?;
+    let mut config = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| does_not_go(pair, &error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Loaded {
         config: Arc::new(config),
         not_after,
     })
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| no_ca(path, &error))?;
+    }
+    Ok(roots)
+}
+
+fn no_ca(path: &Path, error: &dyn Display) -> TlsError {
+    file(path, format!("is no CA to trust: {error}"))
+}
+
+fn does_not_go(pair: &KeyPair, error: &rustls::Error) -> TlsError {
+    TlsError::Pair {
+        cert_path: pair.cert_path.clone(),
+        key_path: pair.key_path.clone(),
+        problem: match error {
+            rustls::Error::InconsistentKeys(_) => {
+                "the key is not the one of the first certificate in the file; the owner's \
+                 certificate comes first, then those of the CAs in between"
+                    .into()
+            }
+            other => other.to_string(),
+        },
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|error| file(path, format!("cannot be read: {error}")))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use airlock::store::etcd::EtcdStore;
+use airlock::config::EtcdSettings;
+use airlock::store::etcd::{Credentials, EtcdStore};
 use airlock::store::memory::MemoryStore;
 use airlock::store::sqlite::SqliteStore;
 use airlock::store::{Commit, GroupName, Revision, Seen, Store, Stored, Value};
-use etcd_client::{Client, Compare, CompareOp, ConnectOptions, Txn};
+use etcd_client::{Client, Compare, CompareOp, Txn};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -76,8 +77,7 @@ impl Backend for Sqlite {
 impl Backend for EtcdBackend {
     fn store(&self) -> Arc<dyn Store> {
         let endpoints = self.0.endpoints().into_iter();
-        let with_options = endpoints.map(|url| (url, ConnectOptions::new()));
-        Arc::new(EtcdStore::new(with_options.collect(), TIMEOUT))
+        Arc::new(etcd_store(endpoints.collect(), TIMEOUT))
     }
 
     fn overwrite(&self, group: &GroupName, semaphore: Option<&str>) {
@@ -87,6 +87,18 @@ impl Backend for EtcdBackend {
             None => drop(self.0.ctl(&["del", &key])),
         }
     }
+}
+
+/// A store without credentials.
+fn etcd_store(endpoints: Vec<String>, timeout: Duration) -> EtcdStore {
+    let settings = EtcdSettings {
+        endpoints: endpoints.clone(),
+        ca_cert_path: None,
+        client_cert: None,
+        user: None,
+    };
+    let credentials = Credentials::load(settings).unwrap();
+    EtcdStore::new(endpoints, Arc::new(credentials), timeout)
 }
 
 #[test]
@@ -116,8 +128,8 @@ fn invariant_4_an_etcd_member_without_a_quorum_confirms_nothing() {
     for version in [Version::V3_4, Version::V3_5] {
         let etcd = Etcd::with(version, 3, &[]);
         let group = group("g");
-        let alone = vec![(etcd.members[0].endpoint(), ConnectOptions::new())];
-        let store = EtcdStore::new(alone, Duration::from_secs(2));
+        let alone = vec![etcd.members[0].endpoint()];
+        let store = etcd_store(alone, Duration::from_secs(2));
         Runtime::new().unwrap().block_on(async {
             let revision = write(&store, &group, Revision::ABSENT, &value("one")).await;
             for member in &etcd.members[1..] {

@@ -17,3 +17,4 @@ mod faults;
 mod howto;
 mod life;
 mod systemd;
+mod tls;

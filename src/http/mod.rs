@@ -2,6 +2,7 @@
 
 mod activity;
 pub mod answer;
+mod basic;
 pub mod connection;
 pub mod listener;
 pub mod routes;

@@ -1,6 +1,7 @@
 //! The two endpoints of the FleetLock protocol.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,10 +10,14 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::post;
+use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use tokio::time;
 
 use super::answer;
+use super::basic::Credentials;
+use super::connection::Peer;
+use crate::access::{Access, Busy};
 use crate::config::Limits;
 use crate::fleetlock::{Endpoint, Identity, Refusal};
 use crate::group::{Failure, Group};
@@ -22,6 +27,8 @@ use crate::store::GroupName;
 
 /// What the handlers need.
 pub struct Service {
+    /// `None`: everybody is let in.
+    pub access: Option<Arc<Access>>,
     pub groups: BTreeMap<GroupName, Group>,
     pub transaction_timeout: Duration,
     pub limits: Limits,
@@ -55,9 +62,16 @@ impl Service {
         let started = Instant::now();
         self.metrics.request(endpoint);
         let mut group = None;
-        let result = self.answer(endpoint, request, &mut group).await;
+        let peer = request.extensions().get::<Peer>().copied();
+        let result = self.answer(endpoint, request, peer, &mut group).await;
         let (outcome, response) = match &result {
             Ok(outcome) => (*outcome, answer::granted()),
+            Err(refusal @ (Refusal::Unauthorized { .. } | Refusal::PasswordsWait)) => {
+                // What the client calls itself is not logged: it may be a password in the wrong place.
+                let peer = peer.map(|Peer(address)| address.to_string());
+                tracing::error!(peer, "{}", refusal.log_message());
+                (refusal.kind(), answer::refused(refusal))
+            }
             Err(refusal) => {
                 tracing::error!("{}", refusal.log_message());
                 (refusal.kind(), answer::refused(refusal))
@@ -70,15 +84,21 @@ impl Service {
     }
 
     /// The checks in Airlock's order, then the lock. `group` is set as soon as it is known.
+    ///
+    /// Where passwords are asked for, they come before everything: to a stranger nothing is said about
+    /// headers, bodies and groups.
     async fn answer<'a>(
         &'a self,
         endpoint: Endpoint,
         request: Request,
+        peer: Option<Peer>,
         group: &mut Option<&'a Group>,
     ) -> Result<&'static str, Refusal> {
+        let user = self.user(request.headers(), peer).await;
         let header = request.headers().get("fleet-lock-protocol");
         let header = Identity::check_header(header.map(|value| value.as_bytes()));
         let body = self.body(request.into_body()).await;
+        let user = user?;
         header.map_err(Refusal::InvalidIdentity)?;
         let Identity { group: name, id } =
             Identity::from_body(&body?).map_err(Refusal::InvalidIdentity)?;
@@ -91,6 +111,11 @@ impl Service {
             return Err(Refusal::UnknownGroup(name));
         };
         *group = Some(found);
+        if let (Some(access), Some(user)) = (&self.access, user)
+            && !access.may_lock(&user, found.name())
+        {
+            return Err(Refusal::Forbidden { user, group: name });
+        }
         let command = match endpoint {
             Endpoint::PreReboot => Command::lock_now(id.clone()),
             Endpoint::SteadyState => Command::Unlock { id: id.clone() },
@@ -115,6 +140,26 @@ impl Service {
             }
         }
         Ok(outcome)
+    }
+
+    /// Who asks; `None` where nobody is asked for a password.
+    async fn user(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<Peer>,
+    ) -> Result<Option<String>, Refusal> {
+        let Some(access) = &self.access else {
+            return Ok(None);
+        };
+        let Some(Credentials { user, password }) = Credentials::from_headers(headers) else {
+            return Err(Refusal::Unauthorized { given: false });
+        };
+        let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |Peer(address)| address);
+        match access.verify(peer, &user, &password).await {
+            Ok(true) => Ok(Some(user)),
+            Ok(false) => Err(Refusal::Unauthorized { given: true }),
+            Err(Busy) => Err(Refusal::PasswordsWait),
+        }
     }
 
     /// Reads the body, within the limits.

@@ -184,6 +184,17 @@ pub fn airlock() -> Command {
     Command::new(env!("CARGO_BIN_EXE_airlock"))
 }
 
+/// What `airlock serve` says when it does not start on this configuration.
+pub fn refusal_to_start(config: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let folder = folder.path().display().to_string();
+    fs::write(&path, config.replace("{folder}", &folder)).unwrap();
+    let output = serve(&path, &[]).output().unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
 fn serve(config: &Path, arguments: &[&str]) -> Command {
     let mut command = airlock();
     command

@@ -24,11 +24,13 @@ impl Client {
     }
 
     pub fn with_timeout(url: String, timeout: Duration) -> Self {
-        let http = blocking::Client::builder()
-            .timeout(timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
+        Client::over(url, blocking::Client::builder().timeout(timeout))
+    }
+
+    /// Over connections as `http` makes them.
+    pub fn over(url: String, http: blocking::ClientBuilder) -> Self {
+        let http = http.redirect(reqwest::redirect::Policy::none());
+        let http = http.build().unwrap();
         Client { url, http }
     }
 

@@ -4,6 +4,7 @@ pub mod airlock;
 pub mod airlock_go;
 pub mod client;
 pub mod etcd;
+pub mod pki;
 pub mod process;
 pub mod proxy;
 

@@ -1,11 +1,15 @@
 //! One etcd endpoint: its long-lived client, and what its errors mean.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, Error};
 use tokio::sync::Mutex;
 use tokio::time;
+
+use super::credentials::Credentials;
+use super::explain::{explain, sources};
 
 /// How often a connection with open streams is pinged, and how long the answer may take.
 ///
@@ -17,9 +21,19 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(6), Duration::from
 pub struct Endpoint {
     /// As configured, with its scheme.
     url: String,
-    options: ConnectOptions,
-    /// The client in use and its generation; made when first needed.
-    client: Mutex<(u64, Option<Client>)>,
+    credentials: Arc<Credentials>,
+    connect_timeout: Duration,
+    client: Mutex<Slot>,
+}
+
+/// The client in use, made when first needed.
+#[derive(Default)]
+struct Slot {
+    client: Option<Client>,
+    /// Counts the clients.
+    generation: u64,
+    /// The credentials that the client was made with.
+    credentials: u64,
 }
 
 /// Why a call to one endpoint gave no result. The text names the endpoint.
@@ -36,20 +50,25 @@ pub enum Failure {
 // === impl Endpoint ===
 
 impl Endpoint {
-    pub fn new(url: String, options: ConnectOptions, connect_timeout: Duration) -> Self {
-        let options = options
-            .with_connect_timeout(connect_timeout)
+    pub fn new(url: String, credentials: Arc<Credentials>, connect_timeout: Duration) -> Self {
+        Endpoint {
+            url,
+            credentials,
+            connect_timeout,
+            client: Mutex::default(),
+        }
+    }
+
+    fn options(&self) -> ConnectOptions {
+        self.credentials
+            .options(&self.url)
+            .with_connect_timeout(self.connect_timeout)
             .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
             .with_keep_alive_while_idle(false)
             .with_tcp_keepalive(Duration::from_secs(10))
             // A member cut off from its leader would accept requests and never answer.
             .with_require_leader(true)
-            .with_auto_token_refresh(true);
-        Endpoint {
-            url,
-            options,
-            client: Mutex::new((0, None)),
-        }
+            .with_auto_token_refresh(true)
     }
 
     /// Runs one call with this endpoint's client, within `timeout`.
@@ -90,21 +109,26 @@ impl Endpoint {
 
     async fn client(&self) -> Result<(u64, Client), Error> {
         let mut slot = self.client.lock().await;
-        let (generation, client) = &mut *slot;
-        if let Some(client) = client {
-            return Ok((*generation, client.clone()));
+        let credentials = self.credentials.generation();
+        if slot.credentials == credentials
+            && let Some(client) = &slot.client
+        {
+            return Ok((slot.generation, client.clone()));
         }
-        let connected = Client::connect([&self.url], Some(self.options.clone())).await?;
-        *generation += 1;
-        *client = Some(connected.clone());
-        Ok((*generation, connected))
+        let connected = Client::connect([&self.url], Some(self.options())).await?;
+        *slot = Slot {
+            client: Some(connected.clone()),
+            generation: slot.generation + 1,
+            credentials,
+        };
+        Ok((slot.generation, connected))
     }
 
     /// Drops the client, unless it was replaced since.
     async fn forget(&self, generation: u64) {
         let mut slot = self.client.lock().await;
-        if slot.0 == generation {
-            slot.1 = None;
+        if slot.generation == generation {
+            slot.client = None;
         }
     }
 
@@ -118,7 +142,7 @@ impl Endpoint {
 
     /// Whether an error is known not to have happened. What is not known is [`Failure::Unknown`].
     fn failure(&self, error: &Error) -> Failure {
-        let text = format!("{}: {}", self.url, describe(error));
+        let text = format!("{}: {}", self.url, explain(&self.url, error));
         let Error::GRpcStatus(status) = error else {
             return match error {
                 Error::InvalidArgs(_) | Error::InvalidUri(_) | Error::InvalidMetadataValue(_) => {
@@ -160,52 +184,5 @@ impl Endpoint {
             ) => Failure::Rejected(text),
             _ => Failure::Unknown(text),
         }
-    }
-}
-
-/// The causes of an error, outermost first.
-fn sources(
-    error: &dyn std::error::Error,
-) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(error.source(), |source| (*source).source())
-}
-
-/// What went wrong in words, down to the cause, with the remedy where there is one.
-fn describe(error: &Error) -> String {
-    let Error::GRpcStatus(status) = error else {
-        let mut text = error.to_string();
-        if let Error::TransportError(error) = error {
-            for source in sources(error) {
-                text.push_str(&format!(": {source}"));
-            }
-        }
-        return text;
-    };
-    // tonic's own words ("tcp connect error") matter less than the innermost cause.
-    let cause = sources(status).last().map(ToString::to_string);
-    let remedy = match status.message() {
-        "etcdserver: mvcc: database space exceeded" => {
-            " (etcd is out of space: compact, defragment, then `etcdctl alarm disarm`)"
-        }
-        "etcdserver: permission denied" => {
-            " (this etcd user needs read and write on the prefix com.coreos.airlock/groups/)"
-        }
-        "etcdserver: user name is empty" => {
-            " (etcd demands a user: set etcd3.username and etcd3.password_path)"
-        }
-        "etcdserver: authentication failed, invalid user ID or password" => {
-            " (check etcd3.username and the file etcd3.password_path)"
-        }
-        "etcdserver: request is too large" => {
-            " (too many holders for one value: fewer slots, or a larger --max-request-bytes in etcd)"
-        }
-        _ => "",
-    };
-    match cause {
-        Some(cause) if !status.message().contains(&cause) => {
-            format!("{}: {cause}{remedy}", status.message())
-        }
-        _ if status.message().is_empty() => format!("gRPC status {:?}", status.code()),
-        _ => format!("{}{remedy}", status.message()),
     }
 }

@@ -4,22 +4,25 @@
 //! endpoint nor notices a silent one. Calls go to the endpoint that answered last; when it fails, what
 //! only reads is asked of all the others at once.
 
+mod credentials;
 mod endpoint;
+mod explain;
 mod keys;
 mod watch;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, Error, KeyValue, Txn, TxnOp, TxnOpResponse,
-    TxnResponse,
+    Client, Compare, CompareOp, Error, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 use super::{Commit, GroupName, Report, Revision, Store, StoreError, Stored, Value};
+pub use credentials::{Credentials, CredentialsError};
 use endpoint::{Endpoint, Failure};
 
 /// A store in etcd.
@@ -53,19 +56,18 @@ struct Failures {
 // === impl EtcdStore ===
 
 impl EtcdStore {
-    /// A store in the cluster with these endpoints (URLs with scheme), each with its options. Connects
-    /// when first used.
+    /// A store in the cluster with these endpoints (URLs with scheme). Connects when first used.
     ///
     /// `timeout` is what one request may take. One endpoint gets two fifths of it, so that there is time
     /// for two rounds: the preferred endpoint, then all the others. After the second there is an
     /// answer, or every endpoint has been asked and what it said can be told. A cluster that is merely
     /// slow is not given up too soon.
-    pub fn new(endpoints: Vec<(String, ConnectOptions)>, timeout: Duration) -> Self {
+    pub fn new(endpoints: Vec<String>, credentials: Arc<Credentials>, timeout: Duration) -> Self {
         let attempt_timeout = timeout * 2 / 5;
         EtcdStore {
             endpoints: endpoints
                 .into_iter()
-                .map(|(url, options)| Endpoint::new(url, options, attempt_timeout))
+                .map(|url| Endpoint::new(url, Arc::clone(&credentials), attempt_timeout))
                 .collect(),
             preferred: AtomicUsize::new(0),
             attempt_timeout,

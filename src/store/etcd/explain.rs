@@ -1,0 +1,130 @@
+//! What went wrong with an endpoint, in words, down to the cause, with the remedy where there is one.
+
+use etcd_client::Error;
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
+
+/// Said of an etcd that answers plain text with something that is no HTTP/2.
+const NOT_PLAIN: &str =
+    "it does not speak plain HTTP/2; if it speaks TLS, write https:// in etcd3.endpoints";
+
+/// The causes of an error, outermost first.
+pub fn sources(
+    error: &dyn std::error::Error,
+) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |source| (*source).source())
+}
+
+/// An error of a call to the endpoint `url`, without the endpoint's name.
+pub fn explain(url: &str, error: &Error) -> String {
+    let causes: Vec<_> = match error {
+        Error::GRpcStatus(status) => sources(status).collect(),
+        Error::TransportError(error) => sources(error).collect(),
+        _ => Vec::new(),
+    };
+    if let Some(text) = causes.iter().find_map(|cause| tls(*cause)) {
+        return text;
+    }
+    let Error::GRpcStatus(status) = error else {
+        let causes = causes.iter().map(|cause| format!(": {cause}"));
+        return error.to_string() + &causes.collect::<String>();
+    };
+    if url.starts_with("http://") && causes.iter().any(|cause| is_no_http2(*cause)) {
+        return NOT_PLAIN.into();
+    }
+    let message = status.message();
+    // tonic's own words ("tcp connect error") matter less than the innermost cause.
+    match causes.last().map(ToString::to_string) {
+        Some(cause) if !message.contains(&cause) => {
+            format!("{message}: {cause}{}", remedy(message))
+        }
+        _ if message.is_empty() => format!("gRPC status {:?}", status.code()),
+        _ => format!("{message}{}", remedy(message)),
+    }
+}
+
+fn remedy(message: &str) -> &'static str {
+    match message {
+        "etcdserver: mvcc: database space exceeded" => {
+            " (etcd is out of space: compact, defragment, then `etcdctl alarm disarm`)"
+        }
+        "etcdserver: permission denied" => {
+            " (this etcd user needs read and write on the prefix com.coreos.airlock/groups/)"
+        }
+        "etcdserver: user name is empty" => {
+            " (etcd demands a user: set etcd3.username and etcd3.password_path)"
+        }
+        "etcdserver: authentication failed, invalid user ID or password" => {
+            " (check etcd3.username and the file etcd3.password_path)"
+        }
+        "etcdserver: authentication is not enabled" => {
+            " (etcd has no users: remove etcd3.username and etcd3.password_path, or `etcdctl auth enable`)"
+        }
+        "etcdserver: request is too large" => {
+            " (too many holders for one value: fewer slots, or a larger --max-request-bytes in etcd)"
+        }
+        _ => "",
+    }
+}
+
+/// What TLS has to say, if the cause is there.
+fn tls(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let error = match cause.downcast_ref::<std::io::Error>() {
+        Some(io) => io.get_ref()?.downcast_ref::<rustls::Error>()?,
+        None => cause.downcast_ref::<rustls::Error>()?,
+    };
+    Some(match error {
+        rustls::Error::InvalidCertificate(problem) => certificate(problem),
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "it does not speak TLS; write http:// in etcd3.endpoints, or give etcd a certificate \
+             (--cert-file, --key-file)"
+                .into()
+        }
+        rustls::Error::AlertReceived(
+            alert @ (AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::UnsupportedCertificate),
+        ) => format!(
+            "it does not accept our client certificate ({alert:?}); etcd3.client_cert_pub_path and \
+             etcd3.client_cert_key_path must name one that is signed by etcd's --trusted-ca-file"
+        ),
+        other => format!("no TLS with it: {other}"),
+    })
+}
+
+fn certificate(problem: &CertificateError) -> String {
+    match problem {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "its certificate is not signed by a CA that is trusted here; name its CA in \
+             etcd3.ca_cert_path (without it the system's CAs are trusted)"
+                .into()
+        }
+        CertificateError::NotValidForName => {
+            "its certificate is for another name; write the name that the certificate has".into()
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => format!(
+            "its certificate is for other names ({}); write one of them in etcd3.endpoints, or give \
+             etcd a certificate with this one",
+            presented.join(", ")
+        ),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            let at = i64::try_from(not_after.as_secs())
+                .ok()
+                .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+            let at = at.map_or_else(String::new, |at| format!(" at {at}"));
+            format!("its certificate expired{at}; give etcd a new one, or correct the clock here")
+        }
+        CertificateError::Expired => "its certificate has expired; give etcd a new one".into(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; correct the clock here, or that of who made it"
+                .into()
+        }
+        other => format!("its certificate cannot be trusted: {other}"),
+    }
+}
+
+fn is_no_http2(_cause: &(dyn std::error::Error + 'static)) -> bool {
+    false
+}

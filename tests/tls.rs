@@ -1,0 +1,287 @@
+//! TLS of the listeners, from outside: who gets through, what rotation does, what wrong settings say.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rcgen::date_time_ymd;
+use reqwest::blocking::{Client as Http, ClientBuilder};
+
+use crate::support::airlock::{Airlock, refusal_to_start};
+use crate::support::client::{Client, answer};
+use crate::support::eventually;
+use crate::support::pki::{Ca, Pair};
+
+const BODY: &str = r#"{"client_params":{"id":"n","group":"default"}}"#;
+
+/// `[service]` with TLS, `[status]` without, and a store.
+fn config(pair: &Pair, more: &str) -> String {
+    let (cert, key) = (&pair.cert, &pair.key);
+    format!(
+        "[service]\naddress = \"127.0.0.1\"\nport = 0\ntls_cert_path = {cert:?}\ntls_key_path = {key:?}\n{more}\n\
+         [status]\nenabled = true\naddress = \"127.0.0.1\"\nport = 0\n\
+         [embedded]\npath = \"{{folder}}/airlock.db\"\n"
+    )
+}
+
+fn start(pair: &Pair, more: &str) -> Airlock {
+    Airlock::start_with(&config(pair, more), &["-vv"])
+}
+
+fn trusting(ca: &Ca) -> ClientBuilder {
+    let ca = reqwest::Certificate::from_pem(&fs::read(ca.path()).unwrap()).unwrap();
+    Http::builder().tls_certs_only([ca])
+}
+
+fn https(airlock: &Airlock) -> String {
+    airlock.url().replace("http://", "https://")
+}
+
+fn curl(ca: &Path, arguments: &[&str], url: &str) -> Output {
+    Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "60"])
+        .args(["--header", "fleet-lock-protocol: true", "--data", BODY])
+        .args(["--write-out", "%{http_version} %{http_code}"])
+        .arg("--cacert")
+        .arg(ca)
+        .args(arguments)
+        .arg(format!("{url}/v1/pre-reboot"))
+        .output()
+        .expect("curl cannot be started; `make setup` installs what is missing")
+}
+
+#[test]
+fn curl_and_a_node_get_through_in_each_version_of_tls_and_http() {
+    let ca = Ca::new("ca");
+    let airlock = start(&ca.issue("server", &["127.0.0.1"]), "");
+    for (arguments, expected) in [
+        (
+            &["--tlsv1.2", "--tls-max", "1.2", "--http1.1"][..],
+            "1.1 200",
+        ),
+        (&["--tlsv1.2", "--tls-max", "1.2", "--http2"], "2 200"),
+        (&["--tlsv1.3", "--http1.1"], "1.1 200"),
+        (&["--tlsv1.3", "--http2"], "2 200"),
+    ] {
+        let output = curl(&ca.path(), arguments, &https(&airlock));
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said, expected, "{arguments:?}: {output:?}");
+    }
+    // Who does not trust the CA does not talk to us.
+    let output = curl(&Ca::new("other").path(), &[], &https(&airlock));
+    assert_eq!(output.status.code(), Some(60), "{output:?}");
+
+    let node = Client::over(https(&airlock), trusting(&ca));
+    assert!(node.lock("default", "n").granted());
+    assert!(node.unlock("default", "n").granted());
+}
+
+#[test]
+fn the_status_listener_can_use_the_services_certificate() {
+    let ca = Ca::new("ca");
+    let config = config(&ca.issue("server", &["127.0.0.1"]), "");
+    let config = config.replace("enabled = true", "enabled = true\ntls = true");
+    let airlock = Airlock::start_with(&config, &["-vv"]);
+    let url = airlock.status_url().replace("http://", "https://");
+    let http = trusting(&ca).build().unwrap();
+    let response = answer(http.get(format!("{url}/healthz")));
+    assert_eq!((response.status, &*response.body), (200, "ok\n"));
+}
+
+#[test]
+fn only_clients_with_a_certificate_of_the_ca_get_in() {
+    let ca = Ca::new("ca");
+    let clients = Ca::new("clients");
+    let more = format!("client_ca_path = {:?}", clients.path());
+    let airlock = start(&ca.issue("server", &["127.0.0.1"]), &more);
+    let with = |pair: &Pair| {
+        let mut pem = fs::read(&pair.cert).unwrap();
+        pem.extend(fs::read(&pair.key).unwrap());
+        trusting(&ca).identity(reqwest::Identity::from_pem(&pem).unwrap())
+    };
+    let knock =
+        |builder| Client::over(https(&airlock), builder).try_post("v1/pre-reboot", "default", "n");
+    assert!(knock(with(&clients.issue("proxy", &[]))).unwrap().granted());
+    assert!(knock(trusting(&ca)).is_err());
+    assert!(knock(with(&ca.issue("of another ca", &[]))).is_err());
+    let rejected =
+        r#"airlock_rejected_connections_total{listener="service",reason="tls_handshake"}"#;
+    assert!(airlock.metric(rejected).unwrap() >= 2.0);
+}
+
+/// As the kubelet does it: files are links into a folder that is swapped as a whole.
+#[test]
+fn certificates_are_rotated_under_load_and_no_request_fails() {
+    let ca = Ca::new("ca");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let swap = |year: i32| {
+        let pair = ca.issue_with("server", &["127.0.0.1"], |params| {
+            params.not_after = date_time_ymd(year, 1, 1);
+        });
+        let version = path(&format!("..{year}"));
+        fs::create_dir(&version).unwrap();
+        fs::copy(&pair.cert, version.join("tls.crt")).unwrap();
+        fs::copy(&pair.key, version.join("tls.key")).unwrap();
+        symlink(&version, path("..new")).unwrap();
+        fs::rename(path("..new"), path("..data")).unwrap();
+        date_time_ymd(year, 1, 1).unix_timestamp() as f64
+    };
+    swap(2040);
+    symlink("..data/tls.crt", path("tls.crt")).unwrap();
+    symlink("..data/tls.key", path("tls.key")).unwrap();
+    let airlock = start(
+        &Pair {
+            cert: path("tls.crt"),
+            key: path("tls.key"),
+        },
+        "",
+    );
+    let (done, requests) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (airlock, ca, done, requests) = (&airlock, &ca, &done, &requests);
+            scope.spawn(move || {
+                let id = format!("n{worker}");
+                // One client keeps its connection, the others make one for each request.
+                let kept = Client::over(https(airlock), trusting(ca));
+                while !done.load(Ordering::Relaxed) {
+                    let fresh =
+                        Client::over(https(airlock), trusting(ca).pool_max_idle_per_host(0));
+                    let node = if worker == 0 { &kept } else { &fresh };
+                    assert!(node.unlock("default", &id).granted());
+                    requests.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let expiry = r#"airlock_tls_certificate_expiry_timestamp_seconds{listener="service"}"#;
+        for year in 2041..2045 {
+            let expected = swap(year);
+            let before = requests.load(Ordering::Relaxed);
+            eventually("the new certificate to be in use", || {
+                (airlock.metric(expiry) == Some(expected)).then_some(())
+            });
+            eventually("requests to go on", || {
+                (requests.load(Ordering::Relaxed) > before + 8).then_some(())
+            });
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_bad_new_pair_keeps_the_old_one_in_use_and_says_so() {
+    let ca = Ca::new("ca");
+    let pair = ca.issue("server", &["127.0.0.1"]);
+    let mut airlock = start(&pair, "");
+    let failures = r#"airlock_tls_reload_failures_total{listener="service"}"#;
+    let mut expected = 0.0;
+    let mut fails = |airlock: &mut Airlock, text: &str| {
+        airlock.wait_for_log(text);
+        expected += 1.0;
+        eventually("the failure to be counted", || {
+            (airlock.metric(failures)? >= expected).then_some(())
+        });
+        let node = Client::over(https(airlock), trusting(&ca));
+        assert!(node.unlock("default", "n").granted(), "{text}");
+    };
+    let key = fs::read_to_string(&pair.key).unwrap();
+
+    fs::write(&pair.key, "-----BEGIN PRIVATE KEY-----\nAAAA\n").unwrap();
+    fails(&mut airlock, "is not a PEM private key");
+    fs::remove_file(&pair.key).unwrap();
+    fails(&mut airlock, "cannot be read: No such file");
+    fs::write(&pair.key, &key).unwrap();
+    let expired = ca.issue_with("expired", &["127.0.0.1"], |params| {
+        params.not_after = date_time_ymd(2020, 1, 1);
+    });
+    expired.replace(&pair);
+    fails(
+        &mut airlock,
+        "has a certificate that expired at 2020-01-01T00:00:00Z",
+    );
+    fs::write(&pair.key, &key).unwrap();
+    fails(&mut airlock, "do not go together");
+    assert!(
+        !airlock.log().contains("AAAA"),
+        "what is in a key file is not logged"
+    );
+
+    // A good pair is taken again.
+    let last = ca.issue_with("last", &["127.0.0.1"], |params| {
+        params.not_after = date_time_ymd(2041, 1, 1);
+    });
+    last.replace(&pair);
+    let expiry = r#"airlock_tls_certificate_expiry_timestamp_seconds{listener="service"}"#;
+    let year = date_time_ymd(2041, 1, 1).unix_timestamp() as f64;
+    eventually("the good pair to be in use", || {
+        (airlock.metric(expiry) == Some(year)).then_some(())
+    });
+}
+
+#[test]
+fn a_pair_that_cannot_be_used_keeps_the_server_from_starting_and_says_why() {
+    let ca = Ca::new("ca");
+    let (one, two) = (
+        ca.issue("one", &["localhost"]),
+        ca.issue("two", &["localhost"]),
+    );
+    let nowhere = ca.path().with_file_name("nowhere.pem");
+    for (cert, key, expected) in [
+        (
+            &nowhere,
+            &one.key,
+            "nowhere.pem: cannot be read: No such file or directory",
+        ),
+        (
+            &one.key,
+            &one.key,
+            "one-key.pem: has no PEM certificate in it",
+        ),
+        (
+            &one.cert,
+            &one.cert,
+            "one.pem: has no PEM private key in it that can be used without a passphrase",
+        ),
+        (
+            &one.cert,
+            &two.key,
+            "do not go together: the key is not the one of the first certificate in the file",
+        ),
+    ] {
+        let pair = Pair {
+            cert: cert.clone(),
+            key: key.clone(),
+        };
+        let said = refusal_to_start(&config(&pair, ""));
+        assert!(said.contains(expected), "{said}");
+        assert!(
+            said.contains("(service.tls_cert_path, service.tls_key_path)"),
+            "{said}"
+        );
+    }
+    let more = format!("client_ca_path = {:?}", one.key);
+    let said = refusal_to_start(&config(&one, &more));
+    assert!(
+        said.contains("one-key.pem: has no PEM certificate in it"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_key_that_everybody_can_read_is_a_warning_and_one_that_nobody_can_is_not() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let ca = Ca::new("ca");
+    let pair = ca.issue("server", &["127.0.0.1"]);
+    let warning = "a secret that every user of this machine can open";
+    assert!(!start(&pair, "").log().contains(warning));
+    fs::set_permissions(&pair.key, fs::Permissions::from_mode(0o644)).unwrap();
+    let log = start(&pair, "").log();
+    let line = log.lines().find(|line| line.contains(warning)).unwrap();
+    assert!(
+        line.contains("server-key.pem") && line.contains("level=warning"),
+        "{line}"
+    );
+}
