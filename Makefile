@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test lint format setup clean
+.PHONY: help run test torture lint format setup clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,11 @@ run: ## build and serve with the embedded store (examples/standalone.toml)
 test: lint ## everything: the lints, then all tests
 	@tools/setup test
 	$(CARGO) test --locked
+
+torture: ## histories under faults, for long: make torture SECONDS=600 SEED=7
+	@tools/setup test
+	AIRLOCK_TORTURE_SECONDS=$(or $(SECONDS),600) AIRLOCK_SEED=$(SEED) \
+		$(CARGO) test --locked --test it history:: -- --nocapture
 
 lint: ## formatting and clippy, warnings denied
 	@tools/setup build

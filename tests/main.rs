@@ -14,6 +14,7 @@ mod conformance;
 mod contrib;
 mod database;
 mod faults;
+mod history;
 mod howto;
 mod life;
 mod systemd;

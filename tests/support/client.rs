@@ -34,6 +34,12 @@ impl Client {
         Client { url, http }
     }
 
+    /// The same client for another server.
+    pub fn at(&self, url: String) -> Self {
+        let http = self.http.clone();
+        Client { url, http }
+    }
+
     pub fn lock(&self, group: &str, id: &str) -> Answer {
         self.post("v1/pre-reboot", group, id)
     }

@@ -1,0 +1,244 @@
+//! Three servers on three members, and everything that may happen to them.
+
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::check::{Request, Told};
+use super::record::{Recorder, Server, Servers};
+use crate::support::airlock::{Airlock, LISTEN};
+use crate::support::client::Client;
+use crate::support::etcd::Etcd;
+use crate::support::eventually;
+use crate::support::proxy::{Network, Proxy};
+
+/// The groups and their slots.
+pub const GROUPS: [(&str, u32); 2] = [("default", 2), ("one", 1)];
+
+/// What may happen.
+#[derive(Clone, Copy, Debug)]
+pub enum Fault {
+    Nothing,
+    LeaderKilled,
+    FollowerKilled,
+    LeaderFrozen,
+    MemberUnreachable,
+    AllMembersSlow,
+    QuorumLost,
+    ClusterRestarted,
+    Compaction,
+    KeyDeleted,
+    ServerKilled,
+    ServerFrozen,
+    ConnectionsCut,
+}
+
+pub const FAULTS: [Fault; 13] = [
+    Fault::Nothing,
+    Fault::LeaderKilled,
+    Fault::FollowerKilled,
+    Fault::LeaderFrozen,
+    Fault::MemberUnreachable,
+    Fault::AllMembersSlow,
+    Fault::QuorumLost,
+    Fault::ClusterRestarted,
+    Fault::Compaction,
+    Fault::KeyDeleted,
+    Fault::ServerKilled,
+    Fault::ServerFrozen,
+    Fault::ConnectionsCut,
+];
+
+/// Everything that runs.
+pub struct Cluster {
+    etcd: Etcd,
+    proxies: Vec<Proxy>,
+    /// `None` while it is killed.
+    airlocks: Vec<Option<Airlock>>,
+    /// Clients without a server, for the connections that all share.
+    patient: Client,
+    hasty: Client,
+    pub servers: Servers,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    pub fn start() -> Self {
+        let etcd = Etcd::cluster(3);
+        let proxies = etcd.endpoints().iter().map(|e| Proxy::to(e)).collect();
+        let mut cluster = Cluster {
+            etcd,
+            proxies,
+            airlocks: vec![None, None, None],
+            patient: Client::with_timeout(String::new(), Duration::from_secs(6)),
+            hasty: Client::with_timeout(String::new(), Duration::from_millis(25)),
+            servers: Arc::new(Mutex::new(vec![None, None, None])),
+        };
+        cluster.start_servers();
+        cluster
+    }
+
+    /// Has it happen, for a while; then mends everything.
+    pub fn suffer(&mut self, fault: Fault, recorders: &[Recorder], random: &mut fastrand::Rng) {
+        let hold = Duration::from_millis(random.u64(1000..2500));
+        // Nothing is known to last: in a pair of faults the first may have taken what the second wants.
+        let leader = self.etcd.leader();
+        let follower = (leader + random.usize(1..3)) % 3;
+        match fault {
+            Fault::Nothing => thread::sleep(hold),
+            Fault::LeaderKilled => self.killed(&[leader], hold),
+            Fault::FollowerKilled => self.killed(&[follower], hold),
+            Fault::LeaderFrozen => {
+                self.etcd.members[leader].freeze();
+                thread::sleep(hold);
+                self.etcd.members[leader].thaw();
+            }
+            Fault::MemberUnreachable => {
+                self.proxies[random.usize(..3)].set(Network::Frozen);
+                thread::sleep(hold);
+            }
+            Fault::AllMembersSlow => {
+                for proxy in &self.proxies {
+                    // Both ways: 200 ms there and back.
+                    proxy.set(Network::Slow(Duration::from_millis(100)));
+                }
+                thread::sleep(hold);
+            }
+            Fault::QuorumLost => self.killed(&[leader, follower], hold),
+            Fault::ClusterRestarted => self.killed(&[0, 1, 2], hold / 4),
+            Fault::Compaction => self.repeat(hold, |cluster| cluster.compact()),
+            Fault::KeyDeleted => self.repeat(hold, |cluster| cluster.delete_keys(recorders)),
+            Fault::ServerKilled => {
+                let server = random.usize(..3);
+                self.servers.lock().unwrap()[server] = None;
+                self.airlocks[server] = None;
+                thread::sleep(hold / 2);
+            }
+            Fault::ServerFrozen => {
+                let process = self.airlocks[random.usize(..3)].as_mut().unwrap().process();
+                process.signal(Signal::STOP);
+                thread::sleep(hold);
+                process.signal(Signal::CONT);
+            }
+            Fault::ConnectionsCut => self.repeat(hold, |cluster| {
+                for network in [Network::Cut, Network::Works] {
+                    for proxy in &cluster.proxies {
+                        proxy.set(network);
+                    }
+                }
+            }),
+        }
+        self.mend();
+    }
+
+    fn repeat(&mut self, hold: Duration, mut act: impl FnMut(&mut Self)) {
+        for _ in 0..4 {
+            act(self);
+            thread::sleep(hold / 4);
+        }
+    }
+
+    fn killed(&mut self, members: &[usize], hold: Duration) {
+        for member in members {
+            self.etcd.members[*member].kill();
+        }
+        thread::sleep(hold);
+        for member in members {
+            self.etcd.members[*member].spawn();
+        }
+    }
+
+    fn mend(&mut self) {
+        for proxy in &self.proxies {
+            proxy.set(Network::Works);
+        }
+        self.etcd.wait_until_ready();
+        self.start_servers();
+    }
+
+    /// Starts the servers that do not run.
+    fn start_servers(&mut self) {
+        let endpoints: Vec<String> = self.proxies.iter().map(Proxy::endpoint).collect();
+        for (index, airlock) in self.airlocks.iter_mut().enumerate() {
+            if airlock.is_some() {
+                continue;
+            }
+            let mut endpoints = endpoints.clone();
+            endpoints.rotate_left(index);
+            let config = format!(
+                "{LISTEN}[etcd3]\nendpoints = {endpoints:?}\ntransaction_timeout_ms = 1500\n\
+                 [lock]\ndefault_slots = 2\n[[lock.groups]]\nname = \"one\"\nslots = 1\n"
+            );
+            let started = Airlock::start_with(&config, &["-v"]);
+            self.servers.lock().unwrap()[index] = Some(Server {
+                patient: self.patient.at(started.url()),
+                hasty: self.hasty.at(started.url()),
+            });
+            *airlock = Some(started);
+        }
+    }
+
+    fn compact(&self) {
+        let status = self
+            .etcd
+            .ctl(&["endpoint", "status", "--write-out", "json"]);
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let revision = status[0]["Status"]["header"]["revision"].to_string();
+        self.etcd.ctl(&["compact", &revision]);
+    }
+
+    fn delete_keys(&self, recorders: &[Recorder]) {
+        for recorder in recorders {
+            recorder.record(super::BY_HAND, Request::Delete, || {
+                let key = key(recorder.group());
+                let deleted = self.etcd.try_ctl(&["del", &key]);
+                Some(deleted.map_or(Told::Nothing, |_| Told::Yes))
+            });
+        }
+    }
+
+    /// Brings a group back to no holders, with requests that are part of the history.
+    ///
+    /// SUBTLE: after this nothing of before can take its effect any more, so that the next round is a
+    /// history of its own. Each server answers a group's requests in their order, so an answer now
+    /// comes after all that was asked before; and the grant of the barrier's node is a write, on which
+    /// every comparison fails that is still under way in etcd.
+    pub fn barrier(&self, recorder: &Recorder, nodes: usize) {
+        let servers: Vec<Server> = self
+            .servers
+            .lock()
+            .unwrap()
+            .iter()
+            .flatten()
+            .cloned()
+            .collect();
+        let ask = |server: &Server, request: Request| {
+            eventually("an answer at the end of a round", || {
+                let told = recorder.ask(super::BY_HAND, &server.patient, request);
+                told.filter(|told| *told != Told::Nothing)
+            })
+        };
+        let barrier = nodes;
+        for server in &servers {
+            ask(server, Request::Unlock(barrier));
+        }
+        for node in 0..nodes {
+            ask(&servers[0], Request::Unlock(node));
+        }
+        for server in &servers {
+            ask(server, Request::Lock(barrier));
+            ask(server, Request::Unlock(barrier));
+        }
+    }
+
+    pub fn stored(&self, group: &str) -> String {
+        self.etcd.get(&key(group))
+    }
+}
+
+fn key(group: &str) -> String {
+    format!("com.coreos.airlock/groups/{group}/v1/semaphore")
+}
