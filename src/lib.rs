@@ -32,6 +32,7 @@ pub mod logging;
 pub mod metrics;
 pub mod monitor;
 pub mod notify;
+pub mod open_files;
 pub mod quote;
 pub mod semaphore;
 pub mod serve;

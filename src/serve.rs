@@ -19,6 +19,7 @@ use crate::http::routes::{self, Service};
 use crate::metrics::Metrics;
 use crate::monitor;
 use crate::notify;
+use crate::open_files;
 use crate::shutdown::Shutdown;
 use crate::status::{self, Status};
 use crate::store::GroupName;
@@ -53,8 +54,9 @@ pub enum ServeError {
 ///
 /// # Errors
 /// If something cannot be bound or opened, or a task ends that should not.
-pub async fn serve(settings: Settings) -> Result<(), ServeError> {
+pub async fn serve(mut settings: Settings) -> Result<(), ServeError> {
     log_settings(&settings);
+    settings.limits.connections = open_files::make_room(settings.limits.connections);
     let mut signals = Shutdown::listen()?;
     let metrics = Arc::new(Metrics::new()?);
     let mut files = Watched::default();

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod access;
 mod api;
 mod cli;
 mod cluster;
@@ -17,5 +18,6 @@ mod faults;
 mod history;
 mod howto;
 mod life;
+mod limits;
 mod systemd;
 mod tls;

@@ -1,0 +1,269 @@
+//! What strangers may cost, from outside: each limit with a client that goes past it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use reqwest::blocking::Client as Http;
+
+use crate::support::PATIENCE;
+use crate::support::airlock::{Airlock, LISTEN};
+use crate::support::client::{Client, answer};
+use crate::support::etcd::Etcd;
+use crate::support::eventually;
+use crate::support::pki::Ca;
+
+/// Short for what has to be waited for, and long for what must not happen.
+const SHORT: &str = "[limits]\nheader_timeout_ms = 400\nbody_timeout_ms = 400\nidle_timeout_ms = 400\n\
+                     handshake_timeout_ms = 400\n";
+
+/// No machine is too slow for it, and no limit that is not there is this short.
+const SOON: Duration = Duration::from_secs(20);
+
+fn connect(airlock: &Airlock) -> TcpStream {
+    let stream = TcpStream::connect(airlock.url().trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+}
+
+/// Everything until the server closes the connection, which it has to.
+fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("the connection is still open: {error}"),
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn tls(more: &str) -> (Airlock, Ca) {
+    let ca = Ca::new("ca");
+    let pair = ca.issue("server", &["127.0.0.1"]);
+    let (cert, key) = (pair.cert, pair.key);
+    let tls = format!("tls = true\ntls_cert_path = {cert:?}\ntls_key_path = {key:?}");
+    let listen = LISTEN.replacen("tls = false", &tls, 1);
+    let config = format!("{listen}[embedded]\npath = \"{{folder}}/airlock.db\"\n{more}");
+    (Airlock::start_with(&config, &["-vv"]), ca)
+}
+
+#[test]
+fn too_large_or_too_many_headers_are_a_431_in_http_1_and_2() {
+    let large = "x".repeat(40_000);
+    let (airlock, ca) = tls("");
+    let ca = reqwest::Certificate::from_pem(&std::fs::read(ca.path()).unwrap()).unwrap();
+    let url = format!("{}/v1/pre-reboot", airlock.url().replace("http:", "https:"));
+    for http in [Http::builder().http1_only(), Http::builder()] {
+        let http = http.tls_certs_only([ca.clone()]).build().unwrap();
+        let status = http.post(&url).header("x", &large).send().unwrap().status();
+        assert_eq!(status, 431, "one large field");
+        let mut many = http.post(&url);
+        for number in 0..100 {
+            many = many.header(format!("x-{number}"), "x");
+        }
+        assert_eq!(answer(many).status, 431, "many fields");
+    }
+}
+
+#[test]
+fn who_says_nothing_or_takes_too_long_for_a_head_is_cut_off() {
+    let airlock = Airlock::embedded(SHORT);
+    assert_eq!(rest(&mut connect(&airlock)), "");
+    // A byte now and then gives no more time: the head is never complete.
+    let mut slow = connect(&airlock);
+    let started = Instant::now();
+    let head = "POST /v1/pre-reboot HTTP/1.1\r\nx: "
+        .bytes()
+        .chain(std::iter::repeat(b'x'));
+    let cut_off = head.into_iter().any(|byte| {
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(started.elapsed() < SOON, "still connected");
+        slow.write_all(&[byte]).is_err()
+    });
+    assert!(cut_off);
+}
+
+#[test]
+fn a_body_that_does_not_come_is_a_408() {
+    let airlock = Airlock::embedded(SHORT);
+    let mut slow = connect(&airlock);
+    slow.write_all(b"POST /v1/pre-reboot HTTP/1.1\r\nhost: x\r\nfleet-lock-protocol: true\r\ncontent-length: 100\r\n\r\n{")
+        .unwrap();
+    let answer = rest(&mut slow);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains(r#""kind":"body_incomplete""#), "{answer}");
+}
+
+#[test]
+fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+    let airlock = Airlock::embedded(SHORT);
+    let request = "POST /v1/steady-state HTTP/1.1\r\nhost: x\r\nfleet-lock-protocol: true\r\ncontent-length: 28\r\n\r\n\
+                   {\"id\":\"n\",\"group\":\"default\"}";
+    let mut kept = connect(&airlock);
+    let mut buffer = [0; 1000];
+    let started = Instant::now();
+    // Longer than any of the limits, with a request before each can end it.
+    while started.elapsed() < Duration::from_millis(1200) {
+        kept.write_all(request.as_bytes()).unwrap();
+        let size = kept.read(&mut buffer).unwrap();
+        assert!(buffer[..size].starts_with(b"HTTP/1.1 200 OK"));
+    }
+    assert_eq!(rest(&mut kept), "", "idle, it ends");
+}
+
+#[test]
+fn an_idle_http_2_connection_and_a_handshake_that_never_ends_are_closed() {
+    let (airlock, ca) = tls(SHORT);
+    let ca = reqwest::Certificate::from_pem(&std::fs::read(ca.path()).unwrap()).unwrap();
+    let http = Http::builder().tls_certs_only([ca]);
+    let node = Client::over(airlock.url().replace("http:", "https:"), http);
+    let connections = r#"airlock_connections{listener="service"}"#;
+    assert!(node.unlock("default", "n").granted());
+    eventually("the idle connection to end", || {
+        (airlock.metric(connections) == Some(0.0)).then_some(())
+    });
+    assert!(
+        node.unlock("default", "n").granted(),
+        "the client makes another"
+    );
+
+    let mut silent = connect(&airlock);
+    assert_eq!(rest(&mut silent), "");
+    let rejected =
+        r#"airlock_rejected_connections_total{listener="service",reason="tls_handshake"}"#;
+    eventually("the handshake to be counted", || {
+        (airlock.metric(rejected)? >= 1.0).then_some(())
+    });
+}
+
+#[test]
+fn a_client_that_never_reads_does_not_keep_its_connection() {
+    let airlock = Airlock::embedded(SHORT);
+    let mut deaf = connect(&airlock);
+    deaf.set_write_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+    // Until the answers fill every buffer in between, or the server has had enough.
+    let started = Instant::now();
+    while deaf.write_all(request.as_bytes()).is_ok() {
+        assert!(started.elapsed() < PATIENCE, "the server takes everything");
+    }
+    let connections = r#"airlock_connections{listener="service"}"#;
+    eventually("the connection to end", || {
+        (airlock.metric(connections) == Some(0.0)).then_some(())
+    });
+}
+
+#[test]
+fn more_connections_than_allowed_are_closed_at_once() {
+    let airlock = Airlock::embedded("[limits]\nconnections = 8\nconnections_per_peer = 5\n");
+    let address: SocketAddr = airlock.url().trim_start_matches("http://").parse().unwrap();
+    let from = |last: u8| connect_from(Ipv4Addr::new(127, 0, 0, last), address);
+    let open: Vec<TcpStream> = (0..5).map(|_| from(2)).collect();
+    let metric = r#"airlock_connections{listener="service"}"#;
+    eventually("5 connections", || {
+        (airlock.metric(metric) == Some(5.0)).then_some(())
+    });
+    assert_eq!(rest(&mut from(2)), "", "a sixth of this peer");
+    let others: Vec<TcpStream> = (0..3).map(|_| from(3)).collect();
+    eventually("8 connections", || {
+        (airlock.metric(metric) == Some(8.0)).then_some(())
+    });
+    assert_eq!(rest(&mut from(4)), "", "a ninth in all");
+    for (reason, count) in [("connections_per_peer", 1.0), ("connections", 1.0)] {
+        let rejected = format!(
+            "airlock_rejected_connections_total{{listener=\"service\",reason=\"{reason}\"}}"
+        );
+        assert_eq!(airlock.metric(&rejected), Some(count));
+    }
+    drop((open, others));
+    eventually("places to be free again", || {
+        airlock
+            .client()
+            .try_post("v1/steady-state", "default", "n")
+            .ok()?
+            .granted()
+            .then_some(())
+    });
+}
+
+#[test]
+fn more_requests_than_may_wait_in_a_group_are_a_503() {
+    let etcd = Etcd::start();
+    let airlock = Airlock::on_etcd(
+        &etcd.endpoints(),
+        "transaction_timeout_ms = 20000\n[limits]\nwaiting_requests_per_group = 2\n",
+    );
+    assert!(airlock.client().unlock("default", "n").granted());
+    etcd.members[0].freeze();
+    std::thread::scope(|scope| {
+        let nodes: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| airlock.client().unlock("default", "n")))
+            .collect();
+        let busy = r#"airlock_responses_total{endpoint="steady_state",group="default",outcome="server_busy"}"#;
+        // One batch of at least one is on its way, two wait, the others do not.
+        eventually("the queue to be full", || {
+            (airlock.metric(busy)? >= 1.0).then_some(())
+        });
+        etcd.members[0].thaw();
+        let answers: Vec<_> = nodes.into_iter().map(|node| node.join().unwrap()).collect();
+        for answer in answers.iter().filter(|answer| !answer.granted()) {
+            assert_eq!((answer.status, &*answer.kind()), (503, "server_busy"));
+        }
+        assert!(answers.iter().any(|answer| answer.granted()));
+    });
+}
+
+/// Each sends a byte a second, as slow clients do that want to last.
+#[test]
+fn five_thousand_slow_clients_keep_no_node_from_its_lock() {
+    const CLIENTS: usize = 5000;
+    crate::support::raise_open_files(CLIENTS as u64 + 500);
+    let airlock =
+        Airlock::embedded("[limits]\nheader_timeout_ms = 60000\nconnections_per_peer = 1000\n");
+    let address: SocketAddr = airlock.url().trim_start_matches("http://").parse().unwrap();
+    let mut slow: Vec<TcpStream> = (0..CLIENTS)
+        .map(|number| {
+            let from = Ipv4Addr::new(127, 0, 1, u8::try_from(number / 1000).unwrap());
+            let mut stream = connect_from(from, address);
+            stream
+                .write_all(b"POST /v1/pre-reboot HTTP/1.1\r\n")
+                .unwrap();
+            stream
+        })
+        .collect();
+    let metric = r#"airlock_connections{listener="service"}"#;
+    eventually("all of them to be connected", || {
+        (airlock.metric(metric) == Some(CLIENTS as f64)).then_some(())
+    });
+    let mut slowest = Duration::ZERO;
+    for second in 0..5 {
+        let next = Instant::now() + Duration::from_secs(1);
+        for stream in &mut slow {
+            stream.write_all(b"x").unwrap();
+        }
+        while Instant::now() < next {
+            let started = Instant::now();
+            let id = format!("n{second}");
+            let node = airlock.client();
+            assert!(node.lock("default", &id).granted());
+            assert!(node.unlock("default", &id).granted());
+            slowest = slowest.max(started.elapsed());
+        }
+    }
+    assert_eq!(
+        airlock.metric(metric).map(|open| open >= CLIENTS as f64),
+        Some(true)
+    );
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+}
+
+/// From an address of loopback of one's choice, since each peer has a limit of its own.
+fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream
+}
