@@ -1,8 +1,9 @@
 //! The how-to that operators follow, word for word, against the real binary and a real etcd.
 
+use std::fs;
 use std::process::Command;
 
-use crate::support::airlock::Airlock;
+use crate::support::airlock::{Airlock, airlock};
 use crate::support::etcd::Etcd;
 
 fn curl(url: &str, body: &str) -> String {
@@ -101,4 +102,58 @@ slots = 1
     assert_eq!(curl(&steady_state, first), "200");
     airlock.wait_for_log(&format!("msg=\"steady-state confirmed\" {node}"));
     assert_eq!(curl(&pre_reboot, second), "200");
+}
+
+/// The file as the how-to has it, comments and all: its certificates need not be there for plain endpoints.
+#[test]
+fn check_config_says_what_the_file_of_the_how_to_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("airlock-config.toml");
+    let config = r#"# Status service configuration
+[status]
+enabled = true
+address = "localhost" # Can be changed to private / public IP of the machine
+port = 2222
+tls = false
+
+# Main service configuration
+[service]
+address = "localhost" # Can be changed to private / public IP of the machine
+port = 3333
+tls = false
+
+# Etcd-v3 client configuration
+[etcd3]
+endpoints = [ "http://10.0.1.33:2379","http://10.0.1.34:2379" ] # Replace with your etcd endpoints
+client_cert_pub_path = "/etc/ssl/self-certs/proventa-client-cert.pem"
+client_cert_key_path = "/etc/ssl/self-certs/proventa-client-cert-key.pem"
+
+# Lock configuration, base reboot group
+[lock]
+default_group_name = "default"
+default_slots = 2
+
+# Additional reboot groups
+[[lock.groups]]
+name = "patroni"
+slots = 1
+"#;
+    fs::write(&path, config).unwrap();
+    let output = airlock()
+        .arg("check-config")
+        .arg("-c")
+        .arg(&path)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    for line in [
+        "answers nodes at http://localhost:3333/",
+        "shows operators its state at http://localhost:2222/",
+        "keeps locks in etcd at http://10.0.1.33:2379, http://10.0.1.34:2379, below com.coreos.airlock/groups/",
+        "lets 2 of group default be away at once (until the store says otherwise)",
+        "lets 1 of group patroni be away at once (until the store says otherwise)",
+    ] {
+        assert!(text.contains(&format!("  {line}\n")), "{line} in {text}");
+    }
 }

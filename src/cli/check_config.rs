@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::Failure;
-use crate::config;
+use crate::config::{self, ListenSettings, Settings, StoreSettings};
 
 pub fn run(path: &Path) -> Result<(), Failure> {
     let checked = config::load(path);
@@ -19,7 +19,51 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         }
     }
     let loaded = checked?;
-    let groups = loaded.settings.groups.len();
-    println!("{}: good, {groups} group(s)", path.display());
+    println!("{}: good. A server with it:", path.display());
+    for line in describe(&loaded.settings) {
+        println!("  {line}");
+    }
     Ok(())
+}
+
+/// What a server with these settings does, in sentences.
+fn describe(settings: &Settings) -> Vec<String> {
+    let mut lines = vec![format!("answers nodes at {}", url(&settings.service))];
+    lines.push(match &settings.status {
+        Some(listen) => format!("shows operators its state at {}", url(listen)),
+        None => "shows operators nothing (status.enabled is false)".into(),
+    });
+    lines.push(match &settings.store {
+        StoreSettings::Etcd(etcd) => format!(
+            "keeps locks in etcd at {}, below com.coreos.airlock/groups/",
+            etcd.endpoints.join(", ")
+        ),
+        StoreSettings::Embedded { path } => {
+            format!("keeps locks in the file {}", path.display())
+        }
+    });
+    for (name, group) in &settings.groups {
+        lines.push(format!(
+            "lets {} of group {name} be away at once (until the store says otherwise)",
+            group.slots
+        ));
+    }
+    lines
+}
+
+fn url(listen: &ListenSettings) -> String {
+    let scheme = if listen.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let address = match listen.address.as_str() {
+        "" => "0.0.0.0",
+        address => address,
+    };
+    if address.contains(':') {
+        format!("{scheme}://[{address}]:{}/", listen.port)
+    } else {
+        format!("{scheme}://{address}:{}/", listen.port)
+    }
 }
