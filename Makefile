@@ -2,10 +2,10 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test torture lint format setup clean
+.PHONY: help run test torture lint dist image image-check format setup clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 run: ## build and serve with the embedded store (examples/standalone.toml)
 	@tools/setup build
@@ -30,6 +30,17 @@ lint: ## formatting and clippy, warnings denied
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
+dist: ## a release in dist/: static binary, completions, manual pages, SBOM, checksums
+	@tools/setup build
+	tools/dist
+
+image: ## the container image, with podman or buildah
+	@$$(command -v podman || command -v buildah) build --timestamp 0 --tag airlock .
+
+image-check: ## build the image and run the how-to in it (buildah, etcd)
+	@tools/setup image
+	tools/check-image
+
 format: ## format the source
 	$(CARGO) fmt
 
@@ -38,3 +49,4 @@ setup: ## install what building and testing need
 
 clean: ## remove what was built
 	$(CARGO) clean
+	rm -rf dist

@@ -216,3 +216,14 @@ fn the_examples_are_good_and_nothing_in_them_is_in_doubt() {
         assert!(!String::from_utf8_lossy(&output.stdout).contains("warning"));
     }
 }
+
+#[test]
+fn the_image_is_labelled_with_the_version_of_the_program() {
+    let text = read(&contrib("../Containerfile"));
+    let label = concat!(
+        "org.opencontainers.image.version=\"",
+        env!("CARGO_PKG_VERSION"),
+        "\""
+    );
+    assert!(text.contains(label), "no {label}");
+}
