@@ -19,5 +19,6 @@ mod history;
 mod howto;
 mod life;
 mod limits;
+mod model;
 mod systemd;
 mod tls;

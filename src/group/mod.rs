@@ -3,6 +3,7 @@
 //! All locking goes through the group's one task (`task`), which alone talks to the store on behalf of
 //! nodes. Nothing is decided here.
 
+pub mod protocol;
 mod retry;
 mod task;
 mod view;

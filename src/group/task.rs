@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::protocol::Protocol;
 use super::retry::Retry;
 use super::{Failure, Known, Request, Shared};
 use crate::metrics::GroupMetrics;
-use crate::store::{Commit, Revision, Store, StoreError};
+use crate::store::{Commit, Store, StoreError};
 use crate::stored;
 
 /// The most requests that one commit answers.
@@ -22,10 +23,7 @@ pub struct GroupTask {
     requests: mpsc::Receiver<Request>,
     store: Arc<dyn Store>,
     metrics: GroupMetrics,
-    /// What is known cannot be used: it is to be read first.
-    must_read: bool,
-    /// A write on top of this revision was sent and not answered.
-    in_doubt: Option<Revision>,
+    protocol: Protocol,
 }
 
 /// Why an attempt answered nobody.
@@ -51,8 +49,7 @@ impl GroupTask {
             requests,
             store,
             metrics,
-            must_read: false,
-            in_doubt: None,
+            protocol: Protocol::default(),
         }
     }
 
@@ -118,39 +115,33 @@ impl GroupTask {
     async fn attempt(&mut self, batch: &mut Vec<Request>) -> Result<(), Setback> {
         let known = self.known().await?;
         let semaphore = known.semaphore.map_err(|reason| {
-            self.must_read = true;
+            self.protocol.is_damaged();
             let place = self.store.place(&self.shared.name);
             Setback::Damaged(format!(
                 "the value stored at {place} cannot be used: {reason} \
                  (see docs/operations.md, \"A damaged value\")"
             ))
         })?;
-        let applied = semaphore.apply_all(batch.iter().map(|request| &request.command));
-        // SUBTLE: while a write on top of this very revision may still arrive, a bare confirmation proves
-        // nothing: the node confirmed as a holder could be removed by it a moment later. A write of
-        // ours on top of the same revision makes either it or us fail for good (invariant 6).
-        let changed = !Arc::ptr_eq(&applied.next, &semaphore);
-        let in_doubt = self.in_doubt == Some(known.revision);
-        let new = (changed || in_doubt).then(|| stored::encode(&applied.next));
+        let commands = batch.iter().map(|request| &request.command);
+        let attempt = self.protocol.attempt(known.revision, &semaphore, commands);
+        let new = attempt.writes.then(|| stored::encode(&attempt.next));
         let committed = self
             .store
-            .commit(&self.shared.name, known.revision, new.as_ref())
+            .commit(&self.shared.name, attempt.expected, new.as_ref())
             .await;
         match committed {
             Ok(Commit::Committed(revision)) => {
-                if new.is_some() {
-                    self.in_doubt = None;
-                }
+                self.protocol.committed(&attempt);
                 self.metrics
                     .batch_size
-                    .observe(applied.outcomes.len() as f64);
+                    .observe(attempt.outcomes.len() as f64);
                 self.shared.view.set(Known {
                     revision,
                     as_of: known.as_of.max(revision),
-                    semaphore: Ok(applied.next),
+                    semaphore: Ok(attempt.next),
                 });
-                let answered = batch.drain(..applied.outcomes.len());
-                for (request, outcome) in answered.zip(applied.outcomes) {
+                let answered = batch.drain(..attempt.outcomes.len());
+                for (request, outcome) in answered.zip(attempt.outcomes) {
                     // Whoever hung up in the meantime holds what it asked for; asking again is harmless.
                     let _ = request.reply.send(Ok(outcome));
                 }
@@ -164,11 +155,7 @@ impl GroupTask {
             Err(error) => {
                 if let StoreError::Unknown(_) = error {
                     self.metrics.unknown_outcomes.inc();
-                    // Invariant 6: look whether it happened before anything is applied again.
-                    self.must_read = true;
-                    if new.is_some() {
-                        self.in_doubt = Some(known.revision);
-                    }
+                    self.protocol.unknown(&attempt);
                 }
                 Err(Setback::Store(error))
             }
@@ -177,7 +164,7 @@ impl GroupTask {
 
     /// What to build on: what is known, or else what the store has.
     async fn known(&mut self) -> Result<Known, Setback> {
-        if !self.must_read
+        if !self.protocol.must_read
             && let Some(known) = self.shared.view.get()
             && known.semaphore.is_ok()
         {
@@ -188,7 +175,7 @@ impl GroupTask {
             .read(&self.shared.name)
             .await
             .map_err(Setback::Store)?;
-        self.must_read = false;
+        self.protocol.has_read();
         let known = Known::new(stored, self.shared.configured_slots);
         self.shared.view.set(known.clone());
         Ok(known)

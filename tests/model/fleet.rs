@@ -1,0 +1,377 @@
+//! A fleet as a state machine: nodes, servers, the store, and all that may happen to them.
+
+use airlock::fleetlock::Endpoint;
+use airlock::group::protocol::Attempt;
+use airlock::semaphore::Command;
+use airlock::store::Revision;
+use jiff::Timestamp;
+use stateright::{Model, Property};
+
+use super::state::{Late, Node, Seen, Server, State, Told, Value, name, semaphore};
+
+/// How large it is, and which protocol it follows.
+#[derive(Clone, Copy, Debug)]
+pub struct Fleet {
+    pub nodes: usize,
+    pub servers: usize,
+    pub slots: u64,
+    /// How many writes may be under way while their servers no longer wait for them.
+    pub late: usize,
+    /// Whether an administrator pauses the group and lets it go on.
+    pub pause: bool,
+    pub variant: Variant,
+}
+
+/// The real protocol, or one that lacks something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    Real,
+    /// What changes nothing is answered from the copy, without the store.
+    AnswersFromTheCopy,
+    /// What changes nothing is confirmed also while a write on the same revision is under way.
+    NoFence,
+    /// Nothing is read after an unknown outcome.
+    NoRead,
+    /// An unknown outcome is taken for a success.
+    TakesUnknownAsDone,
+    /// After an unknown outcome the same value is sent again, on top of whatever is there by then.
+    SendsBlindlyAgain,
+}
+
+pub const TRUE_ANSWERS: &str = "1, 3, 4: an answer was true at a moment since it was asked for";
+pub const NEVER_ABOVE_SLOTS: &str = "2: a grant never takes holders above slots";
+pub const ALWAYS_ANSWERED: &str = "5: a server that is left alone answers all who wait";
+pub const ANSWERS_STAY_TRUE: &str =
+    "6: who was told, and has asked nothing since, is what it was told";
+pub const NO_NEEDLESS_WRITE: &str = "9: a release by a non-holder writes nothing";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Ask {
+        node: usize,
+        endpoint: Endpoint,
+        server: usize,
+    },
+    HangUp {
+        node: usize,
+    },
+    Read {
+        server: usize,
+    },
+    Commit {
+        server: usize,
+        fate: Fate,
+    },
+    /// A late write reaches the store.
+    Arrive {
+        late: usize,
+    },
+    /// The watch brings the current value.
+    Follow {
+        server: usize,
+    },
+    /// The server dies and returns with nothing.
+    Crash {
+        server: usize,
+    },
+    /// An administrator takes a holder out.
+    Release {
+        node: usize,
+    },
+    /// An Airlock without any of our code serves a node.
+    AnotherAirlock {
+        node: usize,
+        endpoint: Endpoint,
+    },
+    Pause,
+    Resume,
+}
+
+/// What becomes of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Answered,
+    AnswerLost,
+    RequestLost,
+    Late,
+}
+
+impl Model for Fleet {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State {
+            revision: Revision::ABSENT,
+            value: Value {
+                slots: self.slots,
+                holders: 0,
+            },
+            late: Vec::new(),
+            servers: vec![Server::default(); self.servers],
+            nodes: vec![Node::default(); self.nodes],
+            broken: None,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.broken.is_some() {
+            return;
+        }
+        for node in 0..self.nodes {
+            self.actions_of_node(state, node, actions);
+        }
+        for (server, its) in state.servers.iter().enumerate() {
+            if !its.waiting.is_empty() {
+                if its.can_commit() {
+                    use Fate::{AnswerLost, Answered, Late, RequestLost};
+                    let fates = [Answered, AnswerLost, RequestLost, Late];
+                    actions.extend(fates.map(|fate| Action::Commit { server, fate }));
+                } else {
+                    actions.push(Action::Read { server });
+                }
+            }
+            actions.push(Action::Follow { server });
+            actions.push(Action::Crash { server });
+        }
+        actions.extend((0..state.late.len()).map(|late| Action::Arrive { late }));
+        if self.pause {
+            let paused = state.value.slots == 0;
+            actions.push(if paused {
+                Action::Resume
+            } else {
+                Action::Pause
+            });
+        }
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let mut next = state.clone();
+        self.step(&mut next, action);
+        // The others break it by looking where the protocol does not.
+        if matches!(self.variant, Variant::Real | Variant::NoRead) {
+            next.forget_what_cannot_matter();
+            next.sort_servers();
+        }
+        // What happened is not kept: a step that changes nothing is no step.
+        (next != *state).then_some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(TRUE_ANSWERS, |_, state: &State| {
+                state.broken != Some(TRUE_ANSWERS)
+            }),
+            Property::always(NEVER_ABOVE_SLOTS, |_, state: &State| {
+                state.broken != Some(NEVER_ABOVE_SLOTS)
+            }),
+            Property::always(NO_NEEDLESS_WRITE, |_, state: &State| {
+                state.broken != Some(NO_NEEDLESS_WRITE)
+            }),
+            Property::always(ANSWERS_STAY_TRUE, |_, state: &State| {
+                (0..).zip(&state.nodes).all(|(node, its)| match its.told {
+                    Some(Told::Held) => state.value.holds(node),
+                    Some(Told::NotHeld) => !state.value.holds(node),
+                    None => true,
+                })
+            }),
+            Property::always(ALWAYS_ANSWERED, |fleet: &Fleet, state: &State| {
+                (0..fleet.servers).all(|server| fleet.answers_all_if_left_alone(state, server))
+            }),
+            // The search is worth something only if it comes by here.
+            Property::sometimes("all slots are held", |fleet: &Fleet, state: &State| {
+                u64::from(state.value.holders.count_ones()) == fleet.slots
+            }),
+            Property::sometimes(
+                "a node is waited for by a late write",
+                |_, state: &State| {
+                    state.late.iter().any(|late| late.of.is_some())
+                        && state.nodes.iter().any(|node| node.told.is_some())
+                },
+            ),
+        ]
+    }
+}
+
+impl Fleet {
+    fn actions_of_node(&self, state: &State, node: usize, actions: &mut Vec<Action>) {
+        if state.value.holds(node) {
+            actions.push(Action::Release { node });
+        }
+        if state.nodes[node].seen.is_some() {
+            actions.push(Action::HangUp { node });
+            return;
+        }
+        for endpoint in [Endpoint::PreReboot, Endpoint::SteadyState] {
+            actions.push(Action::AnotherAirlock { node, endpoint });
+            actions.extend((0..self.servers).map(|server| Action::Ask {
+                node,
+                endpoint,
+                server,
+            }));
+        }
+    }
+
+    fn step(&self, state: &mut State, action: Action) {
+        let value = state.value;
+        match action {
+            Action::Ask {
+                node,
+                endpoint,
+                server,
+            } => {
+                state.nodes[node] = Node {
+                    seen: Some(Seen::default().and(value, node)),
+                    told: None,
+                };
+                state.servers[server].waiting.push((node, endpoint));
+            }
+            Action::HangUp { node } => {
+                state.nodes[node].seen = None;
+                // Invariant 7: it is not applied any more.
+                for server in &mut state.servers {
+                    server.waiting.retain(|(waiting, _)| *waiting != node);
+                }
+            }
+            Action::Read { server } => {
+                state.servers[server].known = Some((state.revision, value));
+                state.servers[server].protocol.has_read();
+            }
+            Action::Follow { server } => {
+                state.servers[server].known = Some((state.revision, value));
+            }
+            Action::Commit { server, fate } => self.commit(state, server, fate),
+            Action::Arrive { late } => {
+                let late = state.late.remove(late);
+                state.write(late.value);
+            }
+            Action::Crash { server } => {
+                for (node, _) in std::mem::take(&mut state.servers[server]).waiting {
+                    state.nodes[node].seen = None;
+                }
+                for late in &mut state.late {
+                    late.of = late.of.filter(|of| *of != server);
+                }
+                state.late.sort_unstable();
+            }
+            Action::Release { node } => {
+                state.nodes[node].told = None;
+                state.write(value.without(node));
+            }
+            Action::AnotherAirlock { node, endpoint } => {
+                let grants = u64::from(value.holders.count_ones()) < value.slots;
+                let after = match endpoint {
+                    Endpoint::PreReboot if value.holds(node) || !grants => value,
+                    Endpoint::PreReboot => value.with(node),
+                    Endpoint::SteadyState => value.without(node),
+                };
+                state.nodes[node].told = Some(after.told(node));
+                // It writes also what is there already.
+                state.write(after);
+            }
+            Action::Pause => state.write(Value { slots: 0, ..value }),
+            Action::Resume => state.write(Value {
+                slots: self.slots,
+                ..value
+            }),
+        }
+    }
+
+    /// One attempt of a server, as its task makes it.
+    fn commit(&self, state: &mut State, server: usize, fate: Fate) {
+        let its = &state.servers[server];
+        let Some((revision, known)) = its.known else {
+            return;
+        };
+        let commands: Vec<Command> = its.waiting.iter().map(|asked| command(*asked)).collect();
+        let attempt = its.protocol.attempt(revision, &semaphore(known), &commands);
+        let next = Value::of(&attempt.next);
+        let fenced = its.protocol.in_doubt == Some(revision);
+        if attempt.writes && !fenced && !attempt.outcomes.iter().any(|outcome| outcome.changes()) {
+            state.broken = Some(NO_NEEDLESS_WRITE);
+        }
+        if self.variant == Variant::AnswersFromTheCopy && !attempt.writes {
+            state.answer(server, attempt);
+            return;
+        }
+        let wins = revision == state.revision;
+        match fate {
+            Fate::Answered if !wins => {
+                state.servers[server].known = Some((state.revision, state.value));
+            }
+            Fate::Answered => {
+                state.take_turns(server, &commands);
+                if attempt.writes {
+                    state.write_of_ours(next);
+                }
+                state.servers[server].known = Some((state.revision, next));
+                state.servers[server].protocol.committed(&attempt);
+                state.answer(server, attempt);
+            }
+            Fate::AnswerLost => {
+                if wins && attempt.writes {
+                    state.write_of_ours(next);
+                }
+                self.unknown(state, server, attempt);
+            }
+            Fate::RequestLost => self.unknown(state, server, attempt),
+            Fate::Late => {
+                // What cannot win any more is as good as lost.
+                if wins && attempt.writes && state.late.len() < self.late {
+                    state.late.push(Late {
+                        of: Some(server),
+                        value: next,
+                    });
+                    state.late.sort_unstable();
+                    self.unknown(state, server, attempt);
+                }
+            }
+        }
+    }
+
+    fn unknown(&self, state: &mut State, server: usize, attempt: Attempt) {
+        let protocol = &mut state.servers[server].protocol;
+        protocol.unknown(&attempt);
+        match self.variant {
+            Variant::Real | Variant::AnswersFromTheCopy => {}
+            Variant::NoFence => protocol.in_doubt = None,
+            Variant::NoRead => protocol.must_read = false,
+            Variant::TakesUnknownAsDone => state.answer(server, attempt),
+            Variant::SendsBlindlyAgain => {
+                state.write_of_ours(Value::of(&attempt.next));
+                state.answer(server, attempt);
+            }
+        }
+    }
+
+    /// Without any fault, and with nobody else doing anything.
+    fn answers_all_if_left_alone(&self, state: &State, server: usize) -> bool {
+        let mut state = state.clone();
+        // A read, a lost comparison, and a commit for each.
+        for _ in 0..2 + self.nodes {
+            if state.servers[server].waiting.is_empty() {
+                return true;
+            }
+            let step = if state.servers[server].can_commit() {
+                let fate = Fate::Answered;
+                Action::Commit { server, fate }
+            } else {
+                Action::Read { server }
+            };
+            self.step(&mut state, step);
+        }
+        state.servers[server].waiting.is_empty()
+    }
+}
+
+fn command((node, endpoint): (usize, Endpoint)) -> Command {
+    #[expect(clippy::unwrap_used, reason = "a letter is an id")]
+    let id = name(node).parse().unwrap();
+    match endpoint {
+        Endpoint::PreReboot => Command::Lock {
+            id,
+            at: Timestamp::UNIX_EPOCH,
+        },
+        Endpoint::SteadyState => Command::Unlock { id },
+    }
+}
