@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::fleetlock::Endpoint;
-use crate::group::Group;
+use crate::live::{Live, LiveGroup};
+use crate::policy;
 use crate::store::{GroupName, StoreError};
 
 /// The registry and everything in it.
@@ -33,6 +35,11 @@ pub struct Metrics {
     pub certificate_expiry: IntGaugeVec,
     pub tls_reload_failures: IntCounterVec,
     pub htpasswd_reload_failures: IntCounter,
+    waiting_nodes: IntGaugeVec,
+    window_open: IntGaugeVec,
+    paused: IntGaugeVec,
+    reloads: IntCounterVec,
+    last_reload_good: IntGauge,
     pub connections: IntGaugeVec,
     pub rejected_connections: IntCounterVec,
 }
@@ -175,6 +182,37 @@ impl Metrics {
                     "Changed htpasswd files that could not be used.",
                 )?,
             )?,
+            waiting_nodes: int_gauges(
+                &r,
+                "airlock_waiting_nodes",
+                "Nodes of a group that this server refused in the last 15 minutes and that still want to reboot.",
+                &["group"],
+            )?,
+            window_open: int_gauges(
+                &r,
+                "airlock_window_open",
+                "1 if the reboot windows of a group let nodes in now, or it has none.",
+                &["group"],
+            )?,
+            paused: int_gauges(
+                &r,
+                "airlock_group_paused",
+                "1 if an administrator has paused the group.",
+                &["group"],
+            )?,
+            reloads: counters(
+                &r,
+                "airlock_config_reloads_total",
+                "Reloads of the configuration by SIGHUP.",
+                &["result"],
+            )?,
+            last_reload_good: register(
+                &r,
+                IntGauge::new(
+                    "airlock_config_last_reload_successful",
+                    "1 if the file was good when it was last read, at the start or by SIGHUP.",
+                )?,
+            )?,
             connections: int_gauges(
                 &r,
                 "airlock_connections",
@@ -196,6 +234,10 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.last_reload_good.set(1);
+        for result in ["success", "failure"] {
+            metrics.reloads.with_label_values(&[result]).reset();
+        }
         #[cfg(target_os = "linux")]
         metrics.registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
@@ -250,38 +292,70 @@ impl Metrics {
         self.store_failures.with_label_values(&[call, reason]).inc();
     }
 
-    /// The text for Prometheus, with the gauges as the groups are known now.
-    pub fn render<'a>(&self, groups: impl IntoIterator<Item = &'a Group>) -> String {
-        let mut count = 0;
-        for group in groups {
-            count += 1;
-            self.group_gauges(group);
+    /// The configuration was read again.
+    pub fn reloaded(&self, good: bool) {
+        self.last_reload_good.set(good.into());
+        let result = if good { "success" } else { "failure" };
+        self.reloads.with_label_values(&[result]).inc();
+    }
+
+    /// A group is not configured any more.
+    pub fn forget(&self, name: &GroupName) {
+        let label = &[name.as_str()];
+        // Which of them exist depends on what happened in the group; those that do not are no loss.
+        for gauge in [
+            &self.config_slots,
+            &self.database_holders,
+            &self.waiting_nodes,
+            &self.window_open,
+            &self.paused,
+        ] {
+            let _ = gauge.remove_label_values(label);
         }
-        self.config_groups.set(count);
+        for gauge in [&self.database_slots, &self.oldest_lock_seconds] {
+            let _ = gauge.remove_label_values(label);
+        }
+    }
+
+    /// The text for Prometheus, with the gauges as the groups are known now.
+    pub fn render(&self, live: &Live) -> String {
+        self.config_groups
+            .set(live.groups.len().try_into().unwrap_or(i64::MAX));
+        for group in live.groups.values() {
+            self.group_gauges(group, Timestamp::now());
+        }
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_else(|error| format!("# {error}\n"))
     }
 
-    fn group_gauges(&self, group: &Group) {
+    fn group_gauges(&self, live: &LiveGroup, now: Timestamp) {
+        let group = &live.group;
         let label = &[group.name().as_str()];
+        let set = |gauge: &IntGaugeVec, value: usize| {
+            let value = value.try_into().unwrap_or(i64::MAX);
+            gauge.with_label_values(label).set(value);
+        };
         self.config_slots
             .with_label_values(label)
             .set(group.configured_slots().try_into().unwrap_or(i64::MAX));
+        set(&self.waiting_nodes, group.waiting_count());
+        let open = match live.settings.windows.state(now) {
+            policy::State::Always | policy::State::Open { .. } => true,
+            policy::State::Closed { .. } => false,
+        };
+        set(&self.window_open, open.into());
         // What is not known is not shown; what cannot be read keeps its last value.
         let Some(Ok(semaphore)) = group.known().map(|known| known.semaphore) else {
             return;
         };
+        set(&self.paused, (semaphore.slots == 0).into());
+        set(&self.database_holders, semaphore.holders.len());
         self.database_slots
             .with_label_values(label)
             .set(semaphore.slots as f64);
-        self.database_holders
-            .with_label_values(label)
-            .set(semaphore.holders.len() as i64);
         let oldest = semaphore.holders.values().flatten().min();
-        let age = oldest.map_or(0.0, |since| {
-            jiff::Timestamp::now().duration_since(*since).as_secs_f64()
-        });
+        let age = oldest.map_or(0.0, |since| now.duration_since(*since).as_secs_f64());
         self.oldest_lock_seconds
             .with_label_values(label)
             .set(age.max(0.0));

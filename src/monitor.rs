@@ -1,14 +1,16 @@
 //! What looks at the store while nobody asks: it keeps what is known of the groups fresh, notices when
 //! the store does not answer, and compares slots with the configuration as Airlock does.
 //!
-//! It never writes.
+//! It writes only where `lock.on_slots_mismatch` says so.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio::time::{self, MissedTickBehavior};
 
+use crate::admin::{self, NotDone, Order};
+use crate::config::SlotsMismatch;
 use crate::group::Group;
+use crate::live::{Live, LiveGroup, LiveReceiver};
 use crate::store::measured::{Health, MeasuredStore};
 use crate::store::{GroupName, Seen, Store};
 
@@ -22,15 +24,19 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 const CONSISTENCY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Keeps what is known of each group as the store has it. Never ends.
-pub async fn follow(store: &MeasuredStore, groups: &BTreeMap<GroupName, Group>) {
-    let names: Vec<GroupName> = groups.keys().cloned().collect();
+pub async fn follow(store: &MeasuredStore, mut live: LiveReceiver) {
     loop {
+        let current = live.get_and_mark();
+        let names: Vec<GroupName> = current.groups.keys().cloned().collect();
         let mut report = |name: &GroupName, seen: Seen| {
-            if let Some(group) = groups.get(name) {
-                group.see(seen);
+            if let Some(found) = current.groups.get(name) {
+                found.group.see(seen);
             }
         };
-        let error = store.follow(&names, &mut report).await;
+        let error = tokio::select! {
+            error = store.follow(&names, &mut report) => error,
+            () = live.changed() => continue,
+        };
         tracing::debug!(reason = %error, "following the store failed, trying again");
         time::sleep(FOLLOW_PAUSE).await;
     }
@@ -38,7 +44,7 @@ pub async fn follow(store: &MeasuredStore, groups: &BTreeMap<GroupName, Group>) 
 
 /// Asks the store now and then, so that its state is known when no node asks. Logs when it goes and
 /// when it is back. Never ends.
-pub async fn probe(store: &MeasuredStore, group: &GroupName) {
+pub async fn probe(store: &MeasuredStore, live: LiveReceiver) {
     let health = store.health();
     let mut down = false;
     let mut tick = time::interval(PROBE_INTERVAL);
@@ -46,7 +52,7 @@ pub async fn probe(store: &MeasuredStore, group: &GroupName) {
     loop {
         tick.tick().await;
         let fresh = matches!(*health.borrow(), Health::Up { at } if at.elapsed() < PROBE_INTERVAL);
-        if !fresh {
+        if !fresh && let Some(group) = live.get().groups.keys().next() {
             // The result is in the health.
             let _ = store.read(group).await;
         }
@@ -87,12 +93,21 @@ pub fn readiness(health: &Health) -> Result<(), String> {
 }
 
 /// Warns, at the start and every 60 s, where the store differs from the configuration. Never ends.
-pub async fn check_consistency(store: &MeasuredStore, groups: &BTreeMap<GroupName, Group>) {
+pub async fn check_consistency(store: &MeasuredStore, mut live: LiveReceiver) {
     let mut tick = time::interval(CONSISTENCY_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut to_update = groups_to_update(&live.get_and_mark());
     loop {
-        tick.tick().await;
-        for group in groups.values() {
+        update_slots(store, &mut to_update).await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = live.changed() => {
+                to_update = groups_to_update(&live.get_and_mark());
+                update_slots(store, &mut to_update).await;
+            }
+            () = time::sleep(PROBE_INTERVAL), if !to_update.is_empty() => continue,
+        }
+        for LiveGroup { group, .. } in live.get().groups.values() {
             match store.read(group.name()).await {
                 Ok(stored) => group.see(Seen::Change(stored)),
                 Err(error) => {
@@ -106,15 +121,46 @@ pub async fn check_consistency(store: &MeasuredStore, groups: &BTreeMap<GroupNam
     }
 }
 
+/// The groups whose slots the configuration is to win, once: what is set by hand later stays.
+fn groups_to_update(live: &Live) -> Vec<Group> {
+    match live.slots_mismatch {
+        SlotsMismatch::Warn => Vec::new(),
+        SlotsMismatch::Update => live.groups.values().map(|l| l.group.clone()).collect(),
+    }
+}
+
+/// Writes the configured slots to the store; the groups for which the store did not answer stay.
+async fn update_slots(store: &MeasuredStore, groups: &mut Vec<Group>) {
+    let by = format!("on_slots_mismatch@{}", admin::host());
+    let mut left = Vec::new();
+    for group in groups.drain(..) {
+        let slots = group.configured_slots();
+        let order = Order::UpdateSlots { slots };
+        match admin::carry_out(store, group.name(), slots, &order, &by).await {
+            Ok(_) | Err(NotDone::Refused(_) | NotDone::Damaged(_)) => {}
+            Err(NotDone::Unavailable(reason) | NotDone::Unknown(reason)) => {
+                tracing::debug!(group = %group.name(), reason, "slots not updated yet");
+                left.push(group);
+            }
+        }
+    }
+    *groups = left;
+}
+
 fn compare(group: &Group) {
     let (name, config) = (group.name(), group.configured_slots());
     match group.known().map(|known| known.semaphore) {
         Some(Ok(semaphore)) => {
             if semaphore.slots != config {
+                let remedy = match semaphore.slots {
+                    0 => format!("the group is paused; end that with: airlock resume {name}"),
+                    _ => format!("airlock set slots {name} {config}"),
+                };
                 tracing::warn!(
                     config,
                     database = semaphore.slots,
                     group = %name,
+                    remedy,
                     "semaphore max slots consistency check failed"
                 );
             }

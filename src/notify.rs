@@ -3,7 +3,6 @@
 //!
 //! Nothing here fails the server: who cannot be told is told nothing, and the log says so.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -11,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::group::Group;
-use crate::store::GroupName;
+use crate::live::LiveReceiver;
 use crate::store::measured::Health;
 
 /// How soon the status follows the store's.
@@ -54,13 +53,13 @@ pub fn reloading() -> Reloading {
 }
 
 /// Keeps the status line of `systemctl status` true. Never ends.
-pub async fn report_status(groups: usize, health: watch::Receiver<Health>) {
+pub async fn report_status(live: LiveReceiver, health: watch::Receiver<Health>) {
     let mut told = String::new();
     let mut tick = time::interval(STATUS_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let status = status(groups, &health.borrow());
+        let status = status(live.get().groups.len(), &health.borrow());
         if status != told {
             tell(&[NotifyState::Status(&status)]);
             told = status;
@@ -71,25 +70,27 @@ pub async fn report_status(groups: usize, health: watch::Receiver<Health>) {
 /// Tells the service manager that we are alive as long as every group's task moves. Never ends.
 ///
 /// A store that does not answer stops no task: to start again would not bring it back.
-pub async fn watchdog(groups: &BTreeMap<GroupName, Group>, timeout: Duration) {
+pub async fn watchdog(live: LiveReceiver, timeout: Duration) {
+    let groups = || {
+        let live = live.get();
+        let groups = live.groups.values().map(|live| live.group.clone());
+        groups.collect()
+    };
     watch_groups(groups, timeout, || tell(&[NotifyState::Watchdog])).await;
 }
 
-async fn watch_groups(
-    groups: &BTreeMap<GroupName, Group>,
-    timeout: Duration,
-    alive: impl Fn(),
-) -> ! {
+async fn watch_groups(groups: impl Fn() -> Vec<Group>, timeout: Duration, alive: impl Fn()) -> ! {
     let mut tick = time::interval(timeout / 3);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         // All are asked before one is waited for.
-        let turns: Vec<_> = groups.values().map(Group::next_turn).collect();
-        for (name, turn) in groups.keys().zip(turns) {
+        let groups = groups();
+        let turns: Vec<_> = groups.iter().map(Group::next_turn).collect();
+        for (group, turn) in groups.iter().zip(turns) {
             tokio::pin!(turn);
             if time::timeout(timeout / 2, &mut turn).await.is_err() {
-                tracing::error!(group = %name, "the group's task does not move");
+                tracing::error!(group = %group.name(), "the group's task does not move");
                 turn.await;
             }
         }
@@ -136,6 +137,7 @@ mod tests {
     use crate::group::GroupTask;
     use crate::metrics::Metrics;
     use crate::semaphore::Command;
+    use crate::store::GroupName;
     use crate::store::memory::MemoryStore;
     use crate::store::{Commit, Report, Revision, Store, StoreError, Stored, Value};
 
@@ -171,12 +173,9 @@ mod tests {
 
     /// Whether `groups` are found alive `times` in a row, looked at every 10 ms.
     async fn are_alive(groups: Vec<Group>, times: usize, patience: Duration) -> bool {
-        let groups = groups
-            .into_iter()
-            .map(|group| (group.name().clone(), group))
-            .collect();
+        let groups = || groups.clone();
         let (told, mut heard) = mpsc::unbounded_channel();
-        let watching = watch_groups(&groups, Duration::from_millis(30), || {
+        let watching = watch_groups(groups, Duration::from_millis(30), || {
             let _ = told.send(());
         });
         let hearing = async {

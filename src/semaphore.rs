@@ -25,6 +25,8 @@ pub struct Semaphore {
 pub enum Command {
     /// Become a holder. `at` is recorded as the moment of the grant.
     Lock { id: NodeId, at: Timestamp },
+    /// Stay a holder: where a policy lets nobody new in, a holder that asks again is still told so.
+    Renew { id: NodeId },
     /// Cease to be a holder.
     Unlock { id: NodeId },
 }
@@ -84,6 +86,11 @@ impl Semaphore {
         }
     }
 
+    /// How many more nodes may hold it.
+    pub fn free(&self) -> u64 {
+        self.slots.saturating_sub(self.holders.len() as u64)
+    }
+
     /// What `command` would come to.
     pub fn decide(&self, command: &Command) -> Outcome {
         match command {
@@ -93,8 +100,9 @@ impl Semaphore {
             // Invariant 2: only here does anyone become a holder, and only below the slots.
             Command::Lock { .. } if (self.holders.len() as u64) < self.slots => Outcome::Locked,
             Command::Lock { .. } => Outcome::Full { slots: self.slots },
+            Command::Renew { id } if self.holders.contains_key(id.as_str()) => Outcome::AlreadyHeld,
             Command::Unlock { id } if self.holders.contains_key(id.as_str()) => Outcome::Unlocked,
-            Command::Unlock { .. } => Outcome::NotHeld,
+            Command::Renew { .. } | Command::Unlock { .. } => Outcome::NotHeld,
         }
     }
 
@@ -192,6 +200,16 @@ mod tests {
             at: Timestamp::MAX,
         });
         assert_eq!(semaphore.holders["a"], Some(Timestamp::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn a_renewal_confirms_a_holder_and_makes_nobody_one() {
+        let renew = |text| Command::Renew { id: id(text) };
+        let mut semaphore = Semaphore::new(2);
+        semaphore.apply(&lock("a"));
+        assert_eq!(semaphore.apply(&renew("a")), Outcome::AlreadyHeld);
+        assert_eq!(semaphore.apply(&renew("b")), Outcome::NotHeld);
+        assert_eq!(semaphore.holders.len(), 1);
     }
 
     #[test]

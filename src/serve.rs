@@ -2,24 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, AccessError};
-use crate::config::{ListenSettings, Settings, StoreSettings};
+use crate::config::{GroupSettings, ListenSettings, Settings, StoreSettings};
 use crate::files::Watched;
 use crate::group::Group;
 use crate::http::listener::{BindError, Listener, Serving};
 use crate::http::routes::{self, Service};
+use crate::live::{Live, LiveGroup, LiveReceiver};
 use crate::metrics::Metrics;
 use crate::monitor;
 use crate::notify;
 use crate::open_files;
+use crate::reload;
 use crate::shutdown::Shutdown;
 use crate::status::{self, Status};
 use crate::store::GroupName;
@@ -50,14 +55,15 @@ pub enum ServeError {
     TaskEnded(String),
 }
 
-/// Runs the server until a signal asks it to end.
+/// Runs the server until a signal asks it to end. SIGHUP has it read `config` again.
 ///
 /// # Errors
 /// If something cannot be bound or opened, or a task ends that should not.
-pub async fn serve(mut settings: Settings) -> Result<(), ServeError> {
+pub async fn serve(mut settings: Settings, config: &Path) -> Result<(), ServeError> {
     log_settings(&settings);
     settings.limits.connections = open_files::make_room(settings.limits.connections);
     let mut signals = Shutdown::listen()?;
+    let mut hangups = signal(SignalKind::hangup())?;
     let metrics = Arc::new(Metrics::new()?);
     let mut files = Watched::default();
     let (store, credentials) = open_watched(&settings.store, settings.transaction_timeout)?;
@@ -84,18 +90,19 @@ pub async fn serve(mut settings: Settings) -> Result<(), ServeError> {
 
     // Everything is bound; from here on nothing fails at the start.
     let mut tasks = Tasks::default();
-    let groups = spawn_groups(&mut tasks, &settings, &store, &metrics);
+    let groups = spawn_groups(&mut tasks, &settings, &BTreeMap::new(), &store, &metrics);
+    let (sender, receiver) = watch::channel(Arc::new(live_of(&settings, groups)));
+    let live = LiveReceiver::new(receiver);
     let service = Arc::new(Service {
-        access,
-        groups: groups.clone(),
+        access: access.clone(),
+        live: live.clone(),
         transaction_timeout: settings.transaction_timeout,
-        limits: settings.limits.clone(),
         metrics: Arc::clone(&metrics),
     });
     let serving = |name, router| Serving {
         name,
         router,
-        limits: settings.limits.clone(),
+        live: live.clone(),
         metrics: Arc::clone(&metrics),
         shutdown: tasks.shutdown.clone(),
         connections: tasks.connections.clone(),
@@ -104,7 +111,7 @@ pub async fn serve(mut settings: Settings) -> Result<(), ServeError> {
     let status_serving = serving(
         "status",
         status::router(Arc::new(Status {
-            groups: groups.clone(),
+            live: live.clone(),
             metrics: Arc::clone(&metrics),
             health: store.health(),
         })),
@@ -113,15 +120,37 @@ pub async fn serve(mut settings: Settings) -> Result<(), ServeError> {
     if let Some(listener) = status_listener {
         tasks.spawn("status listener", listener.serve(status_serving));
     }
-    spawn_notify(&mut tasks, &store, groups.clone());
-    spawn_monitor(&mut tasks, &store, groups);
+    spawn_notify(&mut tasks, &store, &live);
+    spawn_monitor(&mut tasks, &store, &live);
     let files = Arc::new(files);
-    tasks.spawn("file watch", async move { files.watch().await });
+    let watched = Arc::clone(&files);
+    tasks.spawn("file watch", async move { watched.watch().await });
     notify::ready();
 
-    tokio::select! {
-        () = signals.requested() => {}
-        name = tasks.any_ended() => return Err(ServeError::TaskEnded(name)),
+    loop {
+        tokio::select! {
+            () = signals.requested() => break,
+            name = tasks.any_ended() => return Err(ServeError::TaskEnded(name)),
+            _ = hangups.recv() => {
+                let _reloading = notify::reloading();
+                files.reload_all();
+                let new = reload::read(config, &settings);
+                metrics.reloaded(new.is_some());
+                let Some(mut new) = new else { continue };
+                new.limits.connections = open_files::make_room(new.limits.connections);
+                if let Some(access) = &access {
+                    access.set_groups(&new.groups);
+                }
+                let old = Arc::clone(&sender.borrow());
+                let changes = reload::describe(&old, &new.groups);
+                let groups = spawn_groups(&mut tasks, &new, &old.groups, &store, &metrics);
+                for removed in old.groups.keys().filter(|name| !groups.contains_key(*name)) {
+                    metrics.forget(removed);
+                }
+                sender.send_replace(Arc::new(live_of(&new, groups)));
+                tracing::warn!(changes, "configuration reloaded");
+            }
+        }
     }
     tracing::info!("shutting down");
     notify::stopping();
@@ -130,61 +159,76 @@ pub async fn serve(mut settings: Settings) -> Result<(), ServeError> {
     Ok(())
 }
 
+/// The groups of `settings`: those that run already keep their task and what waits for it.
 fn spawn_groups(
     tasks: &mut Tasks,
     settings: &Settings,
+    running: &BTreeMap<GroupName, LiveGroup>,
     store: &Arc<MeasuredStore>,
     metrics: &Metrics,
-) -> BTreeMap<GroupName, Group> {
-    let mut groups = BTreeMap::new();
-    for (name, group) in &settings.groups {
-        let (handle, task) = Group::new(
-            name.clone(),
-            group.slots,
-            settings.limits.waiting_requests_per_group,
-            Arc::clone(store) as _,
-            metrics.group(name),
-        );
-        tasks.spawn(&format!("of group {name}"), task.run());
-        groups.insert(name.clone(), handle);
+) -> BTreeMap<GroupName, LiveGroup> {
+    let spawn = |(name, settings_of_group): (&GroupName, &GroupSettings)| {
+        let group = match running.get(name) {
+            Some(running) => {
+                let group = running.group.clone();
+                group.set_configured_slots(settings_of_group.slots);
+                group
+            }
+            None => {
+                let (group, task) = Group::new(
+                    name.clone(),
+                    settings_of_group.slots,
+                    settings.limits.waiting_requests_per_group,
+                    Arc::clone(store) as _,
+                    metrics.group(name),
+                );
+                tasks.spawn_until_unused(task.run());
+                group
+            }
+        };
+        let settings = settings_of_group.clone();
+        (name.clone(), LiveGroup { group, settings })
+    };
+    settings.groups.iter().map(spawn).collect()
+}
+
+fn live_of(settings: &Settings, groups: BTreeMap<GroupName, LiveGroup>) -> Live {
+    Live {
+        groups,
+        slots_mismatch: settings.slots_mismatch,
+        limits: settings.limits.clone(),
     }
-    groups
 }
 
 /// What the service manager wants to hear, if there is one.
-fn spawn_notify(tasks: &mut Tasks, store: &MeasuredStore, groups: BTreeMap<GroupName, Group>) {
+fn spawn_notify(tasks: &mut Tasks, store: &MeasuredStore, live: &LiveReceiver) {
     if notify::is_wanted() {
-        let (groups, health) = (groups.len(), store.health());
         tasks.spawn(
             "status of the service",
-            notify::report_status(groups, health),
+            notify::report_status(live.clone(), store.health()),
         );
     }
     if let Some(timeout) = notify::watchdog_timeout() {
+        let live = live.clone();
         tasks.spawn("watchdog", async move {
-            notify::watchdog(&groups, timeout).await;
+            notify::watchdog(live, timeout).await;
         });
     }
 }
 
-fn spawn_monitor(
-    tasks: &mut Tasks,
-    store: &Arc<MeasuredStore>,
-    groups: BTreeMap<GroupName, Group>,
-) {
-    if let Some(first) = groups.keys().next().cloned() {
-        let store = Arc::clone(store);
-        tasks.spawn("store probe", async move {
-            monitor::probe(&store, &first).await;
-        });
-    }
-    let (followed, checked) = (groups.clone(), groups);
-    let (following, checking) = (Arc::clone(store), Arc::clone(store));
-    tasks.spawn("store follower", async move {
-        monitor::follow(&following, &followed).await;
+fn spawn_monitor(tasks: &mut Tasks, store: &Arc<MeasuredStore>, live: &LiveReceiver) {
+    let with = || (Arc::clone(store), live.clone());
+    let (store, live) = with();
+    tasks.spawn("store probe", async move {
+        monitor::probe(&store, live).await;
     });
+    let (store, live) = with();
+    tasks.spawn("store follower", async move {
+        monitor::follow(&store, live).await;
+    });
+    let (store, live) = with();
     tasks.spawn("consistency check", async move {
-        monitor::check_consistency(&checking, &checked).await;
+        monitor::check_consistency(&store, live).await;
     });
 }
 
@@ -253,7 +297,8 @@ fn log_settings(settings: &Settings) {
 /// All tasks of the server. If one ends, the server ends.
 #[derive(Default)]
 struct Tasks {
-    running: JoinSet<String>,
+    /// Each ends with its name, if it ends and should not.
+    running: JoinSet<Option<String>>,
     shutdown: CancellationToken,
     connections: TaskTracker,
 }
@@ -265,16 +310,27 @@ impl Tasks {
         let name = name.to_owned();
         self.running.spawn(async move {
             task.await;
-            name
+            Some(name)
+        });
+    }
+
+    /// A group's task, which ends when the group is configured no more and its last request is answered.
+    fn spawn_until_unused(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.running.spawn(async move {
+            task.await;
+            None
         });
     }
 
     /// The name of the first task that ends.
     async fn any_ended(&mut self) -> String {
-        match self.running.join_next().await {
-            Some(Ok(name)) => name,
-            Some(Err(panicked)) => panicked.to_string(),
-            None => "of the server".into(),
+        loop {
+            match self.running.join_next().await {
+                Some(Ok(Some(name))) => return name,
+                Some(Ok(None)) => {}
+                Some(Err(panicked)) => return panicked.to_string(),
+                None => return "of the server".into(),
+            }
         }
     }
 

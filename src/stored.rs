@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
+use crate::act::{Act, Acts};
 use crate::semaphore::Semaphore;
 use crate::store::Value;
 
@@ -36,27 +37,37 @@ struct SemaphoreOut<'a> {
     holders: Vec<&'a str>,
 }
 
-#[derive(Serialize, Deserialize, Default)]
-struct LockTimes<'a> {
+#[derive(Deserialize, Default)]
+struct LockTimesIn<'a> {
     #[serde(default, borrow)]
     holders: BTreeMap<Cow<'a, str>, Timestamp>,
+    /// Acts, each for itself: one that a newer version wrote must not hide the times.
+    #[serde(default)]
+    admin: Vec<serde_json::Value>,
 }
 
-/// The semaphore in `value`. Lock times that do not parse are unknown, not an error: they are
-/// for people's eyes, and a lock must never depend on them.
-pub fn decode(value: &Value) -> Result<Semaphore, Invalid> {
+#[derive(Serialize)]
+struct LockTimesOut<'a> {
+    holders: BTreeMap<&'a str, Timestamp>,
+    #[serde(skip_serializing_if = "<[Act]>::is_empty")]
+    admin: &'a [Act],
+}
+
+/// The semaphore in `value`, and what administrators did to it lately. Lock times and acts that do not
+/// parse are unknown, not an error: they are for people's eyes, and a lock must never depend on them.
+pub fn decode(value: &Value) -> Result<(Semaphore, Acts), Invalid> {
     if value.semaphore.is_empty() {
         return Err(Invalid("it is empty".into()));
     }
     let stored: SemaphoreIn =
         serde_json::from_slice(&value.semaphore).map_err(|error| Invalid(error.to_string()))?;
-    let times: LockTimes = value
+    let times: LockTimesIn = value
         .lock_times
         .as_deref()
         .and_then(|bytes| serde_json::from_slice(bytes).ok())
         .unwrap_or_default();
     let holders = stored.holders.unwrap_or_default();
-    Ok(Semaphore {
+    let semaphore = Semaphore {
         slots: stored.total_slots.unwrap_or_default(),
         holders: holders
             .into_iter()
@@ -65,17 +76,21 @@ pub fn decode(value: &Value) -> Result<Semaphore, Invalid> {
                 (id, since)
             })
             .collect(),
-    })
+    };
+    let acts = times.admin.into_iter();
+    let acts = acts.filter_map(|act| serde_json::from_value(act).ok());
+    Ok((semaphore, acts.collect()))
 }
 
-/// The bytes of `semaphore`.
-pub fn encode(semaphore: &Semaphore) -> Value {
-    let times = LockTimes {
+/// The bytes of `semaphore`, with the acts of administrators that are to be remembered.
+pub fn encode(semaphore: &Semaphore, acts: &[Act]) -> Value {
+    let times = LockTimesOut {
         holders: semaphore
             .holders
             .iter()
-            .filter_map(|(id, since)| Some((Cow::Borrowed(id.as_ref()), (*since)?)))
+            .filter_map(|(id, since)| Some((id.as_ref(), (*since)?)))
             .collect(),
+        admin: acts,
     };
     Value {
         semaphore: go_json(&SemaphoreOut {
@@ -150,6 +165,10 @@ mod tests {
         )
     }
 
+    fn semaphore_in(value: &Value) -> Semaphore {
+        decode(value).unwrap().0
+    }
+
     fn held_by(slots: u64, ids: &[&str]) -> Semaphore {
         let mut semaphore = Semaphore::new(slots);
         for id in ids {
@@ -163,21 +182,21 @@ mod tests {
     #[test]
     fn golden_what_is_written_is_what_airlock_writes() {
         assert_eq!(
-            text(&encode(&held_by(2, &["b", "a"]))),
+            text(&encode(&held_by(2, &["b", "a"]), &[])),
             (
                 r#"{"total_slots":2,"holders":["a","b"]}"#,
                 r#"{"holders":{"a":"2026-11-22T20:33:00Z","b":"2026-11-22T20:33:00Z"}}"#
             )
         );
         assert_eq!(
-            text(&encode(&Semaphore::new(1))),
+            text(&encode(&Semaphore::new(1), &[])),
             (r#"{"total_slots":1,"holders":[]}"#, r#"{"holders":{}}"#)
         );
     }
 
     #[test]
     fn golden_holders_are_sorted_by_their_bytes() {
-        let (semaphore, _) = (encode(&held_by(9, &["é", "z", "Z", "10", "9"])), ());
+        let semaphore = encode(&held_by(9, &["é", "z", "Z", "10", "9"]), &[]);
         assert_eq!(
             text(&semaphore).0,
             r#"{"total_slots":9,"holders":["10","9","Z","z","é"]}"#
@@ -188,10 +207,10 @@ mod tests {
     fn golden_strings_are_escaped_as_go_does() {
         let semaphore = held_by(1, &["<a>&\"\\\u{8}\u{c}\n\u{2028}\u{1}\u{7f}"]);
         assert_eq!(
-            text(&encode(&semaphore)).0,
+            text(&encode(&semaphore, &[])).0,
             "{\"total_slots\":1,\"holders\":[\"\\u003ca\\u003e\\u0026\\\"\\\\\\u0008\\u000c\\n\\u2028\\u0001\u{7f}\"]}"
         );
-        assert_eq!(decode(&encode(&semaphore)), Ok(semaphore));
+        assert_eq!(semaphore_in(&encode(&semaphore, &[])), semaphore);
     }
 
     #[test]
@@ -200,7 +219,7 @@ mod tests {
             r#" { "extra": [1], "holders": ["b","a","b"], "total_slots": 3 } "#,
             None,
         );
-        let semaphore = decode(&value).unwrap();
+        let semaphore = semaphore_in(&value);
         assert_eq!(semaphore.slots, 3);
         assert_eq!(
             semaphore
@@ -214,10 +233,10 @@ mod tests {
 
     #[test]
     fn missing_and_null_fields_are_zero_as_in_go() {
-        assert_eq!(decode(&stored("{}", None)), Ok(Semaphore::new(0)));
+        assert_eq!(semaphore_in(&stored("{}", None)), Semaphore::new(0));
         assert_eq!(
-            decode(&stored(r#"{"total_slots":1,"holders":null}"#, None)),
-            Ok(Semaphore::new(1))
+            semaphore_in(&stored(r#"{"total_slots":1,"holders":null}"#, None)),
+            Semaphore::new(1)
         );
     }
 
@@ -242,7 +261,7 @@ mod tests {
     fn lock_times_of_others_or_unreadable_ones_are_unknown() {
         let semaphore = r#"{"total_slots":2,"holders":["a","b"]}"#;
         let times = r#"{"holders":{"a":"2026-11-22T20:33:00Z","gone":"2026-11-22T20:33:00Z"}}"#;
-        let known = decode(&stored(semaphore, Some(times))).unwrap();
+        let known = semaphore_in(&stored(semaphore, Some(times)));
         assert_eq!(
             known.holders["a"],
             Some("2026-11-22T20:33:00Z".parse().unwrap())
@@ -250,8 +269,25 @@ mod tests {
         assert_eq!(known.holders["b"], None);
         assert_eq!(known.holders.len(), 2);
         for broken in ["", "7", r#"{"holders":{"a":"yesterday"}}"#] {
-            let unknown = decode(&stored(semaphore, Some(broken))).unwrap();
+            let unknown = semaphore_in(&stored(semaphore, Some(broken)));
             assert_eq!(unknown.holders["a"], None, "{broken}");
         }
+    }
+
+    #[test]
+    fn acts_are_kept_and_one_that_is_not_understood_hides_nothing() {
+        let semaphore = r#"{"total_slots":2,"holders":["a"]}"#;
+        let act = r#"{"at":"2026-11-22T20:33:00Z","by":"root@ops","action":"pause"}"#;
+        let times = format!(
+            r#"{{"holders":{{"a":"2026-11-22T20:33:00Z"}},"admin":[{{"action":"dance"}},{act}]}}"#
+        );
+        let (read, acts) = decode(&stored(semaphore, Some(&times))).unwrap();
+        assert!(read.holders["a"].is_some());
+        assert_eq!(acts.len(), 1);
+        assert_eq!(acts[0].action, crate::act::Action::Pause);
+        assert_eq!(
+            text(&encode(&read, &acts)).1,
+            format!(r#"{{"holders":{{"a":"2026-11-22T20:33:00Z"}},"admin":[{act}]}}"#)
+        );
     }
 }

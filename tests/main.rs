@@ -20,5 +20,8 @@ mod howto;
 mod life;
 mod limits;
 mod model;
+mod operator;
+mod reload;
 mod systemd;
 mod tls;
+mod windows;

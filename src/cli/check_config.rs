@@ -4,8 +4,11 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::Failure;
 use crate::config::{self, ListenSettings, Settings, StoreSettings};
+use crate::policy::{State, Windows};
 
 pub fn run(path: &Path) -> Result<(), Failure> {
     let checked = config::load(path);
@@ -47,8 +50,27 @@ fn describe(settings: &Settings) -> Vec<String> {
             "lets {} of group {name} be away at once (until the store says otherwise)",
             group.slots
         ));
+        lines.extend(next_windows(&group.windows, Timestamp::now()));
     }
     lines
+}
+
+/// What somebody meant by the windows shows best in when they will be.
+fn next_windows(windows: &Windows, now: Timestamp) -> Vec<String> {
+    if windows.state(now) == State::Always {
+        return Vec::new();
+    }
+    let upcoming = windows.upcoming(now, 3).into_iter().map(|opening| {
+        let open = if opening.opens <= now {
+            ", open now"
+        } else {
+            ""
+        };
+        let (opens, closes) = (opening.opens_text(), opening.closes_text());
+        format!("  {opens} to {closes}{open}")
+    });
+    let head = "in its reboot windows only, the next of which are".to_owned();
+    std::iter::once(head).chain(upcoming).collect()
 }
 
 fn url(listen: &ListenSettings) -> String {

@@ -48,7 +48,9 @@ pub struct LockSection {
     pub default_group_name: Option<At<String>>,
     pub default_slots: Option<At<u64>>,
     pub default_users: Option<At<Vec<String>>>,
+    pub on_slots_mismatch: Option<At<String>>,
     pub groups: Vec<At<GroupSection>>,
+    pub windows: Option<Vec<At<WindowSection>>>,
 }
 
 #[derive(Default)]
@@ -56,6 +58,17 @@ pub struct GroupSection {
     pub name: Option<At<String>>,
     pub slots: Option<At<u64>>,
     pub users: Option<At<Vec<String>>>,
+    /// Some and empty: none, where `[[lock.windows]]` has some.
+    pub windows: Option<Vec<At<WindowSection>>>,
+}
+
+/// `[[lock.windows]]` and `[[lock.groups.windows]]`.
+#[derive(Default)]
+pub struct WindowSection {
+    pub days: Option<At<Vec<String>>>,
+    pub start_time: Option<At<String>>,
+    pub length_minutes: Option<At<u64>>,
+    pub time_zone: Option<At<String>>,
 }
 
 /// `[limits]`: what strangers may cost. All numbers.
@@ -162,6 +175,8 @@ fn lock(notes: &mut Notes<'_>, table: &mut Table<'_>) -> LockSection {
         default_group_name: table.take(notes, "default_group_name"),
         default_slots: table.take(notes, "default_slots"),
         default_users: table.take(notes, "default_users"),
+        on_slots_mismatch: table.take(notes, "on_slots_mismatch"),
+        windows: windows(notes, table),
         groups: table
             .take_tables(notes, "groups")
             .map(|groups| groups.value)
@@ -172,6 +187,7 @@ fn lock(notes: &mut Notes<'_>, table: &mut Table<'_>) -> LockSection {
                     name: group.value.take(notes, "name"),
                     slots: group.value.take(notes, "slots"),
                     users: group.value.take(notes, "users"),
+                    windows: windows(notes, &mut group.value),
                 };
                 group.value.finish(notes);
                 At {
@@ -182,6 +198,25 @@ fn lock(notes: &mut Notes<'_>, table: &mut Table<'_>) -> LockSection {
             })
             .collect(),
     }
+}
+
+fn windows(notes: &mut Notes<'_>, table: &mut Table<'_>) -> Option<Vec<At<WindowSection>>> {
+    let windows = table.take_tables(notes, "windows")?.value;
+    let read = windows.into_iter().map(|mut window| {
+        let value = WindowSection {
+            days: window.value.take(notes, "days"),
+            start_time: window.value.take(notes, "start_time"),
+            length_minutes: window.value.take(notes, "length_minutes"),
+            time_zone: window.value.take(notes, "time_zone"),
+        };
+        window.value.finish(notes);
+        At {
+            value,
+            line: window.line,
+            key: window.key,
+        }
+    });
+    Some(read.collect())
 }
 
 fn limits(notes: &mut Notes<'_>, table: &mut Table<'_>) -> LimitsSection {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 pub use settings::{
     EtcdSettings, EtcdUser, GroupSettings, KeyPair, Limits, ListenSettings, Settings,
-    StoreSettings, TlsSettings,
+    SlotsMismatch, StoreSettings, TlsSettings,
 };
 
 /// Where the configuration is unless the command line says otherwise.

@@ -19,6 +19,11 @@ pub enum Refusal {
     UnknownGroup(String),
     /// As many nodes as there are slots hold the semaphore.
     Full { slots: u64 },
+    /// No reboot window of the group is open; when the next one opens.
+    OutsideWindow {
+        group: String,
+        opens: Option<String>,
+    },
     /// The store could not be asked, or did not answer in time.
     StoreUnavailable(String),
     /// The stored value is damaged or the store refuses this very request.
@@ -50,6 +55,7 @@ impl Refusal {
             Refusal::BodyIncomplete => "body_incomplete",
             Refusal::UnknownGroup(_) => "unknown_group",
             Refusal::Full { .. } => "failed_lock",
+            Refusal::OutsideWindow { .. } => "outside_reboot_window",
             Refusal::StoreUnavailable(_) | Refusal::StoreRefused(_) => "failed_sem_init",
             Refusal::Busy | Refusal::PasswordsWait => "server_busy",
             Refusal::ShuttingDown => "server_shutting_down",
@@ -71,6 +77,15 @@ impl Refusal {
             Refusal::BodyIncomplete => "request body not received in full and in time".into(),
             Refusal::UnknownGroup(group) => format!("unknown group {}", quoted(group)),
             Refusal::Full { slots } => format!("all {slots} semaphore slots currently locked"),
+            Refusal::OutsideWindow { group, opens } => {
+                let group = quoted(group);
+                match opens {
+                    Some(opens) => format!(
+                        "outside the reboot windows of group {group}, the next opens {opens}"
+                    ),
+                    None => format!("outside the reboot windows of group {group}"),
+                }
+            }
             Refusal::StoreUnavailable(reason) | Refusal::StoreRefused(reason) => {
                 format!("failed to initialize semaphore manager: {reason}")
             }
@@ -95,7 +110,9 @@ impl Refusal {
     /// The line in the log, in Airlock's words where it has some.
     pub fn log_message(&self) -> String {
         match self {
-            Refusal::Full { .. } => format!("failed to lock semaphore: {}", self.value()),
+            Refusal::Full { .. } | Refusal::OutsideWindow { .. } => {
+                format!("failed to lock semaphore: {}", self.value())
+            }
             _ => self.value(),
         }
     }

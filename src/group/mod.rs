@@ -7,22 +7,28 @@ pub mod protocol;
 mod retry;
 mod task;
 mod view;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time;
 
+use crate::fleetlock::NodeId;
 use crate::metrics::GroupMetrics;
 use crate::semaphore::{Command, Outcome};
 use crate::store::{GroupName, Seen, Store};
 pub use task::GroupTask;
 pub use view::Known;
 use view::View;
+use waiting::Waiting;
+pub use waiting::{Waiter, Why};
 
 /// A group as the rest of the server sees it. Cheap to clone.
 #[derive(Clone)]
@@ -35,8 +41,9 @@ pub struct Group {
 struct Shared {
     name: GroupName,
     /// The slots that the configuration gives it, for when the store has no value.
-    configured_slots: u64,
+    configured_slots: AtomicU64,
     view: View,
+    waiting: Mutex<Waiting>,
     /// What the store said when it last failed while requests were waiting.
     last_failure: Mutex<Option<String>>,
     /// Counts how often the task came by, and makes it come by when it is idle.
@@ -80,9 +87,10 @@ impl Group {
     ) -> (Self, GroupTask) {
         let (requests, waiting) = mpsc::channel(mailbox);
         let shared = Arc::new(Shared {
+            view: View::new(name.clone()),
             name,
-            configured_slots,
-            view: View::default(),
+            configured_slots: AtomicU64::new(configured_slots),
+            waiting: Mutex::default(),
             last_failure: Mutex::default(),
             turns: watch::Sender::new(0),
             nudge: Notify::new(),
@@ -96,7 +104,33 @@ impl Group {
     }
 
     pub fn configured_slots(&self) -> u64 {
-        self.shared.configured_slots
+        self.shared.configured_slots()
+    }
+
+    /// The configuration was read again. The store's slots do not change by this.
+    pub fn set_configured_slots(&self, slots: u64) {
+        self.shared.configured_slots.store(slots, Ordering::Relaxed);
+        self.shared.view.set_slots_if_absent(slots);
+    }
+
+    /// A node was not let in.
+    pub fn refused(&self, id: &NodeId, why: Why) {
+        self.shared.waiting().refused(id, why, Timestamp::now());
+    }
+
+    /// A node has what it asked for.
+    pub fn served(&self, id: &NodeId) {
+        self.shared.waiting().served(id);
+    }
+
+    /// The nodes that were refused lately, the one that waits longest first.
+    pub fn waiting(&self) -> Vec<Waiter> {
+        self.shared.waiting().list(Timestamp::now())
+    }
+
+    /// How many they are.
+    pub fn waiting_count(&self) -> usize {
+        self.shared.waiting().count(Timestamp::now())
     }
 
     /// Has the task carry out `command`, within `timeout`.
@@ -131,7 +165,7 @@ impl Group {
 
     /// Takes note of what somebody saw in the store.
     pub fn see(&self, seen: Seen) {
-        self.shared.view.see(seen, self.shared.configured_slots);
+        self.shared.view.see(seen, self.shared.configured_slots());
     }
 
     /// What is known of the group; `None` until the store has answered once.
@@ -148,6 +182,14 @@ impl Group {
 // === impl Shared ===
 
 impl Shared {
+    fn configured_slots(&self) -> u64 {
+        self.configured_slots.load(Ordering::Relaxed)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn last_failure(&self) -> Option<String> {
         self.last_failure
             .lock()

@@ -124,7 +124,9 @@ impl GroupTask {
         })?;
         let commands = batch.iter().map(|request| &request.command);
         let attempt = self.protocol.attempt(known.revision, &semaphore, commands);
-        let new = attempt.writes.then(|| stored::encode(&attempt.next));
+        let new = attempt
+            .writes
+            .then(|| stored::encode(&attempt.next, &known.acts));
         let committed = self
             .store
             .commit(&self.shared.name, attempt.expected, new.as_ref())
@@ -139,6 +141,7 @@ impl GroupTask {
                     revision,
                     as_of: known.as_of.max(revision),
                     semaphore: Ok(attempt.next),
+                    acts: known.acts,
                 });
                 let answered = batch.drain(..attempt.outcomes.len());
                 for (request, outcome) in answered.zip(attempt.outcomes) {
@@ -148,7 +151,7 @@ impl GroupTask {
                 Ok(())
             }
             Ok(Commit::Conflict(current)) => {
-                let slots = self.shared.configured_slots;
+                let slots = self.shared.configured_slots();
                 self.shared.view.set(Known::new(current, slots));
                 Err(Setback::Conflict)
             }
@@ -176,7 +179,7 @@ impl GroupTask {
             .await
             .map_err(Setback::Store)?;
         self.protocol.has_read();
-        let known = Known::new(stored, self.shared.configured_slots);
+        let known = Known::new(stored, self.shared.configured_slots());
         self.shared.view.set(known.clone());
         Ok(known)
     }

@@ -66,7 +66,7 @@ impl Fixture {
         let Some(value) = stored.value else {
             return Vec::new();
         };
-        let semaphore = stored::decode(&value).unwrap();
+        let semaphore = stored::decode(&value).unwrap().0;
         semaphore.holders.keys().map(ToString::to_string).collect()
     }
 

@@ -36,6 +36,7 @@ fn status(refusal: &Refusal) -> StatusCode {
         Refusal::InvalidIdentity(_) | Refusal::UnknownGroup(_) => StatusCode::BAD_REQUEST,
         Refusal::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::BodyIncomplete => StatusCode::REQUEST_TIMEOUT,
+        Refusal::OutsideWindow { .. } => StatusCode::LOCKED,
         Refusal::Full { .. } | Refusal::StoreUnavailable(_) | Refusal::StoreRefused(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }

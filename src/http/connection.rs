@@ -53,8 +53,8 @@ where
     });
     let connection = http1::Builder::new()
         .header_read_timeout(None)
-        .max_buf_size(serving.limits.header_bytes)
-        .max_headers(serving.limits.headers)
+        .max_buf_size(serving.limits().header_bytes)
+        .max_headers(serving.limits().headers)
         .serve_connection(TokioIo::new(io), service(peer, serving, &activity));
     run(connection, &activity, serving).await
 }
@@ -67,7 +67,7 @@ where
     let activity = Activity::new();
     let connection = http2::Builder::new(TokioExecutor::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(serving.limits.header_bytes.try_into().unwrap_or(u32::MAX))
+        .max_header_list_size(serving.limits().header_bytes.try_into().unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service(peer, serving, &activity));
     run(connection, &activity, serving).await
 }
@@ -76,11 +76,12 @@ async fn run<C>(connection: C, activity: &Activity, serving: &Serving) -> Result
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
+    let limits = serving.limits();
     let mut connection = pin!(connection);
     let overdue = tokio::select! {
         result = connection.as_mut() => return Ok(result?),
         () = serving.shutdown.cancelled() => false,
-        () = activity.overdue(&serving.limits) => true,
+        () = activity.overdue(&limits) => true,
     };
     connection.as_mut().graceful_shutdown();
     if overdue {
@@ -99,7 +100,7 @@ fn service(
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
 + use<> {
     let (router, activity) = (serving.router.clone(), Arc::clone(activity));
-    let most_headers = serving.limits.headers;
+    let most_headers = serving.limits().headers;
     service_fn(move |mut request: Request<Incoming>| {
         let (router, answering) = (router.clone(), activity.answer());
         async move {

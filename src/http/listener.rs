@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection;
 use crate::config::{Limits, ListenSettings};
+use crate::live::LiveReceiver;
 use crate::metrics::Metrics;
 use crate::tls::ServerTls;
 
@@ -45,7 +46,7 @@ pub struct Serving {
     /// The name of the listener.
     pub name: &'static str,
     pub router: Router,
-    pub limits: Limits,
+    pub live: LiveReceiver,
     pub metrics: Arc<Metrics>,
     /// Stops accepting, and lets connections end after the request that they are at.
     pub shutdown: CancellationToken,
@@ -59,6 +60,11 @@ type Peers = Arc<Mutex<HashMap<IpAddr, usize>>>;
 // === impl Serving ===
 
 impl Serving {
+    /// The limits as they are now; a connection keeps those that it began with.
+    pub fn limits(&self) -> Limits {
+        self.live.get().limits.clone()
+    }
+
     fn rejected(&self, reason: &str) {
         let labels = &[self.name, reason];
         let rejected = &self.metrics.rejected_connections;
@@ -97,7 +103,7 @@ impl Listener {
     /// Accepts connections until the shutdown.
     pub async fn serve(self, serving: Serving) {
         let serving = Arc::new(serving);
-        let open = Arc::new(tokio::sync::Semaphore::new(serving.limits.connections));
+        let open = Arc::new(());
         let peers = Peers::default();
         let gauge = serving.metrics.connections.with_label_values(&[self.name]);
         loop {
@@ -112,12 +118,14 @@ impl Listener {
                     continue;
                 }
             };
-            let Ok(permit) = Arc::clone(&open).try_acquire_owned() else {
+            let limits = serving.limits();
+            // One reference is ours, each other one is a connection's.
+            if Arc::strong_count(&open) > limits.connections {
                 serving.rejected("connections");
                 continue;
-            };
-            let Some(place) =
-                PeerPlace::take(&peers, peer.ip(), serving.limits.connections_per_peer)
+            }
+            let permit = Arc::clone(&open);
+            let Some(place) = PeerPlace::take(&peers, peer.ip(), limits.connections_per_peer)
             else {
                 serving.rejected("connections_per_peer");
                 continue;
@@ -169,7 +177,7 @@ async fn serve(stream: TcpStream, peer: IpAddr, tls: Option<&ServerTls>, serving
     let _ = stream.set_nodelay(true);
     let result = match tls {
         None => connection::http1(stream, peer, serving).await,
-        Some(tls) => match handshake(stream, tls, serving.limits.handshake_timeout).await {
+        Some(tls) => match handshake(stream, tls, serving.limits().handshake_timeout).await {
             Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 connection::http2(stream, peer, serving).await
             }

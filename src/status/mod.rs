@@ -1,6 +1,5 @@
 //! The status listener: what people and programs look at. It changes nothing.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -10,15 +9,14 @@ use axum::routing::get;
 use http::{StatusCode, header};
 use tokio::sync::watch;
 
-use crate::group::Group;
+use crate::live::LiveReceiver;
 use crate::metrics::Metrics;
 use crate::monitor;
-use crate::store::GroupName;
 use crate::store::measured::Health;
 
 /// What the handlers need.
 pub struct Status {
-    pub groups: BTreeMap<GroupName, Group>,
+    pub live: LiveReceiver,
     pub metrics: Arc<Metrics>,
     pub health: watch::Receiver<Health>,
 }
@@ -34,7 +32,7 @@ pub fn router(status: Arc<Status>) -> Router {
 
 async fn metrics(State(status): State<Arc<Status>>) -> Response {
     let content_type = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
-    let text = status.metrics.render(status.groups.values());
+    let text = status.metrics.render(&status.live.get());
     (content_type, text).into_response()
 }
 

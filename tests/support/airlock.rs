@@ -118,6 +118,14 @@ impl Airlock {
         });
     }
 
+    /// Writes another configuration, as [`Airlock::start`] does, and sends SIGHUP.
+    pub fn reload(&self, config: &str) {
+        let folder = self.folder.path().display().to_string();
+        let text = format!("{LISTEN}{config}").replace("{folder}", &folder);
+        fs::write(&self.config, text).unwrap();
+        self.process.signal(Signal::HUP);
+    }
+
     pub fn terminate(&self) {
         self.process.signal(Signal::TERM);
     }
@@ -166,6 +174,13 @@ impl Airlock {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
         Some(line.parse().unwrap())
+    }
+
+    /// The same, running beside the test until it is dropped.
+    pub fn spawn(&self, arguments: &[&str]) -> Process {
+        let mut command = airlock();
+        command.arg("--config").arg(&self.config).args(arguments);
+        Process::start(command, &self.folder.path().join("command.log"))
     }
 
     /// Runs another command of the binary on this server's configuration.

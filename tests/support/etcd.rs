@@ -1,7 +1,8 @@
 //! A real etcd: one member or a cluster.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -152,6 +153,17 @@ impl Etcd {
         value
     }
 
+    /// Puts several keys in one transaction.
+    pub fn ctl_txn(&self, puts: &[(&str, &str)]) {
+        let puts: Vec<String> = puts
+            .iter()
+            .map(|(key, value)| format!("put {key} {value:?}\n"))
+            .collect();
+        // etcdctl reads comparisons, then what to do, then what else, each ended by an empty line.
+        let script = format!("\n{}\n\n", puts.concat());
+        etcdctl_with_input(&self.members[0].endpoint(), &["txn"], &script).unwrap();
+    }
+
     pub fn put(&self, key: &str, value: &str) {
         self.ctl(&["put", "--", key, value]);
     }
@@ -197,12 +209,22 @@ impl Member {
 
 /// Runs etcdctl (API 3); its output, or what it complained about.
 pub fn etcdctl(endpoint: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new("etcdctl")
+    etcdctl_with_input(endpoint, arguments, "")
+}
+
+fn etcdctl_with_input(endpoint: &str, arguments: &[&str], input: &str) -> Result<String, String> {
+    let mut child = Command::new("etcdctl")
         .env("ETCDCTL_API", "3")
         .args(["--endpoints", endpoint, "--command-timeout", "2s"])
         .args(arguments)
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("etcdctl cannot be started; `make setup` installs what is missing");
+    // A command that reads nothing may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
     if output.status.success() {
         Ok(String::from_utf8(output.stdout).unwrap())
     } else {

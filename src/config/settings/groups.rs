@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::windows;
 use crate::config::document::{At, Notes};
 use crate::config::file::LockSection;
+use crate::policy::Windows;
 use crate::store::GroupName;
 
 /// One reboot group.
@@ -13,6 +15,32 @@ pub struct GroupSettings {
     pub slots: u64,
     /// Who may lock and unlock; `None`: everybody who is let in.
     pub users: Option<BTreeSet<String>>,
+    /// When new locks are granted.
+    pub windows: Windows,
+}
+
+/// What happens where the store has other slots for a group than the configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlotsMismatch {
+    /// The store rules; warnings say so.
+    #[default]
+    Warn,
+    /// The configuration is written to the store, at the start and on a reload.
+    Update,
+}
+
+pub(super) fn slots_mismatch(notes: &mut Notes<'_>, value: Option<&At<String>>) -> SlotsMismatch {
+    match value.map(|at| (at, at.value.as_str())) {
+        None | Some((_, "warn")) => SlotsMismatch::Warn,
+        Some((_, "update")) => SlotsMismatch::Update,
+        Some((at, _)) => {
+            notes.error(
+                at,
+                "must be \"warn\" (the store's slots rule) or \"update\" (the file's do)",
+            );
+            SlotsMismatch::Warn
+        }
+    }
 }
 
 /// `passwords` says whether users are told apart at all.
@@ -22,6 +50,8 @@ pub(super) fn check(
     passwords: bool,
 ) -> BTreeMap<GroupName, GroupSettings> {
     let mut groups = BTreeMap::new();
+    let common_windows = windows::check(notes, lock.windows).unwrap_or_default();
+    let mut default_windows = common_windows.clone();
     let default_slots = match &lock.default_slots {
         Some(slots) => checked_slots(notes, slots),
         None => 1,
@@ -50,6 +80,7 @@ pub(super) fn check(
         let Some(checked) = checked_name(notes, name) else {
             continue;
         };
+        let own_windows = windows::check(notes, group.value.windows);
         if Some(&checked) == default_name.as_ref() {
             if let Some(users) = &group.value.users {
                 notes.error(
@@ -60,17 +91,26 @@ pub(super) fn check(
                     ),
                 );
             }
-            notes.warning(
-                name,
-                format!(
-                    "{checked:?} is the default group: lock.default_slots rules it, this entry is not used",
-                    checked = checked.as_str()
+            // Airlock knows no entry for it; for what only ours has, there is no other place.
+            match own_windows {
+                Some(own) => default_windows = own,
+                None => notes.warning(
+                    name,
+                    format!(
+                        "{checked:?} is the default group: lock.default_slots rules it, this entry is not used",
+                        checked = checked.as_str()
+                    ),
                 ),
-            );
-        } else if groups
-            .insert(checked, GroupSettings { slots, users })
-            .is_some()
-        {
+            }
+            continue;
+        }
+        let windows = own_windows.unwrap_or_else(|| common_windows.clone());
+        let settings = GroupSettings {
+            slots,
+            users,
+            windows,
+        };
+        if groups.insert(checked, settings).is_some() {
             notes.error(
                 name,
                 format!(
@@ -81,8 +121,12 @@ pub(super) fn check(
         }
     }
     if let Some(name) = default_name {
-        let (slots, users) = (default_slots, default_users);
-        groups.insert(name, GroupSettings { slots, users });
+        let settings = GroupSettings {
+            slots: default_slots,
+            users: default_users,
+            windows: default_windows,
+        };
+        groups.insert(name, settings);
     }
     groups
 }

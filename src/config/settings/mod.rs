@@ -4,6 +4,7 @@ mod groups;
 mod limits;
 mod listen;
 mod store;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use super::document::{At, Notes};
 use super::file::File;
 use crate::store::GroupName;
-pub use groups::GroupSettings;
+pub use groups::{GroupSettings, SlotsMismatch};
 pub use limits::Limits;
 pub use listen::{ListenSettings, TlsSettings};
 pub use store::{EtcdSettings, EtcdUser, StoreSettings};
@@ -29,6 +30,7 @@ pub struct Settings {
     /// How long a request may take for all its work with the store.
     pub transaction_timeout: Duration,
     pub groups: BTreeMap<GroupName, GroupSettings>,
+    pub slots_mismatch: SlotsMismatch,
     pub limits: Limits,
 }
 
@@ -62,6 +64,7 @@ impl Settings {
             .and_then(|service| Some(&service.listen.tls.as_ref()?.pair));
         let status = listen::status(notes, file.status, services_pair);
         let store = store::check(notes, file.etcd3, file.embedded);
+        let slots_mismatch = groups::slots_mismatch(notes, file.lock.on_slots_mismatch.as_ref());
         let passwords = service
             .as_ref()
             .is_none_or(|service| service.htpasswd_path.is_some());
@@ -76,6 +79,7 @@ impl Settings {
             store,
             transaction_timeout,
             groups,
+            slots_mismatch,
             limits,
         })
     }

@@ -8,14 +8,14 @@ use crate::config::document::{At, Notes};
 use crate::config::file::{EmbeddedSection, Etcd3Section};
 
 /// The one store that is configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreSettings {
     Etcd(EtcdSettings),
     Embedded { path: PathBuf },
 }
 
 /// The etcd cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdSettings {
     /// URLs with their scheme, in the order of preference.
     pub endpoints: Vec<String>,

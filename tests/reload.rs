@@ -1,0 +1,132 @@
+//! SIGHUP: groups, slots and limits change while the server runs, and a bad file changes nothing.
+
+use crate::support::airlock::Airlock;
+use crate::support::etcd::Etcd;
+use crate::support::eventually;
+
+const EMBEDDED: &str = "[embedded]\npath = \"{folder}/airlock.db\"\n";
+
+#[test]
+fn a_group_comes_and_goes_without_a_restart_and_without_losing_a_lock() {
+    let mut airlock = Airlock::start(EMBEDDED);
+    let client = airlock.client();
+    assert!(client.lock("default", "holder").granted());
+    assert_eq!(client.lock("workers", "a").kind(), "unknown_group");
+
+    airlock.reload(&format!("{EMBEDDED}[[lock.groups]]\nname = \"workers\"\n"));
+    airlock.wait_for_log("msg=\"configuration reloaded\" changes=\"group workers added\"");
+    assert!(client.lock("workers", "a").granted());
+    assert!(client.lock("default", "holder").granted());
+    assert_eq!(client.lock("default", "other").kind(), "failed_lock");
+
+    airlock.reload(EMBEDDED);
+    airlock.wait_for_log("changes=\"group workers removed\"");
+    assert_eq!(client.lock("workers", "a").kind(), "unknown_group");
+    assert_eq!(airlock.metric("airlock_config_groups"), Some(1.0));
+    let series = "airlock_config_semaphore_slots{group=\"workers\"}";
+    assert_eq!(airlock.metric(series), None);
+    // What was locked is in the store, and counts when the group comes back.
+    airlock.reload(&format!("{EMBEDDED}[[lock.groups]]\nname = \"workers\"\n"));
+    eventually("the group to be back", || {
+        (client.lock("workers", "b").kind() == "failed_lock").then_some(())
+    });
+    assert!(airlock.process().ended().is_none());
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_says_why() {
+    let mut airlock = Airlock::start(EMBEDDED);
+    airlock.reload("[lock]\ndefault_slots = 0\n");
+    airlock.wait_for_log("the configuration was not reloaded: the old one stays in force");
+    let log = airlock.log();
+    assert!(
+        log.contains("config.toml:11: lock.default_slots: must be at least 1"),
+        "{log}"
+    );
+    assert!(log.contains("etcd3.endpoints: missing"), "{log}");
+    let good = "airlock_config_last_reload_successful";
+    assert_eq!(airlock.metric(good), Some(0.0));
+    assert!(airlock.client().lock("default", "a").granted());
+
+    airlock.reload(EMBEDDED);
+    airlock.wait_for_log("changes=\"no group has changed\"");
+    assert_eq!(airlock.metric(good), Some(1.0));
+    let failures = "airlock_config_reloads_total{result=\"failure\"}";
+    assert_eq!(airlock.metric(failures), Some(1.0));
+}
+
+#[test]
+fn what_needs_a_restart_is_named() {
+    let mut airlock = Airlock::start(EMBEDDED);
+    airlock.reload("[embedded]\npath = \"{folder}/other.db\"\n");
+    airlock.wait_for_log(
+        "[etcd3] or [embedded] has changed, which takes effect when the server is restarted",
+    );
+    airlock.wait_for_log("configuration reloaded");
+    assert!(!airlock.folder().join("other.db").exists());
+}
+
+#[test]
+fn a_limit_changes_for_the_next_request() {
+    let mut airlock = Airlock::start(EMBEDDED);
+    let body = format!(
+        r#"{{"client_params":{{"id":"a","group":"default"}},"more":"{}"}}"#,
+        "x".repeat(5000)
+    );
+    let client = airlock.client();
+    assert!(client.send("v1/pre-reboot", body.clone()).granted());
+    airlock.reload(&format!("{EMBEDDED}[limits]\nbody_bytes = 1024\n"));
+    airlock.wait_for_log("configuration reloaded");
+    assert_eq!(client.send("v1/pre-reboot", body).status, 413);
+}
+
+#[test]
+fn changed_slots_warn_and_name_the_remedy_unless_the_file_is_to_win() {
+    let etcd = Etcd::start();
+    let key = "com.coreos.airlock/groups/default/v1/semaphore";
+    let config = |lock: &str| {
+        format!(
+            "[etcd3]\nendpoints = {:?}\n[lock]\n{lock}",
+            etcd.endpoints()
+        )
+    };
+    let mut airlock = Airlock::start(&config("default_slots = 2"));
+    assert!(airlock.client().lock("default", "a").granted());
+
+    airlock.reload(&config("default_slots = 3"));
+    airlock.wait_for_log(
+        "msg=\"semaphore max slots consistency check failed\" config=3 database=2 group=default \
+         remedy=\"airlock set slots default 3\"",
+    );
+    assert_eq!(etcd.get(key), r#"{"total_slots":2,"holders":["a"]}"#);
+
+    airlock.reload(&config("default_slots = 3\non_slots_mismatch = \"update\""));
+    eventually("the slots to be updated", || {
+        (etcd.get(key) == r#"{"total_slots":3,"holders":["a"]}"#).then_some(())
+    });
+    airlock.wait_for_log(
+        "msg=\"an administrator has set the slots to 3\" group=default by=on_slots_mismatch@",
+    );
+}
+
+#[test]
+fn the_file_never_wins_over_a_pause() {
+    let etcd = Etcd::start();
+    let key = "com.coreos.airlock/groups/default/v1/semaphore";
+    let paused = r#"{"total_slots":0,"holders":["a"]}"#;
+    etcd.put(key, paused);
+    let config = "[lock]\non_slots_mismatch = \"update\"\ndefault_slots = 3\n[[lock.groups]]\nname = \"other\"\nslots = 1\n";
+    etcd.put(
+        "com.coreos.airlock/groups/other/v1/semaphore",
+        r#"{"total_slots":2,"holders":["x","y"]}"#,
+    );
+    let airlock = Airlock::on_etcd(&etcd.endpoints(), config);
+    // Groups are updated in order: when the second is, the first was looked at.
+    eventually("the other group to be updated", || {
+        (etcd.get("com.coreos.airlock/groups/other/v1/semaphore")
+            == r#"{"total_slots":1,"holders":["x","y"]}"#)
+            .then_some(())
+    });
+    assert_eq!(etcd.get(key), paused);
+    assert_eq!(airlock.client().lock("default", "b").kind(), "failed_lock");
+}

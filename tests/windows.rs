@@ -1,0 +1,134 @@
+//! Reboot windows, from outside: who is let in, who is not, and what they are told.
+
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+
+use crate::support::airlock::Airlock;
+use crate::support::eventually;
+
+/// A window that opens in two days, for an hour.
+fn closed() -> String {
+    let day = Timestamp::now().to_zoned(TimeZone::UTC).date() + 2.days();
+    window(day.weekday(), 60)
+}
+
+/// A window that began yesterday, for two days.
+fn open() -> String {
+    let day = Timestamp::now().to_zoned(TimeZone::UTC).date() - 1.day();
+    window(day.weekday(), 3 * 24 * 60)
+}
+
+fn window(day: Weekday, minutes: u32) -> String {
+    format!("days = [\"{day:?}\"]\nstart_time = \"12:00\"\nlength_minutes = {minutes}\n")
+}
+
+fn config(lock: &str) -> String {
+    format!("[embedded]\npath = \"{{folder}}/airlock.db\"\n[lock]\ndefault_slots = 2\n{lock}")
+}
+
+#[test]
+fn invariant_9_outside_the_windows_only_new_locks_are_refused() {
+    let mut airlock = Airlock::start(&config(""));
+    let client = airlock.client();
+    assert!(client.lock("default", "holder").granted());
+    airlock.reload(&config(&format!("[[lock.windows]]\n{}", closed())));
+    airlock.wait_for_log("changes=\"windows of default\"");
+
+    let refused = client.lock("default", "new");
+    assert_eq!(refused.status, 423);
+    assert_eq!(refused.kind(), "outside_reboot_window");
+    let value = refused.value();
+    let opens = value
+        .strip_prefix("outside the reboot windows of group \"default\", the next opens ")
+        .unwrap_or_else(|| panic!("{value}"));
+    assert!(opens.ends_with("12:00 UTC"), "{opens}");
+
+    assert!(
+        client.lock("default", "holder").granted(),
+        "a holder asks again"
+    );
+    assert!(
+        client.unlock("default", "stranger").granted(),
+        "a non-holder is done"
+    );
+    assert!(
+        client.unlock("default", "holder").granted(),
+        "a holder is done"
+    );
+    assert_eq!(
+        client.lock("default", "holder").status,
+        423,
+        "it is new again"
+    );
+
+    let gauge =
+        |airlock: &Airlock, name: &str| airlock.metric(&format!("{name}{{group=\"default\"}}"));
+    assert_eq!(gauge(&airlock, "airlock_window_open"), Some(0.0));
+    assert_eq!(gauge(&airlock, "airlock_waiting_nodes"), Some(2.0));
+
+    airlock.reload(&config(&format!("[[lock.windows]]\n{}", open())));
+    eventually("the window to open", || {
+        client.lock("default", "new").granted().then_some(())
+    });
+    assert_eq!(gauge(&airlock, "airlock_window_open"), Some(1.0));
+    assert_eq!(
+        gauge(&airlock, "airlock_waiting_nodes"),
+        Some(1.0),
+        "who is granted waits no more"
+    );
+}
+
+#[test]
+fn a_group_has_its_own_windows_or_none() {
+    let airlock = Airlock::start(&config(&format!(
+        "[[lock.windows]]\n{}\
+         [[lock.groups]]\nname = \"free\"\nwindows = []\n\
+         [[lock.groups]]\nname = \"own\"\n[[lock.groups.windows]]\n{}\
+         [[lock.groups]]\nname = \"common\"\n",
+        closed(),
+        open(),
+    )));
+    let client = airlock.client();
+    for (group, status) in [
+        ("free", 200),
+        ("own", 200),
+        ("common", 423),
+        ("default", 423),
+    ] {
+        assert_eq!(client.lock(group, "a").status, status, "{group}");
+    }
+    let output = airlock.command(&["check-config"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert_eq!(
+        text.matches("in its reboot windows only").count(),
+        3,
+        "{text}"
+    );
+    assert_eq!(text.matches(", open now\n").count(), 1, "{text}");
+    assert_eq!(text.matches("\n    ").count(), 9, "{text}");
+}
+
+#[test]
+fn wrong_windows_are_named_with_their_line_and_what_is_right() {
+    let airlock = Airlock::start(&config(""));
+    airlock.reload(&config(
+        "[[lock.windows]]\ndays = [\"Sat\", \"Caturday\"]\nstart_time = \"25:00\"\n\
+         length_minutes = 0\ntime_zone = \"Europe/Atlantis\"\n[[lock.groups]]\nname = \"g\"\n[[lock.groups.windows]]\n",
+    ));
+    let output = airlock.command(&["check-config"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    for expected in [
+        ":15: lock.windows.days: must be days such as \"Mon\" or \"Monday\"",
+        ":16: lock.windows.start_time: must be a time of day such as \"23:30\"",
+        ":17: lock.windows.length_minutes: must be 1 to 10080 (a week)",
+        ":18: lock.windows.time_zone: must be a name of the time zone database",
+        ":21: lock.groups.windows: a window without days; add days = [\"Sat\", \"Sun\"]",
+        ":21: lock.groups.windows: a window without start_time",
+        ":21: lock.groups.windows: a window without length_minutes",
+    ] {
+        assert!(text.contains(expected), "{expected}\nis not in\n{text}");
+    }
+}
