@@ -25,10 +25,22 @@ torture: ## histories under faults, for long: make torture SECONDS=600 SEED=7
 	AIRLOCK_TORTURE_SECONDS=$(or $(SECONDS),600) AIRLOCK_SEED=$(SEED) \
 		$(CARGO) test --locked --test it history:: -- --nocapture
 
-lint: ## formatting and clippy, warnings denied
+lint: ## formatting, clippy with warnings denied, one TLS provider, cargo-deny
 	@tools/setup build
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	@tree=$$($(CARGO) tree --locked --edges normal,build --prefix none) && \
+	  if echo "$$tree" | grep -E '^(ring|openssl-sys|native-tls) '; then \
+	    echo 'a second TLS provider beside aws-lc-rs: rustls would panic at first use (`cargo tree -i` says why it is there)'; \
+	    exit 1; \
+	  fi
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
+	  echo 'cargo-deny is not installed, licences and advisories are not checked (cargo install cargo-deny)'; \
+	else \
+	  $(CARGO) deny --log-level error check licenses bans sources && \
+	  if $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny check --disable-fetch advisories; \
+	  else echo 'the database of advisories cannot be reached, they are not checked'; fi; \
+	fi
 
 dist: ## a release in dist/: static binary, completions, manual pages, SBOM, checksums
 	@tools/setup build

@@ -14,6 +14,7 @@ mod cluster;
 mod conformance;
 mod contrib;
 mod database;
+mod etcd_tls;
 mod faults;
 mod history;
 mod howto;

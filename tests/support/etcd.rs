@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::pki::Pair;
 use super::process::Process;
 use super::{eventually, free_port};
 
@@ -31,6 +32,8 @@ impl Version {
 /// A running cluster, on loopback, in temporary folders.
 pub struct Etcd {
     pub members: Vec<Member>,
+    /// What etcdctl needs to talk to it.
+    ctl: Vec<String>,
     _folder: TempDir,
 }
 
@@ -39,6 +42,7 @@ pub struct Member {
     program: PathBuf,
     arguments: Vec<String>,
     log: PathBuf,
+    scheme: &'static str,
     client_port: u16,
     process: Option<Process>,
 }
@@ -56,6 +60,25 @@ impl Etcd {
 
     /// A cluster of a version, with more arguments.
     pub fn with(version: Version, size: usize, more: &[&str]) -> Self {
+        Etcd::speaking("http", version, size, more, Vec::new())
+    }
+
+    /// One member that speaks TLS with this certificate, good or not.
+    pub fn secure(version: Version, pair: &Pair, more: &[&str]) -> Self {
+        let (cert, key) = (pair.cert.to_str().unwrap(), pair.key.to_str().unwrap());
+        let arguments = [&["--cert-file", cert, "--key-file", key], more].concat();
+        let ctl = ["--insecure-skip-tls-verify", "--cert", cert, "--key", key];
+        let ctl = ctl.map(str::to_owned).into();
+        Etcd::speaking("https", version, 1, &arguments, ctl)
+    }
+
+    fn speaking(
+        scheme: &'static str,
+        version: Version,
+        size: usize,
+        more: &[&str],
+        ctl: Vec<String>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ports: Vec<(u16, u16)> = (0..size).map(|_| (free_port(), free_port())).collect();
         let peers: Vec<String> = ports
@@ -71,10 +94,13 @@ impl Etcd {
                 let mut arguments: Vec<String> = [
                     ("--name", format!("m{index}")),
                     ("--data-dir", data.display().to_string()),
-                    ("--listen-client-urls", format!("http://127.0.0.1:{client}")),
+                    (
+                        "--listen-client-urls",
+                        format!("{scheme}://127.0.0.1:{client}"),
+                    ),
                     (
                         "--advertise-client-urls",
-                        format!("http://127.0.0.1:{client}"),
+                        format!("{scheme}://127.0.0.1:{client}"),
                     ),
                     ("--listen-peer-urls", format!("http://127.0.0.1:{peer}")),
                     (
@@ -91,6 +117,7 @@ impl Etcd {
                     program: version.program(),
                     arguments,
                     log: folder.path().join(format!("m{index}.log")),
+                    scheme,
                     client_port: *client,
                     process: None,
                 }
@@ -98,6 +125,7 @@ impl Etcd {
             .collect();
         let mut etcd = Etcd {
             members,
+            ctl,
             _folder: folder,
         };
         for member in &mut etcd.members {
@@ -117,7 +145,7 @@ impl Etcd {
         for member in &self.members {
             if member.process.is_some() {
                 eventually("etcd to be ready", || {
-                    etcdctl(&member.endpoint(), &["get", "ready"]).ok()
+                    self.etcdctl(member, &["get", "ready"]).ok()
                 });
             }
         }
@@ -143,7 +171,12 @@ impl Etcd {
 
     /// The same where it may fail; what etcdctl complained about.
     pub fn try_ctl(&self, arguments: &[&str]) -> Result<String, String> {
-        etcdctl(&self.members[0].endpoint(), arguments)
+        self.etcdctl(&self.members[0], arguments)
+    }
+
+    fn etcdctl(&self, member: &Member, arguments: &[&str]) -> Result<String, String> {
+        let ctl: Vec<&str> = self.ctl.iter().map(String::as_str).collect();
+        etcdctl(&member.endpoint(), &[&ctl, arguments].concat())
     }
 
     /// The value of a key, empty if there is none.
@@ -171,7 +204,7 @@ impl Etcd {
 
 impl Member {
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+        format!("{}://127.0.0.1:{}", self.scheme, self.client_port)
     }
 
     /// The ids of itself and of the leader that it follows; `None` if it does not answer.

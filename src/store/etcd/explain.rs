@@ -1,11 +1,10 @@
 //! What went wrong with an endpoint, in words, down to the cause, with the remedy where there is one.
 
 use etcd_client::Error;
-use rustls::{AlertDescription, CertificateError, InvalidMessage};
+use rustls::{CertificateError, InvalidMessage};
 
-/// Said of an etcd that answers plain text with something that is no HTTP/2.
-const NOT_PLAIN: &str =
-    "it does not speak plain HTTP/2; if it speaks TLS, write https:// in etcd3.endpoints";
+const NO_TLS: &str = "it does not speak TLS; write http:// in etcd3.endpoints, or give etcd a \
+                      certificate (--cert-file, --key-file)";
 
 /// The causes of an error, outermost first.
 pub fn sources(
@@ -24,13 +23,16 @@ pub fn explain(url: &str, error: &Error) -> String {
     if let Some(text) = causes.iter().find_map(|cause| tls(*cause)) {
         return text;
     }
+    if let Some(text) = causes
+        .last()
+        .and_then(|cause| closed(url, &cause.to_string()))
+    {
+        return text;
+    }
     let Error::GRpcStatus(status) = error else {
         let causes = causes.iter().map(|cause| format!(": {cause}"));
         return error.to_string() + &causes.collect::<String>();
     };
-    if url.starts_with("http://") && causes.iter().any(|cause| is_no_http2(*cause)) {
-        return NOT_PLAIN.into();
-    }
     let message = status.message();
     // tonic's own words ("tcp connect error") matter less than the innermost cause.
     match causes.last().map(ToString::to_string) {
@@ -66,6 +68,26 @@ fn remedy(message: &str) -> &'static str {
     }
 }
 
+/// A connection that etcd closed, which is all that it does about the wrong protocol. What it thinks of our
+/// certificate comes after the handshake: as an alert, as the text of one, or lost.
+fn closed(url: &str, cause: &str) -> Option<String> {
+    match cause {
+        "tls handshake eof" => return Some(NO_TLS.into()),
+        "connection closed" | "stream closed because of a broken pipe" => {}
+        alert if alert.starts_with("received fatal alert") => {}
+        _ => return None,
+    }
+    let remedy = if url.starts_with("https://") {
+        "it does not accept our client certificate, or misses one: etcd3.client_cert_pub_path and \
+         etcd3.client_cert_key_path must name one that is signed by etcd's --trusted-ca-file"
+    } else {
+        "it speaks TLS: write https:// in etcd3.endpoints"
+    };
+    Some(format!(
+        "it closed the connection ({cause}); where it does so each time, {remedy}"
+    ))
+}
+
 /// What TLS has to say, if the cause is there.
 fn tls(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     let error = match cause.downcast_ref::<std::io::Error>() {
@@ -74,22 +96,8 @@ fn tls(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     };
     Some(match error {
         rustls::Error::InvalidCertificate(problem) => certificate(problem),
-        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "it does not speak TLS; write http:// in etcd3.endpoints, or give etcd a certificate \
-             (--cert-file, --key-file)"
-                .into()
-        }
-        rustls::Error::AlertReceived(
-            alert @ (AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA
-            | AlertDescription::UnsupportedCertificate),
-        ) => format!(
-            "it does not accept our client certificate ({alert:?}); etcd3.client_cert_pub_path and \
-             etcd3.client_cert_key_path must name one that is signed by etcd's --trusted-ca-file"
-        ),
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => NO_TLS.into(),
+        rustls::Error::AlertReceived(_) => return closed("https://", &error.to_string()),
         other => format!("no TLS with it: {other}"),
     })
 }
@@ -107,7 +115,12 @@ fn certificate(problem: &CertificateError) -> String {
         CertificateError::NotValidForNameContext { presented, .. } => format!(
             "its certificate is for other names ({}); write one of them in etcd3.endpoints, or give \
              etcd a certificate with this one",
-            presented.join(", ")
+            // rustls writes `DnsName("etcd.example")`.
+            presented
+                .iter()
+                .map(|name| name.split('"').nth(1).unwrap_or(name))
+                .collect::<Vec<_>>()
+                .join(", ")
         ),
         CertificateError::ExpiredContext { not_after, .. } => {
             let at = i64::try_from(not_after.as_secs())
@@ -123,8 +136,4 @@ fn certificate(problem: &CertificateError) -> String {
         }
         other => format!("its certificate cannot be trusted: {other}"),
     }
-}
-
-fn is_no_http2(_cause: &(dyn std::error::Error + 'static)) -> bool {
-    false
 }
