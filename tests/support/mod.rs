@@ -6,6 +6,7 @@ pub mod client;
 pub mod etcd;
 pub mod pki;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,87 @@
+//! The night that docs/operations.md tells of: a node dies with the lock, the alert fires, the page shows
+//! it, one command frees it, the next node goes.
+
+use crate::support::airlock::Airlock;
+use crate::support::etcd::Etcd;
+use crate::support::eventually;
+use crate::support::prometheus::Prometheus;
+
+const SEMAPHORE: &str = "com.coreos.airlock/groups/workers/v1/semaphore";
+const LOCK_TIMES: &str = "com.coreos.airlock/groups/workers/v1/lock-times";
+
+#[test]
+fn the_night_ends_well() {
+    let etcd = Etcd::start();
+    let mut airlock = Airlock::on_etcd(
+        &etcd.endpoints(),
+        "[[lock.groups]]\nname = \"workers\"\nslots = 1\n",
+    );
+    let prometheus = Prometheus::start(&[airlock.status_url().replace("http://", "")]);
+    let nodes = airlock.client();
+    let alert = ("AirlockLockHeldTooLong".to_owned(), "workers".to_owned());
+
+    // 23:00. Three nodes have an update; the first may go, and never comes back.
+    assert!(nodes.lock("workers", "node1").granted());
+    for waiting in ["node2", "node3"] {
+        assert_eq!(nodes.lock("workers", waiting).kind(), "failed_lock");
+    }
+    assert!(!prometheus.firing().contains(&alert));
+
+    // Two hours pass.
+    let two_hours_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(2);
+    etcd.ctl_txn(&[
+        (SEMAPHORE, &etcd.get(SEMAPHORE)),
+        (
+            LOCK_TIMES,
+            &format!(r#"{{"holders":{{"node1":"{two_hours_ago:.0}"}}}}"#),
+        ),
+    ]);
+    for waiting in ["node2", "node3"] {
+        assert!(!nodes.lock("workers", waiting).granted());
+    }
+
+    // 01:00. The alert fires.
+    eventually("the alert to fire", || {
+        prometheus.firing().contains(&alert).then_some(())
+    });
+
+    // The page says who, since when, who waits, and what to type.
+    let (status, page) = airlock.status("/");
+    assert_eq!(status, 200);
+    for expected in [
+        "1 of 1 held",
+        "node1",
+        "<strong>2 h</strong>",
+        "Waiting (2)",
+        "node2",
+        "node3",
+        "airlock unlock workers node1",
+    ] {
+        assert!(
+            page.contains(expected),
+            "{expected} is not on the page: {page}"
+        );
+    }
+    let table = airlock.command(&["get", "slots", "workers"]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains("(2 h ago)"), "{table}");
+
+    // One command.
+    let unlocked = airlock.command(&["unlock", "workers", "node1", "--yes"]);
+    assert!(unlocked.status.success(), "{unlocked:?}");
+    airlock.wait_for_log("msg=\"an administrator has unlocked node1\" group=workers by=");
+
+    // The next one goes, the alert ends, and the third has its turn too.
+    assert!(nodes.lock("workers", "node2").granted());
+    eventually("the alert to end", || {
+        (!prometheus.firing().contains(&alert)).then_some(())
+    });
+    assert!(nodes.unlock("workers", "node2").granted());
+    assert!(nodes.lock("workers", "node3").granted());
+    assert_eq!(
+        airlock.metric("airlock_waiting_nodes{group=\"workers\"}"),
+        Some(0.0)
+    );
+    // node1 comes back after all: it holds nothing, and is told that this is fine.
+    assert!(nodes.unlock("workers", "node1").granted());
+}

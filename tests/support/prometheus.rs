@@ -1,0 +1,100 @@
+//! A real Prometheus: it scrapes, evaluates the rules of contrib, and answers queries.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::{eventually, free_port};
+
+/// A running Prometheus with the rules of contrib/prometheus. It scrapes every second.
+pub struct Prometheus {
+    url: String,
+    _process: Process,
+    _folder: TempDir,
+}
+
+/// A file of contrib.
+pub fn contrib(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("contrib")
+        .join(path)
+}
+
+impl Prometheus {
+    /// Starts it on the status listeners at `targets` (`host:port`), and waits for their first scrape.
+    pub fn start(targets: &[String]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("prometheus.yml");
+        let rules = contrib("prometheus/airlock.rules.yml");
+        let text = format!(
+            "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
+             rule_files: [{rules:?}]\n\
+             scrape_configs: [{{ job_name: airlock, static_configs: [{{ targets: {targets:?} }}] }}]\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let port = free_port();
+        let mut command = Command::new("prometheus");
+        command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                folder.path().join("data").display()
+            ))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        let prometheus = Prometheus {
+            url: format!("http://127.0.0.1:{port}"),
+            _process: Process::start(command, &folder.path().join("log")),
+            _folder: folder,
+        };
+        eventually("Prometheus to scrape", || {
+            let up = prometheus.query("up");
+            (up.len() == targets.len()).then_some(())
+        });
+        prometheus
+    }
+
+    /// What an instant query gives; nothing while Prometheus is not up.
+    pub fn query(&self, query: &str) -> Vec<Value> {
+        let answer = self.get("query", &[("query", query)]);
+        assert!(answer["status"] != "error", "{query}: {}", answer["error"]);
+        answer["data"]["result"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// The alerts that fire, each with its name and group.
+    pub fn firing(&self) -> Vec<(String, String)> {
+        let answer = self.get("alerts", &[]);
+        let alerts = answer["data"]["alerts"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        alerts
+            .iter()
+            .filter(|alert| alert["state"] == "firing")
+            .map(|alert| {
+                let label = |name: &str| {
+                    alert["labels"][name]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned()
+                };
+                (label("alertname"), label("group"))
+            })
+            .collect()
+    }
+
+    fn get(&self, what: &str, parameters: &[(&str, &str)]) -> Value {
+        let url = format!("{}/api/v1/{what}", self.url);
+        let url = reqwest::Url::parse_with_params(&url, parameters).unwrap();
+        let Ok(response) = reqwest::blocking::get(url) else {
+            return Value::Null;
+        };
+        let text = response.text().unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+}
