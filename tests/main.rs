@@ -26,6 +26,7 @@ mod operator;
 mod page;
 mod prometheus;
 mod reload;
+mod sqlite;
 mod systemd;
 mod tls;
 mod windows;

@@ -88,27 +88,40 @@ impl From<rusqlite::Error> for Unsuitable {
 
 fn prepare(connection: &mut Connection, busy_timeout: Duration) -> Result<(), Unsuitable> {
     connection.busy_timeout(busy_timeout)?;
+    // What is not ours is left as it is: WAL mode would be written into it.
+    contents(connection)?;
     // FULL: a commit is on the disk when it returns, also in WAL mode.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     let transaction =
         connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let pragma = |name| transaction.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
-    let tables: i64 =
-        transaction.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
-    match (application, version) {
-        (0, 0) if tables == 0 => {
-            transaction.execute_batch(SCHEMA)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        }
-        (APPLICATION_ID, SCHEMA_VERSION) => {}
-        (APPLICATION_ID, newer) => return Err(Unsuitable::Newer(newer)),
-        _ => return Err(Unsuitable::Foreign),
+    // Again, since another process may have begun one in the meantime.
+    if let Contents::Nothing = contents(&transaction)? {
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     transaction.commit()?;
     Ok(())
+}
+
+/// What a file has in it that can be the store.
+enum Contents {
+    Nothing,
+    Ours,
+}
+
+fn contents(connection: &Connection) -> Result<Contents, Unsuitable> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    match (application, version) {
+        (0, 0) if tables == 0 => Ok(Contents::Nothing),
+        (APPLICATION_ID, SCHEMA_VERSION) => Ok(Contents::Ours),
+        (APPLICATION_ID, newer) => Err(Unsuitable::Newer(newer)),
+        _ => Err(Unsuitable::Foreign),
+    }
 }
 
 /// The current value of a group.
@@ -178,6 +191,10 @@ pub(super) fn store_error(path: &Path, error: &rusqlite::Error) -> StoreError {
 
 /// What went wrong, and what to do about it.
 fn explain(path: &Path, error: &rusqlite::Error) -> String {
+    // Whoever shows this has named the file already.
+    let text = error
+        .to_string()
+        .replace(&format!(": {}", path.display()), "");
     let remedy = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "another process has kept it locked; end the one that does"
@@ -191,7 +208,7 @@ fn explain(path: &Path, error: &rusqlite::Error) -> String {
              airlock begins with an empty one, in which nobody holds a lock"
         }
         Some(ErrorCode::SystemIoFailure) => "the disk reports an error; see the system's log",
-        _ => return error.to_string(),
+        _ => return text,
     };
     let read_only = path
         .metadata()
@@ -201,7 +218,7 @@ fn explain(path: &Path, error: &rusqlite::Error) -> String {
     } else {
         ""
     };
-    format!("{error}{detail}: {remedy}")
+    format!("{text}{detail}: {remedy}")
 }
 
 // === impl OpenError ===

@@ -1,0 +1,360 @@
+//! The embedded store when things go wrong: killed, out of space, or with a file that is not what it
+//! should be. What a person reads names the file and what to do.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::support::airlock::{Airlock, LISTEN, airlock};
+use crate::support::client::Client;
+use crate::support::eventually;
+use crate::support::process::Process;
+
+/// What a client knows of its node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Held,
+    Released,
+}
+
+/// Locks nodes of its own, and releases every other of them, until the server is gone. Returns what it
+/// was told, without what it was told nothing of.
+fn load(client: &Client, name: &str, answers: &AtomicUsize) -> Vec<(String, Told)> {
+    let mut told = Vec::new();
+    for node in 0.. {
+        let id = format!("{name}-{node}");
+        match client.try_post("v1/pre-reboot", "default", &id) {
+            Ok(answer) => assert!(answer.granted(), "{answer:?}"),
+            Err(_) => return told,
+        }
+        answers.fetch_add(1, Ordering::Relaxed);
+        if node % 2 == 0 {
+            told.push((id, Told::Held));
+            continue;
+        }
+        match client.try_post("v1/steady-state", "default", &id) {
+            Ok(answer) => assert!(answer.granted(), "{answer:?}"),
+            Err(_) => return told,
+        }
+        answers.fetch_add(1, Ordering::Relaxed);
+        told.push((id, Told::Released));
+    }
+    told
+}
+
+#[test]
+fn kill_9_under_load_loses_no_lock_and_resurrects_none() {
+    const ROUNDS: usize = 10;
+    let mut airlock = Airlock::embedded("[lock]\ndefault_slots = 100000");
+    let mut told = Vec::new();
+    for round in 0..ROUNDS {
+        let answers = AtomicUsize::new(0);
+        let client = airlock.client();
+        let of_round = thread::scope(|scope| {
+            let (client, answers) = (&client, &answers);
+            let clients: Vec<_> = (0..4)
+                .map(|name| scope.spawn(move || load(client, &format!("{round}-{name}"), answers)))
+                .collect();
+            eventually("some answers", || {
+                (answers.load(Ordering::Relaxed) > 20 + 7 * round).then_some(())
+            });
+            airlock.process().kill();
+            let told = clients.into_iter().map(|client| client.join().unwrap());
+            told.flatten().collect::<Vec<_>>()
+        });
+        told.extend(of_round);
+        airlock.restart();
+        let output = airlock.command(&["ex", "get", "slots"]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let holders: Vec<_> = text.lines().filter_map(|l| l.strip_prefix(" - ")).collect();
+        for (id, told) in &told {
+            let held = holders.contains(&id.as_str());
+            assert_eq!(held, *told == Told::Held, "{id}, told {told:?}, in {text}");
+        }
+    }
+    assert!(told.len() > 10 * ROUNDS, "{} nodes", told.len());
+}
+
+/// A folder, and the configuration of a server whose locks are in it.
+struct Place {
+    folder: TempDir,
+    file: PathBuf,
+    data: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let file = data.join("airlock.db");
+        let config = format!(
+            "{LISTEN}[embedded]\npath = \"{}\"\ntransaction_timeout_ms = 1000\n\
+             [lock]\ndefault_slots = 100000\n",
+            file.display()
+        );
+        fs::write(folder.path().join("config.toml"), config).unwrap();
+        Place { folder, file, data }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("config.toml")
+    }
+
+    /// Makes the file, with one holder in it.
+    fn with_file() -> Self {
+        let place = Place::new();
+        let server = place.start(place.serve());
+        assert!(server.client().lock("default", "a").granted());
+        drop(server);
+        Connection::open(&place.file)
+            .unwrap()
+            .pragma_update(None, "wal_checkpoint", "TRUNCATE")
+            .unwrap();
+        place
+    }
+
+    fn serve(&self) -> Command {
+        let mut command = airlock();
+        command
+            .args(["serve", "-vv", "--config"])
+            .arg(self.config());
+        command
+    }
+
+    fn start(&self, command: Command) -> Server {
+        let log = self.folder.path().join("log");
+        // Of an earlier start, whose port is not this one's.
+        let _ = fs::remove_file(&log);
+        let process = Process::start(command, &log);
+        let mut server = Server(process);
+        eventually("the server to listen", || {
+            let ended = server.0.ended();
+            let log = server.0.log();
+            assert!(ended.is_none(), "{log}");
+            log.contains("msg=\"main service\"").then_some(())
+        });
+        server
+    }
+
+    /// What the server says when it does not start.
+    fn refusal(&self, mut command: Command) -> String {
+        let output = command.output().unwrap();
+        assert!(!output.status.success(), "{output:?}");
+        let log = String::from_utf8(output.stderr).unwrap();
+        let last = log.lines().last().unwrap().to_owned();
+        assert!(last.contains("level=error"), "{log}");
+        last
+    }
+
+    /// That the server refuses to start, naming the file and all of `remedy`.
+    fn refuses(&self, remedy: &[&str]) {
+        self.check(&self.refusal(self.serve()), remedy);
+    }
+
+    fn check(&self, text: &str, remedy: &[&str]) {
+        let file = self.file.display().to_string();
+        for expected in remedy.iter().copied().chain([file.as_str()]) {
+            assert!(text.contains(expected), "{expected:?} in {text}");
+        }
+        assert_eq!(text.matches(&file).count(), 1, "the file once in {text}");
+    }
+}
+
+/// A running server.
+struct Server(Process);
+
+impl Server {
+    fn client(&self) -> Client {
+        Client::new(self.url("main service"))
+    }
+
+    fn holders(&self) -> f64 {
+        let url = format!("{}/metrics", self.url("status service"));
+        let text = reqwest::blocking::get(url).unwrap().text().unwrap();
+        let name = "airlock_database_semaphore_lock_holders{group=\"default\"} ";
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().parse().unwrap()
+    }
+
+    fn url(&self, service: &str) -> String {
+        let log = self.0.log();
+        let message = format!("msg=\"{service}\"");
+        let line = log.lines().find(|line| line.contains(&message)).unwrap();
+        let port = line.split("port=").nth(1).unwrap().trim();
+        format!("http://127.0.0.1:{port}")
+    }
+}
+
+const DAMAGED: &[&str] = &["the file is damaged or no SQLite database", "move it away"];
+const FULL: &[&str] = &["the disk is full; free some space"];
+const READ_ONLY: &[&str] = &["this user must be able to write the file and the folder"];
+
+#[test]
+fn a_file_that_is_no_database_is_named_at_the_start() {
+    let place = Place::new();
+    fs::write(&place.file, "not a database\n".repeat(100)).unwrap();
+    place.refuses(DAMAGED);
+}
+
+#[test]
+fn a_damaged_page_is_named_when_it_is_met() {
+    let place = Place::with_file();
+    let mut bytes = fs::read(&place.file).unwrap();
+    // The first page has the schema, the rest what is kept.
+    bytes[4096..].fill(0xff);
+    fs::write(&place.file, bytes).unwrap();
+    let server = place.start(place.serve());
+    for answer in [
+        server.client().lock("default", "a"),
+        server.client().unlock("default", "b"),
+    ] {
+        assert_eq!((answer.status, &*answer.kind()), (500, "failed_sem_init"));
+        place.check(&answer.value(), DAMAGED);
+    }
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_named_at_the_start() {
+    let place = Place::with_file();
+    let file = Connection::open(&place.file).unwrap();
+    file.pragma_update(None, "user_version", 7).unwrap();
+    drop(file);
+    place.refuses(&["it was written by a newer airlock", "run that version"]);
+}
+
+#[test]
+fn a_database_of_another_program_is_named_at_the_start_and_left_as_it_is() {
+    let place = Place::new();
+    let file = Connection::open(&place.file).unwrap();
+    file.execute("CREATE TABLE theirs (x)", ()).unwrap();
+    drop(file);
+    let before = fs::read(&place.file).unwrap();
+    place.refuses(&["not one of airlock's", "change embedded.path"]);
+    assert_eq!(fs::read(&place.file).unwrap(), before);
+}
+
+#[test]
+fn a_file_that_another_process_keeps_locked_is_named_at_the_start_and_later() {
+    let remedy = &["another process has kept it locked"];
+    let place = Place::with_file();
+    let other = Connection::open(&place.file).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    place.refuses(remedy);
+    other.execute_batch("COMMIT").unwrap();
+
+    let server = place.start(place.serve());
+    let client = server.client();
+    assert!(client.lock("default", "b").granted());
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let answer = client.lock("default", "c");
+    assert_eq!((answer.status, &*answer.kind()), (500, "failed_sem_init"));
+    place.check(&answer.value(), remedy);
+    // What writes nothing needs nobody's leave.
+    assert!(client.lock("default", "b").granted());
+    other.execute_batch("COMMIT").unwrap();
+    assert!(client.lock("default", "c").granted());
+}
+
+#[test]
+fn a_folder_that_is_missing_or_a_file_that_is_a_folder_is_named_at_the_start() {
+    let place = Place::new();
+    fs::create_dir(&place.file).unwrap();
+    place.refuses(&["it is a folder", "embedded.path must name a file"]);
+    fs::remove_dir_all(&place.data).unwrap();
+    let text = place.refusal(place.serve());
+    let data = place.data.display().to_string();
+    for expected in [&data, "No such file or directory", "create it, or change"] {
+        assert!(text.contains(expected), "{expected:?} in {text}");
+    }
+}
+
+/// Permissions do not hold for root, so root starts the server as somebody else.
+#[test]
+fn a_read_only_folder_or_file_is_named_at_the_start() {
+    const NOBODY: u32 = 65534;
+    let place = Place::with_file();
+    let command = || {
+        let mut command = place.serve();
+        if rustix::process::getuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    };
+    let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    mode(place.folder.path(), 0o755);
+    mode(&place.config(), 0o644);
+    mode(&place.data, 0o555);
+    mode(&place.file, 0o444);
+    place.check(&place.refusal(command()), READ_ONLY);
+    fs::remove_file(&place.file).unwrap();
+    place.check(&place.refusal(command()), READ_ONLY);
+    mode(&place.data, 0o755);
+}
+
+/// A server in a mount namespace of its own, where the file's folder is a disk of `kilobytes`.
+fn on_a_disk_of(kilobytes: usize, place: &Place, before: &str) -> Command {
+    let mut command = Command::new("unshare");
+    let script = format!(
+        "mount -t tmpfs -o size={kilobytes}k tmpfs \"$0\" || exit 99; {before}; exec \"$@\""
+    );
+    command
+        .args(["--mount", "--map-root-user", "sh", "-c", &script])
+        .arg(&place.data)
+        .arg(airlock().get_program())
+        .args(["serve", "-vv", "--config"])
+        .arg(place.config());
+    command
+}
+
+#[test]
+fn a_full_disk_is_named_at_the_start() {
+    let place = Place::new();
+    let fill = "dd if=/dev/zero of=\"$0\"/filler bs=1k 2>/dev/null";
+    place.check(&place.refusal(on_a_disk_of(64, &place, fill)), FULL);
+}
+
+#[test]
+fn a_full_disk_is_named_later_loses_nothing_and_is_over_when_there_is_space() {
+    let place = Place::new();
+    let server = place.start(on_a_disk_of(512, &place, ":"));
+    let client = server.client();
+    let inside = format!("/proc/{}/root{}", server.0.id(), place.data.display());
+    let filler = Path::new(&inside).join("filler");
+    assert!(client.lock("default", "first").granted());
+    // Until not a byte more goes in.
+    let mut size = 0;
+    while fs::write(&filler, vec![1; size + 1024]).is_ok() {
+        size += 1024;
+    }
+    let mut granted = vec!["first".to_owned()];
+    let refused = loop {
+        let id = format!("n{}", granted.len());
+        let answer = client.lock("default", &id);
+        if !answer.granted() {
+            break answer;
+        }
+        granted.push(id);
+        assert!(granted.len() < 1000, "the disk is never full");
+    };
+    assert_eq!((refused.status, &*refused.kind()), (500, "failed_sem_init"));
+    place.check(&refused.value(), FULL);
+    // What writes nothing needs no space.
+    assert!(client.lock("default", "first").granted());
+
+    fs::remove_file(&filler).unwrap();
+    eventually("the next lock", || {
+        client.lock("default", "next").granted().then_some(())
+    });
+    granted.push("next".into());
+    eventually("the holders", || {
+        (server.holders() == granted.len() as f64).then_some(())
+    });
+}
