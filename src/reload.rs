@@ -37,7 +37,10 @@ pub fn read(path: &Path, running: &Settings) -> Option<Settings> {
 fn needs_restart(running: &Settings, new: &Settings) -> Vec<&'static str> {
     let store = (&running.store, running.transaction_timeout);
     [
-        ("[service]", running.service != new.service),
+        (
+            "[service]",
+            (&running.service, &running.htpasswd_path) != (&new.service, &new.htpasswd_path),
+        ),
         ("[status]", running.status != new.status),
         (
             "[etcd3] or [embedded]",
@@ -46,6 +49,10 @@ fn needs_restart(running: &Settings, new: &Settings) -> Vec<&'static str> {
         (
             "limits.waiting_requests_per_group",
             running.limits.waiting_requests_per_group != new.limits.waiting_requests_per_group,
+        ),
+        (
+            "limits.waiting_passwords",
+            running.limits.waiting_passwords != new.limits.waiting_passwords,
         ),
     ]
     .into_iter()
@@ -65,6 +72,9 @@ pub fn describe(old: &Live, new: &BTreeMap<GroupName, GroupSettings>) -> String 
                         "slots of {name} {} -> {}",
                         old.slots, settings.slots
                     ));
+                }
+                if old.users != settings.users {
+                    changes.push(format!("users of {name}"));
                 }
                 if old.windows != settings.windows {
                     changes.push(format!("windows of {name}"));

@@ -194,6 +194,25 @@ fn the_file_is_read_again_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
+fn sighup_changes_who_may_lock_a_group_and_names_what_needs_a_restart() {
+    let mut airlock = Guarded::start(&[("node", 4)], "");
+    let path = airlock.folder.path().join("htpasswd");
+    assert!(airlock.node("node", "node!").lock("default", "n").granted());
+    let config = config(
+        path.to_str().unwrap(),
+        "[lock]\ndefault_users = [\"other\"]\n",
+    );
+    airlock.reload_with(&config);
+    airlock.wait_for_log("users of default");
+    let refused = airlock.node("node", "node!").unlock("default", "n");
+    assert_eq!(said(&refused), (403, "forbidden".into()));
+    // Passwords cannot be switched off while running: that is said, and they are still asked for.
+    airlock.reload("[embedded]\npath = \"{folder}/airlock.db\"\n");
+    airlock.wait_for_log("[service] has changed, which takes effect when the server is restarted");
+    assert_eq!(airlock.client().unlock("default", "n").status, 401);
+}
+
+#[test]
 fn a_flood_of_wrong_passwords_keeps_nobody_out_who_has_the_right_one() {
     let mut airlock = Guarded::start(&[("known", 8), ("new", 8)], "");
     let verified = airlock.node("known", "known!");

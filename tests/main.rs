@@ -18,6 +18,7 @@ mod etcd_tls;
 mod faults;
 mod history;
 mod howto;
+mod least_power;
 mod life;
 mod limits;
 mod model;

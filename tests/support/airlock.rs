@@ -120,9 +120,13 @@ impl Airlock {
 
     /// Writes another configuration, as [`Airlock::start`] does, and sends SIGHUP.
     pub fn reload(&self, config: &str) {
+        self.reload_with(&format!("{LISTEN}{config}"));
+    }
+
+    /// The same with the whole configuration.
+    pub fn reload_with(&self, config: &str) {
         let folder = self.folder.path().display().to_string();
-        let text = format!("{LISTEN}{config}").replace("{folder}", &folder);
-        fs::write(&self.config, text).unwrap();
+        fs::write(&self.config, config.replace("{folder}", &folder)).unwrap();
         self.process.signal(Signal::HUP);
     }
 
