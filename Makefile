@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test torture lint dist image image-check format setup clean
+.PHONY: help run test torture bench lint dist image image-check format setup clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,6 +24,11 @@ torture: ## histories under faults, for long: make torture SECONDS=600 SEED=7
 	@tools/setup test
 	AIRLOCK_TORTURE_SECONDS=$(or $(SECONDS),600) AIRLOCK_SEED=$(SEED) \
 		$(CARGO) test --locked --test it history:: -- --nocapture
+
+bench: ## measure, and write docs/performance.*: make bench ARGS='clients --seconds 2'
+	@tools/setup test
+	$(CARGO) build --locked --release
+	AIRLOCK_BINARY=$(CURDIR)/target/release/airlock $(CARGO) bench --locked --bench bench -- $(ARGS)
 
 lint: ## formatting, clippy with warnings denied, one TLS provider, cargo-deny
 	@tools/setup build

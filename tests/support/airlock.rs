@@ -198,9 +198,14 @@ impl Airlock {
     }
 }
 
-/// The binary under test.
+/// The binary under test: cargo's, or the one that AIRLOCK_BINARY names.
+pub fn binary() -> PathBuf {
+    std::env::var_os("AIRLOCK_BINARY")
+        .map_or_else(|| env!("CARGO_BIN_EXE_airlock").into(), PathBuf::from)
+}
+
 pub fn airlock() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_airlock"))
+    Command::new(binary())
 }
 
 /// What `airlock serve` says when it does not start on this configuration.

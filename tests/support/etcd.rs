@@ -225,6 +225,10 @@ impl Member {
         self.process = Some(Process::start(command, &self.log));
     }
 
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().unwrap()
+    }
+
     /// Ends it at once; its data stay.
     pub fn kill(&mut self) {
         self.process = None;
@@ -232,11 +236,11 @@ impl Member {
 
     /// SIGSTOP: it keeps its connections and answers nothing.
     pub fn freeze(&self) {
-        self.process.as_ref().unwrap().signal(Signal::STOP);
+        self.process().signal(Signal::STOP);
     }
 
     pub fn thaw(&self) {
-        self.process.as_ref().unwrap().signal(Signal::CONT);
+        self.process().signal(Signal::CONT);
     }
 }
 

@@ -39,7 +39,7 @@ impl Process {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id() as i32).unwrap();
+        let pid = Pid::from_raw(self.id() as i32).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
