@@ -103,7 +103,7 @@ impl Report {
 
     /// Requests a second of every row that is a rate, as bars on a logarithmic scale.
     fn draw(&self) -> String {
-        const LEFT: usize = 330;
+        const LEFT: usize = 390;
         const DECADE: f64 = 110.0;
         const LINE: usize = 20;
         let rows: Vec<&Row> = self
@@ -114,9 +114,9 @@ impl Report {
         let height = 70 + LINE * rows.len();
         let length = |rate: f64| (rate.max(10.0).log10() - 1.0) * DECADE;
         let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"960\" height=\"{height}\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1040\" height=\"{height}\" \
              font-family=\"sans-serif\" font-size=\"12\">\n\
-             <rect width=\"960\" height=\"{height}\" fill=\"white\"/>\n\
+             <rect width=\"1040\" height=\"{height}\" fill=\"white\"/>\n\
              <text x=\"10\" y=\"22\" font-size=\"16\">Requests a second (logarithmic), and the p99 of an answer</text>\n"
         );
         for decade in 1..=5_u32 {
@@ -136,17 +136,21 @@ impl Report {
                 "embedded" => "#d08c3c",
                 _ => "#3c78b4",
             };
+            let clients = match row.clients {
+                1 => "1 client".to_owned(),
+                clients => format!("{clients} clients"),
+            };
             let width = length(row.requests_per_second);
             let _ = writeln!(
                 svg,
-                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{} {}, {} clients</text>\
+                "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{} {}, {}</text>\
                  <rect x=\"{LEFT}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\" fill=\"{colour}\"/>\
                  <text x=\"{:.1}\" y=\"{}\" fill=\"#333\">{:.0}/s, p99 {:.1} ms</text>",
                 LEFT - 8,
                 y + 12,
                 row.scenario,
                 row.case,
-                row.clients,
+                clients,
                 LINE - 5,
                 LEFT as f64 + width + 6.0,
                 y + 12,
