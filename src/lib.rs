@@ -38,6 +38,8 @@ pub mod live;
 pub mod logging;
 pub mod metrics;
 pub mod monitor;
+#[cfg(test)]
+mod mutation;
 pub mod notify;
 pub mod open_files;
 pub mod policy;

@@ -176,6 +176,7 @@ impl Visit for Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn fields(message: &str, others: Vec<(&'static str, Value)>) -> Fields {
         Fields {
@@ -226,5 +227,35 @@ mod tests {
             logfmt("t", &Level::ERROR, &fields),
             "time=\"t\" level=error msg=\"m\" port=2222 endpoints=\"[http://127.0.0.1:2379]\" empty=\n"
         );
+    }
+
+    /// How many `name=value` a reader of logfmt sees.
+    fn count_fields(line: &str) -> usize {
+        let (mut fields, mut quoted, mut escaped) = (1, false, false);
+        for c in line.trim_end_matches('\n').chars() {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' if quoted => escaped = true,
+                '"' => quoted = !quoted,
+                ' ' if !quoted => fields += 1,
+                _ => {}
+            }
+        }
+        assert!(!quoted, "{line}");
+        fields
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_stays_in_its_field_and_on_its_line(message: String, id: String) {
+            let fields = || fields(&message, vec![("id", id.as_str().into()), ("port", 1.into())]);
+            let line = logfmt("t", &Level::INFO, &fields());
+            prop_assert_eq!(line.find(char::is_control), Some(line.len() - 1), "{}", line);
+            prop_assert_eq!(count_fields(&line), 5, "{}", line);
+            let line = json("t", &Level::INFO, fields());
+            prop_assert_eq!(line.find('\n'), Some(line.len() - 1), "{}", line);
+            let read: Value = serde_json::from_str(&line).unwrap();
+            prop_assert_eq!(read["id"].as_str(), Some(id.as_str()));
+        }
     }
 }

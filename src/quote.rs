@@ -35,6 +35,7 @@ pub fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn nothing_can_end_the_line_or_steer_the_terminal() {
@@ -44,5 +45,18 @@ mod tests {
         assert_eq!(quoted("\u{1b}[2J\u{7f}"), r#""\x1b[2J\x7f""#);
         assert_eq!(quoted("\u{85}\u{2028}\u{202e}"), r#""\u0085\u2028\u202e""#);
         assert_eq!(quoted("\u{e0001}"), r#""\U000e0001""#);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_one_word_of_printable_characters(text: String) {
+            let quoted = quoted(&text);
+            let steers = |c: char| c.is_control() || "\u{2028}\u{202e}".contains(c);
+            prop_assert_eq!(quoted.find(steers), None);
+            // The only bare quotes are the first and the last.
+            let inner = quoted[1..quoted.len() - 1].replace("\\\\", "").replace("\\\"", "");
+            prop_assert!(!inner.contains('"'), "{}", quoted);
+            prop_assert!(!inner.ends_with('\\'), "{}", quoted);
+        }
     }
 }

@@ -150,6 +150,8 @@ impl Formatter for GoFormatter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutation::mutated;
+    use proptest::prelude::*;
 
     fn stored(semaphore: &str, lock_times: Option<&str>) -> Value {
         Value {
@@ -289,5 +291,54 @@ mod tests {
             text(&encode(&read, &acts)).1,
             format!(r#"{{"holders":{{"a":"2026-11-22T20:33:00Z"}},"admin":[{act}]}}"#)
         );
+    }
+
+    const VALUES: &[&str] = &[
+        r#"{"total_slots":2,"holders":["a","b"]}"#,
+        r#"{"holders":{"a":"2026-11-22T20:33:00Z"}}"#,
+        r#"{"holders":{},"admin":[{"at":"2026-11-22T20:33:00Z","by":"r@h","action":"unlock","ids":["a"],"more":1}]}"#,
+        r#"{"total_slots":18446744073709551615,"holders":["\u003c"]}"#,
+    ];
+
+    prop_compose! {
+        fn any_semaphore()(
+            slots: u64,
+            holders in prop::collection::btree_map(
+                any::<String>(),
+                prop::option::of(-62_000_000_000..253_000_000_000_i64),
+                0..8,
+            ),
+        ) -> Semaphore {
+            let since = |second| Timestamp::from_second(second).unwrap();
+            let holders = holders.into_iter();
+            Semaphore {
+                slots,
+                holders: holders.map(|(id, second)| (id.into(), second.map(since))).collect(),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_semaphore_or_an_error(semaphore: Vec<u8>, lock_times: Option<Vec<u8>>) {
+            let _ = decode(&Value { semaphore, lock_times });
+        }
+
+        #[test]
+        fn what_is_read_from_a_strange_value_is_written_and_read_as_the_same(
+            semaphore in mutated(VALUES),
+            lock_times in mutated(VALUES),
+        ) {
+            if let Ok((read, acts)) = decode(&stored(&semaphore, Some(&lock_times))) {
+                prop_assert_eq!(decode(&encode(&read, &acts)), Ok((read, acts)));
+            }
+        }
+
+        #[test]
+        fn any_semaphore_is_read_as_it_was_written(semaphore in any_semaphore()) {
+            let value = encode(&semaphore, &[]);
+            prop_assert_eq!(value.semaphore.iter().find(|byte| byte.is_ascii_control()), None);
+            prop_assert_eq!(decode(&value).unwrap().0, semaphore);
+        }
     }
 }

@@ -128,6 +128,8 @@ fn cost(hash: &str) -> Result<u32, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutation::mutated;
+    use proptest::prelude::*;
 
     /// Written by Apache's htpasswd 2.4: `htpasswd -nbB -C 4 node secret`.
     const NODE: &str = "node:$2y$04$kC25psE3.MZvHIBLLVHJROLe/l/tLd.7AIvVRmTZew1kMAIqhDPl6";
@@ -181,5 +183,22 @@ mod tests {
         assert!(
             problem("# nobody\n").contains("has no user in it; add one with `htpasswd -B /p NAME`")
         );
+    }
+
+    const FILES: &[&str] = &[NODE, "# nodes\n\na:$2y$04$x\n", "a:{SHA}x\r\nb:\n"];
+
+    proptest! {
+        #[test]
+        fn any_text_is_users_or_an_error_that_shows_nothing_of_a_hash(text in mutated(FILES)) {
+            match Users::parse(Path::new("/p"), &text) {
+                Ok(users) => prop_assert!(!users.hashes.is_empty()),
+                Err(error) => {
+                    let error = error.to_string();
+                    prop_assert!(error.starts_with("/p:"), "{}", error);
+                    prop_assert!(!error.contains("kC25psE3") && !error.contains("lTd.7AIv"));
+                    prop_assert_eq!(error.lines().count(), 1);
+                }
+            }
+        }
     }
 }

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::{Loaded, StoreSettings, parse};
+use crate::mutation::mutated;
 use crate::store::GroupName;
 
 const ETCD: &str = "[service]\ntls = false\n[etcd3]\nendpoints = [\"http://127.0.0.1:2379\"]\n";
@@ -316,4 +319,29 @@ fn the_credentials_for_etcd_are_whole_and_are_used() {
         ),
         "{warnings:?}"
     );
+}
+
+const FILES: &[&str] = &[
+    include_str!("../../examples/config.toml"),
+    include_str!("../../examples/standalone.toml"),
+];
+
+proptest! {
+    #[test]
+    fn any_text_is_settings_or_problems_that_say_where(text in mutated(FILES)) {
+        let diagnostics = match parse(Path::new("c.toml"), &text) {
+            Ok(loaded) => loaded.warnings,
+            Err(problems) => {
+                prop_assert!(!problems.0.is_empty());
+                problems.0
+            }
+        };
+        let lines = text.lines().count() + 1;
+        for found in diagnostics {
+            prop_assert_eq!(&found.file, Path::new("c.toml"));
+            prop_assert!(found.line.is_some() || !found.key.is_empty(), "{}", found);
+            prop_assert!(found.line.is_none_or(|line| (1..=lines).contains(&line)), "{}", found);
+            prop_assert!(!found.text.is_empty());
+        }
+    }
 }

@@ -124,6 +124,8 @@ fn wrong_type(what: &'static str, found: &Value, expected: &'static str) -> Inva
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutation::mutated;
+    use proptest::prelude::*;
 
     fn error(body: &str) -> String {
         Identity::from_body(body.as_bytes())
@@ -221,5 +223,50 @@ mod tests {
         );
         assert!(Identity::from_body(b"\xff\xfe").is_err());
         assert!(Identity::from_body("[".repeat(10_000).as_bytes()).is_err());
+    }
+
+    const BODIES: &[&str] = &[
+        include_str!("../../examples/request-body.json"),
+        r#"{"id":"n","group":"g"}"#,
+        r#"{"client_params":null,"id":"\u00e9","group":"g","x":[{}]}"#,
+    ];
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_identity_or_an_error(body: Vec<u8>) {
+            let _ = Identity::from_body(&body);
+        }
+
+        #[test]
+        fn whoever_comes_through_has_a_group_and_a_proper_id(body in mutated(BODIES)) {
+            match Identity::from_body(body.as_bytes()) {
+                Ok(Identity { group, id }) => {
+                    prop_assert!(!group.is_empty());
+                    prop_assert!((1..=NodeId::MAX_BYTES).contains(&id.as_str().len()));
+                    prop_assert!(!id.as_str().contains(char::is_control));
+                }
+                Err(error) => prop_assert!(!error.to_string().contains('\n'), "{}", error),
+            }
+        }
+
+        #[test]
+        fn every_group_and_id_come_through_in_both_shapes(
+            group in ".+",
+            id in "\\PC{1,60}".prop_filter("no id", |id| id.parse::<NodeId>().is_ok()),
+        ) {
+            let flat = serde_json::json!({ "id": id, "group": group });
+            let nested = serde_json::json!({ "client_params": flat });
+            let expected = Identity { group, id: id.parse().unwrap() };
+            for body in [flat, nested] {
+                let found = Identity::from_body(body.to_string().as_bytes());
+                prop_assert_eq!(found.unwrap(), expected.clone());
+            }
+        }
+
+        #[test]
+        fn any_header_but_true_is_wrong(value: Vec<u8>) {
+            let is_true = value.trim_ascii() == b"true";
+            prop_assert_eq!(Identity::check_header(Some(&value)).is_ok(), is_true);
+        }
     }
 }

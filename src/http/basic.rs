@@ -36,6 +36,7 @@ impl Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn read(values: &[&str]) -> Option<(String, String)> {
         let mut headers = HeaderMap::new();
@@ -66,6 +67,26 @@ mod tests {
             &["Basic bm9kZTphOmI=", "Basic bm9kZTphOmI="],
         ] {
             assert_eq!(read(values), None, "{values:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_somebody_or_nobody(value: Vec<u8>, word in "(?i:basic) ?[A-Za-z0-9+/=:]*") {
+            for value in [value.as_slice(), word.as_bytes()] {
+                let Ok(value) = http::HeaderValue::from_bytes(value) else {
+                    continue;
+                };
+                let mut headers = HeaderMap::new();
+                headers.append(header::AUTHORIZATION, value);
+                let _ = Credentials::from_headers(&headers);
+            }
+        }
+
+        #[test]
+        fn any_name_and_password_are_read_as_they_were_sent(user in "[^:]*", password: String) {
+            let word = STANDARD.encode(format!("{user}:{password}"));
+            prop_assert_eq!(read(&[&format!("Basic {word}")]), Some((user, password)));
         }
     }
 }

@@ -33,6 +33,7 @@ fn query_escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn golden_keys_are_escaped_as_go_does() {
@@ -54,5 +55,32 @@ mod tests {
             lock_times(&GroupName::new("default").unwrap()),
             "com.coreos.airlock/groups/default/v1/lock-times"
         );
+    }
+
+    /// The inverse, as Go's `url.QueryUnescape` has it.
+    fn query_unescape(text: &str) -> String {
+        let mut bytes = text.bytes();
+        let mut out = Vec::new();
+        while let Some(byte) = bytes.next() {
+            out.push(match byte {
+                b'+' => b' ',
+                b'%' => {
+                    let digits = [bytes.next().unwrap(), bytes.next().unwrap()];
+                    u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+                }
+                _ => byte,
+            });
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn no_two_groups_share_a_key_and_none_gets_out_of_its_folder(group in ".+") {
+            let key = semaphore(&GroupName::new(&group).unwrap());
+            let escaped = key.strip_prefix(PREFIX).unwrap().strip_suffix("/v1/semaphore").unwrap();
+            prop_assert!(!escaped.contains('/'), "{}", escaped);
+            prop_assert_eq!(query_unescape(escaped), group);
+        }
     }
 }
