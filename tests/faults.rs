@@ -149,6 +149,26 @@ fn an_unreachable_member_costs_one_failover() {
 }
 
 #[test]
+fn the_gauges_leave_a_member_that_has_gone_silent() {
+    let (cluster, hit) = Cluster::preferring(Hit::Follower);
+    let holders = || {
+        let name = "airlock_database_semaphore_lock_holders{group=\"default\"}";
+        cluster.airlock.metric(name)
+    };
+    let other = Airlock::on_etcd(&cluster.etcd.endpoints(), "");
+    assert!(other.client().lock("default", "x").granted());
+    eventually("the gauge", || (holders() == Some(1.0)).then_some(()));
+    // The watch has no answer to wait for; it ends when pings are not answered, after 8 s at most. Then
+    // there are a pause and a failover.
+    cluster.proxies[hit].set(Network::Frozen);
+    assert!(other.client().unlock("default", "x").granted());
+    let (_, time) = timed(|| {
+        eventually("the gauge", || (holders() == Some(0.0)).then_some(()));
+    });
+    assert!(time < Duration::from_secs(15), "{time:?}");
+}
+
+#[test]
 fn slow_members_make_answers_slow_and_nothing_else() {
     let (cluster, _) = Cluster::preferring(Hit::Follower);
     for proxy in &cluster.proxies {
