@@ -247,7 +247,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_stays_in_its_field_and_on_its_line(message: String, id: String) {
+        fn any_text_stays_in_its_field_and_on_its_line(
+            message: String,
+            // Also of the few characters that matter, which others seldom are.
+            id in "[ a=\"\\\\]{0,4}|.*",
+        ) {
             let fields = || fields(&message, vec![("id", id.as_str().into()), ("port", 1.into())]);
             let line = logfmt("t", &Level::INFO, &fields());
             prop_assert_eq!(line.find(char::is_control), Some(line.len() - 1), "{}", line);
