@@ -98,14 +98,19 @@ impl FromFiles for ServerTls {
     }
 
     fn reload(&self) -> Result<(), String> {
-        let loaded = load(&self.settings).map_err(|error| error.to_string())?;
-        if loaded.not_after <= SystemTime::now() {
-            return Err(expired(&self.settings.pair.cert_path, loaded.not_after).to_string());
-        }
+        let loaded = load_valid(&self.settings).map_err(|error| error.to_string())?;
         self.expiry.set(unix_seconds(loaded.not_after));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded.config;
         Ok(())
     }
+}
+
+/// Whether a listener could use these files now.
+///
+/// # Errors
+/// Why not.
+pub fn check(settings: &TlsSettings) -> Result<(), TlsError> {
+    load_valid(settings).map(drop)
 }
 
 /// The PEM text of CAs to trust.
@@ -126,6 +131,14 @@ pub fn pair(pair: &KeyPair) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map_err(|error| does_not_go(pair, &error))?;
     Ok((read(&pair.cert_path)?, read(&pair.key_path)?))
+}
+
+fn load_valid(settings: &TlsSettings) -> Result<Loaded, TlsError> {
+    let loaded = load(settings)?;
+    if loaded.not_after <= SystemTime::now() {
+        return Err(expired(&settings.pair.cert_path, loaded.not_after));
+    }
+    Ok(loaded)
 }
 
 fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {

@@ -155,7 +155,8 @@ fn the_servers_of_the_butane_files_accept_their_configuration() {
         pair.signing_key.serialize_pem(),
     )
     .unwrap();
-    fs::write(secrets.path().join("htpasswd"), "").unwrap();
+    let node = format!("node:{}\n", bcrypt::hash("secret", 4).unwrap());
+    fs::write(secrets.path().join("htpasswd"), node).unwrap();
     let here = format!("{}/", secrets.path().display());
     for file in files("butane", ".toml") {
         let config = secrets.path().join("config.toml");

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rcgen::date_time_ymd;
 use reqwest::blocking::{Client as Http, ClientBuilder};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use crate::support::airlock::{Airlock, refusal_to_start};
 use crate::support::client::{Client, answer};
@@ -163,6 +165,11 @@ fn certificates_are_rotated_under_load_and_no_request_fails() {
             eventually("the new certificate to be in use", || {
                 (airlock.metric(expiry) == Some(expected)).then_some(())
             });
+            let http = trusting(&ca).tls_info(true).build().unwrap();
+            let response = http.get(https(&airlock)).send().unwrap();
+            let info: &reqwest::tls::TlsInfo = response.extensions().get().unwrap();
+            let file = CertificateDer::from_pem_file(path("tls.crt")).unwrap();
+            assert_eq!(info.peer_certificate(), Some(&*file), "{year}");
             eventually("requests to go on", || {
                 (requests.load(Ordering::Relaxed) > before + 8).then_some(())
             });
@@ -266,6 +273,22 @@ fn a_pair_that_cannot_be_used_keeps_the_server_from_starting_and_says_why() {
     let said = refusal_to_start(&config(&one, &more));
     assert!(
         said.contains("one-key.pem: has no PEM certificate in it"),
+        "{said}"
+    );
+}
+
+#[test]
+fn check_config_names_the_files_that_a_server_could_not_use() {
+    let ca = Ca::new("ca");
+    let pair = ca.issue("server", &["127.0.0.1"]);
+    let airlock = start(&pair, "");
+    let check = || String::from_utf8(airlock.command(&["check-config"]).stdout).unwrap();
+    assert!(!check().contains("warning"), "{}", check());
+    fs::remove_file(&pair.key).unwrap();
+    let expected = "warning: a server would not start here: ";
+    let said = check();
+    assert!(
+        said.contains(expected) && said.contains("server-key.pem: cannot be read"),
         "{said}"
     );
 }

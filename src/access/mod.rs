@@ -5,7 +5,7 @@ mod verifier;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::error::Unspecified;
@@ -13,7 +13,8 @@ use aws_lc_rs::error::Unspecified;
 use crate::config::GroupSettings;
 use crate::files::FromFiles;
 use crate::store::GroupName;
-use htpasswd::{HtpasswdError, Users};
+pub use htpasswd::HtpasswdError;
+use htpasswd::Users;
 pub use verifier::Busy;
 use verifier::Verifier;
 
@@ -34,6 +35,14 @@ pub enum AccessError {
     File(#[from] HtpasswdError),
     #[error("the system has no randomness to give")]
     Random(#[from] Unspecified),
+}
+
+/// Whether the file could be used now.
+///
+/// # Errors
+/// Why not.
+pub fn check(path: &Path) -> Result<(), HtpasswdError> {
+    Users::read(path).map(drop)
 }
 
 // === impl Access ===

@@ -7,8 +7,11 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::Failure;
+use crate::access;
 use crate::config::{self, ListenSettings, Settings, StoreSettings};
 use crate::policy::{State, Windows};
+use crate::store::etcd::Credentials;
+use crate::tls;
 
 pub fn run(path: &Path) -> Result<(), Failure> {
     let checked = config::load(path);
@@ -22,6 +25,9 @@ pub fn run(path: &Path) -> Result<(), Failure> {
         }
     }
     let loaded = checked?;
+    for problem in unusable_files(&loaded.settings) {
+        println!("warning: a server would not start here: {problem}");
+    }
     println!("{}: good. A server with it:", path.display());
     for line in describe(&loaded.settings) {
         println!("  {line}");
@@ -29,9 +35,29 @@ pub fn run(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What is wrong with the files that the settings name, which may be meant for another machine.
+fn unusable_files(settings: &Settings) -> Vec<String> {
+    let status = settings.status.as_ref();
+    let listeners = [Some(&settings.service), status].into_iter().flatten();
+    let tls = listeners.filter_map(|listen| tls::check(listen.tls.as_ref()?).err());
+    let mut problems: Vec<String> = tls.map(|error| error.to_string()).collect();
+    if let Some(Err(error)) = settings.htpasswd_path.as_deref().map(access::check) {
+        problems.push(format!("{error} (service.htpasswd_path)"));
+    }
+    if let StoreSettings::Etcd(etcd) = &settings.store
+        && let Err(error) = Credentials::load(etcd.clone())
+    {
+        problems.push(error.to_string());
+    }
+    problems
+}
+
 /// What a server with these settings does, in sentences.
 fn describe(settings: &Settings) -> Vec<String> {
     let mut lines = vec![format!("answers nodes at {}", url(&settings.service))];
+    if let Some(path) = &settings.htpasswd_path {
+        lines.push(format!("asks them for a password of {}", path.display()));
+    }
     lines.push(match &settings.status {
         Some(listen) => format!("shows operators its state at {}", url(listen)),
         None => "shows operators nothing (status.enabled is false)".into(),
