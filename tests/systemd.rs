@@ -99,3 +99,18 @@ fn without_a_socket_nothing_is_told() {
         airlock.log()
     );
 }
+
+#[test]
+fn a_reload_is_over_for_systemd_whether_the_file_is_good_or_bad() {
+    let manager = Manager::listen();
+    let store = "[embedded]\npath = \"{folder}/airlock.db\"\n";
+    let airlock = manager.start(store, "0");
+    manager.hear("READY=1");
+    for more in ["[lock]\ndefault_slots = 2\n", "[lock\n"] {
+        airlock.reload(&format!("{store}{more}"));
+        let reloading = manager.hear("RELOADING=1");
+        assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
+        manager.hear("READY=1");
+    }
+    assert_eq!(airlock.client().lock("default", "a").status, 200);
+}
