@@ -51,7 +51,8 @@ fn the_night_ends_well() {
     for expected in [
         "1 of 1 held",
         "node1",
-        "<strong>2 h</strong>",
+        "<strong class=\"old\">2 h</strong>",
+        "1 slot held, the longest for 2 h in workers; 2 nodes waiting.",
         "Waiting (2)",
         "node2",
         "node3",

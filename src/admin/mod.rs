@@ -130,7 +130,7 @@ pub fn who() -> String {
     let user = variable("SUDO_USER")
         .or_else(|| variable("USER"))
         .or_else(|| variable("LOGNAME"))
-        .unwrap_or_else(|| "unknown".into());
+        .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid()));
     format!("{user}@{}", host())
 }
 

@@ -92,7 +92,10 @@ fn print_table(groups: &[(Target, Known)], now: Timestamp) {
             0 => "paused".into(),
             slots => slots.to_string(),
         };
-        let mut holders = semaphore.holders.iter().map(|(id, since)| match since {
+        // Who holds longest is who somebody looks for.
+        let mut sorted: Vec<_> = semaphore.holders.iter().collect();
+        sorted.sort_by_key(|(_, since)| since.unwrap_or(Timestamp::MAX));
+        let mut holders = sorted.into_iter().map(|(id, since)| match since {
             Some(since) => (
                 id.to_string(),
                 format!("{since:.0} ({} ago)", age(*since, now)),

@@ -39,6 +39,7 @@ pub fn render(snapshot: &Snapshot, host: &str) -> Markup {
                         span.badge.bad { "store does not answer" }
                     }
                 }
+                p.summary { (summary(snapshot)) }
                 @if let Some(problem) = &snapshot.store.problem {
                     p.alarm {
                         strong { "Nodes are refused until the store answers again. " }
@@ -78,6 +79,37 @@ fn title(snapshot: &Snapshot) -> String {
         .map(|group| group.waiting_count)
         .sum();
     format!("Airlock: {held} held, {waiting} waiting")
+}
+
+/// The whole fleet in a sentence or two.
+fn summary(snapshot: &Snapshot) -> String {
+    let groups = || snapshot.groups.iter();
+    let holders = groups().flat_map(|group| {
+        let lock = group.lock.iter();
+        lock.flat_map(|lock| lock.holders.iter().map(|holder| (holder, &group.name)))
+    });
+    let held = holders.clone().count();
+    let longest = holders
+        .filter_map(|(holder, group)| Some((holder.age_seconds?, holder.age.as_ref()?, group)))
+        .max();
+    let longest = longest.map_or_else(String::new, |(_, age, group)| {
+        format!(", the longest for {age} in {group}")
+    });
+    let waiting: usize = groups().map(|group| group.waiting_count).sum();
+    let (held, waiting) = (
+        count(held, "slot", "held"),
+        count(waiting, "node", "waiting"),
+    );
+    format!("{held}{longest}; {waiting}.")
+}
+
+/// Such as `no slots held` and `2 nodes waiting`.
+fn count(number: usize, thing: &str, state: &str) -> String {
+    match number {
+        0 => format!("no {thing}s {state}"),
+        1 => format!("1 {thing} {state}"),
+        _ => format!("{number} {thing}s {state}"),
+    }
 }
 
 fn section(group: &GroupView, now: Timestamp) -> Markup {
@@ -159,7 +191,8 @@ fn holders(lock: &LockView, group: &str) -> Markup {
                             td.when {
                                 @match (&holder.age, holder.since) {
                                     (Some(age), Some(since)) => {
-                                        strong { (age) } " " small { (utc(since)) }
+                                        strong.old[is_old(holder.age_seconds)] { (age) }
+                                        " " small { (utc(since)) }
                                     }
                                     _ => { "unknown" }
                                 }
@@ -220,6 +253,11 @@ fn waiting_row(waiter: &WaiterView, now: Timestamp) -> Markup {
             }
         }
     }
+}
+
+/// As the alert AirlockLockHeldTooLong sees it.
+fn is_old(age_seconds: Option<i64>) -> bool {
+    age_seconds.is_some_and(|seconds| seconds > 3600)
 }
 
 fn utc(at: Timestamp) -> String {
