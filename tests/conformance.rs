@@ -90,7 +90,7 @@ impl Backend for EtcdBackend {
 }
 
 /// A store without credentials.
-fn etcd_store(endpoints: Vec<String>, timeout: Duration) -> EtcdStore {
+pub fn etcd_store(endpoints: Vec<String>, timeout: Duration) -> EtcdStore {
     let settings = EtcdSettings {
         endpoints: endpoints.clone(),
         ca_cert_path: None,

@@ -4,6 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use airlock::semaphore::Semaphore;
+use airlock::store::etcd::MAX_HOLDERS;
+use airlock::store::{Commit, GroupName, Store as _, StoreError};
+use airlock::stored;
+use jiff::Timestamp;
+
 use crate::support::airlock::Airlock;
 use crate::support::airlock_go::{AirlockGo, Told};
 use crate::support::etcd::{Etcd, Version};
@@ -218,4 +224,30 @@ fn invariant_2_an_airlock_and_we_never_grant_too_much_together() {
         node.join().unwrap();
     }
     assert_eq!(etcd.get(KEY), r#"{"total_slots":2,"holders":[]}"#);
+}
+
+#[tokio::test]
+async fn etcd_takes_as_many_holders_as_may_be_configured_and_says_what_to_do_about_too_many() {
+    let etcd = Etcd::start();
+    let store = crate::conformance::etcd_store(etcd.endpoints(), Duration::from_secs(30));
+    let group = GroupName::new("full").unwrap();
+    let write = async |holders: u64| {
+        let mut semaphore = Semaphore::new(holders);
+        for index in 0..holders {
+            let id = format!("{index:032x}").into();
+            semaphore.holders.insert(id, Some(Timestamp::UNIX_EPOCH));
+        }
+        let expected = store.read(&group).await.unwrap().revision;
+        let value = stored::encode(&semaphore, &[]);
+        store.commit(&group, expected, Some(&value)).await
+    };
+    assert!(matches!(write(MAX_HOLDERS).await, Ok(Commit::Committed(_))));
+    let refused = write(MAX_HOLDERS * 11 / 10).await;
+    let Err(StoreError::Rejected(reason)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(
+        reason.contains("too large") && reason.contains("fewer slots"),
+        "{reason}"
+    );
 }

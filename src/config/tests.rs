@@ -125,6 +125,21 @@ fn all_problems_are_reported_together_each_with_line_key_and_remedy() {
 }
 
 #[test]
+fn more_holders_than_fit_into_etcd_are_an_error() {
+    let slots = "[lock]\ndefault_slots = 16001\n";
+    assert_problems(
+        &format!("{ETCD}{slots}"),
+        &[
+            "c.toml:6: lock.default_slots: so many holders do not fit into one value of etcd, \
+           of which a request has at most 1.5 MiB; set 16000 or less",
+        ],
+    );
+    good(&format!(
+        "[service]\ntls = false\n[embedded]\npath = \"x\"\n{slots}"
+    ));
+}
+
+#[test]
 fn there_is_exactly_one_store() {
     assert_problems(
         "[service]\ntls = false\n",

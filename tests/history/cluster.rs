@@ -84,7 +84,6 @@ impl Cluster {
     /// Has it happen, for a while; then mends everything.
     pub fn suffer(&mut self, fault: Fault, recorders: &[Recorder], random: &mut fastrand::Rng) {
         let hold = Duration::from_millis(random.u64(1000..2500));
-        // Nothing is known to last: in a pair of faults the first may have taken what the second wants.
         let leader = self.etcd.leader();
         let follower = (leader + random.usize(1..3)) % 3;
         match fault {

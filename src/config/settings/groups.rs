@@ -43,17 +43,18 @@ pub(super) fn slots_mismatch(notes: &mut Notes<'_>, value: Option<&At<String>>) 
     }
 }
 
-/// `passwords` says whether users are told apart at all.
+/// `passwords` says whether users are told apart at all, `most_slots` what the store can hold.
 pub(super) fn check(
     notes: &mut Notes<'_>,
     lock: LockSection,
     passwords: bool,
+    most_slots: u64,
 ) -> BTreeMap<GroupName, GroupSettings> {
     let mut groups = BTreeMap::new();
     let common_windows = windows::check(notes, lock.windows).unwrap_or_default();
     let mut default_windows = common_windows.clone();
     let default_slots = match &lock.default_slots {
-        Some(slots) => checked_slots(notes, slots),
+        Some(slots) => checked_slots(notes, slots, most_slots),
         None => 1,
     };
     let default_users = lock
@@ -66,7 +67,7 @@ pub(super) fn check(
     };
     for group in lock.groups {
         let slots = match &group.value.slots {
-            Some(slots) => checked_slots(notes, slots),
+            Some(slots) => checked_slots(notes, slots, most_slots),
             None => default_slots,
         };
         let users = match &group.value.users {
@@ -186,7 +187,16 @@ fn checked_users(
     users.value.iter().cloned().collect()
 }
 
-fn checked_slots(notes: &mut Notes<'_>, slots: &At<u64>) -> u64 {
+fn checked_slots(notes: &mut Notes<'_>, slots: &At<u64>, most: u64) -> u64 {
+    if slots.value > most {
+        notes.error(
+            slots,
+            format!(
+                "so many holders do not fit into one value of etcd, of which a request has at most 1.5 MiB; \
+                 set {most} or less, and more groups"
+            ),
+        );
+    }
     if slots.value == 0 {
         notes.error(
             slots,

@@ -34,6 +34,10 @@ pub struct EtcdStore {
     attempt_timeout: Duration,
 }
 
+/// The most holders of a group, with ids of the length that Zincati's have: semaphore and lock times, 35
+/// and 58 bytes a holder, are one request, of which etcd takes 1.5 MiB (`--max-request-bytes`).
+pub const MAX_HOLDERS: u64 = 16_000;
+
 /// No endpoint has answered since one failed.
 const NOBODY: usize = usize::MAX;
 
