@@ -1,6 +1,8 @@
 //! The administrator's commands, beside running servers: what they say, what they change, who hears of it.
 
-use std::process::Output;
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
 
 use crate::support::airlock::Airlock;
 use crate::support::etcd::Etcd;
@@ -278,4 +280,38 @@ fn changes_are_shown_as_they_happen() {
     run(&airlock, &["pause", "workers", "--yes"]);
     wait("workers: paused (slots 1 -> 0)");
     wait(" has paused the group)");
+}
+
+/// A terminal from util-linux's `script`; what is typed is typed when it has been asked for.
+#[test]
+fn on_a_terminal_it_asks_and_only_yes_does_it() {
+    let airlock = Airlock::embedded(LOCK);
+    assert!(airlock.client().lock("default", "a").granted());
+    for (typed, done) in [("n\n", false), ("\n", false), ("y\n", true)] {
+        let command = format!(
+            "{} --config {} unlock default a",
+            env!("CARGO_BIN_EXE_airlock"),
+            airlock.folder().join("config.toml").display()
+        );
+        let log = airlock.folder().join("typescript");
+        let mut terminal = Command::new("script")
+            .args(["--quiet", "--flush", "--return", "--command", &command])
+            .arg(&log)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually("the question", || {
+            let asked = fs::read_to_string(&log).is_ok_and(|text| text.contains("Do it? [y/N]"));
+            asked.then_some(())
+        });
+        let mut keyboard = terminal.stdin.take().unwrap();
+        keyboard.write_all(typed.as_bytes()).unwrap();
+        let status = eventually("the command to end", || terminal.try_wait().unwrap());
+        assert_eq!(status.success(), done, "{typed:?}");
+        fs::remove_file(&log).unwrap();
+    }
+    for other in ["b", "c"] {
+        assert!(airlock.client().lock("default", other).granted());
+    }
 }
