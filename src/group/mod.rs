@@ -23,7 +23,7 @@ use tokio::time;
 use crate::fleetlock::NodeId;
 use crate::metrics::GroupMetrics;
 use crate::semaphore::{Command, Outcome};
-use crate::store::{GroupName, Seen, Store};
+use crate::store::{GroupName, Revision, Seen, Store};
 pub use task::GroupTask;
 pub use view::Known;
 use view::View;
@@ -55,6 +55,9 @@ struct Shared {
 struct Request {
     command: Command,
     reply: oneshot::Sender<Result<Outcome, Failure>>,
+    /// A commit that was to change something for it was built on this revision, and nobody knows whether
+    /// it happened.
+    in_doubt: Option<Revision>,
 }
 
 /// Why a command has no outcome.
@@ -136,7 +139,7 @@ impl Group {
     /// Has the task carry out `command`, within `timeout`.
     pub async fn ask(&self, command: Command, timeout: Duration) -> Result<Outcome, Failure> {
         let (reply, answer) = oneshot::channel();
-        match self.requests.try_send(Request { command, reply }) {
+        match self.requests.try_send(Request::new(command, reply)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(Failure::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(Failure::ShuttingDown),
@@ -176,6 +179,18 @@ impl Group {
     /// Wakes whenever something else is known.
     pub fn changes(&self) -> watch::Receiver<Option<Known>> {
         self.shared.view.subscribe()
+    }
+}
+
+// === impl Request ===
+
+impl Request {
+    fn new(command: Command, reply: oneshot::Sender<Result<Outcome, Failure>>) -> Self {
+        Request {
+            command,
+            reply,
+            in_doubt: None,
+        }
     }
 }
 

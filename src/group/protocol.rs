@@ -51,6 +51,29 @@ impl Protocol {
         }
     }
 
+    /// Whether it cannot be known any more what became of a command that was part of an attempt of
+    /// unknown outcome, built on the revision `in_doubt`.
+    ///
+    /// SUBTLE: once somebody has written on top of that revision, the attempt has happened or never
+    /// will. If the store shows what the command wanted, it is done. If not, it may have been done and
+    /// undone by another request of the same node: to do it again would let one command take effect
+    /// twice, to refuse it would deny that it did. The honest answer is that nobody knows.
+    pub fn is_ambiguous(
+        command: &Command,
+        in_doubt: Option<Revision>,
+        known: Revision,
+        semaphore: &Semaphore,
+    ) -> bool {
+        let moved = in_doubt.is_some_and(|in_doubt| in_doubt != known);
+        let done = match command {
+            Command::Lock { id, .. } | Command::Renew { id } => {
+                semaphore.holders.contains_key(id.as_str())
+            }
+            Command::Unlock { id } => !semaphore.holders.contains_key(id.as_str()),
+        };
+        moved && !done
+    }
+
     /// The store was read.
     pub fn has_read(&mut self) {
         self.must_read = false;

@@ -11,7 +11,8 @@ use super::protocol::Protocol;
 use super::retry::Retry;
 use super::{Failure, Known, Request, Shared};
 use crate::metrics::GroupMetrics;
-use crate::store::{Commit, Store, StoreError};
+use crate::semaphore::Semaphore;
+use crate::store::{Commit, Revision, Store, StoreError};
 use crate::stored;
 
 /// The most requests that one commit answers.
@@ -122,6 +123,10 @@ impl GroupTask {
                  (see docs/operations.md, \"A damaged value\")"
             ))
         })?;
+        self.give_up_ambiguous(batch, known.revision, &semaphore);
+        if batch.is_empty() {
+            return Ok(());
+        }
         let commands = batch.iter().map(|request| &request.command);
         let attempt = self.protocol.attempt(known.revision, &semaphore, commands);
         let new = attempt
@@ -159,9 +164,26 @@ impl GroupTask {
                 if let StoreError::Unknown(_) = error {
                     self.metrics.unknown_outcomes.inc();
                     self.protocol.unknown(&attempt);
+                    for (request, outcome) in batch.iter_mut().zip(&attempt.outcomes) {
+                        if outcome.changes() {
+                            request.in_doubt = Some(attempt.expected);
+                        }
+                    }
                 }
                 Err(Setback::Store(error))
             }
+        }
+    }
+
+    /// Tells those of whom it cannot be known any more that it cannot; they ask again.
+    fn give_up_ambiguous(&self, batch: &mut Vec<Request>, known: Revision, semaphore: &Semaphore) {
+        let is_ambiguous = |request: &mut Request| {
+            Protocol::is_ambiguous(&request.command, request.in_doubt, known, semaphore)
+        };
+        for request in batch.extract_if(.., is_ambiguous) {
+            let reason = "the store did not answer in time, and another server has written since: \
+                          it is not known whether this was done, ask again";
+            let _ = request.reply.send(Err(Failure::Unavailable(reason.into())));
         }
     }
 

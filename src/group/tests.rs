@@ -281,6 +281,40 @@ async fn invariant_6_a_late_write_that_was_overtaken_by_its_own_arrival_is_seen(
 }
 
 #[tokio::test(start_paused = true)]
+async fn invariant_6_what_may_have_been_done_and_undone_is_neither_done_again_nor_denied() {
+    let fixture = Fixture::new(1);
+    for (command, since) in [
+        (lock("a"), r#"{"total_slots":1,"holders":["b"]}"#),
+        (lock("a"), r#"{"total_slots":1,"holders":[]}"#),
+        (unlock("a"), r#"{"total_slots":1,"holders":["a"]}"#),
+    ] {
+        let before = match &command {
+            Command::Unlock { .. } => r#"{"total_slots":1,"holders":["a"]}"#,
+            _ => r#"{"total_slots":1,"holders":[]}"#,
+        };
+        fixture.overwrite(before);
+        // What is known is confirmed, so that the next call is the write.
+        let _ = fixture.lock("other").await;
+        let _ = fixture.unlock("other").await;
+        fixture.store.next(&[Fault::AnswerLost]);
+        let asked = fixture.ask(command).await;
+        fixture.overwrite(since);
+        let answer = asked.await.unwrap();
+        let Err(Failure::Unavailable(reason)) = answer else {
+            panic!("{answer:?}");
+        };
+        assert!(reason.contains("not known whether"), "{reason}");
+        let stored = fixture
+            .store
+            .memory
+            .read(fixture.group.name())
+            .await
+            .unwrap();
+        assert_eq!(stored.value.unwrap().semaphore, since.as_bytes());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_did_not_happen_for_sure_is_tried_again_until_the_deadline_and_told_then() {
     let fixture = Fixture::new(1);
     fixture.store.next(&[Fault::Unreachable]);
