@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::support::airlock::Airlock;
-use crate::support::client::Client;
+use crate::support::client::{Answer, Client};
 use crate::support::etcd::Etcd;
 
 const NODES: usize = 200;
@@ -19,7 +19,9 @@ fn reboot(servers: &[Mutex<Option<Client>>; 3], node: usize, away: &AtomicU64) {
     for turn in 0..TURNS {
         let mut server = node + turn;
         loop {
-            match ask(servers, &mut server, |client| client.lock("default", &id)) {
+            match ask(servers, &mut server, |client| {
+                client.try_post("v1/pre-reboot", "default", &id)
+            }) {
                 answer if answer.granted() => break,
                 answer => assert_eq!(answer.value(), "all 3 semaphore slots currently locked"),
             }
@@ -27,18 +29,25 @@ fn reboot(servers: &[Mutex<Option<Client>>; 3], node: usize, away: &AtomicU64) {
         // Invariant 2, as the nodes see it.
         assert!(away.fetch_add(1, Ordering::SeqCst) < SLOTS, "over-granted");
         away.fetch_sub(1, Ordering::SeqCst);
-        let back = ask(servers, &mut server, |client| client.unlock("default", &id));
+        let back = ask(servers, &mut server, |client| {
+            client.try_post("v1/steady-state", "default", &id)
+        });
         assert!(back.granted(), "{back:?}");
     }
 }
 
-/// Asks a server that is up, the next one each time.
-fn ask<T>(servers: &[Mutex<Option<Client>>; 3], next: &mut usize, ask: impl Fn(&Client) -> T) -> T {
+/// Asks a server that is up, the next one each time. One that is just ending may close a connection as it is
+/// used; as a node would, another is asked then.
+fn ask(
+    servers: &[Mutex<Option<Client>>; 3],
+    next: &mut usize,
+    ask: impl Fn(&Client) -> reqwest::Result<Answer>,
+) -> Answer {
     loop {
         *next += 1;
         let client = servers[*next % servers.len()].lock().unwrap().clone();
-        if let Some(client) = client {
-            return ask(&client);
+        if let Some(Ok(answer)) = client.as_ref().map(&ask) {
+            return answer;
         }
     }
 }
