@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::task;
 
 use super::protocol::Protocol;
 use super::retry::Retry;
@@ -25,6 +26,7 @@ pub struct GroupTask {
     store: Arc<dyn Store>,
     metrics: GroupMetrics,
     protocol: Protocol,
+    retry: Retry,
 }
 
 /// Why an attempt answered nobody.
@@ -51,6 +53,7 @@ impl GroupTask {
             store,
             metrics,
             protocol: Protocol::default(),
+            retry: Retry::default(),
         }
     }
 
@@ -74,14 +77,9 @@ impl GroupTask {
     /// Answers all of `batch`, and what joins it meanwhile. Requests whose deadline passes close their
     /// reply, so this ends at the latest when all of them have.
     async fn serve(&mut self, batch: &mut Vec<Request>) {
-        let mut retry = Retry::default();
         loop {
             self.turned();
-            while batch.len() < MAX_BATCH
-                && let Ok(request) = self.requests.try_recv()
-            {
-                batch.push(request);
-            }
+            self.gather(batch).await;
             // Invariant 7: whose client hung up is not applied.
             batch.retain(|request| !request.reply.is_closed());
             if batch.is_empty() {
@@ -90,11 +88,11 @@ impl GroupTask {
             match self.attempt(batch).await {
                 Ok(()) => {
                     self.shared.set_last_failure(None);
-                    retry = Retry::default();
+                    self.retry.success();
                 }
                 Err(Setback::Conflict) => {
                     self.metrics.lost_comparisons.inc();
-                    retry.after_conflict().await;
+                    self.retry.after_conflict().await;
                 }
                 Err(Setback::Store(StoreError::Rejected(reason)) | Setback::Damaged(reason)) => {
                     for request in batch.drain(..) {
@@ -106,8 +104,25 @@ impl GroupTask {
                 )) => {
                     tracing::debug!(group = %self.shared.name, %reason, "store failed, asking again");
                     self.shared.set_last_failure(Some(reason));
-                    retry.after_failure().await;
+                    self.retry.after_failure().await;
                 }
+            }
+        }
+    }
+
+    /// Takes what waits, and what the runtime has ready, as long as that brings more requests. No timer: a
+    /// request alone waits for nobody, and many are one commit.
+    async fn gather(&mut self, batch: &mut Vec<Request>) {
+        loop {
+            let had = batch.len();
+            task::yield_now().await;
+            while batch.len() < MAX_BATCH
+                && let Ok(request) = self.requests.try_recv()
+            {
+                batch.push(request);
+            }
+            if batch.len() == had || batch.len() == MAX_BATCH {
+                return;
             }
         }
     }
