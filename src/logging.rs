@@ -4,11 +4,12 @@
 //! writing logs never holds up a request.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
+use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -36,7 +37,7 @@ pub fn init(verbosity: u8, format: Format) -> WorkerGuard {
         .lossy(true)
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("log")
-        .finish(io::stderr());
+        .finish(BufWriter::new(io::stderr()));
     let lines = Lines {
         level: level(verbosity),
         format,
@@ -73,6 +74,10 @@ impl Lines {
 impl<S: Subscriber> Layer<S> for Lines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         self.wants(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level.max(Level::WARN).into())
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
