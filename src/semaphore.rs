@@ -14,11 +14,13 @@ use crate::fleetlock::NodeId;
 pub struct Semaphore {
     /// How many nodes may hold the semaphore at once. 0 is a pause: nobody new gets in.
     pub slots: u64,
-    /// Holder id to the moment it was granted, where that is known.
-    ///
-    /// Ids are plain text here, not [`NodeId`]: whatever another writer stored must survive.
-    pub holders: BTreeMap<Arc<str>, Option<Timestamp>>,
+    pub holders: Holders,
 }
+
+/// Who holds a semaphore: the id, and the moment it was granted, where that is known.
+///
+/// Ids are plain text here, not [`NodeId`]: whatever another writer stored must survive.
+pub type Holders = BTreeMap<Arc<str>, Option<Timestamp>>;
 
 /// What a node asks of its group.
 #[derive(Clone, Debug, PartialEq, Eq)]

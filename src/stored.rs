@@ -10,11 +10,11 @@ use std::io;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 use crate::act::{Act, Acts};
-use crate::semaphore::Semaphore;
+use crate::semaphore::{Holders, Semaphore};
 use crate::store::Value;
 
 /// Why a stored value cannot be used. It is never overwritten; somebody has to repair it.
@@ -34,7 +34,8 @@ struct SemaphoreIn {
 #[derive(Serialize)]
 struct SemaphoreOut<'a> {
     total_slots: u64,
-    holders: Vec<&'a str>,
+    #[serde(serialize_with = "ids")]
+    holders: &'a Holders,
 }
 
 #[derive(Deserialize, Default)]
@@ -48,7 +49,8 @@ struct LockTimesIn<'a> {
 
 #[derive(Serialize)]
 struct LockTimesOut<'a> {
-    holders: BTreeMap<&'a str, Timestamp>,
+    #[serde(serialize_with = "known_times")]
+    holders: &'a Holders,
     #[serde(skip_serializing_if = "<[Act]>::is_empty")]
     admin: &'a [Act],
 }
@@ -84,21 +86,28 @@ pub fn decode(value: &Value) -> Result<(Semaphore, Acts), Invalid> {
 
 /// The bytes of `semaphore`, with the acts of administrators that are to be remembered.
 pub fn encode(semaphore: &Semaphore, acts: &[Act]) -> Value {
-    let times = LockTimesOut {
-        holders: semaphore
-            .holders
-            .iter()
-            .filter_map(|(id, since)| Some((id.as_ref(), (*since)?)))
-            .collect(),
-        admin: acts,
-    };
+    let holders = &semaphore.holders;
     Value {
         semaphore: go_json(&SemaphoreOut {
             total_slots: semaphore.slots,
-            holders: semaphore.holders.keys().map(AsRef::as_ref).collect(),
+            holders,
         }),
-        lock_times: Some(go_json(&times)),
+        lock_times: Some(go_json(&LockTimesOut {
+            holders,
+            admin: acts,
+        })),
     }
+}
+
+fn ids<S: Serializer>(holders: &&Holders, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(holders.keys())
+}
+
+fn known_times<S: Serializer>(holders: &&Holders, serializer: S) -> Result<S::Ok, S::Error> {
+    let known = holders
+        .iter()
+        .filter_map(|(id, since)| Some((id, (*since)?)));
+    serializer.collect_map(known)
 }
 
 /// JSON as Go 1.18's `encoding/json` writes it by default.
@@ -121,6 +130,11 @@ impl Formatter for GoFormatter {
     where
         W: ?Sized + io::Write,
     {
+        // Hardly any has one of them: 0xe2 begins U+2028 and U+2029.
+        let special = |byte| matches!(byte, b'<' | b'>' | b'&' | 0xe2);
+        if !fragment.bytes().any(special) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut written = 0;
         for (at, found) in fragment.match_indices(['<', '>', '&', '\u{2028}', '\u{2029}']) {
             writer.write_all(&fragment.as_bytes()[written..at])?;
