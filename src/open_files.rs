@@ -2,11 +2,13 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What is no connection of a client: etcd, SQLite, the log, files that are read again.
-const RESERVED: u64 = 128;
+use crate::config::Limits;
 
-/// Raises the limit of open files as far as the system allows, and returns how many connections each of
-/// the two listeners may have: `wanted`, or what there is room for.
+/// What is no connection of a client: etcd, SQLite, the log, files that are read again.
+const RESERVED: u64 = 160;
+
+/// Raises the limit of open files as far as the system allows, and returns how many connections nodes may
+/// have: `wanted`, or what there is room for, with those of operators ([`Limits::for_operators`]).
 ///
 /// Without room a listener could not accept, and strangers would keep nodes out.
 pub fn make_room(wanted: usize) -> usize {
@@ -32,8 +34,10 @@ pub fn make_room(wanted: usize) -> usize {
 
 /// `None` is no limit.
 fn room(limit: Option<u64>) -> usize {
-    let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED) / 2);
-    usize::try_from(room.max(1)).unwrap_or(usize::MAX)
+    let room = limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit.saturating_sub(RESERVED)).unwrap_or(usize::MAX)
+    });
+    (room - room / (Limits::OPERATORS_SHARE + 1)).max(1)
 }
 
 #[cfg(test)]
@@ -41,9 +45,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_listeners_share_what_is_not_reserved() {
-        assert_eq!(room(Some(1024)), 448);
+    fn nodes_and_operators_share_what_is_not_reserved() {
+        assert_eq!(room(Some(RESERVED + 900)), 800);
         assert_eq!(room(Some(10)), 1);
-        assert_eq!(room(None), usize::MAX);
+        assert!(room(None) > 1 << 48);
     }
 }

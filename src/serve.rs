@@ -99,15 +99,16 @@ pub async fn serve(mut settings: Settings, config: &Path) -> Result<(), ServeErr
         transaction_timeout: settings.transaction_timeout,
         metrics: Arc::clone(&metrics),
     });
-    let serving = |name, router| Serving {
+    let serving = |name, router, limits| Serving {
         name,
         router,
+        limits,
         live: live.clone(),
         metrics: Arc::clone(&metrics),
         shutdown: tasks.shutdown.clone(),
         connections: tasks.connections.clone(),
     };
-    let main_serving = serving("service", routes::router(service));
+    let main_serving = serving("service", routes::router(service), |live| &live.limits);
     let status_serving = serving(
         "status",
         status::router(Arc::new(Status {
@@ -115,6 +116,7 @@ pub async fn serve(mut settings: Settings, config: &Path) -> Result<(), ServeErr
             metrics: Arc::clone(&metrics),
             health: store.health(),
         })),
+        |live| &live.status_limits,
     );
     tasks.spawn("main listener", listener.serve(main_serving));
     if let Some(listener) = status_listener {
@@ -197,6 +199,7 @@ fn live_of(settings: &Settings, groups: BTreeMap<GroupName, LiveGroup>) -> Live 
         groups,
         slots_mismatch: settings.slots_mismatch,
         limits: settings.limits.clone(),
+        status_limits: settings.limits.for_operators(),
     }
 }
 

@@ -5,17 +5,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
 use crate::config::Limits;
 
 /// Of one connection.
-pub struct Activity {
-    state: Mutex<State>,
-    /// Another limit holds from now on.
-    changed: Notify,
-}
+pub struct Activity(Mutex<State>);
 
 #[derive(Clone, Copy)]
 struct State {
@@ -40,13 +35,10 @@ pub struct Answering(Arc<Activity>);
 
 impl Activity {
     pub fn new() -> Arc<Self> {
-        Arc::new(Activity {
-            state: Mutex::new(State {
-                doing: Doing::Head,
-                since: Instant::now(),
-            }),
-            changed: Notify::new(),
-        })
+        Arc::new(Activity(Mutex::new(State {
+            doing: Doing::Head,
+            since: Instant::now(),
+        })))
     }
 
     /// Bytes have come in.
@@ -57,7 +49,6 @@ impl Activity {
                 doing: Doing::Head,
                 since: Instant::now(),
             };
-            self.changed.notify_one();
         }
     }
 
@@ -72,29 +63,29 @@ impl Activity {
     }
 
     /// Waits until the client has kept us waiting for too long.
+    ///
+    /// It looks from time to time instead of being told of every change, which would cost each request
+    /// two more turns of the connection's task.
     pub async fn overdue(&self, limits: &Limits) {
+        let shortest = limits.idle_timeout.min(limits.header_timeout);
         loop {
             let State { doing, since } = *self.state();
+            // What begins after this moment has at least so long.
+            let look_again = Instant::now() + shortest;
             let deadline = match doing {
                 Doing::Idle => since + limits.idle_timeout,
                 Doing::Head => since + limits.header_timeout,
-                Doing::Answering(_) => {
-                    self.changed.notified().await;
-                    continue;
-                }
+                Doing::Answering(_) => look_again,
             };
             if deadline <= Instant::now() {
                 return;
             }
-            tokio::select! {
-                () = self.changed.notified() => {}
-                () = time::sleep_until(deadline) => {}
-            }
+            time::sleep_until(deadline.min(look_again)).await;
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,7 +102,6 @@ impl Drop for Answering {
                 since: Instant::now(),
             },
         };
-        self.0.changed.notify_one();
     }
 }
 

@@ -25,7 +25,8 @@ use super::answer;
 use super::listener::Serving;
 use crate::fleetlock::Refusal;
 
-type Result = std::result::Result<(), Box<dyn Error + Send + Sync>>;
+/// How a connection ended.
+pub type Result = std::result::Result<(), Box<dyn Error + Send + Sync>>;
 
 /// How many requests one HTTP/2 connection may have open at once.
 const MAX_STREAMS: u32 = 64;

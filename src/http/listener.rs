@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection;
 use crate::config::{Limits, ListenSettings};
-use crate::live::LiveReceiver;
+use crate::live::{Live, LiveReceiver};
 use crate::metrics::Metrics;
 use crate::tls::ServerTls;
 
@@ -46,6 +46,8 @@ pub struct Serving {
     /// The name of the listener.
     pub name: &'static str,
     pub router: Router,
+    /// Which of the limits hold for it.
+    pub limits: fn(&Live) -> &Limits,
     pub live: LiveReceiver,
     pub metrics: Arc<Metrics>,
     /// Stops accepting, and lets connections end after the request that they are at.
@@ -62,7 +64,7 @@ type Peers = Arc<Mutex<HashMap<IpAddr, usize>>>;
 impl Serving {
     /// The limits as they are now; a connection keeps those that it began with.
     pub fn limits(&self) -> Limits {
-        self.live.get().limits.clone()
+        (self.limits)(&self.live.get()).clone()
     }
 
     fn rejected(&self, reason: &str) {
@@ -177,20 +179,30 @@ async fn serve(stream: TcpStream, peer: IpAddr, tls: Option<&ServerTls>, serving
     let _ = stream.set_nodelay(true);
     let result = match tls {
         None => connection::http1(stream, peer, serving).await,
-        Some(tls) => match handshake(stream, tls, serving.limits().handshake_timeout).await {
-            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                connection::http2(stream, peer, serving).await
-            }
-            Ok(stream) => connection::http1(stream, peer, serving).await,
-            Err(reason) => {
-                serving.rejected("tls_handshake");
-                tracing::debug!(%peer, %reason, "no TLS with a client");
-                return;
-            }
-        },
+        // Boxed, since it is large: a connection without TLS does not pay for it.
+        Some(tls) => Box::pin(serve_tls(stream, peer, tls, serving)).await,
     };
     if let Err(error) = result {
         tracing::trace!(%peer, reason = %error, "connection ended");
+    }
+}
+
+async fn serve_tls(
+    stream: TcpStream,
+    peer: IpAddr,
+    tls: &ServerTls,
+    serving: &Serving,
+) -> connection::Result {
+    match handshake(stream, tls, serving.limits().handshake_timeout).await {
+        Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            connection::http2(stream, peer, serving).await
+        }
+        Ok(stream) => connection::http1(stream, peer, serving).await,
+        Err(reason) => {
+            serving.rejected("tls_handshake");
+            tracing::debug!(%peer, %reason, "no TLS with a client");
+            Ok(())
+        }
     }
 }
 

@@ -26,6 +26,21 @@ pub struct Limits {
     pub waiting_passwords: usize,
 }
 
+impl Limits {
+    /// Operators get this part of the connections that nodes get.
+    pub const OPERATORS_SHARE: usize = 8;
+
+    /// For the listener of operators, who are few: the same, with fewer connections.
+    pub fn for_operators(&self) -> Self {
+        let share = |connections: usize| (connections / Limits::OPERATORS_SHARE).max(16);
+        Limits {
+            connections: share(self.connections),
+            connections_per_peer: share(self.connections_per_peer),
+            ..self.clone()
+        }
+    }
+}
+
 pub(super) fn check(notes: &mut Notes<'_>, section: LimitsSection) -> Limits {
     let mut number = |value: Option<At<u64>>, default: u64, least: u64, most: u64| -> u64 {
         match value {
