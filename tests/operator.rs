@@ -146,6 +146,11 @@ fn what_is_asked_wrongly_changes_nothing_and_says_what_is_right() {
         ),
         (1, &["lock", "default", "", "--yes"], "empty client ID"),
         (2, &["set", "slots", "default", "0"], "0 is not in 1.."),
+        (
+            1,
+            &["set", "slots", "default", "16001", "--yes"],
+            "set 16000 or less, and more groups",
+        ),
         (2, &["unlock", "default"], "<ID>"),
         (
             2,

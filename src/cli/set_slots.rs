@@ -4,6 +4,8 @@ use super::Failure;
 use super::desk::Desk;
 use super::order::{Consent, carry_out};
 use crate::admin::Order;
+use crate::config::StoreSettings;
+use crate::store::etcd::MAX_HOLDERS;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -18,6 +20,14 @@ pub struct Arguments {
 pub async fn run(desk: Desk, arguments: &Arguments) -> Result<(), Failure> {
     let target = desk.target(&arguments.group).await?;
     let slots = arguments.slots;
+    if let StoreSettings::Etcd(_) = desk.settings.store
+        && slots > MAX_HOLDERS
+    {
+        return Err(Failure::Other(format!(
+            "so many holders do not fit into one value of etcd, of which a request has at most 1.5 MiB: \
+             set {MAX_HOLDERS} or less, and more groups"
+        )));
+    }
     carry_out(
         &desk,
         &target,
