@@ -146,7 +146,7 @@ fn butane_files_take_everything_from_contrib() {
 }
 
 #[test]
-fn the_servers_of_the_butane_files_accept_their_configuration() {
+fn configurations_that_name_files_are_good_once_the_files_are_there() {
     let secrets = tempfile::tempdir().unwrap();
     let pair = rcgen::generate_simple_self_signed(vec!["airlock.example.org".into()]).unwrap();
     fs::write(secrets.path().join("cert.pem"), pair.cert.pem()).unwrap();
@@ -155,10 +155,14 @@ fn the_servers_of_the_butane_files_accept_their_configuration() {
         pair.signing_key.serialize_pem(),
     )
     .unwrap();
-    let node = format!("node:{}\n", bcrypt::hash("secret", 4).unwrap());
-    fs::write(secrets.path().join("htpasswd"), node).unwrap();
+    fs::write(secrets.path().join("etcd-ca.pem"), pair.cert.pem()).unwrap();
+    fs::write(secrets.path().join("etcd-password"), "secret").unwrap();
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    let users = format!("node:{hash}\netcd-node:{hash}\n");
+    fs::write(secrets.path().join("htpasswd"), users).unwrap();
     let here = format!("{}/", secrets.path().display());
-    for file in files("butane", ".toml") {
+    let fleet = contrib("../examples/fleet.toml");
+    for file in files("butane", ".toml").into_iter().chain([fleet]) {
         let config = secrets.path().join("config.toml");
         fs::write(&config, read(&file).replace("/etc/airlock/", &here)).unwrap();
         let output = airlock()
@@ -200,7 +204,6 @@ fn nodes_ask_where_the_servers_listen_and_for_a_group_that_they_have() {
     }
 }
 
-/// Shipped with Airlock (Go) since its first release; every installation began with it.
 #[test]
 fn the_examples_are_good_and_nothing_in_them_is_in_doubt() {
     for example in ["config.toml", "standalone.toml"] {
