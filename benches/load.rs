@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time;
@@ -67,8 +67,7 @@ pub async fn run(connections: Vec<Connection>, until: Until) -> Load {
     while let Some(one) = tasks.join_next().await {
         all.add(one.unwrap());
     }
-    all.elapsed = began.elapsed();
-    all.latencies.sort_unstable();
+    all.finish(began.elapsed());
     all
 }
 
@@ -104,25 +103,18 @@ async fn drive(
                 break;
             }
         };
-        let took = u32::try_from(sent.elapsed().as_micros()).unwrap_or(u32::MAX);
-        load.latencies.push(took);
-        if answer.starts_with(b"HTTP/1.1 200") {
-            load.granted += 1;
-            if !connection.hold.is_zero() {
-                time::sleep(connection.hold).await;
-            }
-        } else if find(answer, b"failed_lock").is_some() {
-            load.refused += 1;
-        } else {
-            load.fail(&String::from_utf8_lossy(answer));
+        let before = load.granted;
+        load.count(sent.elapsed(), answer);
+        if load.granted > before && !connection.hold.is_zero() {
+            time::sleep(connection.hold).await;
         }
     }
     load
 }
 
 /// One whole answer: head and body.
-async fn read_answer<'a>(
-    stream: &mut TcpStream,
+pub async fn read_answer<'a>(
+    stream: &mut (impl AsyncRead + Unpin),
     buffer: &'a mut [u8],
 ) -> std::io::Result<&'a [u8]> {
     let mut filled = 0;
@@ -185,12 +177,25 @@ pub fn echo() -> SocketAddr {
 // === impl Load ===
 
 impl Load {
-    fn fail(&mut self, reason: &str) {
+    /// Counts one answer that came after so long.
+    pub fn count(&mut self, took: Duration, answer: &[u8]) {
+        let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        self.latencies.push(took);
+        if answer.starts_with(b"HTTP/1.1 200") {
+            self.granted += 1;
+        } else if find(answer, b"failed_lock").is_some() {
+            self.refused += 1;
+        } else {
+            self.fail(&String::from_utf8_lossy(answer));
+        }
+    }
+
+    pub fn fail(&mut self, reason: &str) {
         self.failed += 1;
         self.first_failure.get_or_insert_with(|| reason.to_owned());
     }
 
-    fn add(&mut self, other: Load) {
+    pub fn add(&mut self, other: Load) {
         self.latencies.extend(other.latencies);
         self.granted += other.granted;
         self.refused += other.refused;
@@ -198,6 +203,12 @@ impl Load {
         if self.first_failure.is_none() {
             self.first_failure = other.first_failure;
         }
+    }
+
+    /// Nothing is added any more.
+    pub fn finish(&mut self, elapsed: Duration) {
+        self.elapsed = elapsed;
+        self.latencies.sort_unstable();
     }
 
     pub fn answers(&self) -> u64 {

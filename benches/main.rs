@@ -20,6 +20,7 @@ mod server;
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/support/mod.rs"]
 mod support;
+mod visits;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -9,12 +9,13 @@ use crate::life::{life, memory};
 use crate::load::{self, Connection, Load, Until};
 use crate::server::{Server, Usage};
 use crate::support::etcd::Etcd;
+use crate::visits::visits;
 
 /// Measures, and puts what it finds into the report.
 type Scenario = fn(&mut Bench);
 
 /// All scenarios, in the order in which they run.
-pub const SCENARIOS: [(&str, Scenario); 10] = [
+pub const SCENARIOS: [(&str, Scenario); 11] = [
     ("bare", bare_etcd),
     ("ceiling", ceiling),
     ("clients", clients),
@@ -23,6 +24,7 @@ pub const SCENARIOS: [(&str, Scenario); 10] = [
     ("slots", slots),
     ("servers", servers),
     ("embedded", embedded),
+    ("visits", visits),
     ("memory", memory),
     ("life", life),
 ];

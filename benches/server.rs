@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use crate::support::airlock::{Airlock, LISTEN};
 use crate::support::etcd::Etcd;
+use crate::support::pki::Pair;
 
 /// A real server, logging as little as an operator may have it log.
 pub struct Server {
@@ -40,9 +41,26 @@ impl Server {
         ))
     }
 
+    pub fn on_etcd_with_tls(etcd: &Etcd, lock: &str, pair: &Pair) -> Self {
+        let tls = format!(
+            "tls_cert_path = {:?}\ntls_key_path = {:?}",
+            pair.cert, pair.key
+        );
+        let listen = LISTEN.replacen("tls = false", &tls, 1);
+        let endpoints = etcd.endpoints();
+        Server::start_on(
+            &listen,
+            &format!("[etcd3]\nendpoints = {endpoints:?}\n{lock}"),
+        )
+    }
+
     fn start(config: &str) -> Self {
+        Server::start_on(LISTEN, config)
+    }
+
+    fn start_on(listen: &str, config: &str) -> Self {
         let limits = "[limits]\nconnections_per_peer = 16384\n";
-        let mut airlock = Airlock::start_with(&format!("{LISTEN}{config}\n{limits}"), &["-v"]);
+        let mut airlock = Airlock::start_with(&format!("{listen}{config}\n{limits}"), &["-v"]);
         let id = airlock.process().id();
         Server { airlock, id }
     }
