@@ -68,12 +68,25 @@ fn a_group_has_its_own_slots_or_the_default_ones() {
 }
 
 #[test]
-fn a_group_named_like_the_default_group_gives_way_to_it() {
+fn of_an_entry_for_the_default_group_all_but_the_slots_counts() {
     let text = format!(
-        "{ETCD}[lock]\ndefault_slots = 3\n[[lock.groups]]\nname = \"default\"\nslots = 7\n"
+        "{ETCD}[lock]\ndefault_slots = 3\n[[lock.windows]]\ndays = [\"Sat\"]\nstart_time = \"01:00\"\nlength_minutes = 1\n\
+         [[lock.groups]]\nname = \"default\"\nslots = 7\nwindows = []\n[[lock.groups]]\nname = \"g\"\n"
     );
-    assert_eq!(slots(&good(&text)), [("default", 3)]);
-    assert_eq!(warnings(&text).len(), 1);
+    let loaded = good(&text);
+    assert_eq!(slots(&loaded), [("default", 3), ("g", 3)]);
+    let windows = loaded
+        .settings
+        .groups
+        .values()
+        .map(|group| group.windows.0.len());
+    assert_eq!(windows.collect::<Vec<_>>(), [0, 1]);
+    let warnings = warnings(&text);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("lock.groups.slots: \"default\" is the default group"),
+        "{warnings:?}"
+    );
 }
 
 #[test]
@@ -290,7 +303,6 @@ fn who_may_lock_is_never_ignored_silently() {
             "c.toml:7: lock.default_users: is empty, so nobody could lock",
             "c.toml:10: lock.groups.users: users are told apart by their passwords",
             "c.toml:10: lock.groups.users: \"a:b\" is no user's name",
-            "c.toml:10: lock.groups.users: \"default\" is the default group; write its users as lock.default_users",
         ],
     );
 }
@@ -339,6 +351,7 @@ fn the_credentials_for_etcd_are_whole_and_are_used() {
 const FILES: &[&str] = &[
     include_str!("../../examples/config.toml"),
     include_str!("../../examples/standalone.toml"),
+    include_str!("../../examples/fleet.toml"),
 ];
 
 proptest! {

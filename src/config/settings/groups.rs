@@ -52,7 +52,6 @@ pub(super) fn check(
 ) -> BTreeMap<GroupName, GroupSettings> {
     let mut groups = BTreeMap::new();
     let common_windows = windows::check(notes, lock.windows).unwrap_or_default();
-    let mut default_windows = common_windows.clone();
     let default_slots = match &lock.default_slots {
         Some(slots) => checked_slots(notes, slots, most_slots),
         None => 1,
@@ -66,13 +65,13 @@ pub(super) fn check(
         None => GroupName::new("default"),
     };
     for group in lock.groups {
-        let slots = match &group.value.slots {
-            Some(slots) => checked_slots(notes, slots, most_slots),
-            None => default_slots,
-        };
         let users = match &group.value.users {
             Some(users) => Some(checked_users(notes, users, passwords)),
             None => default_users.clone(),
+        };
+        let slots = match &group.value.slots {
+            Some(slots) => checked_slots(notes, slots, most_slots),
+            None => default_slots,
         };
         let Some(name) = &group.value.name else {
             notes.error(&group, "a group without a name; add name = \"…\"");
@@ -81,35 +80,22 @@ pub(super) fn check(
         let Some(checked) = checked_name(notes, name) else {
             continue;
         };
+        let is_default = Some(&checked) == default_name.as_ref();
         let own_windows = windows::check(notes, group.value.windows);
-        if Some(&checked) == default_name.as_ref() {
-            if let Some(users) = &group.value.users {
-                notes.error(
-                    users,
-                    format!(
-                        "{:?} is the default group; write its users as lock.default_users",
-                        checked.as_str()
-                    ),
-                );
-            }
-            // Airlock knows no entry for it; for what only ours has, there is no other place.
-            match own_windows {
-                Some(own) => default_windows = own,
-                None => notes.warning(
-                    name,
-                    format!(
-                        "{checked:?} is the default group: lock.default_slots rules it, this entry is not used",
-                        checked = checked.as_str()
-                    ),
+        // Airlock ignores an entry for the default group. For what only ours has it is the place.
+        if is_default && let Some(slots) = &group.value.slots {
+            notes.warning(
+                slots,
+                format!(
+                    "{:?} is the default group: lock.default_slots rules it, this is not used",
+                    name.value
                 ),
-            }
-            continue;
+            );
         }
-        let windows = own_windows.unwrap_or_else(|| common_windows.clone());
         let settings = GroupSettings {
-            slots,
+            slots: if is_default { default_slots } else { slots },
             users,
-            windows,
+            windows: own_windows.unwrap_or_else(|| common_windows.clone()),
         };
         if groups.insert(checked, settings).is_some() {
             notes.error(
@@ -122,12 +108,11 @@ pub(super) fn check(
         }
     }
     if let Some(name) = default_name {
-        let settings = GroupSettings {
+        groups.entry(name).or_insert(GroupSettings {
             slots: default_slots,
             users: default_users,
-            windows: default_windows,
-        };
-        groups.insert(name, settings);
+            windows: common_windows,
+        });
     }
     groups
 }
