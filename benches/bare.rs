@@ -15,6 +15,18 @@ pub struct Bare {
     pub per_second: f64,
 }
 
+// === impl Bare ===
+
+impl Bare {
+    pub fn mean(self, other: Bare) -> Bare {
+        Bare {
+            p50: self.p50.midpoint(other.p50),
+            p99: self.p99.midpoint(other.p99),
+            per_second: self.per_second.midpoint(other.per_second),
+        }
+    }
+}
+
 /// The shapes of the server's two transactions.
 #[derive(Clone, Copy)]
 pub enum Shape {

@@ -1,12 +1,11 @@
 //! What the scenarios have in common: connections that ask, and a row of what came of it.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::bare::Bare;
+use crate::bare::{self, Bare, Shape};
 use crate::load::{self, Connection, Load, Until, request};
 use crate::report::{Report, Row};
 use crate::server::{Server, Usage, usage};
@@ -18,9 +17,10 @@ pub struct Bench {
     pub runtime: Runtime,
     pub seconds: Duration,
     pub idle: Duration,
-    /// The bare transaction, by whether it writes and how many clients there are.
-    pub bare: HashMap<(bool, usize), Bare>,
 }
+
+/// With more clients the bare transaction measures only a queue.
+const MOST_BARE: usize = 512;
 
 /// One load, and what it is compared with.
 pub struct Case<'a> {
@@ -41,12 +41,19 @@ impl Bench {
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
             seconds,
             idle,
-            bare: HashMap::new(),
         }
     }
 
     pub fn until(&self) -> Until {
         Until::Elapsed(self.seconds)
+    }
+
+    /// The bare transaction, for a quarter of the time of a case.
+    fn bare(&self, etcd: &Etcd, writes: bool, clients: usize) -> Bare {
+        let shape = if writes { Shape::Write } else { Shape::Confirm };
+        let endpoint = &etcd.endpoints()[0];
+        let measured = bare::measure(endpoint, shape, clients, self.seconds / 4);
+        self.runtime.block_on(measured)
     }
 
     /// Sends without measuring.
@@ -69,10 +76,14 @@ impl Bench {
         etcd: Option<&Etcd>,
     ) {
         let clients = connections.len();
+        // Right before and right after: what else runs on this machine changes from second to second.
+        let compared = etcd.filter(|_| clients <= MOST_BARE);
+        let earlier = compared.map(|etcd| self.bare(etcd, case.writes, clients));
         let before = usage(servers, etcd);
         let load = self.runtime.block_on(load::run(connections, case.until));
         let used = usage(servers, etcd).since(before);
-        let bare = self.bare.get(&(case.writes, clients)).copied();
+        let later = compared.map(|etcd| self.bare(etcd, case.writes, clients));
+        let bare = earlier.zip(later).map(|(one, other)| one.mean(other));
         if let Some(failure) = &load.first_failure {
             println!("first failure: {failure}");
         }

@@ -68,8 +68,7 @@ fn main() {
         Duration::from_secs_f64(idle),
     );
     for (name, run) in SCENARIOS {
-        // Ratios are to the bare transaction of the same run.
-        if chosen.is_empty() || name == "bare" || chosen.iter().any(|chosen| chosen == name) {
+        if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
             bench.report.forget(name);
             run(&mut bench);
             bench.report.save(&json, &svg);

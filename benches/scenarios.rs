@@ -41,7 +41,6 @@ fn bare_etcd(bench: &mut Bench) {
         for clients in CLIENTS {
             let measured = bare::measure(endpoint, shape, clients, bench.seconds);
             let measured = bench.runtime.block_on(measured);
-            bench.bare.insert((writes, clients), measured);
             let case = Case {
                 scenario: "bare",
                 case: format!("etcd transaction, {name}"),
