@@ -216,8 +216,10 @@ fn a_thousand_failures_leak_nothing() {
     let proxy = Proxy::to(&etcd.endpoints()[0]);
     let airlock = Airlock::on_etcd(&[proxy.endpoint()], "transaction_timeout_ms = 300");
     assert!(airlock.client().lock("default", "a").granted());
-    let open = |airlock: &Airlock| airlock.metric("process_open_fds").unwrap();
-    let before = open(&airlock);
+    let alive = |airlock: &Airlock| {
+        ["process_open_fds", "airlock_tasks"].map(|metric| airlock.metric(metric).unwrap())
+    };
+    let before = alive(&airlock);
     for network in [Network::Cut, Network::Frozen, Network::Cut, Network::Frozen] {
         proxy.set(network);
         let failed: usize = thread::scope(|scope| {
@@ -237,8 +239,9 @@ fn a_thousand_failures_leak_nothing() {
             .granted()
             .then_some(())
     });
-    eventually("descriptors to be closed", || {
-        (open(&airlock) <= before).then_some(())
+    eventually("descriptors to be closed and tasks to end", || {
+        let [files, tasks] = alive(&airlock);
+        (files <= before[0] && tasks <= before[1]).then_some(())
     });
     let connections = airlock.metric("airlock_connections{listener=\"service\"}");
     assert_eq!(connections, Some(0.0));

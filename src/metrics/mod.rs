@@ -1,6 +1,8 @@
 //! All metrics: one struct, passed in. Labels come from the configuration and from closed enums, never
 //! from clients.
 
+mod groups;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,10 +10,10 @@ use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use tokio::runtime::Handle;
 
 use crate::fleetlock::Endpoint;
-use crate::live::{Live, LiveGroup};
-use crate::policy;
+use crate::live::Live;
 use crate::store::{GroupName, StoreError};
 
 /// The registry and everything in it.
@@ -40,6 +42,7 @@ pub struct Metrics {
     paused: IntGaugeVec,
     reloads: IntCounterVec,
     last_reload_good: IntGauge,
+    tasks: IntGauge,
     pub connections: IntGaugeVec,
     pub rejected_connections: IntCounterVec,
 }
@@ -213,6 +216,13 @@ impl Metrics {
                     "1 if the file was good when it was last read, at the start or by SIGHUP.",
                 )?,
             )?,
+            tasks: register(
+                &r,
+                IntGauge::new(
+                    "airlock_tasks",
+                    "Tasks that are alive: one a connection, one a group, and some of the server's own.",
+                )?,
+            )?,
             connections: int_gauges(
                 &r,
                 "airlock_connections",
@@ -299,24 +309,6 @@ impl Metrics {
         self.reloads.with_label_values(&[result]).inc();
     }
 
-    /// A group is not configured any more.
-    pub fn forget(&self, name: &GroupName) {
-        let label = &[name.as_str()];
-        // Which of them exist depends on what happened in the group; those that do not are no loss.
-        for gauge in [
-            &self.config_slots,
-            &self.database_holders,
-            &self.waiting_nodes,
-            &self.window_open,
-            &self.paused,
-        ] {
-            let _ = gauge.remove_label_values(label);
-        }
-        for gauge in [&self.database_slots, &self.oldest_lock_seconds] {
-            let _ = gauge.remove_label_values(label);
-        }
-    }
-
     /// The text for Prometheus, with the gauges as the groups are known now.
     pub fn render(&self, live: &Live) -> String {
         self.config_groups
@@ -324,41 +316,13 @@ impl Metrics {
         for group in live.groups.values() {
             self.group_gauges(group, Timestamp::now());
         }
+        if let Ok(runtime) = Handle::try_current() {
+            let tasks = runtime.metrics().num_alive_tasks();
+            self.tasks.set(tasks.try_into().unwrap_or(i64::MAX));
+        }
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_else(|error| format!("# {error}\n"))
-    }
-
-    fn group_gauges(&self, live: &LiveGroup, now: Timestamp) {
-        let group = &live.group;
-        let label = &[group.name().as_str()];
-        let set = |gauge: &IntGaugeVec, value: usize| {
-            let value = value.try_into().unwrap_or(i64::MAX);
-            gauge.with_label_values(label).set(value);
-        };
-        self.config_slots
-            .with_label_values(label)
-            .set(group.configured_slots().try_into().unwrap_or(i64::MAX));
-        set(&self.waiting_nodes, group.waiting_count());
-        let open = match live.settings.windows.state(now) {
-            policy::State::Always | policy::State::Open { .. } => true,
-            policy::State::Closed { .. } => false,
-        };
-        set(&self.window_open, open.into());
-        // What is not known is not shown; what cannot be read keeps its last value.
-        let Some(Ok(semaphore)) = group.known().map(|known| known.semaphore) else {
-            return;
-        };
-        set(&self.paused, (semaphore.slots == 0).into());
-        set(&self.database_holders, semaphore.holders.len());
-        self.database_slots
-            .with_label_values(label)
-            .set(semaphore.slots as f64);
-        let oldest = semaphore.holders.values().flatten().min();
-        let age = oldest.map_or(0.0, |since| now.duration_since(*since).as_secs_f64());
-        self.oldest_lock_seconds
-            .with_label_values(label)
-            .set(age.max(0.0));
     }
 }
 
