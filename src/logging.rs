@@ -5,6 +5,8 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, Write};
+use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -37,7 +39,7 @@ pub fn init(verbosity: u8, format: Format) -> WorkerGuard {
         .lossy(true)
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("log")
-        .finish(BufWriter::new(io::stderr()));
+        .finish(Paced(BufWriter::new(io::stderr())));
     let lines = Lines {
         level: level(verbosity),
         format,
@@ -55,6 +57,26 @@ fn level(verbosity: u8) -> Level {
         1 => Level::INFO,
         2 => Level::DEBUG,
         _ => Level::TRACE,
+    }
+}
+
+/// Writes what has come together, then lets more come together: under load many lines are one system call
+/// and one turn of the log's thread.
+struct Paced<W>(W);
+
+/// How long a line may wait at most for others.
+const PACE: Duration = Duration::from_millis(2);
+
+impl<W: Write> Write for Paced<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    /// The log's thread calls it when no line waits.
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        thread::sleep(PACE);
+        Ok(())
     }
 }
 
