@@ -30,7 +30,7 @@ use report::Report;
 use scenarios::SCENARIOS;
 
 fn main() {
-    let mut seconds = 5.0;
+    let mut seconds = 3.0;
     let mut idle = 60.0;
     let mut folder = PathBuf::from("docs");
     let mut chosen: Vec<String> = Vec::new();

@@ -7,6 +7,9 @@ use crate::support::airlock::{Airlock, LISTEN};
 use crate::support::etcd::Etcd;
 use crate::support::pki::Pair;
 
+/// As the unit and the image start it.
+const ENVIRONMENT: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "1")];
+
 /// A real server, logging as little as an operator may have it log.
 pub struct Server {
     pub airlock: Airlock,
@@ -60,7 +63,8 @@ impl Server {
 
     fn start_on(listen: &str, config: &str) -> Self {
         let limits = "[limits]\nconnections_per_peer = 16384\n";
-        let mut airlock = Airlock::start_with(&format!("{listen}{config}\n{limits}"), &["-v"]);
+        let config = format!("{listen}{config}\n{limits}");
+        let mut airlock = Airlock::start_with_environment(&config, &["-v"], ENVIRONMENT);
         let id = airlock.process().id();
         Server { airlock, id }
     }
