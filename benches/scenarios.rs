@@ -185,7 +185,7 @@ fn burst(bench: &mut Bench) {
 }
 
 fn groups(bench: &mut Bench) {
-    for count in [1_usize, 10, 100, 1000] {
+    for count in [1_usize, 10, 500, 1000] {
         let mut config = String::from("[lock]\ndefault_slots = 64\n");
         for group in 0..count {
             config.push_str(&format!("[[lock.groups]]\nname = \"g{group}\"\n"));
@@ -225,6 +225,18 @@ fn groups(bench: &mut Bench) {
             };
             bench.measure(case, spread(step), &server, Some(&etcd));
         }
+        // What the other groups cost that nobody asks for.
+        let case = Case {
+            scenario: "groups",
+            case: format!("refusal in one of {count} groups"),
+            writes: false,
+            until: bench.until(),
+        };
+        bench.send(address[0], locks("default", 64));
+        let connections = nodes(&address, 64, |id| {
+            vec![lock("default", &format!("not-{id}"))]
+        });
+        bench.measure(case, connections, &server, Some(&etcd));
     }
 }
 

@@ -1,13 +1,10 @@
 //! Orders on a store that others use too, and that does not always answer.
 
-use std::sync::Mutex;
-
-use async_trait::async_trait;
-
 use super::*;
 use crate::act::Action;
+use crate::store::Value;
+use crate::store::faulty::{Fault, FaultyStore};
 use crate::store::memory::MemoryStore;
-use crate::store::{Report, Revision, Stored, Value};
 
 fn group() -> GroupName {
     GroupName::new("default").unwrap()
@@ -27,43 +24,6 @@ fn lock(id: &str) -> Order {
     }
 }
 
-/// A store that loses one answer to a write, which happened or not.
-struct Forgetful {
-    inner: MemoryStore,
-    loses: Mutex<Option<bool>>,
-}
-
-#[async_trait]
-impl Store for Forgetful {
-    async fn read(&self, group: &GroupName) -> Result<Stored, StoreError> {
-        self.inner.read(group).await
-    }
-
-    async fn commit(
-        &self,
-        group: &GroupName,
-        expected: Revision,
-        new: Option<&Value>,
-    ) -> Result<Commit, StoreError> {
-        let loses = self.loses.lock().unwrap().take();
-        if loses != Some(false) {
-            let result = self.inner.commit(group, expected, new).await;
-            if loses.is_none() {
-                return result;
-            }
-        }
-        Err(StoreError::Unknown("no answer".into()))
-    }
-
-    async fn follow(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
-        self.inner.follow(groups, report).await
-    }
-
-    fn place(&self, group: &GroupName) -> String {
-        self.inner.place(group)
-    }
-}
-
 #[tokio::test]
 async fn an_order_says_what_was_and_what_is_and_leaves_a_note() {
     let store = MemoryStore::default();
@@ -79,14 +39,13 @@ async fn an_order_says_what_was_and_what_is_and_leaves_a_note() {
 
 #[tokio::test]
 async fn invariant_6_an_order_whose_answer_was_lost_is_carried_out_once() {
-    for happened in [true, false] {
-        let store = Forgetful {
-            inner: MemoryStore::default(),
-            loses: Mutex::new(Some(happened)),
-        };
-        let done = order(&store, Order::SetSlots { slots: 5 }).await.unwrap();
-        assert_eq!((done.before.slots, done.after.slots), (2, 5), "{happened}");
-        assert_eq!(known(&store).await.acts.len(), 1, "{happened}");
+    for fault in [Fault::AnswerLost, Fault::RequestLost] {
+        let store = FaultyStore::new();
+        store.next(&[fault]);
+        let slots = Order::SetSlots { slots: 5 };
+        let done = order(&*store, slots).await.unwrap();
+        assert_eq!((done.before.slots, done.after.slots), (2, 5), "{fault:?}");
+        assert_eq!(known(&*store).await.acts.len(), 1, "{fault:?}");
     }
 }
 
