@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use crate::support::airlock::{Airlock, LISTEN, refusal_to_start};
 use crate::support::client::{Answer, Client, answer};
-use crate::support::eventually;
 use crate::support::pki::secret;
+use crate::support::{SetOnDrop, eventually};
 
 /// A server with users. The password of each is the name and `!`.
 struct Guarded {
@@ -219,6 +219,7 @@ fn a_flood_of_wrong_passwords_keeps_nobody_out_who_has_the_right_one() {
     assert!(verified.unlock("default", "n").granted());
     let (done, seen) = (AtomicBool::new(false), Mutex::new([0_u32; 2]));
     std::thread::scope(|scope| {
+        let _end = SetOnDrop(&done);
         for attacker in 0..48_u8 {
             let (airlock, done, seen) = (&airlock, &done, &seen);
             scope.spawn(move || {
@@ -247,7 +248,6 @@ fn a_flood_of_wrong_passwords_keeps_nobody_out_who_has_the_right_one() {
         let known: Vec<u16> = (0..50)
             .map(|_| verified.unlock("default", "n").status)
             .collect();
-        done.store(true, Ordering::Relaxed);
         assert_eq!(
             new, 200,
             "one that nobody has verified yet has its place in the queue"

@@ -13,8 +13,8 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::support::airlock::{Airlock, refusal_to_start};
 use crate::support::client::{Client, answer};
-use crate::support::eventually;
 use crate::support::pki::{Ca, Pair};
+use crate::support::{SetOnDrop, eventually};
 
 const BODY: &str = r#"{"client_params":{"id":"n","group":"default"}}"#;
 
@@ -143,6 +143,7 @@ fn certificates_are_rotated_under_load_and_no_request_fails() {
     );
     let (done, requests) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
+        let _end = SetOnDrop(&done);
         for worker in 0..4 {
             let (airlock, ca, done, requests) = (&airlock, &ca, &done, &requests);
             scope.spawn(move || {
@@ -174,7 +175,6 @@ fn certificates_are_rotated_under_load_and_no_request_fails() {
                 (requests.load(Ordering::Relaxed) > before + 8).then_some(())
             });
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
 

@@ -9,6 +9,7 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The upper bound of every wait: against a hang, not a measure of speed.
@@ -23,6 +24,16 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
         }
         assert!(started.elapsed() < PATIENCE, "still waiting for {what}");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Sets a flag when it goes, also by a panic: the threads of a scope that look at it end, and the scope
+/// with them.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
