@@ -9,7 +9,9 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::TcpListener;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// The upper bound of every wait: against a hang, not a measure of speed.
@@ -37,10 +39,18 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// A port on loopback that is free right now.
+/// A port on loopback that is free right now, and that nobody else here is told.
+///
+/// It is below those that the kernel gives to outgoing connections: one of these could take it before
+/// the server that it is for.
 pub fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap().port()
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..)));
+    loop {
+        let port = 10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 22_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Lets this process open so many files at once.
