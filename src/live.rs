@@ -15,8 +15,6 @@ pub struct Live {
     pub groups: BTreeMap<GroupName, LiveGroup>,
     pub slots_mismatch: SlotsMismatch,
     pub limits: Limits,
-    /// Of the status listener.
-    pub status_limits: Limits,
 }
 
 /// A group, and what the configuration says of it.

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{Access, AccessError};
-use crate::config::{GroupSettings, ListenSettings, Settings, StoreSettings};
+use crate::config::{GroupSettings, Limits, ListenSettings, Settings, StoreSettings};
 use crate::files::Watched;
 use crate::group::Group;
 use crate::http::listener::{BindError, Listener, Serving};
@@ -99,7 +99,7 @@ pub async fn serve(mut settings: Settings, config: &Path) -> Result<(), ServeErr
         transaction_timeout: settings.transaction_timeout,
         metrics: Arc::clone(&metrics),
     });
-    let serving = |name, router, limits| Serving {
+    let serving = |name, router, limits: fn(&Limits) -> Limits| Serving {
         name,
         router,
         limits,
@@ -108,7 +108,7 @@ pub async fn serve(mut settings: Settings, config: &Path) -> Result<(), ServeErr
         shutdown: tasks.shutdown.clone(),
         connections: tasks.connections.clone(),
     };
-    let main_serving = serving("service", routes::router(service), |live| &live.limits);
+    let main_serving = serving("service", routes::router(service), Limits::clone);
     let status_serving = serving(
         "status",
         status::router(Arc::new(Status {
@@ -116,7 +116,7 @@ pub async fn serve(mut settings: Settings, config: &Path) -> Result<(), ServeErr
             metrics: Arc::clone(&metrics),
             health: store.health(),
         })),
-        |live| &live.status_limits,
+        Limits::for_operators,
     );
     tasks.spawn("main listener", listener.serve(main_serving));
     if let Some(listener) = status_listener {
@@ -199,7 +199,6 @@ fn live_of(settings: &Settings, groups: BTreeMap<GroupName, LiveGroup>) -> Live 
         groups,
         slots_mismatch: settings.slots_mismatch,
         limits: settings.limits.clone(),
-        status_limits: settings.limits.for_operators(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::desk::Desk;
 use super::order::{Consent, carry_out};
 use crate::admin::Order;
 use crate::config::StoreSettings;
-use crate::store::etcd::MAX_HOLDERS;
+use crate::store::etcd;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -21,12 +21,9 @@ pub async fn run(desk: Desk, arguments: &Arguments) -> Result<(), Failure> {
     let target = desk.target(&arguments.group).await?;
     let slots = arguments.slots;
     if let StoreSettings::Etcd(_) = desk.settings.store
-        && slots > MAX_HOLDERS
+        && let Some(reason) = etcd::too_many_slots(slots)
     {
-        return Err(Failure::Other(format!(
-            "so many holders do not fit into one value of etcd, of which a request has at most 1.5 MiB: \
-             set {MAX_HOLDERS} or less, and more groups"
-        )));
+        return Err(Failure::Other(reason));
     }
     carry_out(
         &desk,

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection;
 use crate::config::{Limits, ListenSettings};
-use crate::live::{Live, LiveReceiver};
+use crate::live::LiveReceiver;
 use crate::metrics::Metrics;
 use crate::tls::ServerTls;
 
@@ -46,8 +46,8 @@ pub struct Serving {
     /// The name of the listener.
     pub name: &'static str,
     pub router: Router,
-    /// Which of the limits hold for it.
-    pub limits: fn(&Live) -> &Limits,
+    /// What holds for it of the limits.
+    pub limits: fn(&Limits) -> Limits,
     pub live: LiveReceiver,
     pub metrics: Arc<Metrics>,
     /// Stops accepting, and lets connections end after the request that they are at.
@@ -64,7 +64,7 @@ type Peers = Arc<Mutex<HashMap<IpAddr, usize>>>;
 impl Serving {
     /// The limits as they are now; a connection keeps those that it began with.
     pub fn limits(&self) -> Limits {
-        (self.limits)(&self.live.get()).clone()
+        (self.limits)(&self.live.get().limits)
     }
 
     fn rejected(&self, reason: &str) {

@@ -6,7 +6,7 @@ use super::windows;
 use crate::config::document::{At, Notes};
 use crate::config::file::LockSection;
 use crate::policy::Windows;
-use crate::store::GroupName;
+use crate::store::{GroupName, etcd};
 
 /// One reboot group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,17 +43,17 @@ pub(super) fn slots_mismatch(notes: &mut Notes<'_>, value: Option<&At<String>>) 
     }
 }
 
-/// `passwords` says whether users are told apart at all, `most_slots` what the store can hold.
+/// `passwords` says whether users are told apart at all, `on_etcd` where the slots are kept.
 pub(super) fn check(
     notes: &mut Notes<'_>,
     lock: LockSection,
     passwords: bool,
-    most_slots: u64,
+    on_etcd: bool,
 ) -> BTreeMap<GroupName, GroupSettings> {
     let mut groups = BTreeMap::new();
     let common_windows = windows::check(notes, lock.windows).unwrap_or_default();
     let default_slots = match &lock.default_slots {
-        Some(slots) => checked_slots(notes, slots, most_slots),
+        Some(slots) => checked_slots(notes, slots, on_etcd),
         None => 1,
     };
     let default_users = lock
@@ -70,7 +70,7 @@ pub(super) fn check(
             None => default_users.clone(),
         };
         let slots = match &group.value.slots {
-            Some(slots) => checked_slots(notes, slots, most_slots),
+            Some(slots) => checked_slots(notes, slots, on_etcd),
             None => default_slots,
         };
         let Some(name) = &group.value.name else {
@@ -172,15 +172,9 @@ fn checked_users(
     users.value.iter().cloned().collect()
 }
 
-fn checked_slots(notes: &mut Notes<'_>, slots: &At<u64>, most: u64) -> u64 {
-    if slots.value > most {
-        notes.error(
-            slots,
-            format!(
-                "so many holders do not fit into one value of etcd, of which a request has at most 1.5 MiB; \
-                 set {most} or less, and more groups"
-            ),
-        );
+fn checked_slots(notes: &mut Notes<'_>, slots: &At<u64>, on_etcd: bool) -> u64 {
+    if on_etcd && let Some(reason) = etcd::too_many_slots(slots.value) {
+        notes.error(slots, reason);
     }
     if slots.value == 0 {
         notes.error(

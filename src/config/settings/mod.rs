@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::document::{At, Notes};
 use super::file::File;
-use crate::store::{GroupName, etcd};
+use crate::store::GroupName;
 pub use groups::{GroupSettings, SlotsMismatch};
 pub use limits::Limits;
 pub use listen::{ListenSettings, TlsSettings};
@@ -63,16 +63,13 @@ impl Settings {
             .as_ref()
             .and_then(|service| Some(&service.listen.tls.as_ref()?.pair));
         let status = listen::status(notes, file.status, services_pair);
-        let most_slots = match &file.etcd3 {
-            Some(_) => etcd::MAX_HOLDERS,
-            None => u64::MAX,
-        };
+        let on_etcd = file.etcd3.is_some();
         let store = store::check(notes, file.etcd3, file.embedded);
         let slots_mismatch = groups::slots_mismatch(notes, file.lock.on_slots_mismatch.as_ref());
         let passwords = service
             .as_ref()
             .is_none_or(|service| service.htpasswd_path.is_some());
-        let groups = groups::check(notes, file.lock, passwords, most_slots);
+        let groups = groups::check(notes, file.lock, passwords, on_etcd);
         let limits = limits::check(notes, file.limits);
         let (store, transaction_timeout) = store?;
         let service = service?;

@@ -38,6 +38,16 @@ pub struct EtcdStore {
 /// and 58 bytes a holder, are one request, of which etcd takes 1.5 MiB (`--max-request-bytes`).
 pub const MAX_HOLDERS: u64 = 16_000;
 
+/// Why a group cannot have so many slots, if it cannot.
+pub fn too_many_slots(slots: u64) -> Option<String> {
+    (slots > MAX_HOLDERS).then(|| {
+        format!(
+            "so many holders do not fit into one value of etcd, of which a request has at most 1.5 MiB; \
+             set {MAX_HOLDERS} or less, and more groups"
+        )
+    })
+}
+
 /// No endpoint has answered since one failed.
 const NOBODY: usize = usize::MAX;
 
