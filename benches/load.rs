@@ -63,11 +63,17 @@ pub async fn run(connections: Vec<Connection>, until: Until) -> Load {
     for (stream, connection) in open {
         tasks.spawn(drive(stream, connection, began, until));
     }
+    collect(tasks, began).await
+}
+
+/// What came of all of them, once each is done.
+pub async fn collect(mut tasks: JoinSet<Load>, began: Instant) -> Load {
     let mut all = Load::default();
     while let Some(one) = tasks.join_next().await {
         all.add(one.unwrap());
     }
-    all.finish(began.elapsed());
+    all.elapsed = began.elapsed();
+    all.latencies.sort_unstable();
     all
 }
 
@@ -195,7 +201,7 @@ impl Load {
         self.first_failure.get_or_insert_with(|| reason.to_owned());
     }
 
-    pub fn add(&mut self, other: Load) {
+    fn add(&mut self, other: Load) {
         self.latencies.extend(other.latencies);
         self.granted += other.granted;
         self.refused += other.refused;
@@ -203,12 +209,6 @@ impl Load {
         if self.first_failure.is_none() {
             self.first_failure = other.first_failure;
         }
-    }
-
-    /// Nothing is added any more.
-    pub fn finish(&mut self, elapsed: Duration) {
-        self.elapsed = elapsed;
-        self.latencies.sort_unstable();
     }
 
     pub fn answers(&self) -> u64 {

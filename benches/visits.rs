@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::bench::{Bench, Case, lock, row};
-use crate::load::{Load, Until, read_answer};
+use crate::load::{Load, Until, collect, read_answer};
 use crate::server::{Server, usage};
 use crate::support::etcd::Etcd;
 use crate::support::pki::Ca;
@@ -92,12 +92,7 @@ async fn run(server: SocketAddr, connector: Option<TlsConnector>) -> Load {
             load
         });
     }
-    let mut all = Load::default();
-    while let Some(one) = tasks.join_next().await {
-        all.add(one.unwrap());
-    }
-    all.finish(began.elapsed());
-    all
+    collect(tasks, began).await
 }
 
 async fn visit(

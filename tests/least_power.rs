@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use crate::support::airlock::LISTEN;
+use crate::support::airlock::{LISTEN, binary, port_in};
 use crate::support::client::Client;
 use crate::support::etcd::Etcd;
 use crate::support::eventually;
@@ -26,12 +26,12 @@ fn it_serves_as_a_user_who_may_write_nowhere() {
     )
     .unwrap();
     // A copy, since where this is built may be closed to others.
-    let binary = folder.path().join("airlock");
-    fs::copy(env!("CARGO_BIN_EXE_airlock"), &binary).unwrap();
+    let copy = folder.path().join("airlock");
+    fs::copy(binary(), &copy).unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
     let before = fs::metadata(folder.path()).unwrap().mtime_nsec();
 
-    let mut command = Command::new(&binary);
+    let mut command = Command::new(&copy);
     command.args(["serve", "-vv", "--config"]).arg(&config);
     command.current_dir(folder.path()).env_clear();
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
@@ -39,16 +39,7 @@ fn it_serves_as_a_user_who_may_write_nowhere() {
     }
     let server = Process::start(command, &log.path().join("log"));
     let port = eventually("the server to listen", || {
-        let log = server.log();
-        let line = log
-            .lines()
-            .find(|line| line.contains("msg=\"main service\""))?;
-        line.split("port=")
-            .nth(1)?
-            .split(' ')
-            .next()?
-            .parse::<u16>()
-            .ok()
+        port_in(&server.log(), "main service")
     });
     let node = Client::new(format!("http://127.0.0.1:{port}"));
     assert!(node.lock("default", "n").granted() && node.unlock("default", "n").granted());

@@ -146,16 +146,7 @@ impl Airlock {
 
     /// The newest address in the log, since a restart brings new ports.
     fn url_of(&self, service: &str) -> String {
-        let log = self.log();
-        let message = format!("msg=\"{service}\"");
-        let line = log.lines().rfind(|line| line.contains(&message)).unwrap();
-        let port = line
-            .split("port=")
-            .nth(1)
-            .unwrap()
-            .split(' ')
-            .next()
-            .unwrap();
+        let port = port_in(&self.log(), service).unwrap();
         format!("http://127.0.0.1:{port}")
     }
 
@@ -196,6 +187,13 @@ impl Airlock {
             .output()
             .unwrap()
     }
+}
+
+/// The newest port in a log that the service listens on.
+pub fn port_in(log: &str, service: &str) -> Option<u16> {
+    let message = format!("msg=\"{service}\"");
+    let line = log.lines().rfind(|line| line.contains(&message))?;
+    line.split("port=").nth(1)?.split(' ').next()?.parse().ok()
 }
 
 /// The binary under test: cargo's, or the one that AIRLOCK_BINARY names.
