@@ -185,47 +185,49 @@ fn a_user_with_a_role_on_the_prefix_is_enough_and_its_token_and_password_are_ren
 
 #[test]
 fn what_is_wrong_between_us_and_etcd_is_said_with_the_endpoint_and_the_remedy() {
-    let ca = Ca::new("ca");
-    let etcd = |pair: Pair| Etcd::secure(Version::V3_4, &pair, &[]);
-    let good = etcd(ca.issue("good", &["127.0.0.1"]));
-    let misnamed = etcd(ca.issue("misnamed", &["etcd.example"]));
-    let expired = etcd(ca.issue_with("expired", &["127.0.0.1"], |params| {
-        params.not_before = date_time_ymd(2019, 1, 1);
-        params.not_after = date_time_ymd(2020, 1, 1);
-    }));
-    let plain = Etcd::start();
-    let endpoint = |etcd: &Etcd| etcd.members[0].endpoint();
-    let other = Ca::new("ca");
-    for (endpoint, keys, expected) in [
-        (
-            endpoint(&good),
-            ca_cert(&other),
-            "is not signed by a CA that is trusted here; name its CA in etcd3.ca_cert_path",
-        ),
-        (
-            endpoint(&misnamed),
-            ca_cert(&ca),
-            "its certificate is for other names (etcd.example)",
-        ),
-        (
-            endpoint(&expired),
-            ca_cert(&ca),
-            "its certificate expired at 2020-01-01T00:00:00Z",
-        ),
-        (
-            endpoint(&plain).replace("http:", "https:"),
-            ca_cert(&ca),
-            "it does not speak TLS; write http:// in etcd3.endpoints",
-        ),
-        (
-            endpoint(&good).replace("https:", "http:"),
-            String::new(),
-            "where it does so each time, it speaks TLS: write https:// in etcd3.endpoints",
-        ),
-    ] {
-        let said = refused(&start(&endpoint, &keys));
-        assert!(said.contains(expected), "{said}");
-        assert!(said.contains(&endpoint), "{said}");
+    for version in [Version::V3_4, Version::V3_5] {
+        let ca = Ca::new("ca");
+        let etcd = |pair: Pair| Etcd::secure(version, &pair, &[]);
+        let good = etcd(ca.issue("good", &["127.0.0.1"]));
+        let misnamed = etcd(ca.issue("misnamed", &["etcd.example"]));
+        let expired = etcd(ca.issue_with("expired", &["127.0.0.1"], |params| {
+            params.not_before = date_time_ymd(2019, 1, 1);
+            params.not_after = date_time_ymd(2020, 1, 1);
+        }));
+        let plain = Etcd::with(version, 1, &[]);
+        let endpoint = |etcd: &Etcd| etcd.members[0].endpoint();
+        let other = Ca::new("ca");
+        for (endpoint, keys, expected) in [
+            (
+                endpoint(&good),
+                ca_cert(&other),
+                "is not signed by a CA that is trusted here; name its CA in etcd3.ca_cert_path",
+            ),
+            (
+                endpoint(&misnamed),
+                ca_cert(&ca),
+                "its certificate is for other names (etcd.example)",
+            ),
+            (
+                endpoint(&expired),
+                ca_cert(&ca),
+                "its certificate expired at 2020-01-01T00:00:00Z",
+            ),
+            (
+                endpoint(&plain).replace("http:", "https:"),
+                ca_cert(&ca),
+                "it does not speak TLS; write http:// in etcd3.endpoints",
+            ),
+            (
+                endpoint(&good).replace("https:", "http:"),
+                String::new(),
+                "where it does so each time, it speaks TLS: write https:// in etcd3.endpoints",
+            ),
+        ] {
+            let said = refused(&start(&endpoint, &keys));
+            assert!(said.contains(expected), "{said}");
+            assert!(said.contains(&endpoint), "{said}");
+        }
     }
 }
 

@@ -1,10 +1,16 @@
 //! What went wrong with an endpoint, in words, down to the cause, with the remedy where there is one.
 
+use std::io::{self, ErrorKind};
+
 use etcd_client::Error;
 use rustls::{CertificateError, InvalidMessage};
 
 const NO_TLS: &str = "it does not speak TLS; write http:// in etcd3.endpoints, or give etcd a \
                       certificate (--cert-file, --key-file)";
+const SPEAKS_TLS: &str = "it speaks TLS: write https:// in etcd3.endpoints";
+const NOT_OUR_CERTIFICATE: &str = "it does not accept our client certificate, or misses one: \
+                                   etcd3.client_cert_pub_path and etcd3.client_cert_key_path must \
+                                   name one that is signed by etcd's --trusted-ca-file";
 
 /// The causes of an error, outermost first.
 pub fn sources(
@@ -23,10 +29,7 @@ pub fn explain(url: &str, error: &Error) -> String {
     if let Some(text) = causes.iter().find_map(|cause| tls(*cause)) {
         return text;
     }
-    if let Some(text) = causes
-        .last()
-        .and_then(|cause| closed(url, &cause.to_string()))
-    {
+    if let Some(text) = closed(url, &causes) {
         return text;
     }
     let Error::GRpcStatus(status) = error else {
@@ -69,23 +72,37 @@ fn remedy(message: &str) -> &'static str {
 }
 
 /// A connection that etcd closed, which is all that it does about the wrong protocol. What it thinks of our
-/// certificate comes after the handshake: as an alert, as the text of one, or lost.
-fn closed(url: &str, cause: &str) -> Option<String> {
-    match cause {
-        "tls handshake eof" => return Some(NO_TLS.into()),
-        "connection closed" | "stream closed because of a broken pipe" => {}
-        alert if alert.starts_with("received fatal alert") => {}
-        _ => return None,
-    }
-    let remedy = if url.starts_with("https://") {
-        "it does not accept our client certificate, or misses one: etcd3.client_cert_pub_path and \
-         etcd3.client_cert_key_path must name one that is signed by etcd's --trusted-ca-file"
-    } else {
-        "it speaks TLS: write https:// in etcd3.endpoints"
+/// certificate comes after the handshake: as an alert, as the text of one, or lost. Which of the ways to end
+/// a connection is seen here is a race: etcd may have read all that we sent, or not, before it closes.
+fn closed(url: &str, causes: &[&(dyn std::error::Error + 'static)]) -> Option<String> {
+    let cause = causes.last()?;
+    let text = cause.to_string();
+    let is_alert = text.starts_with("received fatal alert");
+    let is_end = match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(
+            ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::UnexpectedEof,
+        ) => true,
+        // hyper's, which has no type.
+        _ => text == "connection closed",
     };
-    Some(format!(
-        "it closed the connection ({cause}); where it does so each time, {remedy}"
-    ))
+    if !is_alert && !is_end {
+        return None;
+    }
+    let connecting = causes.iter().any(|cause| cause.is::<tonic::ConnectError>());
+    let remedy = match (url.starts_with("https://"), connecting && !is_alert) {
+        (true, true) => NO_TLS,
+        (true, false) => NOT_OUR_CERTIFICATE,
+        (false, true) => return None,
+        (false, false) => SPEAKS_TLS,
+    };
+    Some(closed_and(&text, remedy))
+}
+
+fn closed_and(text: &str, remedy: &str) -> String {
+    format!("it closed the connection ({text}); where it does so each time, {remedy}")
 }
 
 /// What TLS has to say, if the cause is there.
@@ -97,7 +114,7 @@ fn tls(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     Some(match error {
         rustls::Error::InvalidCertificate(problem) => certificate(problem),
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => NO_TLS.into(),
-        rustls::Error::AlertReceived(_) => return closed("https://", &error.to_string()),
+        rustls::Error::AlertReceived(_) => closed_and(&error.to_string(), NOT_OUR_CERTIFICATE),
         other => format!("no TLS with it: {other}"),
     })
 }
@@ -135,5 +152,53 @@ fn certificate(problem: &CertificateError) -> String {
                 .into()
         }
         other => format!("its certificate cannot be trusted: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etcd_client::{Client, ConnectOptions, TlsOptions};
+    use socket2::SockRef;
+    use std::time::Duration;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    /// What is said of an endpoint that reads so many bytes of each connection and closes it.
+    async fn said(scheme: &str, read: usize, reset: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let endpoint = async {
+            loop {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let _ = connection.read_exact(&mut vec![0; read]).await;
+                if reset {
+                    let _ = SockRef::from(&connection).set_linger(Some(Duration::ZERO));
+                }
+            }
+        };
+        let options = match scheme {
+            "https" => ConnectOptions::new().with_tls(TlsOptions::new()),
+            _ => ConnectOptions::new(),
+        };
+        let call = async {
+            let client = Client::connect([&url], Some(options)).await?;
+            client.kv_client().get("key", None).await
+        };
+        tokio::select! {
+            () = endpoint => unreachable!(),
+            result = call => explain(&url, &result.unwrap_err()),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_wrong_protocol_is_named_however_etcd_closes_the_connection() {
+        for (scheme, remedy) in [("http", SPEAKS_TLS), ("https", NO_TLS)] {
+            // What is left unread, or wanted so, makes the kernel send a reset.
+            for (read, reset) in [(0, false), (5, false), (40, false), (40, true)] {
+                let said = said(scheme, read, reset).await;
+                assert!(said.contains(remedy), "{scheme} {read} {reset}: {said}");
+            }
+        }
     }
 }
