@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use crate::support::airlock::{Airlock, LISTEN, airlock};
+use crate::support::client::Client;
 use crate::support::etcd::Etcd;
 use crate::support::{eventually, free_port};
 
@@ -108,6 +109,36 @@ fn an_address_in_use_ends_the_start_with_the_address_and_the_reason() {
         "cannot listen on 127.0.0.1:{port} (service.address, service.port): Address already in use"
     );
     assert!(log.contains(&expected), "{log}");
+}
+
+#[test]
+fn all_addresses_are_those_of_ipv6_too_as_with_airlock() {
+    let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
+    let users = tempfile::NamedTempFile::new().unwrap();
+    let hash = bcrypt::hash("password", 4).unwrap();
+    fs::write(&users, format!("node:{hash}\n")).unwrap();
+    for address in ["", "0.0.0.0", "[::]"] {
+        let config = LISTEN.replacen("127.0.0.1", address, 1).replacen(
+            "[status]",
+            &format!("htpasswd_path = {:?}\n[status]", users.path()),
+            1,
+        );
+        let mut airlock = Airlock::start_with(
+            &format!("{config}[embedded]\npath = \"{{folder}}/airlock.db\"\n"),
+            &["-vv"],
+        );
+        // The log names who is turned away by the address that a person knows.
+        let url = airlock.url();
+        assert_eq!(Client::new(url.clone()).lock("default", "n").status, 401);
+        airlock.wait_for_log("peer=127.0.0.1");
+        if has_ipv6 {
+            let url = url.replace("127.0.0.1", "[::1]");
+            assert_eq!(Client::new(url).lock("default", "n").status, 401);
+            airlock.wait_for_log("peer=\"::1\"");
+        }
+        let health = airlock.command(&["check-config"]);
+        assert!(health.status.success(), "{health:?}");
+    }
 }
 
 #[test]

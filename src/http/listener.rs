@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use rustix::io::Errno;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time;
 use tokio_rustls::TlsAcceptor;
@@ -77,7 +79,7 @@ impl Serving {
 // === impl Listener ===
 
 impl Listener {
-    /// Binds the address. A name is looked up; of its addresses the first IPv4 one is taken, as Go does.
+    /// Binds the address as Go does: a name is looked up, and of its addresses the first IPv4 one is taken.
     ///
     /// # Errors
     /// If the name has no address, or the address cannot be bound.
@@ -120,6 +122,8 @@ impl Listener {
                     continue;
                 }
             };
+            // What comes by IPv4 to a socket for both has an address of IPv6's form.
+            let peer = peer.ip().to_canonical();
             let limits = serving.limits();
             // One reference is ours, each other one is a connection's.
             if Arc::strong_count(&open) > limits.connections {
@@ -127,8 +131,7 @@ impl Listener {
                 continue;
             }
             let permit = Arc::clone(&open);
-            let Some(place) = PeerPlace::take(&peers, peer.ip(), limits.connections_per_peer)
-            else {
+            let Some(place) = PeerPlace::take(&peers, peer, limits.connections_per_peer) else {
                 serving.rejected("connections_per_peer");
                 continue;
             };
@@ -137,7 +140,7 @@ impl Listener {
             let tracker = serving.connections.clone();
             tracker.spawn(async move {
                 gauge.inc();
-                serve(stream, peer.ip(), tls.as_deref(), &serving).await;
+                serve(stream, peer, tls.as_deref(), &serving).await;
                 gauge.dec();
                 drop((permit, place));
             });
@@ -146,25 +149,43 @@ impl Listener {
 }
 
 async fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
-    let address = if address.is_empty() {
-        "0.0.0.0"
-    } else {
-        address
-    };
+    // Go's `net.Listen` takes "all IPv4 addresses" for all addresses, and so does Airlock.
+    if matches!(address, "" | "0.0.0.0" | "::") {
+        let everywhere = listen((Ipv6Addr::UNSPECIFIED, port).into());
+        return match everywhere {
+            Err(error) if has_no_ipv6(&error) => listen((Ipv4Addr::UNSPECIFIED, port).into()),
+            result => result,
+        };
+    }
     let addresses: Vec<SocketAddr> = tokio::net::lookup_host((address, port)).await?.collect();
     let address = addresses
         .iter()
         .find(|address| address.is_ipv4())
         .or(addresses.first())
         .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
+    listen(*address)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
         TcpSocket::new_v6()?
     };
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        SockRef::from(&socket).set_only_v6(false)?;
+    }
     socket.set_reuseaddr(true)?;
-    socket.bind(*address)?;
+    socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Whether an error is a kernel's that was built, or told, to do without IPv6.
+fn has_no_ipv6(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw_os_error),
+        Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
+    )
 }
 
 /// Out of descriptors, most likely: says so and gives connections time to end.

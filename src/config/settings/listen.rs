@@ -6,7 +6,7 @@ use super::KeyPair;
 use crate::config::document::{At, Notes};
 use crate::config::file::ListenSection;
 
-/// Where a listener listens. The address may be a name; empty means all.
+/// Where a listener listens. The address may be a name; empty, `0.0.0.0` and `::` mean all, of IPv4 and IPv6.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenSettings {
     pub address: String,
@@ -76,10 +76,9 @@ pub(super) fn service(notes: &mut Notes<'_>, mut section: ListenSection) -> Opti
             None
         }
     };
-    let address = section.address.map(|address| address.value);
     Some(Service {
         listen: ListenSettings {
-            address: address.unwrap_or_else(|| "0.0.0.0".to_owned()),
+            address: address(section.address, "0.0.0.0"),
             port: port?,
             tls: pair.map(|pair| TlsSettings {
                 pair,
@@ -140,13 +139,25 @@ pub(super) fn status(
         }
     };
     Some(Some(ListenSettings {
-        address: section.address.map_or_else(String::new, |at| at.value),
+        address: address(section.address, ""),
         port: port?,
         tls: pair.map(|pair| TlsSettings {
             pair,
             client_ca_path: None,
         }),
     }))
+}
+
+/// Without the brackets that Airlock needs around an address of IPv6.
+fn address(configured: Option<At<String>>, default: &str) -> String {
+    let address = configured.map_or_else(|| default.to_owned(), |at| at.value);
+    match address
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        Some(inner) => inner.to_owned(),
+        None => address,
+    }
 }
 
 fn port(notes: &mut Notes<'_>, port: &At<u64>) -> Option<u16> {
