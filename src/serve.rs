@@ -141,15 +141,17 @@ pub async fn serve(mut settings: Settings, config: &Path) -> Result<(), ServeErr
                 let Some(mut new) = new else { continue };
                 new.limits.connections = open_files::make_room(new.limits.connections);
                 if let Some(access) = &access {
-                    access.set_groups(&new.groups);
+                    access.warn_of_unknown_users(&new.groups);
                 }
                 let old = Arc::clone(&sender.borrow());
                 let changes = reload::describe(&old, &new.groups);
                 let groups = spawn_groups(&mut tasks, &new, &old.groups, &store, &metrics);
-                for removed in old.groups.keys().filter(|name| !groups.contains_key(*name)) {
-                    metrics.forget(removed);
+                let new = Arc::new(live_of(&new, groups));
+                sender.send_replace(Arc::clone(&new));
+                // Afterwards: what is shown of the old ones would make them anew.
+                for name in old.groups.keys().filter(|name| !new.groups.contains_key(*name)) {
+                    metrics.forget(name);
                 }
-                sender.send_replace(Arc::new(live_of(&new, groups)));
                 tracing::warn!(changes, "configuration reloaded");
             }
         }
@@ -244,7 +246,8 @@ fn access(
         return Ok(None);
     };
     let waiting = settings.limits.waiting_passwords;
-    let access = Arc::new(Access::load(path, &settings.groups, waiting)?);
+    let access = Arc::new(Access::load(path, waiting)?);
+    access.warn_of_unknown_users(&settings.groups);
     let failures = metrics.htpasswd_reload_failures.clone();
     files.push(Arc::clone(&access) as _, failures);
     Ok(Some(access))

@@ -1,12 +1,14 @@
 //! Passwords, from outside: who is let in, who may lock what, and what a flood of wrong ones does.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::ops::{Deref, DerefMut};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use reqwest::blocking::Client as Http;
 use tempfile::TempDir;
 
@@ -191,6 +193,32 @@ fn the_file_is_read_again_and_a_bad_one_changes_nothing() {
         200
     );
     assert!(!airlock.log().contains("SECRET"));
+}
+
+#[test]
+fn a_group_that_is_removed_meanwhile_opens_to_nobody() {
+    let mut airlock = Guarded::start(
+        &[("node", 4)],
+        "[[lock.groups]]\nname = \"databases\"\nusers = [\"db\"]\n",
+    );
+    let body = r#"{"client_params":{"id":"n","group":"databases"}}"#;
+    let address = airlock.url().replace("http://", "");
+    let mut connection = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST /v1/pre-reboot HTTP/1.1\r\nhost: a\r\nfleet-lock-protocol: true\r\nconnection: close\r\n\
+         authorization: Basic {}\r\ncontent-length: {}\r\n\r\n",
+        BASE64_STANDARD.encode("node:node!"),
+        body.len()
+    );
+    connection.write_all(head.as_bytes()).unwrap();
+    airlock.wait_for_log("got pre-reboot request");
+    let path = airlock.folder.path().join("htpasswd");
+    airlock.reload_with(&config(path.to_str().unwrap(), ""));
+    airlock.wait_for_log("configuration reloaded");
+    connection.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 }
 
 #[test]

@@ -115,8 +115,8 @@ impl Service {
             return Err(Refusal::UnknownGroup(name));
         };
         *group = Some(&found.group);
-        if let (Some(access), Some(user)) = (&self.access, user)
-            && !access.may_lock(&user, found.group.name())
+        if let (Some(user), Some(users)) = (user, &found.settings.users)
+            && !users.contains(&user)
         {
             return Err(Refusal::Forbidden { user, group: name });
         }
