@@ -54,11 +54,27 @@ pub async fn carry_out(
     order: &Order,
     by: &str,
 ) -> Result<Done, NotDone> {
+    let mut in_doubt = None;
+    let result = carry_out_or_doubt(store, group, slots_if_absent, order, by, &mut in_doubt).await;
+    result.map_err(|reason| match in_doubt {
+        // Whatever ended it now, before that it may have happened.
+        Some(_) => NotDone::Unknown(reason.to_string()),
+        None => reason,
+    })
+}
+
+/// The same; `in_doubt` is what was sent and not answered.
+async fn carry_out_or_doubt(
+    store: &dyn Store,
+    group: &GroupName,
+    slots_if_absent: u64,
+    order: &Order,
+    by: &str,
+    in_doubt: &mut Option<(Act, Done)>,
+) -> Result<Done, NotDone> {
     let act_at = Timestamp::now();
     let lock_at = Timestamp::from_second(act_at.as_second()).unwrap_or(act_at);
     let give_up = Instant::now() + PATIENCE;
-    // Sent, and not answered.
-    let mut in_doubt: Option<(Act, Done)> = None;
     loop {
         let failed = match store.read(group).await {
             Ok(stored) => {
@@ -66,7 +82,7 @@ pub async fn carry_out(
                 let before = known
                     .semaphore
                     .map_err(|reason| NotDone::Damaged(reason.to_string()))?;
-                if let Some((act, done)) = &in_doubt
+                if let Some((act, done)) = &*in_doubt
                     && known.acts.contains(act)
                 {
                     return Ok(done.clone());
@@ -94,7 +110,7 @@ pub async fn carry_out(
                     Ok(Commit::Conflict(_)) => None,
                     Err(error) => {
                         if let StoreError::Unknown(_) = error {
-                            in_doubt = Some((act, done));
+                            *in_doubt = Some((act, done));
                         }
                         Some(error)
                     }
@@ -107,11 +123,7 @@ pub async fn carry_out(
             Some(StoreError::Unreachable(reason) | StoreError::Unknown(reason))
                 if Instant::now() >= give_up =>
             {
-                return Err(if in_doubt.is_some() {
-                    NotDone::Unknown(reason)
-                } else {
-                    NotDone::Unavailable(reason)
-                });
+                return Err(NotDone::Unavailable(reason));
             }
             None if Instant::now() >= give_up => {
                 let reason = "others changed the group all the time; try again";

@@ -50,6 +50,41 @@ async fn invariant_6_an_order_whose_answer_was_lost_is_carried_out_once() {
 }
 
 #[tokio::test]
+async fn invariant_6_an_order_that_may_have_happened_is_never_called_not_done() {
+    let unlock = || Order::Unlock { id: "a".into() };
+    let store = FaultyStore::new();
+    order(&*store, lock("a")).await.unwrap();
+    store.next(&[Fault::Rejected]);
+    let answer = order(&*store, unlock()).await;
+    assert!(matches!(answer, Err(NotDone::Unavailable(_))), "{answer:?}");
+    store.next(&[Fault::RequestLost, Fault::Rejected]);
+    let answer = order(&*store, unlock()).await;
+    assert!(matches!(answer, Err(NotDone::Unknown(_))), "{answer:?}");
+
+    // Done, not answered, and then an original Airlock wrote, which keeps no acts.
+    store.next(&[Fault::AnswerLost]);
+    let (answer, ()) = tokio::join!(order(&*store, unlock()), async {
+        while known(&*store)
+            .await
+            .semaphore
+            .unwrap()
+            .holders
+            .contains_key("a")
+        {
+            tokio::task::yield_now().await;
+        }
+        store.memory.overwrite(
+            &group(),
+            Some(Value {
+                semaphore: br#"{"total_slots":2,"holders":[]}"#.to_vec(),
+                lock_times: None,
+            }),
+        );
+    });
+    assert!(matches!(answer, Err(NotDone::Unknown(_))), "{answer:?}");
+}
+
+#[tokio::test]
 async fn many_orders_at_once_are_all_carried_out() {
     let store = Arc::new(MemoryStore::default());
     let orders = (0..20).map(|node| {
