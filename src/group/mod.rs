@@ -175,11 +175,6 @@ impl Group {
     pub fn known(&self) -> Option<Known> {
         self.shared.view.get()
     }
-
-    /// Wakes whenever something else is known.
-    pub fn changes(&self) -> watch::Receiver<Option<Known>> {
-        self.shared.view.subscribe()
-    }
 }
 
 // === impl Request ===

@@ -79,11 +79,6 @@ impl Protocol {
         self.must_read = false;
     }
 
-    /// What is known is no semaphore: somebody has to mend it.
-    pub fn is_damaged(&mut self) {
-        self.must_read = true;
-    }
-
     /// The attempt was committed.
     pub fn committed(&mut self, attempt: &Attempt) {
         if attempt.writes {

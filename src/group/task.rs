@@ -11,8 +11,9 @@ use tokio::task;
 use super::protocol::Protocol;
 use super::retry::Retry;
 use super::{Failure, Known, Request, Shared};
+use crate::fleetlock::NodeId;
 use crate::metrics::GroupMetrics;
-use crate::semaphore::Semaphore;
+use crate::semaphore::{Command, Outcome, Semaphore};
 use crate::store::{Commit, Revision, Store, StoreError};
 use crate::stored;
 
@@ -36,6 +37,8 @@ enum Setback {
     Store(StoreError),
     /// The stored value is no semaphore.
     Damaged(String),
+    /// The store refuses the write; what it was for is told so and has left the batch.
+    WriteRefused,
 }
 
 // === impl GroupTask ===
@@ -77,15 +80,16 @@ impl GroupTask {
     /// Answers all of `batch`, and what joins it meanwhile. Requests whose deadline passes close their
     /// reply, so this ends at the latest when all of them have.
     async fn serve(&mut self, batch: &mut Vec<Request>) {
+        let mut others_may_join = true;
         loop {
             self.turned();
-            self.gather(batch).await;
-            // Invariant 7: whose client hung up is not applied.
-            batch.retain(|request| !request.reply.is_closed());
+            drop_the_gone(batch);
             if batch.is_empty() {
                 return;
             }
-            match self.attempt(batch).await {
+            let result = self.attempt(batch, others_may_join).await;
+            others_may_join = true;
+            match result {
                 Ok(()) => {
                     self.shared.set_last_failure(None);
                     self.retry.success();
@@ -95,10 +99,10 @@ impl GroupTask {
                     self.retry.after_conflict().await;
                 }
                 Err(Setback::Store(StoreError::Rejected(reason)) | Setback::Damaged(reason)) => {
-                    for request in batch.drain(..) {
-                        let _ = request.reply.send(Err(Failure::Refused(reason.clone())));
-                    }
+                    refuse(batch.drain(..), &reason);
                 }
+                // First those who need no write: with new grants beside them it would be refused again.
+                Err(Setback::WriteRefused) => others_may_join = false,
                 Err(Setback::Store(
                     StoreError::Unreachable(reason) | StoreError::Unknown(reason),
                 )) => {
@@ -128,10 +132,20 @@ impl GroupTask {
     }
 
     /// One commit for as much of `batch` as it can answer, from the front.
-    async fn attempt(&mut self, batch: &mut Vec<Request>) -> Result<(), Setback> {
-        let known = self.known().await?;
+    async fn attempt(
+        &mut self,
+        batch: &mut Vec<Request>,
+        others_may_join: bool,
+    ) -> Result<(), Setback> {
+        self.read_if_needed().await?;
+        if others_may_join {
+            self.gather(batch).await;
+        }
+        drop_the_gone(batch);
+        let Some(known) = self.shared.view.get() else {
+            return Ok(());
+        };
         let semaphore = known.semaphore.map_err(|reason| {
-            self.protocol.is_damaged();
             let place = self.store.place(&self.shared.name);
             Setback::Damaged(format!(
                 "the value stored at {place} cannot be used: {reason} \
@@ -157,12 +171,14 @@ impl GroupTask {
                 self.metrics
                     .batch_size
                     .observe(attempt.outcomes.len() as f64);
-                self.shared.view.set(Known {
-                    revision,
-                    as_of: known.as_of.max(revision),
-                    semaphore: Ok(attempt.next),
-                    acts: known.acts,
-                });
+                if attempt.writes {
+                    self.shared.view.set_if_newer(Known {
+                        revision,
+                        as_of: revision,
+                        semaphore: Ok(attempt.next),
+                        acts: known.acts,
+                    });
+                }
                 let answered = batch.drain(..attempt.outcomes.len());
                 for (request, outcome) in answered.zip(attempt.outcomes) {
                     // Whoever hung up in the meantime holds what it asked for; asking again is harmless.
@@ -174,6 +190,10 @@ impl GroupTask {
                 let slots = self.shared.configured_slots();
                 self.shared.view.set(Known::new(current, slots));
                 Err(Setback::Conflict)
+            }
+            Err(StoreError::Rejected(reason)) if attempt.writes => {
+                refuse_what_writes(batch, &semaphore, &attempt.outcomes, &reason);
+                Err(Setback::WriteRefused)
             }
             Err(error) => {
                 if let StoreError::Unknown(_) = error {
@@ -202,22 +222,57 @@ impl GroupTask {
         }
     }
 
-    /// What to build on: what is known, or else what the store has.
-    async fn known(&mut self) -> Result<Known, Setback> {
-        if !self.protocol.must_read
-            && let Some(known) = self.shared.view.get()
-            && known.semaphore.is_ok()
-        {
-            return Ok(known);
+    /// Reads the store, where what is known is nothing to build on.
+    async fn read_if_needed(&mut self) -> Result<(), Setback> {
+        let known = self.shared.view.get();
+        if !self.protocol.must_read && known.is_some_and(|known| known.semaphore.is_ok()) {
+            return Ok(());
         }
         let stored = self
             .store
             .read(&self.shared.name)
             .await
             .map_err(Setback::Store)?;
+        self.turned();
         self.protocol.has_read();
         let known = Known::new(stored, self.shared.configured_slots());
-        self.shared.view.set(known.clone());
-        Ok(known)
+        self.shared.view.set(known);
+        Ok(())
     }
+}
+
+/// Invariant 7: whose client hung up is not applied.
+fn drop_the_gone(batch: &mut Vec<Request>) {
+    batch.retain(|request| !request.reply.is_closed());
+}
+
+fn refuse(requests: impl Iterator<Item = Request>, reason: &str) {
+    for request in requests {
+        let _ = request.reply.send(Err(Failure::Refused(reason.into())));
+    }
+}
+
+/// Refuses those of a batch for whom its write was: the grants; without any the releases, which may pass
+/// where a grant does not, since they make the value smaller; without either all.
+fn refuse_what_writes(
+    batch: &mut Vec<Request>,
+    semaphore: &Semaphore,
+    outcomes: &[Outcome],
+    reason: &str,
+) {
+    let has_grants = outcomes.contains(&Outcome::Locked);
+    let has_changes = outcomes.iter().any(|outcome| outcome.changes());
+    let mut outcomes = outcomes.iter();
+    let writes = |request: &mut Request| {
+        let changes = outcomes.next().is_some_and(|outcome| outcome.changes());
+        let holds = |id: &NodeId| semaphore.holders.contains_key(id.as_str());
+        match &request.command {
+            _ if !has_changes => true,
+            // Who is refused because the slots are taken would be next to take one.
+            Command::Lock { id, .. } => has_grants && (changes || !holds(id)),
+            Command::Unlock { id } => !has_grants && (changes || holds(id)),
+            Command::Renew { .. } => false,
+        }
+    };
+    refuse(batch.extract_if(.., writes), reason);
 }

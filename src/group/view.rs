@@ -2,9 +2,7 @@
 //!
 //! It may be old at any time. No request is answered from it without asking the store (invariant 4).
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::act::Acts;
 use crate::semaphore::Semaphore;
@@ -25,9 +23,14 @@ pub struct Known {
 /// The latest [`Known`].
 pub(super) struct View {
     group: GroupName,
-    known: watch::Sender<Option<Known>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    known: Option<Known>,
     /// The acts that are logged, or were done before this server ran.
-    logged: Mutex<Option<Acts>>,
+    logged: Option<Acts>,
 }
 
 // === impl View ===
@@ -36,61 +39,59 @@ impl View {
     pub fn new(group: GroupName) -> Self {
         View {
             group,
-            known: watch::Sender::new(None),
-            logged: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
     pub fn get(&self) -> Option<Known> {
-        self.known.borrow().clone()
+        self.state().known.clone()
     }
 
-    pub fn subscribe(&self) -> watch::Receiver<Option<Known>> {
-        self.known.subscribe()
-    }
-
+    /// Takes a value that was read. It replaces a newer one too: an etcd restored from a backup counts
+    /// from an earlier revision. If it was merely late, the changes after it are still to be reported.
     pub fn set(&self, known: Known) {
-        self.log_new_acts(&known.acts);
-        self.known.send_if_modified(|view| {
-            let changed = view.as_ref() != Some(&known);
-            *view = Some(known);
-            changed
-        });
+        self.replace(&mut self.state(), known);
     }
 
-    /// Takes a value that was read, and of reported changes those that are newer than what is known.
-    ///
-    /// A value that was read replaces a newer one too: an etcd restored from a backup counts from an
-    /// earlier revision. If it was merely late, the changes after it are still to be reported.
+    /// Takes a value that somebody wrote, unless a newer one is known.
+    pub fn set_if_newer(&self, known: Known) {
+        let mut state = self.state();
+        if is_news(&state, known.as_of) {
+            self.replace(&mut state, known);
+        }
+    }
+
+    /// Takes what somebody saw in the store.
     pub fn see(&self, seen: Seen, configured_slots: u64) {
-        let stored = match seen {
-            Seen::Current(stored) => stored,
-            Seen::Change(stored) => {
-                let known = self.known.borrow().as_ref().map(|known| known.as_of);
-                if known.is_some_and(|known| known >= stored.as_of) {
-                    return;
-                }
-                stored
-            }
-        };
-        self.set(Known::new(stored, configured_slots));
+        match seen {
+            Seen::Current(stored) => self.set(Known::new(stored, configured_slots)),
+            // Looked at before it is decoded: most are the echo of what this server wrote.
+            Seen::Change(stored) if !is_news(&self.state(), stored.as_of) => {}
+            Seen::Change(stored) => self.set_if_newer(Known::new(stored, configured_slots)),
+        }
     }
 
     /// Other slots are configured, which is what a group without a value begins with.
     pub fn set_slots_if_absent(&self, slots: u64) {
-        self.known.send_if_modified(|view| match view {
-            Some(known) if known.revision == Revision::ABSENT => {
-                known.semaphore = Ok(Arc::new(Semaphore::new(slots)));
-                true
-            }
-            _ => false,
-        });
+        if let Some(known) = &mut self.state().known
+            && known.revision == Revision::ABSENT
+        {
+            known.semaphore = Ok(Arc::new(Semaphore::new(slots)));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn replace(&self, state: &mut State, known: Known) {
+        self.log_new_acts(&mut state.logged, &known.acts);
+        state.known = Some(known);
     }
 
     /// What an administrator did is in the log of every server, once, and at any verbosity.
-    fn log_new_acts(&self, acts: &Acts) {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(logged) = logged.as_ref() {
+    fn log_new_acts(&self, logged: &mut Option<Acts>, acts: &Acts) {
+        if let Some(logged) = logged {
             for act in acts.iter().filter(|act| !logged.contains(act)) {
                 let (group, at, by) = (&self.group, act.at, &act.by);
                 tracing::warn!(%group, %by, %at, "an administrator has {}", act.action);
@@ -101,6 +102,10 @@ impl View {
             *logged = Some(Arc::clone(acts));
         }
     }
+}
+
+fn is_news(state: &State, as_of: Revision) -> bool {
+    state.known.as_ref().is_none_or(|known| known.as_of < as_of)
 }
 
 // === impl Known ===
@@ -121,5 +126,30 @@ impl Known {
             semaphore,
             acts,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(revision: i64) -> Known {
+        let absent = Stored::absent(Revision(revision));
+        Known::new(absent, u64::try_from(revision).unwrap())
+    }
+
+    #[test]
+    fn what_was_written_late_or_seen_late_hides_nothing_newer() {
+        let view = View::new(GroupName::new("g").unwrap());
+        view.set(known(5));
+        view.set_if_newer(known(4));
+        view.see(Seen::Change(Stored::absent(Revision(5))), 9);
+        assert_eq!(view.get(), Some(known(5)));
+        view.set_if_newer(known(6));
+        assert_eq!(view.get(), Some(known(6)));
+        view.see(Seen::Change(Stored::absent(Revision(7))), 7);
+        assert_eq!(view.get(), Some(known(7)));
+        view.see(Seen::Current(Stored::absent(Revision(2))), 2);
+        assert_eq!(view.get(), Some(known(2)));
     }
 }

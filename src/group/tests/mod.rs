@@ -239,8 +239,53 @@ async fn what_the_store_refuses_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_that_is_refused_refuses_only_whom_it_was_for() {
+    let refused = || Err(Failure::Refused("not allowed".into()));
+    let fixture = Fixture::new(2);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    for (faults, release) in [
+        (&[Fault::Rejected; 2][..], refused()),
+        (&[Fault::Rejected], Ok(Outcome::Unlocked)),
+    ] {
+        fixture.store.next(faults);
+        let asked = [
+            lock("b"),
+            lock("too-many"),
+            lock("a"),
+            unlock("c"),
+            unlock("a"),
+        ]
+        .map(|command| fixture.group.ask(command, DEADLINE));
+        assert_eq!(
+            futures_util::future::join_all(asked).await,
+            [
+                refused(),
+                refused(),
+                Ok(Outcome::AlreadyHeld),
+                Ok(Outcome::NotHeld),
+                release,
+            ]
+        );
+    }
+    assert!(fixture.holders().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_7_who_hung_up_while_the_store_was_read_is_not_applied() {
+    let fixture = Fixture::new(1);
+    fixture.store.hold();
+    let gone = fixture.ask(lock("gone")).await;
+    gone.abort();
+    settle().await;
+    fixture.store.release();
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    assert_eq!(fixture.holders().await, ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn invariant_7_who_hung_up_before_its_batch_is_not_applied() {
     let fixture = Fixture::new(3);
+    assert_eq!(fixture.unlock("any").await, Ok(Outcome::NotHeld));
     fixture.store.hold();
     let first = fixture.ask(lock("first")).await;
     let gone = fixture.ask(lock("gone")).await;
@@ -272,6 +317,7 @@ async fn invariant_8_a_full_mailbox_is_told_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_costs_one_commit() {
     let fixture = Fixture::new(400);
+    assert_eq!(fixture.unlock("any").await, Ok(Outcome::NotHeld));
     fixture.store.hold();
     let mut asked = vec![fixture.ask(lock("first")).await];
     for node in 0..500 {
@@ -287,7 +333,7 @@ async fn a_batch_costs_one_commit() {
     }
     assert_eq!(granted, 400);
     let calls = fixture.store.calls();
-    assert_eq!(calls, [Call::Read, Call::Write, Call::Write]);
+    assert_eq!(calls, [Call::Read, Call::Confirm, Call::Write, Call::Write]);
 }
 
 #[tokio::test(start_paused = true)]
