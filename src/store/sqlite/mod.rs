@@ -6,6 +6,7 @@
 mod file;
 
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -152,21 +153,30 @@ impl Store for SqliteStore {
 fn work(path: &Path, mut connection: Connection, mut waiting: mpsc::Receiver<Job>) {
     let mut jobs = Vec::with_capacity(MAX_JOBS);
     while waiting.blocking_recv_many(&mut jobs, MAX_JOBS) > 0 {
-        let results = transact(&mut connection, &jobs);
-        match results {
-            Ok(results) => {
-                for (job, result) in jobs.drain(..).zip(results) {
-                    // Nobody waits any more: that is theirs to decide.
-                    let _ = job.reply.send(Ok(result));
-                }
-            }
-            Err(error) => {
-                let error = file::store_error(path, &error);
-                for job in jobs.drain(..) {
-                    let _ = job.reply.send(Err(error.clone()));
-                }
-            }
+        let results = run_all(path, &mut connection, &jobs);
+        for (job, result) in jobs.drain(..).zip(results) {
+            // Nobody waits any more: that is theirs to decide.
+            let _ = job.reply.send(result);
         }
+    }
+}
+
+fn run_all(
+    path: &Path,
+    connection: &mut Connection,
+    jobs: &[Job],
+) -> Vec<Result<Commit, StoreError>> {
+    let error = match transact(connection, jobs) {
+        Ok(results) => return results.into_iter().map(Ok).collect(),
+        Err(error) => file::store_error(path, &error),
+    };
+    match error {
+        // One that cannot be done keeps no other from being done: a full disk can still be read.
+        StoreError::Rejected(_) if jobs.len() > 1 => jobs
+            .iter()
+            .flat_map(|job| run_all(path, connection, slice::from_ref(job)))
+            .collect(),
+        error => vec![Err(error); jobs.len()],
     }
 }
 
@@ -213,4 +223,39 @@ fn changes(
         .map(|group| Ok((group.clone(), file::select(&transaction, group)?)))
         .collect::<rusqlite::Result<_>>()?;
     Ok((version, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_is_refused_refuses_none_of_those_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("airlock.db");
+        let mut connection = file::open(&path, Duration::from_secs(1)).unwrap();
+        connection.pragma_update(None, "max_page_count", 1).unwrap();
+        let job = |group: &str, size: Option<usize>| Job {
+            group: GroupName::new(group).unwrap(),
+            expected: Some(Revision::ABSENT),
+            new: size.map(|size| Value {
+                semaphore: vec![b' '; size],
+                lock_times: None,
+            }),
+            reply: oneshot::channel().0,
+        };
+        let jobs = [job("a", None), job("b", Some(1 << 20)), job("c", None)];
+        let results = run_all(&path, &mut connection, &jobs);
+        assert!(
+            matches!(
+                results[..],
+                [
+                    Ok(Commit::Committed(Revision::ABSENT)),
+                    Err(StoreError::Rejected(_)),
+                    Ok(Commit::Committed(Revision::ABSENT)),
+                ]
+            ),
+            "{results:?}"
+        );
+    }
 }
