@@ -46,6 +46,27 @@ fn ex_get_slots_prints_what_airlock_prints_groups_sorted() {
 }
 
 #[test]
+fn ex_get_slots_makes_no_store_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.toml");
+    fs::write(
+        &config,
+        "[service]\ntls = false\n[embedded]\npath = \"not-there.db\"\n",
+    )
+    .unwrap();
+    let output = airlock()
+        .current_dir(folder.path())
+        .args(["ex", "get", "slots", "-c"])
+        .arg("c.toml")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(69));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("not-there.db: no such file"), "{errors}");
+    assert!(!folder.path().join("not-there.db").exists());
+}
+
+#[test]
 fn ex_get_slots_names_a_store_that_cannot_be_reached() {
     let mut etcd = Etcd::start();
     etcd.members[0].kill();

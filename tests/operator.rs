@@ -289,6 +289,37 @@ fn changes_are_shown_as_they_happen() {
 
 /// A terminal from util-linux's `script`; what is typed is typed when it has been asked for.
 #[test]
+fn orders_do_not_depend_on_who_reads_what_they_say() {
+    let airlock = Airlock::embedded(LOCK);
+    assert!(airlock.client().lock("default", "a").granted());
+    let to_nobody = |arguments: &[&str]| {
+        let (_, writer) = std::io::pipe().unwrap();
+        let output = airlock.command_to(writer, arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        assert!(output.stderr.is_empty(), "{arguments:?}: {output:?}");
+    };
+    to_nobody(&["unlock", "default", "a", "--yes"]);
+    assert!(!run(&airlock, &["get", "slots"]).contains("  a  "));
+    for looking in [
+        &["get", "slots"][..],
+        &["ex", "get", "slots"],
+        &["watch"],
+        &["check-config"],
+        &["completions", "bash"],
+    ] {
+        to_nobody(looking);
+    }
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = airlock.command_to(full, &["get", "slots"]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains("cannot write to stdout: No space left"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn on_a_terminal_it_asks_and_only_yes_does_it() {
     let airlock = Airlock::embedded(LOCK);
     assert!(airlock.client().lock("default", "a").granted());

@@ -96,12 +96,29 @@ fn what_a_client_sent_is_text_and_nothing_else() {
         "{page}"
     );
     assert!(!page.contains("<script"), "{page}");
+    // Nor is it an option of the command that somebody is to paste.
+    let client = airlock.client();
+    for id in [
+        "2204af7f41984cb19b8cde4edc06c142",
+        "9d0b7ce5c2a54b6fb0dc1d4f5a3e2b11",
+    ] {
+        assert!(client.unlock("default", id).granted());
+    }
+    assert!(
+        client
+            .lock("default", "--all-held-longer-than=1s")
+            .granted()
+    );
     let response = reqwest::blocking::get(airlock.status_url()).unwrap();
     let policy = response.headers()["content-security-policy"]
         .to_str()
         .unwrap();
     assert!(policy.starts_with("default-src 'none';"), "{policy}");
     let text = response.text().unwrap();
+    assert!(
+        text.contains("airlock unlock -- default '--all-held-longer-than=1s'"),
+        "{text}"
+    );
     for outside in ["http://", "https://", "src=", "@import", "url("] {
         assert!(!text.contains(outside), "{outside} is on the page");
     }

@@ -1,12 +1,11 @@
 //! `airlock check-config`: the configuration, without starting anything.
 
-#![expect(clippy::print_stdout, reason = "what a command says goes to stdout")]
-
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::Failure;
+use super::say::tell;
 use crate::access;
 use crate::config::{self, ListenSettings, Settings, StoreSettings};
 use crate::policy::{State, Windows};
@@ -17,20 +16,22 @@ pub fn run(path: &Path) -> Result<(), Failure> {
     let checked = config::load(path);
     let warnings = checked.as_ref().map_or(&[][..], |loaded| &loaded.warnings);
     for warning in warnings {
-        println!("warning: {warning}");
+        tell(format_args!("warning: {warning}"));
     }
     if let Err(problems) = &checked {
         for problem in &problems.0 {
-            println!("error: {problem}");
+            tell(format_args!("error: {problem}"));
         }
     }
     let loaded = checked?;
     for problem in unusable_files(&loaded.settings) {
-        println!("warning: a server would not start here: {problem}");
+        tell(format_args!(
+            "warning: a server would not start here: {problem}"
+        ));
     }
-    println!("{}: good. A server with it:", path.display());
+    tell(format_args!("{}: good. A server with it:", path.display()));
     for line in describe(&loaded.settings) {
-        println!("  {line}");
+        tell(format_args!("  {line}"));
     }
     Ok(())
 }

@@ -31,7 +31,10 @@ pub fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<()
         .enable_all()
         .build()
         .map_err(|error| Failure::Other(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(command)
+    let result = runtime.block_on(command);
+    // A look-up of a name that hangs does not hold up the end.
+    runtime.shutdown_background();
+    result
 }
 
 // === impl Desk ===

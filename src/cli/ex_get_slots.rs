@@ -1,50 +1,24 @@
 //! `airlock ex get slots`: Airlock's own view of the groups, in its own format.
 
-#![expect(clippy::print_stdout, reason = "what a command says goes to stdout")]
-
 use super::Failure;
-use crate::config::Loaded;
-use crate::group::Known;
-use crate::semaphore::Semaphore;
-use crate::store::GroupName;
-use crate::store::open::open;
+use super::desk::{Desk, Target};
+use super::say::say;
 
-pub fn run(loaded: Loaded) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Other(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(print(loaded))
-}
-
-async fn print(loaded: Loaded) -> Result<(), Failure> {
-    let settings = loaded.settings;
-    let store = open(&settings.store, settings.transaction_timeout)
-        .map_err(|error| Failure::Unavailable(error.to_string()))?;
-    for (name, group) in &settings.groups {
-        let stored = store
-            .read(name)
-            .await
-            .map_err(|error| Failure::Unavailable(error.to_string()))?;
-        let semaphore = Known::new(stored, group.slots)
-            .semaphore
-            .map_err(|reason| {
-                Failure::Other(format!(
-                    "the value stored at {} cannot be used: {reason}",
-                    store.place(name)
-                ))
-            })?;
-        print_group(name, &semaphore);
+pub async fn run(desk: Desk) -> Result<(), Failure> {
+    for (name, group) in &desk.settings.groups {
+        let target = Target {
+            name: name.clone(),
+            configured_slots: Some(group.slots),
+        };
+        let semaphore = desk.known(&target).await?.semaphore;
+        let semaphore = semaphore.map_err(|reason| desk.damaged(name, &reason.to_string()))?;
+        say(format_args!("group: {name}"))?;
+        say(format_args!(" semaphore slots: {}", semaphore.slots))?;
+        say(" lock owners:")?;
+        for holder in semaphore.holders.keys() {
+            say(format_args!(" - {holder}"))?;
+        }
+        say("\n---")?;
     }
     Ok(())
-}
-
-fn print_group(name: &GroupName, semaphore: &Semaphore) {
-    println!("group: {name}");
-    println!(" semaphore slots: {}", semaphore.slots);
-    println!(" lock owners:");
-    for holder in semaphore.holders.keys() {
-        println!(" - {holder}");
-    }
-    println!("\n---");
 }

@@ -1,12 +1,11 @@
 //! `airlock get slots`: who holds what since when, as a table or as JSON.
 
-#![expect(clippy::print_stdout, reason = "what a command says goes to stdout")]
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Failure;
 use super::desk::{Desk, Target};
+use super::say::say;
 use crate::age::age;
 use crate::group::Known;
 
@@ -41,10 +40,10 @@ pub async fn run(desk: Desk, arguments: &Arguments) -> Result<(), Failure> {
     let now = Timestamp::now();
     if arguments.json {
         let groups: Vec<Value> = groups.iter().map(|group| object(group, now)).collect();
-        println!("{}", json!({ "store": desk.place(), "groups": groups }));
+        say(json!({ "store": desk.place(), "groups": groups }))?;
     } else {
-        println!("{}\n", desk.place());
-        print_table(&groups, now);
+        say(format_args!("{}\n", desk.place()))?;
+        print_table(&groups, now)?;
     }
     let damaged = groups.iter().find_map(|(target, known)| {
         let reason = known.semaphore.as_ref().err()?;
@@ -79,7 +78,7 @@ fn object((target, known): &(Target, Known), now: Timestamp) -> Value {
     }
 }
 
-fn print_table(groups: &[(Target, Known)], now: Timestamp) {
+fn print_table(groups: &[(Target, Known)], now: Timestamp) -> Result<(), Failure> {
     let mut rows = vec![HEADS.map(str::to_owned)];
     let mut notes = Vec::new();
     for (target, known) in groups {
@@ -148,9 +147,10 @@ fn print_table(groups: &[(Target, Known)], now: Timestamp) {
             "{group:<0$}  {slots:>1$}  {held:>2$}  {free:>3$}  {holder:<4$}  {since}",
             widths[0], widths[1], widths[2], widths[3], widths[4],
         );
-        println!("{}", line.trim_end());
+        say(line.trim_end())?;
     }
     if !notes.is_empty() {
-        println!("\n{}", notes.join("\n"));
+        say(format_args!("\n{}", notes.join("\n")))?;
     }
+    Ok(())
 }

@@ -10,11 +10,13 @@ mod man;
 mod order;
 mod pause;
 mod resume;
+mod say;
 mod serve;
 mod set_slots;
 mod unlock;
 mod watch;
 
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,6 +27,7 @@ use crate::config::{self, Loaded, Problems};
 use crate::logging::{self, Format};
 use crate::store::StoreError;
 use desk::Desk;
+use say::say;
 
 /// How a command failed, as its exit code says it (sysexits.h where that has one).
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,9 @@ pub enum Failure {
     /// 75: the store did not answer; something may have been changed.
     #[error("{0}")]
     Unknown(String),
+    /// 1: what it found cannot be told; it was only to be looked at.
+    #[error("cannot write to stdout: {0}")]
+    Output(io::Error),
     /// 1: anything else; nothing was changed.
     #[error("{0}")]
     Other(String),
@@ -54,7 +60,7 @@ Exit codes:
 
 /// FleetLock server: coordinates the reboots of a fleet of machines.
 #[derive(Debug, Parser)]
-#[command(name = "airlock", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "airlock", version, propagate_version = true, args_override_self = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// Path to the configuration file
     #[arg(short, long, global = true, value_name = "FILE", default_value = config::DEFAULT_PATH)]
@@ -160,16 +166,20 @@ impl Cli {
             Command::Pause(arguments) => self.at_desk(|desk| pause::run(desk, arguments)),
             Command::Resume(arguments) => self.at_desk(|desk| resume::run(desk, arguments)),
             Command::Watch(arguments) => self.at_desk(|desk| watch::run(desk, arguments)),
-            Command::Ex(Ex::Get(ExGet::Slots)) => self.load().and_then(ex_get_slots::run),
+            Command::Ex(Ex::Get(ExGet::Slots)) => self.at_desk(ex_get_slots::run),
             Command::Completions { shell } => {
-                let mut command = Cli::command();
-                clap_complete::generate(*shell, &mut command, "airlock", &mut std::io::stdout());
-                Ok(())
+                let mut script = Vec::new();
+                clap_complete::generate(*shell, &mut Cli::command(), "airlock", &mut script);
+                say(String::from_utf8_lossy(&script).trim_end())
             }
             Command::Man { folder } => man::run(folder),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
+            // Whoever has read enough of it.
+            Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
+                ExitCode::SUCCESS
+            }
             Err(failure) => {
                 for line in failure.to_string().lines() {
                     tracing::error!("{line}");
@@ -213,7 +223,7 @@ impl Failure {
             Failure::Config(_) => 78,
             Failure::Unavailable(_) => 69,
             Failure::Unknown(_) => 75,
-            Failure::Other(_) => 1,
+            Failure::Output(_) | Failure::Other(_) => 1,
         }
     }
 }

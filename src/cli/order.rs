@@ -1,13 +1,12 @@
 //! One order of an administrator: shown, confirmed, carried out, and what came of it said.
 
-#![expect(clippy::print_stdout, reason = "what a command says goes to stdout")]
-
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use jiff::Timestamp;
 
 use super::Failure;
 use super::desk::{Desk, Target};
+use super::say::tell;
 use crate::admin::{self, Decision, Order};
 use crate::age::age;
 use crate::semaphore::Semaphore;
@@ -36,25 +35,28 @@ pub async fn carry_out(
     let before = known
         .semaphore
         .map_err(|reason| desk.damaged(group, &reason.to_string()))?;
-    println!("{}", desk.place());
+    tell(desk.place());
     let now = Timestamp::now();
     match order.decide(&before, now) {
         Decision::AlreadySo => {
-            println!("group {group}: nothing to change, {}", summary(&before));
+            tell(format_args!(
+                "group {group}: nothing to change, {}",
+                summary(&before)
+            ));
             return Ok(());
         }
         Decision::Refused(refused) => {
             return Err(Failure::Other(format!("group {group}: {refused}")));
         }
         Decision::Change(after, _) => {
-            println!("group {group}: {}", summary(&before));
+            tell(format_args!("group {group}: {}", summary(&before)));
             for line in differences(&before, &after, now) {
-                println!("  {line}");
+                tell(format_args!("  {line}"));
             }
         }
     }
     if consent.dry_run {
-        println!("dry run: nothing was changed");
+        tell("dry run: nothing was changed");
         return Ok(());
     }
     if !consent.yes {
@@ -65,15 +67,20 @@ pub async fn carry_out(
         .await
         .map_err(|reason| desk.not_done(group, reason))?;
     if done.before == done.after {
-        println!("group {group}: somebody else was faster, nothing left to change");
+        tell(format_args!(
+            "group {group}: somebody else was faster, nothing left to change"
+        ));
     }
     if done.before != before {
-        println!(
+        tell(format_args!(
             "group {group} had changed meanwhile, it was: {}",
             summary(&done.before)
-        );
+        ));
     }
-    println!("done: group {group} has {}", summary(&done.after));
+    tell(format_args!(
+        "done: group {group} has {}",
+        summary(&done.after)
+    ));
     Ok(())
 }
 
@@ -127,10 +134,9 @@ fn confirm() -> Result<(), Failure> {
             "nobody to ask, since this is no terminal: nothing was changed; add --yes".into(),
         ));
     }
-    print!("Do it? [y/N] ");
     let mut answer = String::new();
-    let read = io::stdout()
-        .flush()
+    let read = write!(io::stdout(), "Do it? [y/N] ")
+        .and_then(|()| io::stdout().flush())
         .and_then(|()| io::stdin().lock().read_line(&mut answer));
     match (read, answer.trim()) {
         (Ok(_), "y" | "Y" | "yes") => Ok(()),

@@ -1,7 +1,5 @@
 //! `airlock unlock GROUP ID`: takes the slot from a holder that does not come back.
 
-#![expect(clippy::print_stdout, reason = "what a command says goes to stdout")]
-
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
@@ -9,6 +7,7 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use super::Failure;
 use super::desk::{Desk, Target};
 use super::order::{Consent, carry_out};
+use super::say::tell;
 use crate::admin::Order;
 
 #[derive(Debug, clap::Args)]
@@ -64,7 +63,9 @@ async fn held_longer(
                 holds.push((Arc::clone(id), *since));
             }
             Some(_) => {}
-            None => println!("{id} stays, since when it holds is unknown; unlock it by its id"),
+            None => tell(format_args!(
+                "{id} stays, since when it holds is unknown; unlock it by its id"
+            )),
         }
     }
     Ok(holds)

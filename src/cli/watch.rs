@@ -1,15 +1,15 @@
 //! `airlock watch`: every change of the groups as it happens, one line each, until it is ended.
 
-#![expect(clippy::print_stdout, reason = "what a command says goes to stdout")]
-
 use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 
 use super::Failure;
 use super::desk::Desk;
 use super::order::{differences, summary};
+use super::say::say;
 use crate::group::Known;
 use crate::store::{GroupName, Seen};
 
@@ -24,27 +24,56 @@ pub async fn run(desk: Desk, arguments: &Arguments) -> Result<(), Failure> {
         Some(group) => vec![desk.target(group).await?.name],
         None => desk.settings.groups.keys().cloned().collect(),
     };
-    println!("{}", desk.place());
-    let mut known = HashMap::new();
-    loop {
-        let mut report = |group: &GroupName, seen: Seen| {
-            let stored = match seen {
-                Seen::Current(stored) | Seen::Change(stored) => stored,
+    say(desk.place())?;
+    let (sender, mut lines) = mpsc::unbounded_channel();
+    let follow = async {
+        let mut known = HashMap::new();
+        loop {
+            let mut report = |group: &GroupName, seen: Seen| {
+                let before = known.get(group);
+                let Some(now) = newer(before, seen, slots(&desk, group)) else {
+                    return;
+                };
+                for line in news(before, &now) {
+                    // The receiver lives as long as this.
+                    let _ = sender.send(format!("{:.0}  {group}: {line}", Timestamp::now()));
+                }
+                known.insert(group.clone(), now);
             };
-            let configured = desk.settings.groups.get(group);
-            let slots = configured.map_or(0, |settings| settings.slots);
-            let now = Known::new(stored, slots);
-            for line in news(known.get(group), &now) {
-                println!("{:.0}  {group}: {line}", Timestamp::now());
+            let error = desk.store.follow(&groups, &mut report).await;
+            if known.is_empty() {
+                return Err(error.into());
             }
-            known.insert(group.clone(), now);
-        };
-        let error = desk.store.follow(&groups, &mut report).await;
-        if known.is_empty() {
-            return Err(error.into());
+            tracing::warn!(reason = %error, "changes may be missed, trying again");
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        tracing::warn!(reason = %error, "changes may be missed, trying again");
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    let print = async {
+        while let Some(line) = lines.recv().await {
+            say(line)?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        result = follow => result,
+        result = print => result,
+    }
+}
+
+fn slots(desk: &Desk, group: &GroupName) -> u64 {
+    let configured = desk.settings.groups.get(group);
+    configured.map_or(0, |settings| settings.slots)
+}
+
+/// What was seen, unless it is a change that is known already: the first values come from reads that may
+/// be newer than where the changes begin.
+fn newer(before: Option<&Known>, seen: Seen, slots: u64) -> Option<Known> {
+    match seen {
+        Seen::Current(stored) => Some(Known::new(stored, slots)),
+        Seen::Change(stored) => {
+            let is_known = before.is_some_and(|before| before.as_of >= stored.as_of);
+            (!is_known).then(|| Known::new(stored, slots))
+        }
     }
 }
 

@@ -120,7 +120,7 @@ impl Why {
             Why::Paused => "group paused",
             Why::OutsideWindow => "outside the reboot windows",
             Why::Unavailable => "store or server unavailable",
-            Why::Damaged => "stored value cannot be used",
+            Why::Damaged => "store refuses, or its value is damaged",
         }
     }
 }

@@ -204,7 +204,7 @@ fn holders(lock: &LockView, group: &str) -> Markup {
             details {
                 summary { "A node does not come back?" }
                 p { "Make sure that it is down or back, then free its slot:" }
-                code { "airlock unlock " (shell(group)) " " (shell(&lock.holders[0].id)) }
+                code { (unlock(group, &lock.holders[0].id)) }
             }
         }
     }
@@ -264,10 +264,21 @@ fn utc(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
+/// The command that frees a slot. What nodes call themselves is no option of it.
+fn unlock(group: &str, id: &str) -> String {
+    let is_like_an_option = [group, id].iter().any(|word| word.starts_with('-'));
+    let end_of_options = if is_like_an_option { "-- " } else { "" };
+    format!(
+        "airlock unlock {end_of_options}{} {}",
+        shell(group),
+        shell(id)
+    )
+}
+
 /// One word of a command line.
 fn shell(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@:+".contains(c);
-    if !word.is_empty() && !word.starts_with('-') && word.chars().all(plain) {
+    if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -180,10 +180,16 @@ impl Airlock {
 
     /// Runs another command of the binary on this server's configuration.
     pub fn command(&self, arguments: &[&str]) -> Output {
+        self.command_to(Stdio::piped(), arguments)
+    }
+
+    /// The same with another stdout.
+    pub fn command_to(&self, stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
         airlock()
             .arg("--config")
             .arg(&self.config)
             .args(arguments)
+            .stdout(stdout)
             .output()
             .unwrap()
     }
