@@ -14,8 +14,11 @@ pub fn read(path: &Path, running: &Settings) -> Option<Settings> {
     let loaded = match config::load(path) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            for problem in &problems.0 {
-                tracing::error!("{problem}");
+            for warning in &problems.warnings {
+                tracing::warn!("{warning}");
+            }
+            for error in &problems.errors {
+                tracing::error!("{error}");
             }
             tracing::error!(
                 "the configuration was not reloaded: the old one stays in force; \

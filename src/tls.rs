@@ -31,6 +31,8 @@ pub enum TlsError {
         key_path: PathBuf,
         problem: String,
     },
+    #[error("{}: has a certificate that expired{}", path.display(), at_text(*.at))]
+    Expired { path: PathBuf, at: SystemTime },
 }
 
 /// The TLS of one listener: TLS 1.2 and 1.3, HTTP/1.1 and 2. Its files can be read again at any time;
@@ -45,8 +47,10 @@ pub struct ServerTls {
 /// What the files have in them.
 struct Loaded {
     config: Arc<ServerConfig>,
-    /// When the first certificate of the chain expires.
+    /// When the server's own certificate expires. From then on clients refuse it.
     not_after: SystemTime,
+    /// When the first certificate of the chain expires, which may be one that no client needs.
+    first_not_after: SystemTime,
 }
 
 // === impl ServerTls ===
@@ -63,9 +67,8 @@ impl ServerTls {
     ) -> Result<Self, TlsError> {
         let loaded = load(&settings)?;
         let expiry = metrics.certificate_expiry.with_label_values(&[name]);
-        expiry.set(unix_seconds(loaded.not_after));
-        if loaded.not_after <= SystemTime::now() {
-            let reason = expired(&settings.pair.cert_path, loaded.not_after).to_string();
+        expiry.set(unix_seconds(loaded.first_not_after));
+        if let Err(reason) = loaded.is_valid(&settings) {
             tracing::error!(listener = name, %reason, "clients will refuse to talk to this server");
         }
         Ok(ServerTls {
@@ -79,6 +82,20 @@ impl ServerTls {
     /// What the next connection begins with.
     pub fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    fn is_valid(&self, settings: &TlsSettings) -> Result<(), TlsError> {
+        if self.not_after > SystemTime::now() {
+            return Ok(());
+        }
+        Err(TlsError::Expired {
+            path: settings.pair.cert_path.clone(),
+            at: self.not_after,
+        })
     }
 }
 
@@ -99,7 +116,7 @@ impl FromFiles for ServerTls {
 
     fn reload(&self) -> Result<(), String> {
         let loaded = load_valid(&self.settings).map_err(|error| error.to_string())?;
-        self.expiry.set(unix_seconds(loaded.not_after));
+        self.expiry.set(unix_seconds(loaded.first_not_after));
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded.config;
         Ok(())
     }
@@ -135,9 +152,7 @@ pub fn pair(pair: &KeyPair) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
 
 fn load_valid(settings: &TlsSettings) -> Result<Loaded, TlsError> {
     let loaded = load(settings)?;
-    if loaded.not_after <= SystemTime::now() {
-        return Err(expired(&settings.pair.cert_path, loaded.not_after));
-    }
+    loaded.is_valid(settings)?;
     Ok(loaded)
 }
 
@@ -145,7 +160,10 @@ fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
     let pair = &settings.pair;
     let chain = certificates(&pair.cert_path)?;
     let key = private_key(&pair.key_path)?;
-    let not_after = first_expiry(&pair.cert_path, &chain)?;
+    let ends = chain
+        .iter()
+        .map(|certificate| not_after(&pair.cert_path, certificate))
+        .collect::<Result<Vec<_>, _>>()?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -166,7 +184,9 @@ fn load(settings: &TlsSettings) -> Result<Loaded, TlsError> {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Loaded {
         config: Arc::new(config),
-        not_after,
+        // There is one certificate at least, and the server's own comes first.
+        not_after: ends.first().copied().unwrap_or(SystemTime::UNIX_EPOCH),
+        first_not_after: ends.into_iter().min().unwrap_or(SystemTime::UNIX_EPOCH),
     })
 }
 
@@ -236,22 +256,15 @@ fn unreadable(path: &Path, what: &str, error: &pem::Error) -> TlsError {
     )
 }
 
-/// The earliest end of all certificates of the chain: after it, clients refuse the server.
-fn first_expiry(path: &Path, chain: &[CertificateDer<'_>]) -> Result<SystemTime, TlsError> {
-    let mut first: Option<SystemTime> = None;
-    for der in chain {
-        let certificate = x509_cert::Certificate::from_der(der)
-            .map_err(|error| file(path, format!("has a certificate that is damaged: {error}")))?;
-        let not_after = certificate.tbs_certificate.validity.not_after;
-        let not_after = SystemTime::UNIX_EPOCH + not_after.to_unix_duration();
-        first = Some(first.map_or(not_after, |first| first.min(not_after)));
-    }
-    Ok(first.unwrap_or(SystemTime::UNIX_EPOCH))
+fn not_after(path: &Path, certificate: &CertificateDer<'_>) -> Result<SystemTime, TlsError> {
+    let certificate = x509_cert::Certificate::from_der(certificate)
+        .map_err(|error| file(path, format!("has a certificate that is damaged: {error}")))?;
+    let not_after = certificate.tbs_certificate.validity.not_after;
+    Ok(SystemTime::UNIX_EPOCH + not_after.to_unix_duration())
 }
 
-fn expired(path: &Path, not_after: SystemTime) -> TlsError {
-    let when = Timestamp::try_from(not_after).map_or_else(|_| String::new(), |at| at.to_string());
-    file(path, format!("has a certificate that expired at {when}"))
+fn at_text(at: SystemTime) -> String {
+    Timestamp::try_from(at).map_or_else(|_| String::new(), |at| format!(" at {at}"))
 }
 
 fn file(path: &Path, problem: String) -> TlsError {

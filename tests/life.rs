@@ -109,6 +109,7 @@ fn an_address_in_use_ends_the_start_with_the_address_and_the_reason() {
         "cannot listen on 127.0.0.1:{port} (service.address, service.port): Address already in use"
     );
     assert!(log.contains(&expected), "{log}");
+    assert!(log.contains("`ss -ltnp` shows which"), "{log}");
 }
 
 #[test]

@@ -209,6 +209,10 @@ fn a_bad_new_pair_keeps_the_old_one_in_use_and_says_so() {
         &mut airlock,
         "has a certificate that expired at 2020-01-01T00:00:00Z",
     );
+    let checked = airlock.command(&["check-config"]);
+    let checked = String::from_utf8(checked.stdout).unwrap();
+    let refused = "warning: clients would refuse the server: ";
+    assert!(checked.contains(refused), "{checked}");
     fs::write(&pair.key, &key).unwrap();
     fails(&mut airlock, "do not go together");
     assert!(
@@ -216,13 +220,20 @@ fn a_bad_new_pair_keeps_the_old_one_in_use_and_says_so() {
         "what is in a key file is not logged"
     );
 
-    // A good pair is taken again.
+    // A good pair is taken again, also with a certificate behind it that nobody needs any more.
     let last = ca.issue_with("last", &["127.0.0.1"], |params| {
         params.not_after = date_time_ymd(2041, 1, 1);
     });
+    let chain = [&last.cert, &expired.cert].map(|path| fs::read_to_string(path).unwrap());
+    fs::write(&last.cert, chain.concat()).unwrap();
     last.replace(&pair);
+    let old = date_time_ymd(2020, 1, 1).unix_timestamp() as f64;
     let expiry = r#"airlock_tls_certificate_expiry_timestamp_seconds{listener="service"}"#;
     let year = date_time_ymd(2041, 1, 1).unix_timestamp() as f64;
+    eventually("the chain to be in use", || {
+        (airlock.metric(expiry) == Some(old)).then_some(())
+    });
+    fs::write(&pair.cert, &chain[0]).unwrap();
     eventually("the good pair to be in use", || {
         (airlock.metric(expiry) == Some(year)).then_some(())
     });
@@ -307,4 +318,19 @@ fn a_key_that_everybody_can_read_is_a_warning_and_one_that_nobody_can_is_not() {
         line.contains("server-key.pem") && line.contains("level=warning"),
         "{line}"
     );
+}
+
+#[test]
+fn a_handshake_that_never_ends_does_not_hold_up_the_end() {
+    let ca = Ca::new("ca");
+    let mut airlock = start(&ca.issue("server", &["127.0.0.1"]), "");
+    let address = airlock.url().replace("http://", "");
+    let _silent = std::net::TcpStream::connect(address).unwrap();
+    let open = r#"airlock_connections{listener="service"}"#;
+    eventually("the connection", || {
+        (airlock.metric(open) == Some(1.0)).then_some(())
+    });
+    airlock.terminate();
+    assert!(airlock.process().wait().success());
+    assert!(!airlock.log().contains("cut off"), "{}", airlock.log());
 }

@@ -10,24 +10,25 @@ use crate::access;
 use crate::config::{self, ListenSettings, Settings, StoreSettings};
 use crate::policy::{State, Windows};
 use crate::store::etcd::Credentials;
-use crate::tls;
+use crate::tls::{self, TlsError};
 
 pub fn run(path: &Path) -> Result<(), Failure> {
     let checked = config::load(path);
-    let warnings = checked.as_ref().map_or(&[][..], |loaded| &loaded.warnings);
+    let warnings = match &checked {
+        Ok(loaded) => &loaded.warnings,
+        Err(problems) => &problems.warnings,
+    };
     for warning in warnings {
         tell(format_args!("warning: {warning}"));
     }
     if let Err(problems) = &checked {
-        for problem in &problems.0 {
+        for problem in &problems.errors {
             tell(format_args!("error: {problem}"));
         }
     }
     let loaded = checked?;
     for problem in unusable_files(&loaded.settings) {
-        tell(format_args!(
-            "warning: a server would not start here: {problem}"
-        ));
+        tell(format_args!("warning: {problem}"));
     }
     tell(format_args!("{}: good. A server with it:", path.display()));
     for line in describe(&loaded.settings) {
@@ -38,17 +39,29 @@ pub fn run(path: &Path) -> Result<(), Failure> {
 
 /// What is wrong with the files that the settings name, which may be meant for another machine.
 fn unusable_files(settings: &Settings) -> Vec<String> {
-    let status = settings.status.as_ref();
-    let listeners = [Some(&settings.service), status].into_iter().flatten();
-    let tls = listeners.filter_map(|listen| tls::check(listen.tls.as_ref()?).err());
-    let mut problems: Vec<String> = tls.map(|error| error.to_string()).collect();
+    let would_not_start = |problem| format!("a server would not start here: {problem}");
+    let mut problems = Vec::new();
+    let listeners = [Some(&settings.service), settings.status.as_ref()];
+    for tls in listeners
+        .into_iter()
+        .flatten()
+        .filter_map(|l| l.tls.as_ref())
+    {
+        match tls::check(tls) {
+            Ok(()) => {}
+            Err(expired @ TlsError::Expired { .. }) => {
+                problems.push(format!("clients would refuse the server: {expired}"));
+            }
+            Err(error) => problems.push(would_not_start(error.to_string())),
+        }
+    }
     if let Some(Err(error)) = settings.htpasswd_path.as_deref().map(access::check) {
-        problems.push(format!("{error} (service.htpasswd_path)"));
+        problems.push(would_not_start(format!("{error} (service.htpasswd_path)")));
     }
     if let StoreSettings::Etcd(etcd) = &settings.store
         && let Err(error) = Credentials::load(etcd.clone())
     {
-        problems.push(error.to_string());
+        problems.push(would_not_start(error.to_string()));
     }
     problems
 }

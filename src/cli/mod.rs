@@ -200,11 +200,15 @@ impl Cli {
     }
 
     fn load(&self) -> Result<Loaded, Failure> {
-        let loaded = config::load(&self.config)?;
-        for warning in &loaded.warnings {
+        let loaded = config::load(&self.config);
+        let warnings = match &loaded {
+            Ok(loaded) => &loaded.warnings,
+            Err(problems) => &problems.warnings,
+        };
+        for warning in warnings {
             tracing::warn!("{warning}");
         }
-        Ok(loaded)
+        Ok(loaded?)
     }
 }
 

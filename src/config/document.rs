@@ -121,6 +121,16 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// Takes a string; an empty one, as templates leave it behind, is none. As with Airlock.
+    pub fn take_unless_empty(
+        &mut self,
+        notes: &mut Notes<'_>,
+        key: &'static str,
+    ) -> Option<At<String>> {
+        self.take(notes, key)
+            .filter(|found: &At<String>| !found.value.is_empty())
+    }
+
     /// Takes a table, empty if there is none.
     pub fn take_table(
         &mut self,
@@ -187,7 +197,12 @@ impl<'t> Table<'t> {
         key: &'static str,
     ) -> Option<(At<DeValue<'t>>, Range<usize>)> {
         self.known.push(key);
-        let (name, value) = self.values.remove_entry(key)?;
+        // As with Airlock, upper and lower case are the same where nothing fits better.
+        let names = || self.values.keys().map(|name| name.get_ref().clone());
+        let name = names()
+            .find(|name| name == key)
+            .or_else(|| names().find(|name| name.eq_ignore_ascii_case(key)))?;
+        let (name, value) = self.values.remove_entry(name.as_ref())?;
         let span = value.span();
         let found = At {
             line: notes.line(&name.span()),

@@ -112,11 +112,11 @@ impl File {
             etcd3: section_at(notes, &mut document, "etcd3", |notes, table| Etcd3Section {
                 endpoints: table.take(notes, "endpoints"),
                 transaction_timeout_ms: table.take(notes, "transaction_timeout_ms"),
-                client_cert_pub_path: table.take(notes, "client_cert_pub_path"),
-                client_cert_key_path: table.take(notes, "client_cert_key_path"),
-                ca_cert_path: table.take(notes, "ca_cert_path"),
-                username: table.take(notes, "username"),
-                password_path: table.take(notes, "password_path"),
+                client_cert_pub_path: table.take_unless_empty(notes, "client_cert_pub_path"),
+                client_cert_key_path: table.take_unless_empty(notes, "client_cert_key_path"),
+                ca_cert_path: table.take_unless_empty(notes, "ca_cert_path"),
+                username: table.take_unless_empty(notes, "username"),
+                password_path: table.take_unless_empty(notes, "password_path"),
             }),
             embedded: section_at(notes, &mut document, "embedded", |notes, table| {
                 EmbeddedSection {
@@ -163,8 +163,8 @@ fn listen(notes: &mut Notes<'_>, table: &mut Table<'_>) -> ListenSection {
         address: table.take(notes, "address"),
         port: table.take(notes, "port"),
         tls: table.take(notes, "tls"),
-        tls_cert_path: table.take(notes, "tls_cert_path"),
-        tls_key_path: table.take(notes, "tls_key_path"),
+        tls_cert_path: table.take_unless_empty(notes, "tls_cert_path"),
+        tls_key_path: table.take_unless_empty(notes, "tls_key_path"),
         client_ca_path: None,
         htpasswd_path: None,
     }

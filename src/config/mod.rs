@@ -32,10 +32,14 @@ pub struct Diagnostic {
     pub text: String,
 }
 
-/// Why there are no settings: every problem of the file.
+/// Why there are no settings: every problem of the file. Its text is the errors alone.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", joined(.0))]
-pub struct Problems(pub Vec<Diagnostic>);
+#[error("{}", joined(.errors))]
+pub struct Problems {
+    pub errors: Vec<Diagnostic>,
+    /// What is odd besides, and may be the cause: a section that is misspelt, for one.
+    pub warnings: Vec<Diagnostic>,
+}
 
 /// Settings, and what is odd but no reason not to start.
 #[derive(Debug)]
@@ -50,12 +54,16 @@ pub struct Loaded {
 /// All problems at once, each with its file, line, key and remedy.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Problems(vec![Diagnostic {
+        let error = Diagnostic {
             file: path.to_owned(),
             line: None,
             key: String::new(),
             text: format!("cannot be read: {error}; name the file with -c/--config"),
-        }])
+        };
+        Problems {
+            errors: vec![error],
+            warnings: Vec::new(),
+        }
     })?;
     parse(path, &text)
 }
@@ -69,7 +77,10 @@ pub fn parse(path: &Path, text: &str) -> Result<Loaded, Problems> {
             settings,
             warnings: notes.warnings,
         }),
-        _ => Err(Problems(notes.errors)),
+        _ => Err(Problems {
+            errors: notes.errors,
+            warnings: notes.warnings,
+        }),
     }
 }
 

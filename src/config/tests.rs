@@ -17,7 +17,7 @@ fn good(text: &str) -> Loaded {
 
 fn problems(text: &str) -> Vec<String> {
     let problems = parse(Path::new("c.toml"), text).map(drop).unwrap_err();
-    problems.0.iter().map(ToString::to_string).collect()
+    problems.errors.iter().map(ToString::to_string).collect()
 }
 
 fn warnings(text: &str) -> Vec<String> {
@@ -360,8 +360,8 @@ proptest! {
         let diagnostics = match parse(Path::new("c.toml"), &text) {
             Ok(loaded) => loaded.warnings,
             Err(problems) => {
-                prop_assert!(!problems.0.is_empty());
-                problems.0
+                prop_assert!(!problems.errors.is_empty());
+                problems.errors
             }
         };
         let lines = text.lines().count() + 1;
@@ -372,4 +372,43 @@ proptest! {
             prop_assert!(!found.text.is_empty());
         }
     }
+}
+
+#[test]
+fn what_templates_leave_empty_is_not_there_and_case_does_not_count_as_with_airlock() {
+    let loaded = good(
+        "[Service]\nTLS = false\ntls_cert_path = \"\"\n\
+         [etcd3]\nEndpoints = [\"https://a:1\"]\nca_cert_path = \"\"\n\
+         client_cert_pub_path = \"\"\nclient_cert_key_path = \"\"\nusername = \"\"\npassword_path = \"\"\n",
+    );
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert_eq!(loaded.settings.service.tls, None);
+    let StoreSettings::Etcd(etcd) = loaded.settings.store else {
+        panic!("not etcd");
+    };
+    assert_eq!(etcd.endpoints, ["https://a:1"]);
+    assert_eq!(
+        (etcd.client_cert, etcd.ca_cert_path, etcd.user),
+        (None, None, None)
+    );
+    // Those that keep somebody out have no meaning when they are empty.
+    for key in ["client_ca_path", "htpasswd_path"] {
+        let text = ETCD.replace("[etcd3]", &format!("{key} = \"\"\n[etcd3]"));
+        let found = problems(&text).join("\n");
+        assert!(
+            found.contains(&format!("service.{key}: is empty")),
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_file_has_its_warnings_too_which_may_say_why() {
+    let text = ETCD.replace("[service]", "[servise]");
+    let problems = parse(Path::new("c.toml"), &text).map(drop).unwrap_err();
+    let warnings: Vec<_> = problems.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        ["c.toml:1: servise: unknown key, ignored; did you mean service?"]
+    );
 }

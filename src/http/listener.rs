@@ -12,7 +12,6 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,7 +34,7 @@ pub struct Listener {
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}:{port} ({name}.address, {name}.port): {reason}")]
+#[error("cannot listen on {address}:{port} ({name}.address, {name}.port): {reason}{}", remedy(.reason))]
 pub struct BindError {
     name: &'static str,
     address: String,
@@ -148,6 +147,19 @@ impl Listener {
     }
 }
 
+fn remedy(reason: &io::Error) -> &'static str {
+    match reason.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program listens there, an Airlock perhaps: `ss -ltnp` shows which"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE: take a higher one"
+        }
+        _ => "",
+    }
+}
+
 async fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
     // Go's `net.Listen` takes "all IPv4 addresses" for all addresses, and so does Airlock.
     if matches!(address, "" | "0.0.0.0" | "::") {
@@ -194,7 +206,7 @@ async fn accept_failed(name: &str, error: &io::Error) {
     time::sleep(Duration::from_millis(100)).await;
 }
 
-/// Serves a connection to its end. What ends it early is counted by its reason.
+/// Serves a connection to its end.
 async fn serve(stream: TcpStream, peer: IpAddr, tls: Option<&ServerTls>, serving: &Serving) {
     // Answers are one small write; waiting for more to send only delays them.
     let _ = stream.set_nodelay(true);
@@ -214,7 +226,15 @@ async fn serve_tls(
     tls: &ServerTls,
     serving: &Serving,
 ) -> connection::Result {
-    match handshake(stream, tls, serving.limits().handshake_timeout).await {
+    let handshake = TlsAcceptor::from(tls.current()).accept(stream);
+    let timeout = serving.limits().handshake_timeout;
+    let result = tokio::select! {
+        // Nothing is lost with it: no request has come yet.
+        () = serving.shutdown.cancelled() => return Ok(()),
+        result = time::timeout(timeout, handshake) => result,
+    };
+    let result = result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    match result {
         Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
             connection::http2(stream, peer, serving).await
         }
@@ -224,18 +244,6 @@ async fn serve_tls(
             tracing::debug!(%peer, %reason, "no TLS with a client");
             Ok(())
         }
-    }
-}
-
-async fn handshake(
-    stream: TcpStream,
-    tls: &ServerTls,
-    timeout: Duration,
-) -> io::Result<TlsStream<TcpStream>> {
-    let handshake = TlsAcceptor::from(tls.current()).accept(stream);
-    match time::timeout(timeout, handshake).await {
-        Ok(result) => result,
-        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 

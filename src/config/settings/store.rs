@@ -179,9 +179,6 @@ fn user(
 ) -> Option<EtcdUser> {
     match (username, password_path) {
         (Some(name), Some(path)) => {
-            if name.value.is_empty() {
-                notes.error(&name, "is empty; name the user of etcd");
-            }
             if plain {
                 notes.warning(
                     &name,
