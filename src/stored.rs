@@ -4,7 +4,6 @@
 //! compact JSON, `total_slots` before `holders`, holders sorted bytewise, escaped as Go's `encoding/json`
 //! does. Lock times are a second value, written in the same transaction. Nothing here does I/O.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -25,9 +24,7 @@ pub struct Invalid(String);
 #[derive(Deserialize)]
 struct SemaphoreIn {
     // Go reads a missing or null field as the zero value.
-    #[serde(default)]
     total_slots: Option<u64>,
-    #[serde(default)]
     holders: Option<Vec<Arc<str>>>,
 }
 
@@ -39,9 +36,9 @@ struct SemaphoreOut<'a> {
 }
 
 #[derive(Deserialize, Default)]
-struct LockTimesIn<'a> {
-    #[serde(default, borrow)]
-    holders: BTreeMap<Cow<'a, str>, Timestamp>,
+struct LockTimesIn {
+    #[serde(default)]
+    holders: BTreeMap<String, Timestamp>,
     /// Acts, each for itself: one that a newer version wrote must not hide the times.
     #[serde(default)]
     admin: Vec<serde_json::Value>,

@@ -163,10 +163,7 @@ impl Endpoint {
         }
         use tonic::Code;
         match (status.code(), status.message()) {
-            (
-                Code::Unavailable | Code::Unknown,
-                "etcdserver: no leader" | "etcdserver: not leader",
-            )
+            (Code::Unavailable | Code::Unknown, "etcdserver: no leader")
             | (Code::ResourceExhausted, "etcdserver: too many requests")
             | (Code::InvalidArgument, "etcdserver: revision of auth store is old") => {
                 Failure::Unreachable(text)
