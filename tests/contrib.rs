@@ -1,5 +1,6 @@
 //! What contrib/ has for nodes and servers is well-formed, and says the same everywhere.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -143,6 +144,42 @@ fn butane_files_take_everything_from_contrib() {
             );
         }
     }
+}
+
+#[test]
+fn of_the_nodes_of_etcd_one_at_a_time_is_away() {
+    let lock = &toml("butane/airlock-beside-etcd.toml")["lock"];
+    assert_eq!(lock["default_slots"].as_integer(), Some(1));
+    // Zincati's group, if nobody says otherwise, is the default one.
+    assert_eq!(lock["default_group_name"].as_str(), Some("default"));
+    let nodes = read(&contrib("butane/airlock-beside-etcd.bu"));
+    assert!(!nodes.contains("custom-identity"), "{nodes}");
+}
+
+/// What stands in a source file between `before` and a quotation mark, where it is a name.
+fn names(source: &str, before: &str) -> BTreeSet<String> {
+    let is_name = |name: &&str| {
+        let may_be = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        name.chars().all(may_be)
+    };
+    let text = read(&contrib("..").join(source));
+    let names = text.split(before).skip(1);
+    let names = names.filter_map(|rest| rest.split('"').next());
+    names.filter(is_name).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_reference_has_every_metric_and_every_kind_and_no_other() {
+    let mut expected = names("src/fleetlock/refusal.rs", "=> \"");
+    let metrics = names("src/metrics/mod.rs", "\"airlock_");
+    expected.extend(metrics.iter().map(|name| format!("airlock_{name}")));
+    let reference = read(&contrib("../docs/reference.md"));
+    let names = reference.lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        let cell = cells.find(|cell| cell.starts_with('`'))?;
+        Some(cell.trim_matches('`').to_owned())
+    });
+    assert_eq!(names.collect::<BTreeSet<_>>(), expected);
 }
 
 #[test]
