@@ -125,7 +125,6 @@ fn all_problems_are_reported_together_each_with_line_key_and_remedy() {
             "c.toml:2: service.port: must be a port, 0 to 65535",
             "c.toml: service.tls: TLS is on by default, but service.tls_cert_path and service.tls_key_path are missing; \
              name both files, or set service.tls = false",
-            "c.toml: status.port: missing; status.enabled needs a port",
             "c.toml:8: etcd3.transaction_timeout_ms: must be 10 to 600000",
             "c.toml:7: etcd3.endpoints: \"ftp://a:1\": unknown scheme \"ftp\"; write http://host:port",
             "c.toml:7: etcd3.endpoints: \"b\": is no endpoint; write http://host:port",
@@ -400,6 +399,14 @@ fn what_templates_leave_empty_is_not_there_and_case_does_not_count_as_with_airlo
             "{found}"
         );
     }
+}
+
+#[test]
+fn a_status_listener_without_a_port_starts_as_with_airlock_and_is_a_warning() {
+    let text = format!("{ETCD}[status]\nenabled = true\n");
+    assert_eq!(good(&text).settings.status.unwrap().port, 0);
+    let warnings = warnings(&text);
+    assert!(warnings[0].starts_with("c.toml:6: status.enabled: status.port is missing"));
 }
 
 #[test]

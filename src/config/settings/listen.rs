@@ -97,18 +97,17 @@ pub(super) fn status(
     section: ListenSection,
     services_pair: Option<&KeyPair>,
 ) -> Option<Option<ListenSettings>> {
-    if !section
-        .enabled
-        .as_ref()
-        .is_some_and(|enabled| enabled.value)
-    {
+    let Some(enabled) = section.enabled.filter(|enabled| enabled.value) else {
         return Some(None);
-    }
+    };
     let port = match section.port {
         Some(configured) => port(notes, &configured),
         None => {
-            notes.missing("status.port", "missing; status.enabled needs a port");
-            None
+            notes.warning(
+                &enabled,
+                "status.port is missing: any port that is free is taken, which only the log says; name one",
+            );
+            Some(0)
         }
     };
     let pair = match (section.tls, section.tls_cert_path, section.tls_key_path) {
