@@ -112,6 +112,7 @@ enum Command {
     #[command(subcommand)]
     Ex(Ex),
     /// Print the completions for a shell
+    #[command(alias = "completion")]
     Completions { shell: Shell },
     /// Write the manual pages into a folder
     #[command(hide = true)]
