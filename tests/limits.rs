@@ -15,8 +15,8 @@ use crate::support::eventually;
 use crate::support::pki::Ca;
 
 /// Short for what has to be waited for, and long for what must not happen.
-const SHORT: &str = "[limits]\nheader_timeout_ms = 400\nbody_timeout_ms = 400\nidle_timeout_ms = 400\n\
-                     handshake_timeout_ms = 400\n";
+const SHORT: &str = "[limits]\nheader_timeout_ms = 1000\nbody_timeout_ms = 1000\nidle_timeout_ms = 1000\n\
+                     handshake_timeout_ms = 1000\n";
 
 /// No machine is too slow for it, and no limit that is not there is this short.
 const SOON: Duration = Duration::from_secs(20);
@@ -120,7 +120,7 @@ fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let mut buffer = [0; 1000];
     let started = Instant::now();
     // Longer than any of the limits, with a request before each can end it.
-    while started.elapsed() < Duration::from_millis(1200) {
+    while started.elapsed() < Duration::from_millis(2500) {
         kept.write_all(request.as_bytes()).unwrap();
         let size = kept.read(&mut buffer).unwrap();
         assert!(buffer[..size].starts_with(b"HTTP/1.1 200 OK"));
@@ -135,14 +135,18 @@ fn an_idle_http_2_connection_and_a_handshake_that_never_ends_are_closed() {
     let http = Http::builder().tls_certs_only([ca]);
     let node = Client::over(airlock.url().replace("http:", "https:"), http);
     let connections = r#"airlock_connections{listener="service"}"#;
-    assert!(node.unlock("default", "n").granted());
+    // On a busy machine the client itself may take longer than such short limits allow.
+    let granted = || {
+        eventually("a grant", || {
+            let answer = node.try_post("v1/steady-state", "default", "n").ok()?;
+            answer.granted().then_some(())
+        });
+    };
+    granted();
     eventually("the idle connection to end", || {
         (airlock.metric(connections) == Some(0.0)).then_some(())
     });
-    assert!(
-        node.unlock("default", "n").granted(),
-        "the client makes another"
-    );
+    granted();
 
     let mut silent = connect(&airlock);
     assert_eq!(rest(&mut silent), "");
