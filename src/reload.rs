@@ -11,12 +11,13 @@ use crate::store::GroupName;
 
 /// The new settings, or `None` if the file is wrong. Whatever there is to say is logged.
 pub fn read(path: &Path, running: &Settings) -> Option<Settings> {
-    let loaded = match config::load(path) {
+    let loaded = config::load(path);
+    for warning in config::warnings(&loaded) {
+        tracing::warn!("{warning}");
+    }
+    let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => {
-            for warning in &problems.warnings {
-                tracing::warn!("{warning}");
-            }
             for error in &problems.errors {
                 tracing::error!("{error}");
             }
@@ -27,9 +28,6 @@ pub fn read(path: &Path, running: &Settings) -> Option<Settings> {
             return None;
         }
     };
-    for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
-    }
     for section in needs_restart(running, &loaded.settings) {
         tracing::warn!("{section} has changed, which takes effect when the server is restarted");
     }

@@ -287,7 +287,6 @@ fn changes_are_shown_as_they_happen() {
     wait(" has paused the group)");
 }
 
-/// A terminal from util-linux's `script`; what is typed is typed when it has been asked for.
 #[test]
 fn orders_do_not_depend_on_who_reads_what_they_say() {
     let airlock = Airlock::embedded(LOCK);
@@ -319,6 +318,7 @@ fn orders_do_not_depend_on_who_reads_what_they_say() {
     );
 }
 
+/// A terminal from util-linux's `script`; what is typed is typed when it has been asked for.
 #[test]
 fn on_a_terminal_it_asks_and_only_yes_does_it() {
     let airlock = Airlock::embedded(LOCK);

@@ -1,4 +1,4 @@
-//! Users and their passwords: who is asking, and which groups they may lock.
+//! Users and their passwords: who is asking.
 
 mod htpasswd;
 mod verifier;

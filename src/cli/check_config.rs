@@ -14,11 +14,7 @@ use crate::tls::{self, TlsError};
 
 pub fn run(path: &Path) -> Result<(), Failure> {
     let checked = config::load(path);
-    let warnings = match &checked {
-        Ok(loaded) => &loaded.warnings,
-        Err(problems) => &problems.warnings,
-    };
-    for warning in warnings {
+    for warning in config::warnings(&checked) {
         tell(format_args!("warning: {warning}"));
     }
     if let Err(problems) = &checked {

@@ -8,6 +8,7 @@ use crate::admin::NotDone;
 use crate::config::{Loaded, Settings, StoreSettings};
 use crate::group::Known;
 use crate::quote::quoted;
+use crate::semaphore::Semaphore;
 use crate::store::open::open;
 use crate::store::{GroupName, Store};
 
@@ -101,10 +102,26 @@ impl Desk {
         Ok(target)
     }
 
+    /// All groups of the configuration.
+    pub fn configured(&self) -> impl Iterator<Item = Target> {
+        self.settings.groups.iter().map(|(name, group)| Target {
+            name: name.clone(),
+            configured_slots: Some(group.slots),
+        })
+    }
+
     /// What the store has for a group.
     pub async fn known(&self, target: &Target) -> Result<Known, Failure> {
         let stored = self.store.read(&target.name).await?;
         Ok(Known::new(stored, target.configured_slots.unwrap_or(0)))
+    }
+
+    /// The same where it has to be a semaphore.
+    pub async fn semaphore(&self, target: &Target) -> Result<Arc<Semaphore>, Failure> {
+        let known = self.known(target).await?;
+        known
+            .semaphore
+            .map_err(|reason| self.damaged(&target.name, &reason.to_string()))
     }
 
     /// The error about a value that is no semaphore.

@@ -23,14 +23,7 @@ const HEADS: [&str; 6] = ["GROUP", "SLOTS", "HELD", "FREE", "HOLDER", "SINCE"];
 pub async fn run(desk: Desk, arguments: &Arguments) -> Result<(), Failure> {
     let targets = match &arguments.group {
         Some(group) => vec![desk.target(group).await?],
-        None => {
-            let configured = desk.settings.groups.iter();
-            let target = configured.map(|(name, group)| Target {
-                name: name.clone(),
-                configured_slots: Some(group.slots),
-            });
-            target.collect()
-        }
+        None => desk.configured().collect(),
     };
     let mut groups = Vec::new();
     for target in targets {

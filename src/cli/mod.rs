@@ -202,11 +202,7 @@ impl Cli {
 
     fn load(&self) -> Result<Loaded, Failure> {
         let loaded = config::load(&self.config);
-        let warnings = match &loaded {
-            Ok(loaded) => &loaded.warnings,
-            Err(problems) => &problems.warnings,
-        };
-        for warning in warnings {
+        for warning in config::warnings(&loaded) {
             tracing::warn!("{warning}");
         }
         Ok(loaded?)

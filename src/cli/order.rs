@@ -31,10 +31,7 @@ pub async fn carry_out(
     consent: Consent,
 ) -> Result<(), Failure> {
     let group = &target.name;
-    let known = desk.known(target).await?;
-    let before = known
-        .semaphore
-        .map_err(|reason| desk.damaged(group, &reason.to_string()))?;
+    let before = desk.semaphore(target).await?;
     tell(desk.place());
     let now = Timestamp::now();
     match order.decide(&before, now) {

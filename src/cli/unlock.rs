@@ -51,10 +51,7 @@ async fn held_longer(
     target: &Target,
     longest: SignedDuration,
 ) -> Result<Vec<(Arc<str>, Timestamp)>, Failure> {
-    let known = desk.known(target).await?;
-    let semaphore = known
-        .semaphore
-        .map_err(|reason| desk.damaged(&target.name, &reason.to_string()))?;
+    let semaphore = desk.semaphore(target).await?;
     let now = Timestamp::now();
     let mut holds = Vec::new();
     for (id, since) in &semaphore.holders {

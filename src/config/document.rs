@@ -197,12 +197,15 @@ impl<'t> Table<'t> {
         key: &'static str,
     ) -> Option<(At<DeValue<'t>>, Range<usize>)> {
         self.known.push(key);
-        // As with Airlock, upper and lower case are the same where nothing fits better.
-        let names = || self.values.keys().map(|name| name.get_ref().clone());
-        let name = names()
-            .find(|name| name == key)
-            .or_else(|| names().find(|name| name.eq_ignore_ascii_case(key)))?;
-        let (name, value) = self.values.remove_entry(name.as_ref())?;
+        let (name, value) = match self.values.remove_entry(key) {
+            Some(exactly) => exactly,
+            // As with Airlock, upper and lower case are the same where nothing fits better.
+            None => {
+                let mut names = self.values.keys().map(|name| name.get_ref());
+                let name = names.find(|name| name.eq_ignore_ascii_case(key))?.clone();
+                self.values.remove_entry(name.as_ref())?
+            }
+        };
         let span = value.span();
         let found = At {
             line: notes.line(&name.span()),

@@ -68,6 +68,14 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
     parse(path, &text)
 }
 
+/// What is odd about a file, whether it is good otherwise or not.
+pub fn warnings(loaded: &Result<Loaded, Problems>) -> &[Diagnostic] {
+    match loaded {
+        Ok(loaded) => &loaded.warnings,
+        Err(problems) => &problems.warnings,
+    }
+}
+
 /// Checks `text`, which is what `path` has in it.
 pub fn parse(path: &Path, text: &str) -> Result<Loaded, Problems> {
     let mut notes = document::Notes::new(path, text);
