@@ -23,7 +23,7 @@ test: lint ## everything: the lints, then all tests
 torture: ## histories under faults, for long: make torture SECONDS=600 SEED=7
 	@tools/setup test
 	AIRLOCK_TORTURE_SECONDS=$(or $(SECONDS),600) AIRLOCK_SEED=$(SEED) \
-		$(CARGO) test --locked --test it history:: -- --nocapture
+		$(CARGO) test --locked --test it linearizability:: -- --nocapture
 
 bench: ## measure, and write docs/performance.*: make bench ARGS='clients --seconds 2'
 	@tools/setup test

@@ -18,7 +18,7 @@ mod report;
 mod scenarios;
 mod server;
 #[expect(dead_code, reason = "shared with the tests, which use all of it")]
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/it/support/mod.rs"]
 mod support;
 mod visits;
 

@@ -7,27 +7,27 @@
 
 mod support;
 
-mod access;
+mod admin_commands;
 mod api;
+mod auth;
 mod cli;
 mod cluster;
 mod conformance;
 mod contrib;
-mod database;
+mod etcd_compat;
 mod etcd_tls;
 mod faults;
-mod history;
 mod howto;
-mod least_power;
-mod life;
+mod lifecycle;
 mod limits;
+mod linearizability;
 mod model;
-mod night;
-mod operator;
-mod page;
 mod prometheus;
 mod reload;
+mod runbook;
 mod sqlite;
+mod status_page;
 mod systemd;
 mod tls;
+mod unprivileged;
 mod windows;
