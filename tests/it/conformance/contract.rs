@@ -1,166 +1,18 @@
-//! The contract of `airlock::store`, checked against every backend: memory, SQLite, etcd 3.4 and 3.5.
+//! The clauses of the contract.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::Duration;
 
-use airlock::config::EtcdSettings;
-use airlock::store::etcd::{Credentials, EtcdStore};
-use airlock::store::memory::MemoryStore;
-use airlock::store::sqlite::SqliteStore;
-use airlock::store::{Commit, GroupName, Revision, Seen, Store, Stored, Value};
-use etcd_client::{Client, Compare, CompareOp, Txn};
-use tempfile::TempDir;
+use airlock::store::{Commit, GroupName, Revision, Seen, Stored, Value};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::backend::Backend;
+use super::{group, value, write};
 use crate::support::PATIENCE;
-use crate::support::etcd::{Etcd, Version};
-
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A backend, and the means of another program to write into it.
-trait Backend {
-    /// A store on the same data; each call is another server's.
-    fn store(&self) -> Arc<dyn Store>;
-    /// Writes a value without lock times, as an Airlock or a person would; `None` deletes it.
-    fn overwrite(&self, group: &GroupName, semaphore: Option<&str>);
-}
-
-#[derive(Default)]
-struct Memory(Arc<MemoryStore>);
-
-struct Sqlite(TempDir);
-
-struct EtcdBackend(Etcd);
-
-impl Backend for Memory {
-    fn store(&self) -> Arc<dyn Store> {
-        Arc::clone(&self.0) as _
-    }
-
-    fn overwrite(&self, group: &GroupName, semaphore: Option<&str>) {
-        let value = semaphore.map(|text| Value {
-            semaphore: text.into(),
-            lock_times: None,
-        });
-        self.0.overwrite(group, value);
-    }
-}
-
-impl Backend for Sqlite {
-    fn store(&self) -> Arc<dyn Store> {
-        Arc::new(SqliteStore::open(&self.0.path().join("db"), TIMEOUT).unwrap())
-    }
-
-    fn overwrite(&self, group: &GroupName, semaphore: Option<&str>) {
-        let mut file = rusqlite::Connection::open(self.0.path().join("db")).unwrap();
-        file.busy_timeout(TIMEOUT).unwrap();
-        let transaction = file.transaction().unwrap();
-        transaction
-            .execute("UPDATE clock SET revision = revision + 1", ())
-            .unwrap();
-        let group = group.as_str();
-        match semaphore {
-            Some(text) => transaction.execute(
-                "INSERT OR REPLACE INTO semaphores SELECT ?1, revision, ?2, NULL FROM clock",
-                (group, text),
-            ),
-            None => transaction.execute("DELETE FROM semaphores WHERE group_name = ?1", [group]),
-        }
-        .unwrap();
-        transaction.commit().unwrap();
-    }
-}
-
-impl Backend for EtcdBackend {
-    fn store(&self) -> Arc<dyn Store> {
-        let endpoints = self.0.endpoints().into_iter();
-        Arc::new(etcd_store(endpoints.collect(), TIMEOUT))
-    }
-
-    fn overwrite(&self, group: &GroupName, semaphore: Option<&str>) {
-        let key = format!("com.coreos.airlock/groups/{group}/v1/semaphore");
-        match semaphore {
-            Some(text) => self.0.put(&key, text),
-            None => drop(self.0.ctl(&["del", &key])),
-        }
-    }
-}
-
-/// A store without credentials.
-pub fn etcd_store(endpoints: Vec<String>, timeout: Duration) -> EtcdStore {
-    let settings = EtcdSettings {
-        endpoints: endpoints.clone(),
-        ca_cert_path: None,
-        client_cert: None,
-        user: None,
-    };
-    let credentials = Credentials::load(settings).unwrap();
-    EtcdStore::new(endpoints, Arc::new(credentials), timeout)
-}
-
-#[test]
-fn memory_fulfils_the_contract() {
-    fulfils_the_contract(&Memory::default());
-}
-
-#[test]
-fn sqlite_fulfils_the_contract() {
-    fulfils_the_contract(&Sqlite(tempfile::tempdir().unwrap()));
-}
-
-#[test]
-fn etcd_3_4_fulfils_the_contract() {
-    fulfils_the_contract(&EtcdBackend(Etcd::start()));
-}
-
-#[test]
-fn etcd_3_5_fulfils_the_contract() {
-    fulfils_the_contract(&EtcdBackend(Etcd::with(Version::V3_5, 1, &[])));
-}
-
-/// design.md, "Traps": etcd answers a transaction that has no linearizable range from the member's own
-/// state. A member without a quorum cannot know whether its state is the current one.
-#[test]
-fn invariant_4_an_etcd_member_without_a_quorum_confirms_nothing() {
-    for version in [Version::V3_4, Version::V3_5] {
-        let etcd = Etcd::with(version, 3, &[]);
-        let group = group("g");
-        let alone = vec![etcd.members[0].endpoint()];
-        let store = etcd_store(alone, Duration::from_secs(2));
-        Runtime::new().unwrap().block_on(async {
-            let revision = write(&store, &group, Revision::ABSENT, &value("one")).await;
-            for member in &etcd.members[1..] {
-                member.freeze();
-            }
-            // The trap is there: without the ranges the member would vouch for what it has.
-            let client = Client::connect([etcd.members[0].endpoint()], None).await;
-            let mut client = client.unwrap().kv_client();
-            let key = "com.coreos.airlock/groups/g/v1/semaphore";
-            let unchanged = Compare::mod_revision(key, CompareOp::Equal, revision.0);
-            let bare = client.txn(Txn::new().when([unchanged]));
-            let bare = timeout(PATIENCE, bare).await.unwrap().unwrap();
-            assert!(bare.succeeded());
-
-            let confirmed = store.commit(&group, revision, None).await;
-            assert!(confirmed.is_err(), "{version:?}: {confirmed:?}");
-            let read = store.read(&group).await;
-            assert!(read.is_err(), "{version:?}: {read:?}");
-
-            for member in &etcd.members[1..] {
-                member.thaw();
-            }
-            etcd.wait_until_ready();
-            let confirmed = store.commit(&group, revision, None).await.unwrap();
-            assert_eq!(confirmed, Commit::Committed(revision));
-        });
-    }
-}
 
 /// Each clause has a group of its own.
-fn fulfils_the_contract(backend: &dyn Backend) {
+pub fn fulfils_the_contract(backend: &dyn Backend) {
     Runtime::new().unwrap().block_on(async {
         what_is_written_is_read(backend).await;
         groups_do_not_touch_each_other(backend).await;
@@ -172,25 +24,6 @@ fn fulfils_the_contract(backend: &dyn Backend) {
         a_race_ends_at_the_exact_count(backend).await;
         who_follows_sees_the_current_values_and_every_last_change(backend).await;
     });
-}
-
-fn group(name: &str) -> GroupName {
-    GroupName::new(name).unwrap()
-}
-
-fn value(semaphore: &str) -> Value {
-    Value {
-        semaphore: semaphore.into(),
-        lock_times: Some(format!("times of {semaphore}").into()),
-    }
-}
-
-/// Commits what must not conflict.
-async fn write(store: &dyn Store, group: &GroupName, expected: Revision, new: &Value) -> Revision {
-    match store.commit(group, expected, Some(new)).await.unwrap() {
-        Commit::Committed(revision) => revision,
-        conflict @ Commit::Conflict(_) => panic!("{conflict:?}"),
-    }
 }
 
 async fn what_is_written_is_read(backend: &dyn Backend) {

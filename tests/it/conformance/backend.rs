@@ -1,0 +1,96 @@
+//! The backends that the contract is checked against.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use airlock::config::EtcdSettings;
+use airlock::store::etcd::{Credentials, EtcdStore};
+use airlock::store::memory::MemoryStore;
+use airlock::store::sqlite::SqliteStore;
+use airlock::store::{GroupName, Store, Value};
+use tempfile::TempDir;
+
+use crate::support::etcd::Etcd;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A backend, and the means of another program to write into it.
+pub trait Backend {
+    /// A store on the same data; each call is another server's.
+    fn store(&self) -> Arc<dyn Store>;
+    /// Writes a value without lock times, as an Airlock or a person would; `None` deletes it.
+    fn overwrite(&self, group: &GroupName, semaphore: Option<&str>);
+}
+
+#[derive(Default)]
+pub struct Memory(Arc<MemoryStore>);
+
+pub struct Sqlite(pub TempDir);
+
+pub struct EtcdBackend(pub Etcd);
+
+impl Backend for Memory {
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.0) as _
+    }
+
+    fn overwrite(&self, group: &GroupName, semaphore: Option<&str>) {
+        let value = semaphore.map(|text| Value {
+            semaphore: text.into(),
+            lock_times: None,
+        });
+        self.0.overwrite(group, value);
+    }
+}
+
+impl Backend for Sqlite {
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::new(SqliteStore::open(&self.0.path().join("db"), TIMEOUT).unwrap())
+    }
+
+    fn overwrite(&self, group: &GroupName, semaphore: Option<&str>) {
+        let mut file = rusqlite::Connection::open(self.0.path().join("db")).unwrap();
+        file.busy_timeout(TIMEOUT).unwrap();
+        let transaction = file.transaction().unwrap();
+        transaction
+            .execute("UPDATE clock SET revision = revision + 1", ())
+            .unwrap();
+        let group = group.as_str();
+        match semaphore {
+            Some(text) => transaction.execute(
+                "INSERT OR REPLACE INTO semaphores SELECT ?1, revision, ?2, NULL FROM clock",
+                (group, text),
+            ),
+            None => transaction.execute("DELETE FROM semaphores WHERE group_name = ?1", [group]),
+        }
+        .unwrap();
+        transaction.commit().unwrap();
+    }
+}
+
+impl Backend for EtcdBackend {
+    fn store(&self) -> Arc<dyn Store> {
+        let endpoints = self.0.endpoints().into_iter();
+        Arc::new(etcd_store(endpoints.collect(), TIMEOUT))
+    }
+
+    fn overwrite(&self, group: &GroupName, semaphore: Option<&str>) {
+        let key = format!("com.coreos.airlock/groups/{group}/v1/semaphore");
+        match semaphore {
+            Some(text) => self.0.put(&key, text),
+            None => drop(self.0.ctl(&["del", &key])),
+        }
+    }
+}
+
+/// A store without credentials.
+pub fn etcd_store(endpoints: Vec<String>, timeout: Duration) -> EtcdStore {
+    let settings = EtcdSettings {
+        endpoints: endpoints.clone(),
+        ca_cert_path: None,
+        client_cert: None,
+        user: None,
+    };
+    let credentials = Credentials::load(settings).unwrap();
+    EtcdStore::new(endpoints, Arc::new(credentials), timeout)
+}

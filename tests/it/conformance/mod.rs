@@ -1,0 +1,96 @@
+//! The contract of `airlock::store`, checked against every backend: memory, SQLite, etcd 3.4 and 3.5.
+
+mod backend;
+mod contract;
+
+use std::time::Duration;
+
+use airlock::store::{Commit, GroupName, Revision, Store, Value};
+use etcd_client::{Client, Compare, CompareOp, Txn};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+pub use backend::etcd_store;
+
+use backend::{EtcdBackend, Memory, Sqlite};
+use contract::fulfils_the_contract;
+
+use crate::support::PATIENCE;
+use crate::support::etcd::{Etcd, Version};
+
+#[test]
+fn memory_fulfils_the_contract() {
+    fulfils_the_contract(&Memory::default());
+}
+
+#[test]
+fn sqlite_fulfils_the_contract() {
+    fulfils_the_contract(&Sqlite(tempfile::tempdir().unwrap()));
+}
+
+#[test]
+fn etcd_3_4_fulfils_the_contract() {
+    fulfils_the_contract(&EtcdBackend(Etcd::start()));
+}
+
+#[test]
+fn etcd_3_5_fulfils_the_contract() {
+    fulfils_the_contract(&EtcdBackend(Etcd::with(Version::V3_5, 1, &[])));
+}
+
+/// design.md, "Traps": etcd answers a transaction that has no linearizable range from the member's own
+/// state. A member without a quorum cannot know whether its state is the current one.
+#[test]
+fn invariant_4_an_etcd_member_without_a_quorum_confirms_nothing() {
+    for version in [Version::V3_4, Version::V3_5] {
+        let etcd = Etcd::with(version, 3, &[]);
+        let group = group("g");
+        let alone = vec![etcd.members[0].endpoint()];
+        let store = etcd_store(alone, Duration::from_secs(2));
+        Runtime::new().unwrap().block_on(async {
+            let revision = write(&store, &group, Revision::ABSENT, &value("one")).await;
+            for member in &etcd.members[1..] {
+                member.freeze();
+            }
+            // The trap is there: without the ranges the member would vouch for what it has.
+            let client = Client::connect([etcd.members[0].endpoint()], None).await;
+            let mut client = client.unwrap().kv_client();
+            let key = "com.coreos.airlock/groups/g/v1/semaphore";
+            let unchanged = Compare::mod_revision(key, CompareOp::Equal, revision.0);
+            let bare = client.txn(Txn::new().when([unchanged]));
+            let bare = timeout(PATIENCE, bare).await.unwrap().unwrap();
+            assert!(bare.succeeded());
+
+            let confirmed = store.commit(&group, revision, None).await;
+            assert!(confirmed.is_err(), "{version:?}: {confirmed:?}");
+            let read = store.read(&group).await;
+            assert!(read.is_err(), "{version:?}: {read:?}");
+
+            for member in &etcd.members[1..] {
+                member.thaw();
+            }
+            etcd.wait_until_ready();
+            let confirmed = store.commit(&group, revision, None).await.unwrap();
+            assert_eq!(confirmed, Commit::Committed(revision));
+        });
+    }
+}
+
+fn group(name: &str) -> GroupName {
+    GroupName::new(name).unwrap()
+}
+
+fn value(semaphore: &str) -> Value {
+    Value {
+        semaphore: semaphore.into(),
+        lock_times: Some(format!("times of {semaphore}").into()),
+    }
+}
+
+/// Commits what must not conflict.
+async fn write(store: &dyn Store, group: &GroupName, expected: Revision, new: &Value) -> Revision {
+    match store.commit(group, expected, Some(new)).await.unwrap() {
+        Commit::Committed(revision) => revision,
+        conflict @ Commit::Conflict(_) => panic!("{conflict:?}"),
+    }
+}

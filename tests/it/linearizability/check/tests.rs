@@ -1,0 +1,131 @@
+//! Histories that are known to be right or wrong.
+
+use super::*;
+
+/// Operations as (client, request, told, invoked, returned).
+fn history(operations: &[(usize, Request, Told, u64, u64)]) -> Vec<Operation> {
+    let operation = |&(client, request, told, invoked, returned): &_| Operation {
+        client,
+        request,
+        told,
+        invoked: Duration::from_millis(invoked),
+        returned: Duration::from_millis(returned),
+    };
+    operations.iter().map(operation).collect()
+}
+
+fn first_wrong(slots: u32, operations: &[(usize, Request, Told, u64, u64)]) -> Option<usize> {
+    check(slots, &history(operations))
+        .err()
+        .map(|violation| violation.operation)
+}
+
+use Request::{Delete, Lock, Unlock};
+use Told::{Full, Nothing, Yes};
+
+#[test]
+fn what_happens_one_after_the_other_is_checked_step_by_step() {
+    let good = [
+        (0, Lock(1), Yes, 0, 1),
+        (0, Lock(1), Yes, 2, 3),
+        (0, Lock(2), Full, 4, 5),
+        (0, Unlock(2), Yes, 6, 7),
+        (0, Unlock(1), Yes, 8, 9),
+        (0, Lock(2), Yes, 10, 11),
+    ];
+    assert_eq!(first_wrong(1, &good), None);
+    assert_eq!(first_wrong(2, &good), Some(2), "refused with a slot free");
+}
+
+#[test]
+fn one_grant_too_many_is_found() {
+    let bad = [(0, Lock(1), Yes, 0, 1), (1, Lock(2), Yes, 2, 3)];
+    assert_eq!(first_wrong(1, &bad), Some(1));
+    let at_once = [(0, Lock(1), Yes, 0, 5), (1, Lock(2), Yes, 0, 5)];
+    assert!(first_wrong(1, &at_once).is_some());
+    assert_eq!(first_wrong(2, &at_once), None);
+}
+
+#[test]
+fn a_release_that_is_lost_or_undone_is_found() {
+    let lost = [
+        (0, Lock(1), Yes, 0, 1),
+        (0, Unlock(1), Yes, 2, 3),
+        (1, Lock(2), Full, 4, 5),
+    ];
+    assert_eq!(first_wrong(1, &lost), Some(2));
+}
+
+#[test]
+fn a_refusal_from_an_old_copy_is_found() {
+    let stale = [
+        (0, Lock(1), Yes, 0, 1),
+        (0, Unlock(1), Yes, 2, 3),
+        (1, Lock(2), Yes, 4, 5),
+        (2, Lock(1), Yes, 6, 7),
+    ];
+    assert_eq!(first_wrong(1, &stale), Some(3));
+}
+
+#[test]
+fn at_the_same_time_any_order_will_do() {
+    let swapped = [
+        (0, Unlock(1), Yes, 10, 20),
+        (1, Lock(2), Yes, 10, 20),
+        (2, Lock(3), Full, 10, 20),
+        (3, Lock(1), Yes, 0, 1),
+    ];
+    assert_eq!(first_wrong(1, &swapped), None);
+}
+
+#[test]
+fn what_could_have_been_idle_may_change_something_later() {
+    // Client 0 finds nothing to unlock at first, and takes away what client 1 has locked meanwhile.
+    let unlocked = [
+        (0, Unlock(1), Yes, 0, 10),
+        (1, Lock(1), Yes, 1, 2),
+        (2, Lock(2), Yes, 11, 12),
+    ];
+    assert_eq!(first_wrong(1, &unlocked), None);
+    // Client 0 holds already, is released by client 2, and locks again before it returns.
+    let locked = [
+        (1, Lock(1), Yes, 0, 1),
+        (0, Lock(1), Yes, 2, 20),
+        (2, Unlock(1), Yes, 3, 4),
+        (2, Lock(2), Full, 5, 6),
+    ];
+    assert_eq!(first_wrong(1, &locked), None);
+}
+
+#[test]
+fn what_nobody_knows_may_happen_late_or_never_but_once() {
+    let late = [
+        (0, Lock(1), Nothing, 0, 1),
+        (1, Lock(2), Yes, 2, 3),
+        (1, Unlock(2), Yes, 4, 5),
+        (1, Lock(2), Full, 6, 7),
+    ];
+    assert_eq!(first_wrong(1, &late), None);
+    let never = [(0, Lock(1), Nothing, 0, 1), (1, Lock(2), Yes, 2, 3)];
+    assert_eq!(first_wrong(1, &never), None);
+    let twice = [
+        (0, Lock(1), Nothing, 0, 1),
+        (1, Lock(2), Full, 2, 3),
+        (1, Unlock(1), Yes, 4, 5),
+        (1, Lock(2), Full, 6, 7),
+    ];
+    assert_eq!(first_wrong(1, &twice), Some(3));
+    let too_early = [(1, Lock(2), Full, 0, 1), (0, Lock(1), Nothing, 2, 3)];
+    assert_eq!(first_wrong(1, &too_early), Some(0));
+}
+
+#[test]
+fn a_deletion_by_hand_releases_all() {
+    let deleted = [
+        (0, Lock(1), Yes, 0, 1),
+        (1, Delete, Yes, 2, 3),
+        (2, Lock(2), Yes, 4, 5),
+        (0, Lock(1), Full, 6, 7),
+    ];
+    assert_eq!(first_wrong(1, &deleted), None);
+}
