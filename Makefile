@@ -34,7 +34,7 @@ bench: ## measure, and write docs/performance.*: make bench ARGS='clients --seco
 
 lint: ## formatting, clippy with warnings denied, one TLS provider, cargo-deny
 	@tools/setup build
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	@tree=$$($(CARGO) tree --locked --edges normal,build --prefix none) && \
 	  if echo "$$tree" | grep -E '^(ring|openssl-sys|native-tls) '; then \
@@ -61,7 +61,7 @@ image-check: ## build the image and run the how-to in it (buildah, etcd)
 	tools/check-image
 
 format: ## format the source
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 
 setup: ## install what building and testing need
 	@tools/setup test

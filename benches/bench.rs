@@ -9,7 +9,7 @@ use crate::bare::{self, Bare, Shape};
 use crate::load::{self, Connection, Load, Until, request};
 use crate::report::{Report, Row};
 use crate::server::{Server, Usage, usage};
-use crate::support::etcd::Etcd;
+use airlock_test_support::etcd::Etcd;
 
 /// What the scenarios share.
 pub struct Bench {

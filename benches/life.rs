@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crate::bench::{Bench, lock, nodes};
 use crate::load::{self, request};
 use crate::server::{Server, cpu_seconds};
-use crate::support::airlock::LISTEN;
-use crate::support::etcd::Etcd;
-use crate::support::free_port;
-use crate::support::process::Process;
+use airlock_test_support::airlock::LISTEN;
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::free_port;
+use airlock_test_support::process::Process;
 
 /// Resident memory: idle, under 1,000 connections that ask, and after them.
 pub fn memory(bench: &mut Bench) {
@@ -26,7 +26,7 @@ pub fn memory(bench: &mut Bench) {
         .block_on(load::run(connections, bench.until()));
     report(bench, "most, under 1,000 connections", server.memory().1);
     report(bench, "after them", server.memory().0);
-    let binary = fs::metadata(crate::support::airlock::binary()).unwrap();
+    let binary = fs::metadata(airlock_test_support::airlock::binary()).unwrap();
     report(bench, "size of the binary", binary.len() as f64 / 1e6);
 }
 
@@ -71,7 +71,7 @@ fn start(endpoint: &str, grant: bool) -> f64 {
         format!("{listen}[etcd3]\nendpoints = [{endpoint:?}]\n"),
     )
     .unwrap();
-    let mut command = crate::support::airlock::airlock();
+    let mut command = airlock_test_support::airlock::airlock();
     command.arg("serve").arg("--config").arg(&config);
     let began = Instant::now();
     let _process = Process::start(command, &folder.path().join("log"));

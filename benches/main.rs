@@ -5,7 +5,6 @@
 //! those that ran before and are not named keep their figures.
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::print_stdout,
     reason = "a program for people, which ends on what it did not expect"
 )]
@@ -17,9 +16,6 @@ mod load;
 mod report;
 mod scenarios;
 mod server;
-#[expect(dead_code, reason = "shared with the tests, which use all of it")]
-#[path = "../tests/it/support/mod.rs"]
-mod support;
 mod visits;
 
 use std::path::PathBuf;

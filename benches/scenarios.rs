@@ -8,8 +8,8 @@ use crate::bench::{Bench, Case, lock, locks, nodes, row, unlock};
 use crate::life::{life, memory};
 use crate::load::{self, Connection, Load, Until};
 use crate::server::{Server, Usage};
-use crate::support::etcd::Etcd;
 use crate::visits::visits;
+use airlock_test_support::etcd::Etcd;
 
 /// Measures, and puts what it finds into the report.
 type Scenario = fn(&mut Bench);

@@ -3,9 +3,9 @@
 use std::fs;
 use std::net::SocketAddr;
 
-use crate::support::airlock::{Airlock, LISTEN};
-use crate::support::etcd::Etcd;
-use crate::support::pki::Pair;
+use airlock_test_support::airlock::{Airlock, LISTEN};
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::pki::Pair;
 
 /// As the unit and the image start it.
 const ENVIRONMENT: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "1")];

@@ -17,8 +17,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use crate::bench::{Bench, Case, lock, row};
 use crate::load::{Load, Until, collect, read_answer};
 use crate::server::{Server, usage};
-use crate::support::etcd::Etcd;
-use crate::support::pki::Ca;
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::pki::Ca;
 
 /// How many visit at a time, and how often each.
 const VISITORS: usize = 64;

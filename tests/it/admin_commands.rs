@@ -4,9 +4,9 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use crate::support::airlock::Airlock;
-use crate::support::etcd::Etcd;
-use crate::support::eventually;
+use airlock_test_support::airlock::{Airlock, binary};
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::eventually;
 
 const LOCK: &str = "[lock]\ndefault_slots = 2\n[[lock.groups]]\nname = \"workers\"\nslots = 1\n";
 const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
@@ -326,7 +326,7 @@ fn on_a_terminal_it_asks_and_only_yes_does_it() {
     for (typed, done) in [("n\n", false), ("\n", false), ("y\n", true)] {
         let command = format!(
             "{} --config {} unlock default a",
-            env!("CARGO_BIN_EXE_airlock"),
+            binary().display(),
             airlock.folder().join("config.toml").display()
         );
         let log = airlock.folder().join("typescript");

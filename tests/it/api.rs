@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use reqwest::Method;
 use reqwest::blocking::Client as Http;
 
-use crate::support::airlock::Airlock;
-use crate::support::client::{Answer, answer};
+use airlock_test_support::airlock::Airlock;
+use airlock_test_support::client::{self, Response};
 
 const GOOD: &str = r#"{"client_params":{"id":"n","group":"default"}}"#;
 
@@ -20,12 +20,12 @@ fn raw(airlock: &Airlock, request: &str) -> String {
     response
 }
 
-fn send(airlock: &Airlock, header: Option<&str>, body: &str) -> Answer {
+fn send(airlock: &Airlock, header: Option<&str>, body: &str) -> Response {
     let mut request = Http::new().post(format!("{}/v1/pre-reboot", airlock.url()));
     if let Some(header) = header {
         request = request.header("Fleet-Lock-Protocol", header);
     }
-    answer(request.body(body.to_owned()))
+    client::send(request.body(body.to_owned()))
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_grant_is_an_empty_200() {
         ("v1/steady-state", "unlocked"),
         ("v1/steady-state", "by a non-holder"),
     ] {
-        let expected = Answer {
+        let expected = Response {
             status: 200,
             body: String::new(),
         };
@@ -173,7 +173,7 @@ fn any_content_type_is_taken() {
             .header("fleet-lock-protocol", "true")
             .header("content-type", content_type)
             .body(GOOD);
-        assert!(answer(request).granted(), "{content_type}");
+        assert!(client::send(request).granted(), "{content_type}");
     }
 }
 
@@ -189,7 +189,7 @@ fn other_paths_and_methods_are_json_errors_and_never_a_2xx_or_3xx() {
         "/v1/steady-state/x",
         "/metrics",
     ] {
-        let answer = answer(http.post(format!("{}{path}", airlock.url())).body(GOOD));
+        let answer = client::send(http.post(format!("{}{path}", airlock.url())).body(GOOD));
         assert_eq!(
             (answer.status, &*answer.kind()),
             (404, "not_found"),

@@ -12,10 +12,10 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use reqwest::blocking::Client as Http;
 use tempfile::TempDir;
 
-use crate::support::airlock::{Airlock, LISTEN, refusal_to_start};
-use crate::support::client::{Answer, Client, answer};
-use crate::support::pki::secret;
-use crate::support::{SetOnDrop, eventually};
+use airlock_test_support::airlock::{Airlock, LISTEN, refusal_to_start};
+use airlock_test_support::client::{self, Client, Response};
+use airlock_test_support::pki::secret;
+use airlock_test_support::{SetOnDrop, eventually};
 
 /// A server with users. The password of each is the name and `!`.
 struct Guarded {
@@ -73,7 +73,7 @@ fn line(user: &str, password: &str, cost: u32) -> String {
     format!("{user}:{}\n", bcrypt::hash(password, cost).unwrap())
 }
 
-fn said(answer: &Answer) -> (u16, String) {
+fn said(answer: &Response) -> (u16, String) {
     (answer.status, answer.kind())
 }
 
@@ -118,7 +118,7 @@ fn a_stranger_learns_nothing_about_headers_bodies_and_groups() {
     let airlock = Guarded::start(&[("node", 4)], "");
     let send = |url: String, header: &str, body: &str| {
         let request = Http::new().post(format!("{url}/v1/pre-reboot"));
-        said(&answer(
+        said(&client::send(
             request
                 .header("fleet-lock-protocol", header)
                 .body(body.to_owned()),
@@ -287,7 +287,7 @@ fn a_flood_of_wrong_passwords_keeps_nobody_out_who_has_the_right_one() {
         log.contains("too many passwords wait to be verified"),
         "{log}"
     );
-    assert!(airlock.process().ended().is_none());
+    assert!(airlock.process().exit_status().is_none());
 }
 
 #[test]

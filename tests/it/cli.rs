@@ -5,9 +5,9 @@ use std::process::Output;
 
 use rustix::process::Signal;
 
-use crate::support::airlock::{Airlock, airlock};
-use crate::support::etcd::Etcd;
-use crate::support::free_port;
+use airlock_test_support::airlock::{Airlock, airlock};
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::free_port;
 
 fn run(arguments: &[&str]) -> Output {
     airlock().args(arguments).output().unwrap()

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::support::airlock::Airlock;
-use crate::support::client::{Answer, Client};
-use crate::support::etcd::Etcd;
+use airlock_test_support::airlock::Airlock;
+use airlock_test_support::client::{Client, Response};
+use airlock_test_support::etcd::Etcd;
 
 const NODES: usize = 200;
 const SLOTS: u64 = 3;
@@ -41,8 +41,8 @@ fn reboot(servers: &[Mutex<Option<Client>>; 3], node: usize, away: &AtomicU64) {
 fn ask(
     servers: &[Mutex<Option<Client>>; 3],
     next: &mut usize,
-    ask: impl Fn(&Client) -> reqwest::Result<Answer>,
-) -> Answer {
+    ask: impl Fn(&Client) -> reqwest::Result<Response>,
+) -> Response {
     loop {
         *next += 1;
         let client = servers[*next % servers.len()].lock().unwrap().clone();
@@ -78,7 +78,7 @@ fn invariant_2_three_servers_one_of_them_restarted_never_grant_too_much_and_ever
             .filter_map(|airlock| airlock.metric(name))
             .sum::<f64>()
     };
-    crate::support::eventually("half of the grants", || {
+    airlock_test_support::eventually("half of the grants", || {
         (granted() >= (NODES * TURNS / 2) as f64).then_some(())
     });
     *servers[1].lock().unwrap() = None;

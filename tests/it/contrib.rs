@@ -8,13 +8,9 @@ use std::process::{Command, Output};
 use toml::Table;
 use yaml_rust2::{Yaml, YamlLoader};
 
-use crate::support::airlock::airlock;
-
-fn contrib(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("contrib")
-        .join(path)
-}
+use airlock_test_support::airlock::{airlock, binary};
+use airlock_test_support::prometheus::contrib;
+use airlock_test_support::repository;
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -47,10 +43,11 @@ fn assert_good(output: &Output) {
 
 /// `systemd-analyze` on the unit, with its programs replaced by one that is here.
 fn systemd_analyze(unit: &str, arguments: &[&str]) -> Output {
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, binary) = (tempfile::tempdir().unwrap(), binary());
+    let binary = binary.to_str().unwrap();
     let text = read(&contrib("systemd").join(unit))
-        .replace("/usr/local/bin/airlock", env!("CARGO_BIN_EXE_airlock"))
-        .replace("/usr/bin/podman", env!("CARGO_BIN_EXE_airlock"))
+        .replace("/usr/local/bin/airlock", binary)
+        .replace("/usr/bin/podman", binary)
         .replace("/usr/bin/loginctl", "/bin/true")
         // There is no such user here.
         .replace("User=airlock\n", "");
@@ -244,9 +241,7 @@ fn nodes_ask_where_the_servers_listen_and_for_a_group_that_they_have() {
 #[test]
 fn the_examples_are_good_and_nothing_in_them_is_in_doubt() {
     for example in ["config.toml", "standalone.toml"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("examples")
-            .join(example);
+        let path = repository().join("examples").join(example);
         let output = airlock()
             .arg("check-config")
             .arg("-c")

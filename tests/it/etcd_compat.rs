@@ -10,10 +10,10 @@ use airlock::store::{Commit, GroupName, Store as _, StoreError};
 use airlock::stored;
 use jiff::Timestamp;
 
-use crate::support::airlock::Airlock;
-use crate::support::airlock_go::{AirlockGo, Told};
-use crate::support::etcd::{Etcd, Version};
-use crate::support::eventually;
+use airlock_test_support::airlock::Airlock;
+use airlock_test_support::coreos_airlock::{CoreosAirlock, Reply};
+use airlock_test_support::etcd::{Etcd, Version};
+use airlock_test_support::eventually;
 
 const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
 const TIMES: &str = "com.coreos.airlock/groups/default/v1/lock-times";
@@ -203,14 +203,14 @@ fn invariant_2_an_airlock_and_we_never_grant_too_much_together() {
             let (endpoints, away) = (etcd.endpoints(), Arc::clone(&away));
             runtime.spawn(async move {
                 let id = format!("theirs-{node}");
-                let mut group = AirlockGo::new(&endpoints, "default", SLOTS).await;
+                let mut group = CoreosAirlock::new(&endpoints, "default", SLOTS).await;
                 while Instant::now() < until {
-                    if group.lock(&id).await != Told::Granted {
+                    if group.lock(&id).await != Reply::Granted {
                         continue;
                     }
                     assert!(away.fetch_add(1, Ordering::SeqCst) < SLOTS, "over-granted");
                     away.fetch_sub(1, Ordering::SeqCst);
-                    while group.unlock(&id).await != Told::Granted {}
+                    while group.unlock(&id).await != Reply::Granted {}
                 }
             })
         })

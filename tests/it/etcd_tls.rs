@@ -5,10 +5,10 @@ use std::path::Path;
 
 use rcgen::date_time_ymd;
 
-use crate::support::airlock::{Airlock, refusal_to_start};
-use crate::support::etcd::{Etcd, Version};
-use crate::support::eventually;
-use crate::support::pki::{Ca, Pair, secret};
+use airlock_test_support::airlock::{Airlock, refusal_to_start};
+use airlock_test_support::etcd::{Etcd, Version};
+use airlock_test_support::eventually;
+use airlock_test_support::pki::{Ca, Pair, secret};
 
 /// The server's configuration for these endpoints.
 fn start(endpoint: &str, keys: &str) -> Airlock {

@@ -6,11 +6,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::airlock::Airlock;
-use crate::support::client::{Answer, Client};
-use crate::support::etcd::{Etcd, Version};
-use crate::support::eventually;
-use crate::support::proxy::{Network, Proxy};
+use airlock_test_support::airlock::Airlock;
+use airlock_test_support::client::{Client, Response};
+use airlock_test_support::etcd::{Etcd, Version};
+use airlock_test_support::eventually;
+use airlock_test_support::proxy::{Network, Proxy};
 
 /// What a busy machine may add to any wait.
 const SLACK: Duration = Duration::from_millis(1500);
@@ -60,7 +60,7 @@ impl Cluster {
     }
 
     /// Requests of one node, one after the other, until `enough`. Each has to be answered in time.
-    fn ask_until(&self, mut enough: impl FnMut(&Answer) -> bool) -> Vec<Duration> {
+    fn ask_until(&self, mut enough: impl FnMut(&Response) -> bool) -> Vec<Duration> {
         let client = self.airlock.client();
         let mut took = Vec::new();
         for endpoint in ["v1/pre-reboot", "v1/steady-state"].into_iter().cycle() {
@@ -77,7 +77,7 @@ impl Cluster {
     /// Waits for service, then demands that it stays: 300 requests without a failure.
     fn service_is_back_and_stays(&self) {
         let broken = Instant::now();
-        self.ask_until(Answer::granted);
+        self.ask_until(Response::granted);
         let back = broken.elapsed();
         assert!(back < BACK + SLACK, "back only after {back:?}");
         let mut left = 300;

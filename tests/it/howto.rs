@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::airlock::{Airlock, airlock};
-use crate::support::etcd::Etcd;
+use airlock_test_support::airlock::{Airlock, airlock};
+use airlock_test_support::etcd::Etcd;
 
 fn curl(url: &str, body: &str) -> String {
     let output = Command::new("curl")

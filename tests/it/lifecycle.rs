@@ -5,10 +5,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-use crate::support::airlock::{Airlock, LISTEN, airlock};
-use crate::support::client::Client;
-use crate::support::etcd::Etcd;
-use crate::support::{eventually, free_port};
+use airlock_test_support::airlock::{Airlock, LISTEN, airlock};
+use airlock_test_support::client::Client;
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::{eventually, free_port};
 
 #[test]
 fn it_starts_without_etcd_refuses_in_time_and_recovers_by_itself() {
@@ -167,7 +167,7 @@ fn a_reader_that_does_not_read_the_log_holds_up_nobody() {
     // Some hundred bytes a request: far more than a pipe holds.
     let clients: Vec<_> = (0..4)
         .map(|_| {
-            let client = crate::support::client::Client::new(url.clone());
+            let client = airlock_test_support::client::Client::new(url.clone());
             thread::spawn(move || {
                 for _ in 0..500 {
                     assert!(client.unlock("default", "n").granted());

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client as Http;
 
-use crate::support::PATIENCE;
-use crate::support::airlock::{Airlock, LISTEN};
-use crate::support::client::Client;
-use crate::support::etcd::Etcd;
-use crate::support::eventually;
-use crate::support::pki::Ca;
+use airlock_test_support::MAX_WAIT;
+use airlock_test_support::airlock::{Airlock, LISTEN};
+use airlock_test_support::client::Client;
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::eventually;
+use airlock_test_support::pki::Ca;
 
 /// Short for what has to be waited for, and long for what must not happen.
 const SHORT: &str = "[limits]\nheader_timeout_ms = 1000\nbody_timeout_ms = 1000\nidle_timeout_ms = 1000\n\
@@ -167,7 +167,7 @@ fn a_client_that_never_reads_does_not_keep_its_connection() {
     // Until the answers fill every buffer in between, or the server has had enough.
     let started = Instant::now();
     while deaf.write_all(request.as_bytes()).is_ok() {
-        assert!(started.elapsed() < PATIENCE, "the server takes everything");
+        assert!(started.elapsed() < MAX_WAIT, "the server takes everything");
     }
     let connections = r#"airlock_connections{listener="service"}"#;
     eventually("the connection to end", || {
@@ -238,7 +238,7 @@ fn more_requests_than_may_wait_in_a_group_are_a_503() {
 #[test]
 fn five_thousand_slow_clients_keep_no_node_from_its_lock() {
     const CLIENTS: usize = 5000;
-    crate::support::raise_open_files(CLIENTS as u64 + 500);
+    airlock_test_support::raise_open_files(CLIENTS as u64 + 500);
     let airlock =
         Airlock::embedded("[limits]\nheader_timeout_ms = 60000\nconnections_per_peer = 1000\n");
     let address: SocketAddr = airlock.url().trim_start_matches("http://").parse().unwrap();

@@ -5,8 +5,6 @@
     reason = "a test ends on what it did not expect"
 )]
 
-mod support;
-
 mod admin_commands;
 mod api;
 mod auth;

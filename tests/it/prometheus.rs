@@ -4,10 +4,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::airlock::Airlock;
-use crate::support::etcd::Etcd;
-use crate::support::eventually;
-use crate::support::prometheus::{Prometheus, contrib};
+use airlock_test_support::airlock::Airlock;
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::eventually;
+use airlock_test_support::prometheus::{Prometheus, contrib};
 
 #[test]
 fn promtool_finds_every_alert_to_fire_when_it_should() {

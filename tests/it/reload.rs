@@ -1,8 +1,8 @@
 //! SIGHUP: groups, slots and limits change while the server runs, and a bad file changes nothing.
 
-use crate::support::airlock::Airlock;
-use crate::support::etcd::Etcd;
-use crate::support::eventually;
+use airlock_test_support::airlock::Airlock;
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::eventually;
 
 const EMBEDDED: &str = "[embedded]\npath = \"{folder}/airlock.db\"\n";
 
@@ -30,7 +30,7 @@ fn a_group_comes_and_goes_without_a_restart_and_without_losing_a_lock() {
     eventually("the group to be back", || {
         (client.lock("workers", "b").kind() == "failed_lock").then_some(())
     });
-    assert!(airlock.process().ended().is_none());
+    assert!(airlock.process().exit_status().is_none());
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! The night that docs/operations.md tells of: a node dies with the lock, the alert fires, the page shows
 //! it, one command frees it, the next node goes.
 
-use crate::support::airlock::Airlock;
-use crate::support::etcd::Etcd;
-use crate::support::eventually;
-use crate::support::prometheus::Prometheus;
+use airlock_test_support::airlock::Airlock;
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::eventually;
+use airlock_test_support::prometheus::Prometheus;
 
 const SEMAPHORE: &str = "com.coreos.airlock/groups/workers/v1/semaphore";
 const LOCK_TIMES: &str = "com.coreos.airlock/groups/workers/v1/lock-times";

@@ -12,10 +12,10 @@ use std::thread;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::support::airlock::{Airlock, LISTEN, airlock};
-use crate::support::client::Client;
-use crate::support::eventually;
-use crate::support::process::Process;
+use airlock_test_support::airlock::{Airlock, LISTEN, airlock};
+use airlock_test_support::client::Client;
+use airlock_test_support::eventually;
+use airlock_test_support::process::Process;
 
 /// What a client knows of its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Place {
         let process = Process::start(command, &log);
         let mut server = Server(process);
         eventually("the server to listen", || {
-            let ended = server.0.ended();
+            let ended = server.0.exit_status();
             let log = server.0.log();
             assert!(ended.is_none(), "{log}");
             log.contains("msg=\"main service\"").then_some(())

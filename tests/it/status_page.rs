@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::airlock::Airlock;
+use airlock_test_support::airlock::Airlock;
 
 const CONFIG: &str = "[embedded]\npath = \"{folder}/airlock.db\"\n[lock]\ndefault_slots = 4\n\
     [[lock.groups]]\nname = \"workers\"\nslots = 1\n[[lock.groups]]\nname = \"paused\"\n";

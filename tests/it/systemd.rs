@@ -4,9 +4,9 @@ use std::os::unix::net::UnixDatagram;
 
 use tempfile::TempDir;
 
-use crate::support::airlock::{Airlock, LISTEN};
-use crate::support::etcd::Etcd;
-use crate::support::{PATIENCE, eventually};
+use airlock_test_support::airlock::{Airlock, LISTEN};
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::{MAX_WAIT, eventually};
 
 /// The service manager's end of the socket.
 struct Manager {
@@ -18,7 +18,7 @@ impl Manager {
     fn listen() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(MAX_WAIT)).unwrap();
         Manager { socket, folder }
     }
 

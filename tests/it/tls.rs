@@ -11,10 +11,10 @@ use reqwest::blocking::{Client as Http, ClientBuilder};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use crate::support::airlock::{Airlock, refusal_to_start};
-use crate::support::client::{Client, answer};
-use crate::support::pki::{Ca, Pair};
-use crate::support::{SetOnDrop, eventually};
+use airlock_test_support::airlock::{Airlock, refusal_to_start};
+use airlock_test_support::client::{self, Client};
+use airlock_test_support::pki::{Ca, Pair};
+use airlock_test_support::{SetOnDrop, eventually};
 
 const BODY: &str = r#"{"client_params":{"id":"n","group":"default"}}"#;
 
@@ -88,7 +88,7 @@ fn the_status_listener_can_use_the_services_certificate() {
     let airlock = Airlock::start_with(&config, &["-vv"]);
     let url = airlock.status_url().replace("http://", "https://");
     let http = trusting(&ca).build().unwrap();
-    let response = answer(http.get(format!("{url}/healthz")));
+    let response = client::send(http.get(format!("{url}/healthz")));
     assert_eq!((response.status, &*response.body), (200, "ok\n"));
 }
 

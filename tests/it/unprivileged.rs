@@ -5,11 +5,11 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use crate::support::airlock::{LISTEN, binary, port_in};
-use crate::support::client::Client;
-use crate::support::etcd::Etcd;
-use crate::support::eventually;
-use crate::support::process::Process;
+use airlock_test_support::airlock::{LISTEN, binary, port_in};
+use airlock_test_support::client::Client;
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::eventually;
+use airlock_test_support::process::Process;
 
 /// Any that owns nothing.
 const NOBODY: u32 = 65534;

@@ -4,8 +4,8 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-use crate::support::airlock::Airlock;
-use crate::support::eventually;
+use airlock_test_support::airlock::Airlock;
+use airlock_test_support::eventually;
 
 /// A window that opens in two days, for an hour.
 fn closed() -> String {

@@ -10,7 +10,7 @@ use airlock::store::sqlite::SqliteStore;
 use airlock::store::{GroupName, Store, Value};
 use tempfile::TempDir;
 
-use crate::support::etcd::Etcd;
+use airlock_test_support::etcd::Etcd;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::backend::Backend;
 use super::{group, value, write};
-use crate::support::PATIENCE;
+use airlock_test_support::MAX_WAIT;
 
 /// Each clause has a group of its own.
 pub fn fulfils_the_contract(backend: &dyn Backend) {
@@ -213,7 +213,7 @@ async fn who_follows_sees_the_current_values_and_every_last_change(backend: &dyn
                 }
             }
         };
-        timeout(PATIENCE, search)
+        timeout(MAX_WAIT, search)
             .await
             .unwrap_or_else(|_| panic!("{revision:?} of {group} was not reported"))
     };

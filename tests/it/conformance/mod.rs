@@ -15,8 +15,8 @@ pub use backend::etcd_store;
 use backend::{EtcdBackend, Memory, Sqlite};
 use contract::fulfils_the_contract;
 
-use crate::support::PATIENCE;
-use crate::support::etcd::{Etcd, Version};
+use airlock_test_support::MAX_WAIT;
+use airlock_test_support::etcd::{Etcd, Version};
 
 #[test]
 fn memory_fulfils_the_contract() {
@@ -58,7 +58,7 @@ fn invariant_4_an_etcd_member_without_a_quorum_confirms_nothing() {
             let key = "com.coreos.airlock/groups/g/v1/semaphore";
             let unchanged = Compare::mod_revision(key, CompareOp::Equal, revision.0);
             let bare = client.txn(Txn::new().when([unchanged]));
-            let bare = timeout(PATIENCE, bare).await.unwrap().unwrap();
+            let bare = timeout(MAX_WAIT, bare).await.unwrap().unwrap();
             assert!(bare.succeeded());
 
             let confirmed = store.commit(&group, revision, None).await;

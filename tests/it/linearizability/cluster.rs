@@ -8,11 +8,11 @@ use rustix::process::Signal;
 
 use super::check::{Request, Told};
 use super::record::{Recorder, Server, Servers};
-use crate::support::airlock::{Airlock, LISTEN};
-use crate::support::client::Client;
-use crate::support::etcd::Etcd;
-use crate::support::eventually;
-use crate::support::proxy::{Network, Proxy};
+use airlock_test_support::airlock::{Airlock, LISTEN};
+use airlock_test_support::client::Client;
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::eventually;
+use airlock_test_support::proxy::{Network, Proxy};
 
 /// The groups and their slots.
 pub const GROUPS: [(&str, u32); 2] = [("default", 2), ("one", 1)];

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::check::{Operation, Request, Told};
-use crate::support::client::Client;
+use airlock_test_support::client::Client;
 
 /// The operations of one group in one round.
 pub struct Recorder {

@@ -1,5 +1,6 @@
-//! The real binary.
+//! The server under test: the real binary, started as a process.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -11,7 +12,7 @@ use super::client::Client;
 use super::eventually;
 use super::process::Process;
 
-/// `[service]` and `[status]` on free ports of loopback.
+/// Configures both listeners on free ports of the loopback interface.
 pub const LISTEN: &str = r#"
 [service]
 address = "127.0.0.1"
@@ -23,7 +24,7 @@ address = "127.0.0.1"
 port = 0
 "#;
 
-/// A running server with a folder of its own.
+/// A running server with its own temporary folder.
 pub struct Airlock {
     process: Process,
     config: PathBuf,
@@ -31,19 +32,21 @@ pub struct Airlock {
 }
 
 impl Airlock {
-    /// Starts `airlock serve -vv`, with `config` behind [`LISTEN`], and waits until it listens.
+    /// Starts `airlock serve -vv` with the configuration [`LISTEN`] plus `config` and waits until the server
+    /// listens.
     ///
-    /// `{folder}` in the configuration stands for the server's own folder.
+    /// `{folder}` in the configuration is replaced by the path of the server's own folder.
     pub fn start(config: &str) -> Self {
         Airlock::start_with(&format!("{LISTEN}{config}"), &["-vv"])
     }
 
-    /// The same with the whole configuration and the arguments behind `serve`.
+    /// Starts a server with a complete configuration and the arguments to `serve`.
     pub fn start_with(config: &str, arguments: &[&str]) -> Self {
         Airlock::start_with_environment(config, arguments, &[])
     }
 
-    /// The same with more environment variables.
+    /// Starts a server with a complete configuration, the arguments to `serve` and additional environment
+    /// variables.
     pub fn start_with_environment(
         config: &str,
         arguments: &[&str],
@@ -68,19 +71,19 @@ impl Airlock {
         airlock
     }
 
-    /// A server in front of an etcd; `more` is the rest of its configuration.
+    /// Starts a server that keeps its locks in etcd; `more` is the rest of the configuration.
     pub fn on_etcd(endpoints: &[String], more: &str) -> Self {
         Airlock::start(&format!("[etcd3]\nendpoints = {endpoints:?}\n{more}"))
     }
 
-    /// A server with a file of its own.
+    /// Starts a server with an embedded store; `more` is the rest of the configuration.
     pub fn embedded(more: &str) -> Self {
         Airlock::start(&format!(
             "[embedded]\npath = \"{{folder}}/airlock.db\"\n{more}"
         ))
     }
 
-    /// Starts it once more, on the same configuration; the log goes on.
+    /// Kills the server and starts it again with the same configuration. The log is continued.
     pub fn restart(&mut self) {
         self.process.kill();
         let seen = self.log().matches("msg=\"main service\"").count();
@@ -93,76 +96,80 @@ impl Airlock {
         });
     }
 
+    /// Returns the path of the server's own folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
+    /// Returns the process of the server.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
+    /// Returns the log up to now.
     pub fn log(&self) -> String {
         self.process.log()
     }
 
-    /// Waits until the log has `text` in it. Panics with the log if the server ends before.
+    /// Waits until the log contains `text`. Panics with the log if the server exits first.
     pub fn wait_for_log(&mut self, text: &str) {
         eventually(&format!("{text:?} in the log"), || {
-            let ended = self.process.ended();
+            let status = self.process.exit_status();
             let log = self.process.log();
             if log.contains(text) {
                 return Some(());
             }
-            assert!(ended.is_none(), "the server has ended: {log}");
+            assert!(status.is_none(), "the server has exited: {log}");
             None
         });
     }
 
-    /// Writes another configuration, as [`Airlock::start`] does, and sends SIGHUP.
+    /// Replaces the configuration with [`LISTEN`] plus `config` and sends SIGHUP.
     pub fn reload(&self, config: &str) {
         self.reload_with(&format!("{LISTEN}{config}"));
     }
 
-    /// The same with the whole configuration.
+    /// Replaces the complete configuration and sends SIGHUP.
     pub fn reload_with(&self, config: &str) {
         let folder = self.folder.path().display().to_string();
         fs::write(&self.config, config.replace("{folder}", &folder)).unwrap();
         self.process.signal(Signal::HUP);
     }
 
+    /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.process.signal(Signal::TERM);
     }
 
-    /// `http://127.0.0.1:port` of the main listener.
+    /// Returns the URL of the main listener, `http://127.0.0.1:port`.
     pub fn url(&self) -> String {
         self.url_of("main service")
     }
 
-    /// The same of the status listener.
+    /// Returns the URL of the status listener.
     pub fn status_url(&self) -> String {
         self.url_of("status service")
     }
 
-    /// The newest address in the log, since a restart brings new ports.
+    /// Returns the newest address in the log: a restart chooses new ports.
     fn url_of(&self, service: &str) -> String {
         let port = port_in(&self.log(), service).unwrap();
         format!("http://127.0.0.1:{port}")
     }
 
-    /// A node's view of it.
+    /// Returns a client of the main listener.
     pub fn client(&self) -> Client {
         Client::new(self.url())
     }
 
-    /// A page of the status listener.
+    /// Requests a path of the status listener and returns the status code and the body.
     pub fn status(&self, path: &str) -> (u16, String) {
         let url = format!("{}{path}", self.status_url());
         let response = reqwest::blocking::get(url).unwrap();
         (response.status().as_u16(), response.text().unwrap())
     }
 
-    /// The value of one metric, with its labels as they are printed.
+    /// Returns the value of one metric; `name` includes the labels as the server prints them.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let (_, text) = self.status("/metrics");
         let line = text
@@ -171,19 +178,20 @@ impl Airlock {
         Some(line.parse().unwrap())
     }
 
-    /// The same, running beside the test until it is dropped.
+    /// Starts another command of the binary with this server's configuration. The process runs in the
+    /// background until it is dropped.
     pub fn spawn(&self, arguments: &[&str]) -> Process {
         let mut command = airlock();
         command.arg("--config").arg(&self.config).args(arguments);
         Process::start(command, &self.folder.path().join("command.log"))
     }
 
-    /// Runs another command of the binary on this server's configuration.
+    /// Runs another command of the binary with this server's configuration.
     pub fn command(&self, arguments: &[&str]) -> Output {
         self.command_to(Stdio::piped(), arguments)
     }
 
-    /// The same with another stdout.
+    /// Runs another command of the binary with this server's configuration and the given stdout.
     pub fn command_to(&self, stdout: impl Into<Stdio>, arguments: &[&str]) -> Output {
         airlock()
             .arg("--config")
@@ -195,24 +203,35 @@ impl Airlock {
     }
 }
 
-/// The newest port in a log that the service listens on.
+/// Returns the newest port in a log that the service listens on.
 pub fn port_in(log: &str, service: &str) -> Option<u16> {
     let message = format!("msg=\"{service}\"");
     let line = log.lines().rfind(|line| line.contains(&message))?;
     line.split("port=").nth(1)?.split(' ').next()?.parse().ok()
 }
 
-/// The binary under test: cargo's, or the one that AIRLOCK_BINARY names.
+/// Returns the path of the binary under test: the one that AIRLOCK_BINARY names, or the one that cargo has
+/// built for this test.
+///
+/// Cargo sets CARGO_BIN_EXE_airlock for the tests and benchmarks that it runs. A test that is started by hand
+/// uses the binary in the parent of its own folder, where cargo puts it.
 pub fn binary() -> PathBuf {
-    std::env::var_os("AIRLOCK_BINARY")
-        .map_or_else(|| env!("CARGO_BIN_EXE_airlock").into(), PathBuf::from)
+    let named = ["AIRLOCK_BINARY", "CARGO_BIN_EXE_airlock"];
+    named.into_iter().find_map(env::var_os).map_or_else(
+        || {
+            let own = env::current_exe().unwrap();
+            own.ancestors().nth(2).unwrap().join("airlock")
+        },
+        PathBuf::from,
+    )
 }
 
+/// Returns a command that runs the binary under test.
 pub fn airlock() -> Command {
     Command::new(binary())
 }
 
-/// What `airlock serve` says when it does not start on this configuration.
+/// Runs `airlock serve` with a configuration that prevents the start and returns its stderr.
 pub fn refusal_to_start(config: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");

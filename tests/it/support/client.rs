@@ -1,66 +1,72 @@
-//! A node: says what Zincati says, and takes the answer as Zincati does.
+//! A node: sends the requests that Zincati sends and interprets the responses as Zincati does.
 
 use std::time::Duration;
 
 use reqwest::blocking;
 
-/// Talks to one server. Clones share their connections.
+/// A client of one server. Clones share their connections.
 #[derive(Clone)]
 pub struct Client {
     url: String,
     http: blocking::Client,
 }
 
-/// An answer: its status and its body.
+/// The response to a request.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
+    /// The status code.
     pub status: u16,
+    /// The whole body.
     pub body: String,
 }
 
 impl Client {
+    /// Creates a client of the server at `url`.
     pub fn new(url: String) -> Self {
-        Client::with_timeout(url, super::PATIENCE)
+        Client::with_timeout(url, super::MAX_WAIT)
     }
 
+    /// Creates a client whose requests fail after `timeout`.
     pub fn with_timeout(url: String, timeout: Duration) -> Self {
         Client::over(url, blocking::Client::builder().timeout(timeout))
     }
 
-    /// Over connections as `http` makes them.
+    /// Creates a client that sends its requests with `http`.
     pub fn over(url: String, http: blocking::ClientBuilder) -> Self {
         let http = http.redirect(reqwest::redirect::Policy::none());
         let http = http.build().unwrap();
         Client { url, http }
     }
 
-    /// The same client for another server.
+    /// Returns a client of another server that shares the connections of this one.
     pub fn at(&self, url: String) -> Self {
         let http = self.http.clone();
         Client { url, http }
     }
 
-    pub fn lock(&self, group: &str, id: &str) -> Answer {
+    /// Sends a pre-reboot request.
+    pub fn lock(&self, group: &str, id: &str) -> Response {
         self.post("v1/pre-reboot", group, id)
     }
 
-    pub fn unlock(&self, group: &str, id: &str) -> Answer {
+    /// Sends a steady-state request.
+    pub fn unlock(&self, group: &str, id: &str) -> Response {
         self.post("v1/steady-state", group, id)
     }
 
-    fn post(&self, endpoint: &str, group: &str, id: &str) -> Answer {
+    fn post(&self, endpoint: &str, group: &str, id: &str) -> Response {
         self.try_post(endpoint, group, id).unwrap()
     }
 
-    /// The same where the connection may break.
-    pub fn try_post(&self, endpoint: &str, group: &str, id: &str) -> reqwest::Result<Answer> {
+    /// Sends a request over a connection that may break.
+    pub fn try_post(&self, endpoint: &str, group: &str, id: &str) -> reqwest::Result<Response> {
         let params = serde_json::json!({ "client_params": { "id": id, "group": group } });
-        try_answer(self.request(endpoint, params.to_string()))
+        try_send(self.request(endpoint, params.to_string()))
     }
 
-    /// Any body.
-    pub fn send(&self, endpoint: &str, body: impl Into<blocking::Body>) -> Answer {
-        answer(self.request(endpoint, body))
+    /// Sends any body.
+    pub fn send(&self, endpoint: &str, body: impl Into<blocking::Body>) -> Response {
+        send(self.request(endpoint, body))
     }
 
     fn request(&self, endpoint: &str, body: impl Into<blocking::Body>) -> blocking::RequestBuilder {
@@ -69,37 +75,38 @@ impl Client {
     }
 }
 
-/// Sends any request.
-pub fn answer(request: blocking::RequestBuilder) -> Answer {
-    try_answer(request).unwrap()
+/// Sends any request and returns the response.
+pub fn send(request: blocking::RequestBuilder) -> Response {
+    try_send(request).unwrap()
 }
 
-fn try_answer(request: blocking::RequestBuilder) -> reqwest::Result<Answer> {
+fn try_send(request: blocking::RequestBuilder) -> reqwest::Result<Response> {
     let response = request.send()?;
-    Ok(Answer {
+    Ok(Response {
         status: response.status().as_u16(),
         body: response.text()?,
     })
 }
 
-impl Answer {
+impl Response {
+    /// Returns whether the status code is a success.
     pub fn granted(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// The field `kind` of an error.
+    /// Returns the field `kind` of an error.
     pub fn kind(&self) -> String {
         self.field("kind")
     }
 
-    /// The field `value` of an error.
+    /// Returns the field `value` of an error.
     pub fn value(&self) -> String {
         self.field("value")
     }
 
     fn field(&self, name: &str) -> String {
         let body: serde_json::Value = serde_json::from_str(&self.body)
-            .unwrap_or_else(|error| panic!("no JSON error: {self:?}: {error}"));
+            .unwrap_or_else(|error| panic!("the body is not a JSON error: {self:?}: {error}"));
         body[name].as_str().unwrap().to_owned()
     }
 }

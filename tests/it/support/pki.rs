@@ -1,4 +1,4 @@
-//! Certificates made on the spot: one CA and what it signs, as PEM files.
+//! A certificate authority and the certificates that it issues, as PEM files.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,20 +10,23 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
-/// A CA with a folder for its files.
+/// A CA with a temporary folder for its files.
 pub struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
 }
 
-/// A certificate and its key.
+/// The files of a certificate and its key.
 #[derive(Clone, Debug)]
 pub struct Pair {
+    /// The path of the certificate.
     pub cert: PathBuf,
+    /// The path of the private key.
     pub key: PathBuf,
 }
 
 impl Ca {
+    /// Creates a CA with this name.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -35,16 +38,17 @@ impl Ca {
         Ca { issuer, folder }
     }
 
-    /// Its certificate.
+    /// Returns the path of the CA's own certificate.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
-    /// A certificate for these names, in files called after `file`. Its subject is `file` too.
+    /// Issues a certificate for these names. `file` is the name of its files and of its subject.
     pub fn issue(&self, file: &str, names: &[&str]) -> Pair {
         self.issue_with(file, names, |_| {})
     }
 
+    /// Issues a certificate as [`Ca::issue`] does, with parameters that `change` modifies.
     pub fn issue_with(
         &self,
         file: &str,
@@ -72,7 +76,8 @@ impl Ca {
 }
 
 impl Pair {
-    /// Puts this pair where another is, as one would by hand: first one file, then the other.
+    /// Replaces the files of another pair with those of this one, one file after the other, as an
+    /// administrator would.
     pub fn replace(&self, old: &Pair) {
         for (new, old) in [(&self.cert, &old.cert), (&self.key, &old.key)] {
             let beside = old.with_extension("new");
@@ -82,7 +87,7 @@ impl Pair {
     }
 }
 
-/// A file that only its owner can read.
+/// Writes a file that only its owner can read.
 pub fn secret(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();

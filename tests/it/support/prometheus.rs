@@ -1,13 +1,13 @@
-//! A real Prometheus: it scrapes, evaluates the rules of contrib, and answers queries.
+//! A real Prometheus that scrapes the server under test and evaluates the rules of contrib/.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::process::Process;
-use super::{eventually, free_port};
+use super::{eventually, free_port, repository};
 
 /// A running Prometheus with the rules of contrib/prometheus. It scrapes every second.
 pub struct Prometheus {
@@ -16,15 +16,14 @@ pub struct Prometheus {
     _folder: TempDir,
 }
 
-/// A file of contrib.
+/// Returns the path of a file in contrib/.
 pub fn contrib(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("contrib")
-        .join(path)
+    repository().join("contrib").join(path)
 }
 
 impl Prometheus {
-    /// Starts it on the status listeners at `targets` (`host:port`), and waits for their first scrape.
+    /// Starts Prometheus, scraping the status listeners at `targets` (`host:port`), and waits until it has
+    /// scraped all of them.
     pub fn start(targets: &[String]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("prometheus.yml");
@@ -56,7 +55,7 @@ impl Prometheus {
         prometheus
     }
 
-    /// What an instant query gives; nothing while Prometheus is not up.
+    /// Returns the result of an instant query; empty until Prometheus responds.
     pub fn query(&self, query: &str) -> Vec<Value> {
         let answer = self.get("query", &[("query", query)]);
         assert!(answer["status"] != "error", "{query}: {}", answer["error"]);
@@ -66,7 +65,7 @@ impl Prometheus {
             .unwrap_or_default()
     }
 
-    /// The alerts that fire, each with its name and group.
+    /// Returns the firing alerts as pairs of alert name and group.
     pub fn firing(&self) -> Vec<(String, String)> {
         let answer = self.get("alerts", &[]);
         let alerts = answer["data"]["alerts"]

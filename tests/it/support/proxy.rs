@@ -1,4 +1,4 @@
-//! A TCP proxy whose network the test breaks: it cuts, freezes or slows down what goes through it.
+//! A TCP proxy that cuts, freezes or delays the connections through it.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
@@ -7,21 +7,22 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// Passes connections on to one address, in the way that the test says. Ends when dropped.
+/// A proxy in front of one address. The test decides how its network behaves. It stops when it is dropped.
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
 
-/// What becomes of bytes, in both directions.
+/// The state of the network, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
+    /// Bytes are passed on at once.
     Works,
-    /// Everything arrives so much later.
+    /// Bytes are passed on after this delay.
     Slow(Duration),
-    /// Connections stay open, new ones too, and nothing arrives until it works again.
+    /// Connections stay open and new ones are accepted, but no bytes are passed on.
     Frozen,
-    /// Connections are closed, new ones at once.
+    /// Open connections are closed, and new ones immediately.
     Cut,
 }
 
@@ -35,14 +36,14 @@ struct State {
     network: Network,
     closed: bool,
     next: u64,
-    /// Both ends of each connection, to be able to cut them.
+    /// Both ends of each open connection.
     open: HashMap<u64, [TcpStream; 2]>,
 }
 
 // === impl Proxy ===
 
 impl Proxy {
-    /// A proxy in front of `endpoint`, `http://address:port`.
+    /// Starts a proxy in front of `endpoint`, `http://address:port`.
     pub fn to(endpoint: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let shared = Arc::new(Shared {
@@ -63,11 +64,12 @@ impl Proxy {
         proxy
     }
 
+    /// Returns the URL of the proxy.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Changes the network, for open connections too.
+    /// Changes the state of the network, including that of open connections.
     pub fn set(&self, network: Network) {
         let mut state = self.shared.state.lock().unwrap();
         state.network = network;
@@ -85,7 +87,7 @@ impl Drop for Proxy {
         state.close_all();
         self.shared.changed.notify_all();
         drop(state);
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -142,7 +144,7 @@ fn connect(client: TcpStream, shared: &Arc<Shared>) {
     shared.state.lock().unwrap().open.remove(&id);
 }
 
-/// Passes bytes on until one end closes; then both are closed.
+/// Passes bytes on until one end closes, then closes both.
 fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
     let mut buffer = [0; 16 << 10];
     loop {

@@ -1,13 +1,13 @@
-//! A client that does to etcd what Airlock (Go) does: create if the version is 0, get, put if the version
-//! is the one that was read. A lost comparison is its error.
+//! A client that sends etcd the same transactions as coreos/airlock: create the key if its version is 0, get
+//! it, put it if its version is still the one that was read. A conflict is an error there.
 
 use std::collections::BTreeSet;
 
 use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
 use serde::{Deserialize, Serialize};
 
-/// One group, as an Airlock sees it.
-pub struct AirlockGo {
+/// One group, as coreos/airlock accesses it.
+pub struct CoreosAirlock {
     client: Client,
     key: String,
     slots: u64,
@@ -19,30 +19,35 @@ struct Semaphore {
     holders: Vec<String>,
 }
 
-/// What an Airlock tells its node.
+/// The response of coreos/airlock to a node.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Reply {
+    /// The request succeeded.
     Granted,
+    /// All slots are taken.
     Full,
+    /// Another server changed the value between the read and the write.
     Conflict,
 }
 
-impl AirlockGo {
+impl CoreosAirlock {
+    /// Connects to etcd.
     pub async fn new(endpoints: &[String], group: &str, slots: u64) -> Self {
-        AirlockGo {
+        CoreosAirlock {
             client: Client::connect(endpoints, None).await.unwrap(),
             key: format!("com.coreos.airlock/groups/{group}/v1/semaphore"),
             slots,
         }
     }
 
-    pub async fn lock(&mut self, id: &str) -> Told {
+    /// Adds a holder, as a pre-reboot request does.
+    pub async fn lock(&mut self, id: &str) -> Reply {
         let (mut semaphore, version) = self.get().await;
         if semaphore.holders.iter().any(|holder| holder == id) {
-            return Told::Granted;
+            return Reply::Granted;
         }
         if semaphore.holders.len() as u64 >= semaphore.total_slots {
-            return Told::Full;
+            return Reply::Full;
         }
         let mut holders: BTreeSet<String> = semaphore.holders.into_iter().collect();
         holders.insert(id.to_owned());
@@ -50,8 +55,8 @@ impl AirlockGo {
         self.set(&semaphore, version).await
     }
 
-    /// Writes also where nothing changes, as Airlock does.
-    pub async fn unlock(&mut self, id: &str) -> Told {
+    /// Removes a holder, as a steady-state request does. Writes even if nothing changes, as coreos/airlock does.
+    pub async fn unlock(&mut self, id: &str) -> Reply {
         let (mut semaphore, version) = self.get().await;
         semaphore.holders.retain(|holder| holder != id);
         self.set(&semaphore, version).await
@@ -74,14 +79,14 @@ impl AirlockGo {
         )
     }
 
-    async fn set(&mut self, semaphore: &Semaphore, version: i64) -> Told {
+    async fn set(&mut self, semaphore: &Semaphore, version: i64) -> Reply {
         let write = Txn::new()
             .when([Compare::version(&*self.key, CompareOp::Equal, version)])
             .and_then([self.put(semaphore)]);
         if self.client.txn(write).await.unwrap().succeeded() {
-            Told::Granted
+            Reply::Granted
         } else {
-            Told::Conflict
+            Reply::Conflict
         }
     }
 
