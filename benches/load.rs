@@ -1,46 +1,55 @@
-//! The load: keep-alive HTTP/1.1 connections on one thread, each a request at a time, prepared bytes out and
-//! as little parsing in as will do. What it can do at most is measured against [`echo`] in each run.
+//! The load generator: keep-alive HTTP/1.1 connections on one thread. Each connection sends prepared bytes, one
+//! request at a time, and parses as little of the response as possible. Each run measures the generator's own
+//! maximum against [`echo`].
 
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time;
 
-/// What one connection sends, over and over.
-pub struct Connection {
-    pub server: SocketAddr,
-    pub requests: Vec<Vec<u8>>,
+/// The requests of one connection, sent over and over.
+pub(crate) struct Connection {
+    pub(crate) server: SocketAddr,
+    pub(crate) requests: Vec<Vec<u8>>,
     /// How long a slot is held after a grant.
-    pub hold: Duration,
+    pub(crate) hold: Duration,
 }
 
-/// When it is enough.
+/// The end of a load.
 #[derive(Clone, Copy)]
-pub enum Until {
+pub(crate) enum Until {
+    /// This time has passed.
     Elapsed(Duration),
-    /// Each connection has had so many answers.
-    Answers(u64),
+    /// Each connection has received this number of responses.
+    Responses(u64),
 }
 
-/// What came of it.
+/// The latencies of a load, with microsecond precision and three significant digits.
+pub(crate) struct Latencies(Histogram<u64>);
+
+/// The result of a load.
 #[derive(Default)]
-pub struct Load {
-    pub elapsed: Duration,
-    /// Of every answer, in microseconds, sorted.
-    pub latencies: Vec<u32>,
-    pub granted: u64,
-    /// All slots are taken: an answer, too.
-    pub refused: u64,
-    /// Anything else.
-    pub failed: u64,
-    pub first_failure: Option<String>,
+pub(crate) struct Load {
+    pub(crate) elapsed: Duration,
+    pub(crate) latencies: Latencies,
+    pub(crate) granted: u64,
+    /// Refusals because all slots are taken. These are regular responses.
+    pub(crate) refused: u64,
+    /// All other responses, and requests without one.
+    pub(crate) failed: u64,
+    pub(crate) first_failure: Option<String>,
 }
 
-/// The bytes of one request of a node.
-pub fn request(endpoint: &str, group: &str, id: &str) -> Vec<u8> {
+/// The result that all tasks of a load write to. They run on one thread, so the lock is never contended.
+pub(crate) type SharedLoad = Arc<Mutex<Load>>;
+
+/// Returns the bytes of one request of a node.
+pub(crate) fn request(endpoint: &str, group: &str, id: &str) -> Vec<u8> {
     let body = format!(r#"{{"client_params":{{"id":"{id}","group":"{group}"}}}}"#);
     format!(
         "POST /v1/{endpoint} HTTP/1.1\r\nhost: bench\r\nfleet-lock-protocol: true\r\n\
@@ -50,31 +59,31 @@ pub fn request(endpoint: &str, group: &str, id: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Connects all, then lets all go at once. Returns when each is done.
-pub async fn run(connections: Vec<Connection>, until: Until) -> Load {
+/// Opens all connections, then starts them at the same time. Returns when each has ended.
+pub(crate) async fn run(connections: Vec<Connection>, until: Until) -> Load {
     let mut open = Vec::new();
     for connection in connections {
         let stream = TcpStream::connect(connection.server).await.unwrap();
         stream.set_nodelay(true).unwrap();
         open.push((stream, connection));
     }
+    let load = SharedLoad::default();
     let began = Instant::now();
     let mut tasks = JoinSet::new();
     for (stream, connection) in open {
-        tasks.spawn(drive(stream, connection, began, until));
+        tasks.spawn(drive(stream, connection, began, until, Arc::clone(&load)));
     }
-    collect(tasks, began).await
+    finish(tasks, load, began).await
 }
 
-/// What came of all of them, once each is done.
-pub async fn collect(mut tasks: JoinSet<Load>, began: Instant) -> Load {
-    let mut all = Load::default();
-    while let Some(one) = tasks.join_next().await {
-        all.add(one.unwrap());
+/// Waits until all tasks have ended and returns their result.
+pub(crate) async fn finish(mut tasks: JoinSet<()>, load: SharedLoad, began: Instant) -> Load {
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
     }
-    all.elapsed = began.elapsed();
-    all.latencies.sort_unstable();
-    all
+    let elapsed = began.elapsed();
+    let load = std::mem::take(&mut *load.lock().unwrap());
+    Load { elapsed, ..load }
 }
 
 async fn drive(
@@ -82,44 +91,42 @@ async fn drive(
     connection: Connection,
     began: Instant,
     until: Until,
-) -> Load {
-    let mut load = Load::default();
+    load: SharedLoad,
+) {
     let mut buffer = vec![0; 4096];
-    for request in connection.requests.iter().cycle() {
+    for (responses, request) in (0..).zip(connection.requests.iter().cycle()) {
         let enough = match until {
             Until::Elapsed(duration) => began.elapsed() >= duration,
-            Until::Answers(count) => load.latencies.len() as u64 >= count,
+            Until::Responses(count) => responses >= count,
         };
         if enough {
             break;
         }
         let sent = Instant::now();
-        let answer = async {
+        let response = async {
             stream.write_all(request).await?;
-            read_answer(&mut stream, &mut buffer).await
+            read_response(&mut stream, &mut buffer).await
         };
-        let answer = match time::timeout(Duration::from_secs(30), answer).await {
-            Ok(Ok(answer)) => answer,
+        let response = match time::timeout(Duration::from_secs(30), response).await {
+            Ok(Ok(response)) => response,
             Ok(Err(error)) => {
-                load.fail(&error.to_string());
+                load.lock().unwrap().fail(&error.to_string());
                 break;
             }
             Err(_) => {
-                load.fail("no answer within 30 s");
+                load.lock().unwrap().fail("no response within 30 s");
                 break;
             }
         };
-        let before = load.granted;
-        load.count(sent.elapsed(), answer);
-        if load.granted > before && !connection.hold.is_zero() {
+        let granted = load.lock().unwrap().count(sent.elapsed(), response);
+        if granted && !connection.hold.is_zero() {
             time::sleep(connection.hold).await;
         }
     }
-    load
 }
 
-/// One whole answer: head and body.
-pub async fn read_answer<'a>(
+/// Reads one whole response: head and body.
+pub(crate) async fn read_response<'a>(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &'a mut [u8],
 ) -> std::io::Result<&'a [u8]> {
@@ -151,9 +158,9 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }
 
-/// A server that answers everything at once with the same 200, on a thread of its own; its address. What
-/// the generator gets from it is the most that it can measure.
-pub fn echo() -> SocketAddr {
+/// Starts a server on its own thread that answers every request at once with the same 200, and returns its
+/// address. The rate of this server is the maximum that the generator can measure.
+pub(crate) fn echo() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -168,8 +175,8 @@ pub fn echo() -> SocketAddr {
                     let _ = stream.set_nodelay(true);
                     let mut buffer = [0; 4096];
                     while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {
-                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-                        if stream.write_all(answer).await.is_err() {
+                        let response = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                        if stream.write_all(response).await.is_err() {
                             break;
                         }
                     }
@@ -180,49 +187,64 @@ pub fn echo() -> SocketAddr {
     address
 }
 
+// === impl Latencies ===
+
+impl Default for Latencies {
+    fn default() -> Self {
+        const SIGNIFICANT_DIGITS: u8 = 3;
+        Latencies(Histogram::new(SIGNIFICANT_DIGITS).unwrap())
+    }
+}
+
+impl Latencies {
+    /// Records one latency.
+    pub(crate) fn record(&mut self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap();
+        self.0.record(micros).unwrap();
+    }
+
+    /// Returns the number of recorded latencies.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Returns a percentile in microseconds, 0 if nothing is recorded.
+    pub(crate) fn percentile(&self, percent: u32) -> u32 {
+        let micros = self.0.value_at_quantile(f64::from(percent) / 100.0);
+        u32::try_from(micros).unwrap_or(u32::MAX)
+    }
+}
+
 // === impl Load ===
 
 impl Load {
-    /// Counts one answer that came after so long.
-    pub fn count(&mut self, took: Duration, answer: &[u8]) {
-        let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
-        self.latencies.push(took);
-        if answer.starts_with(b"HTTP/1.1 200") {
+    /// Counts one response and its latency. Returns whether the response is a grant.
+    pub(crate) fn count(&mut self, took: Duration, response: &[u8]) -> bool {
+        self.latencies.record(took);
+        let granted = response.starts_with(b"HTTP/1.1 200");
+        if granted {
             self.granted += 1;
-        } else if find(answer, b"failed_lock").is_some() {
+        } else if find(response, b"failed_lock").is_some() {
             self.refused += 1;
         } else {
-            self.fail(&String::from_utf8_lossy(answer));
+            self.fail(&String::from_utf8_lossy(response));
         }
+        granted
     }
 
-    pub fn fail(&mut self, reason: &str) {
+    /// Counts one failure.
+    pub(crate) fn fail(&mut self, reason: &str) {
         self.failed += 1;
         self.first_failure.get_or_insert_with(|| reason.to_owned());
     }
 
-    fn add(&mut self, other: Load) {
-        self.latencies.extend(other.latencies);
-        self.granted += other.granted;
-        self.refused += other.refused;
-        self.failed += other.failed;
-        if self.first_failure.is_none() {
-            self.first_failure = other.first_failure;
-        }
+    /// Returns the number of responses.
+    pub(crate) fn responses(&self) -> u64 {
+        self.latencies.count()
     }
 
-    pub fn answers(&self) -> u64 {
-        self.latencies.len() as u64
-    }
-
-    pub fn per_second(&self) -> f64 {
-        self.answers() as f64 / self.elapsed.as_secs_f64()
-    }
-
-    /// Microseconds.
-    pub fn percentile(&self, percent: usize) -> u32 {
-        let last = self.latencies.len().saturating_sub(1);
-        let index = (self.latencies.len() * percent / 100).min(last);
-        self.latencies.get(index).copied().unwrap_or_default()
+    /// Returns the number of responses per second.
+    pub(crate) fn per_second(&self) -> f64 {
+        self.responses() as f64 / self.elapsed.as_secs_f64()
     }
 }

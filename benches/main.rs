@@ -1,74 +1,73 @@
-//! `make bench`: the release binary and a real etcd under load. Prints a table, and keeps it as
-//! docs/performance.json and docs/performance.svg.
+//! `make bench`: the release binary and a real etcd under load. Prints one row for each case and writes all of
+//! them to performance.json and performance.svg in docs/.
 //!
-//! `cargo bench -- [SCENARIO…] [--seconds S] [--idle-seconds S] [--out FOLDER]`. Without a scenario all run;
-//! those that ran before and are not named keep their figures.
+//! `cargo bench -- --help` lists the scenarios and options. Without a scenario all of them run. The results of
+//! earlier runs are kept for the scenarios that do not run.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a program for people, which ends on what it did not expect"
+    reason = "a developer's program, which ends on an unexpected result"
 )]
 
-mod bare;
-mod bench;
-mod life;
+mod baseline;
+mod connection_per_request;
+mod harness;
 mod load;
 mod report;
 mod scenarios;
 mod server;
-mod visits;
+mod startup;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bench::Bench;
+use clap::{Parser, ValueEnum as _};
+
+use harness::Bench;
 use report::Report;
-use scenarios::SCENARIOS;
+use scenarios::Scenario;
+
+/// Measures the server that AIRLOCK_BINARY names.
+#[derive(Parser)]
+#[command(name = "make bench ARGS=")]
+struct Arguments {
+    /// The scenarios to run; all of them if none is given.
+    #[arg(value_enum)]
+    scenarios: Vec<Scenario>,
+    /// The duration of each case.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "3")]
+    seconds: Duration,
+    /// The time over which the CPU use of an idle server is measured.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "60")]
+    idle_seconds: Duration,
+    /// The folder of performance.json and performance.svg.
+    #[arg(long, value_name = "FOLDER", default_value = "docs")]
+    out: PathBuf,
+    /// The argument that cargo passes to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
 
 fn main() {
-    let mut seconds = 3.0;
-    let mut idle = 60.0;
-    let mut folder = PathBuf::from("docs");
-    let mut chosen: Vec<String> = Vec::new();
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .unwrap_or_else(|| panic!("{argument} needs a value"))
-        };
-        match argument.as_str() {
-            // What cargo says to every benchmark.
-            "--bench" => {}
-            "--seconds" => seconds = value().parse().unwrap(),
-            "--idle-seconds" => idle = value().parse().unwrap(),
-            "--out" => folder = value().into(),
-            name if SCENARIOS.iter().any(|(known, _)| *known == name) => chosen.push(name.into()),
-            other => {
-                let known: Vec<&str> = SCENARIOS.iter().map(|(name, _)| *name).collect();
-                panic!(
-                    "{other}: there are {} and --seconds, --idle-seconds, --out",
-                    known.join(", ")
-                );
-            }
-        }
-    }
-    std::fs::create_dir_all(&folder).unwrap();
-    let (json, svg) = (
-        folder.join("performance.json"),
-        folder.join("performance.svg"),
-    );
-    let mut bench = Bench::new(
-        Report::load(&json),
-        Duration::from_secs_f64(seconds),
-        Duration::from_secs_f64(idle),
-    );
-    for (name, run) in SCENARIOS {
-        if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
-            bench.report.forget(name);
-            run(&mut bench);
+    let arguments = Arguments::parse();
+    std::fs::create_dir_all(&arguments.out).unwrap();
+    let json = arguments.out.join("performance.json");
+    let svg = arguments.out.join("performance.svg");
+    let report = Report::load(&json);
+    let mut bench = Bench::new(report, arguments.seconds, arguments.idle_seconds);
+    for scenario in Scenario::value_variants() {
+        if arguments.scenarios.is_empty() || arguments.scenarios.contains(scenario) {
+            bench.report.forget(&scenario.name());
+            scenario.run(&mut bench);
             bench.report.save(&json, &svg);
         }
     }
-    println!("written: {} and {}", json.display(), svg.display());
+    println!("wrote {} and {}", json.display(), svg.display());
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "expected a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }

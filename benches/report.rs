@@ -1,4 +1,4 @@
-//! What was measured: printed, kept as JSON, and drawn.
+//! The report: printed rows, a JSON document and a chart.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,64 +6,68 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// One load on one configuration.
+/// The result of one load on one configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Row {
-    pub scenario: String,
-    pub case: String,
-    pub clients: usize,
-    pub requests_per_second: f64,
-    pub p50_us: u32,
-    pub p99_us: u32,
-    pub max_us: u32,
-    /// Where there is a bare etcd transaction of the same kind and as many clients.
-    pub p50_ratio_to_bare: Option<f64>,
-    pub rate_ratio_to_bare: Option<f64>,
-    pub answers: u64,
-    pub refused: u64,
-    pub failed: u64,
-    pub store_calls_per_request: f64,
-    pub store_writes: f64,
-    pub lost_comparisons: f64,
-    /// Processor time a request, of the servers, of etcd, of the generator.
-    pub server_cpu_us: f64,
-    pub etcd_cpu_us: f64,
-    pub load_cpu_us: f64,
+pub(crate) struct Row {
+    pub(crate) scenario: String,
+    pub(crate) case: String,
+    pub(crate) clients: usize,
+    pub(crate) requests_per_second: f64,
+    pub(crate) p50_us: u32,
+    pub(crate) p99_us: u32,
+    pub(crate) max_us: u32,
+    /// Relative to the baseline of the same kind with the same number of clients.
+    pub(crate) p50_ratio_to_baseline: Option<f64>,
+    pub(crate) rate_ratio_to_baseline: Option<f64>,
+    pub(crate) responses: u64,
+    pub(crate) refused: u64,
+    pub(crate) failed: u64,
+    pub(crate) store_calls_per_request: f64,
+    pub(crate) store_writes: f64,
+    pub(crate) conflicts: f64,
+    /// CPU time per request: of the servers, of etcd, of the load generator.
+    pub(crate) server_cpu_us: f64,
+    pub(crate) etcd_cpu_us: f64,
+    pub(crate) load_cpu_us: f64,
 }
 
-/// One figure.
+/// A single figure.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Fact {
-    pub scenario: String,
-    pub case: String,
-    pub value: f64,
-    pub unit: String,
+pub(crate) struct Fact {
+    pub(crate) scenario: String,
+    pub(crate) case: String,
+    pub(crate) value: f64,
+    pub(crate) unit: String,
 }
 
-/// Everything that is known so far; a scenario that runs again replaces what it had.
+/// All results. A scenario that runs again replaces its earlier results.
 #[derive(Default, Serialize, Deserialize)]
-pub struct Report {
-    pub rows: Vec<Row>,
-    pub facts: Vec<Fact>,
+pub(crate) struct Report {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) facts: Vec<Fact>,
 }
 
 // === impl Report ===
 
 impl Report {
-    pub fn load(path: &Path) -> Self {
+    /// Reads an earlier report, if there is one.
+    pub(crate) fn load(path: &Path) -> Self {
         match fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display())),
             Err(_) => Report::default(),
         }
     }
 
-    pub fn forget(&mut self, scenario: &str) {
+    /// Removes the results of a scenario.
+    pub(crate) fn forget(&mut self, scenario: &str) {
         self.rows.retain(|row| row.scenario != scenario);
         self.facts.retain(|fact| fact.scenario != scenario);
     }
 
-    pub fn fact(&mut self, scenario: &str, case: &str, value: f64, unit: &str) {
-        println!("{scenario:10} {case:40} {value:>12.2} {unit}");
+    /// Prints and adds a figure.
+    pub(crate) fn fact(&mut self, scenario: &str, case: &str, value: f64, unit: &str) {
+        println!("{scenario:22} {case:40} {value:>12.2} {unit}");
         self.facts.push(Fact {
             scenario: scenario.into(),
             case: case.into(),
@@ -72,18 +76,19 @@ impl Report {
         });
     }
 
-    pub fn row(&mut self, row: Row) {
+    /// Prints and adds a row.
+    pub(crate) fn row(&mut self, row: Row) {
         let ratio =
             |ratio: Option<f64>| ratio.map_or("    -".into(), |ratio| format!("{ratio:5.2}"));
         println!(
-            "{:10} {:26} {:>5} clients {:>8.0}/s  p50 {:>7} us ({} x bare)  p99 {:>7} us  {:>7.4} store calls \
-             a request  cpu us: server {:>5.1} etcd {:>6.1} load {:>5.1}  failed {}",
+            "{:22} {:28} {:>5} clients {:>8.0}/s  p50 {:>7} us ({} x baseline)  p99 {:>7} us  {:>7.4} store calls \
+             per request  CPU us: server {:>5.1} etcd {:>6.1} load {:>5.1}  failed {}",
             row.scenario,
             row.case,
             row.clients,
             row.requests_per_second,
             row.p50_us,
-            ratio(row.p50_ratio_to_bare),
+            ratio(row.p50_ratio_to_baseline),
             row.p99_us,
             row.store_calls_per_request,
             row.server_cpu_us,
@@ -94,14 +99,15 @@ impl Report {
         self.rows.push(row);
     }
 
-    pub fn save(&self, json: &Path, svg: &Path) {
+    /// Writes the JSON document and the chart.
+    pub(crate) fn save(&self, json: &Path, svg: &Path) {
         let mut text = serde_json::to_string_pretty(self).unwrap();
         text.push('\n');
         fs::write(json, text).unwrap();
         fs::write(svg, self.draw()).unwrap();
     }
 
-    /// Requests a second of every row that is a rate, as bars on a logarithmic scale.
+    /// Draws the requests per second of each row as bars on a logarithmic scale.
     fn draw(&self) -> String {
         const LEFT: usize = 390;
         const DECADE: f64 = 110.0;
@@ -117,7 +123,7 @@ impl Report {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1040\" height=\"{height}\" \
              font-family=\"sans-serif\" font-size=\"12\">\n\
              <rect width=\"1040\" height=\"{height}\" fill=\"white\"/>\n\
-             <text x=\"10\" y=\"22\" font-size=\"16\">Requests a second (logarithmic), and the p99 of an answer</text>\n"
+             <text x=\"10\" y=\"22\" font-size=\"16\">Requests per second (logarithmic scale) and p99 latency</text>\n"
         );
         for decade in 1..=5_u32 {
             let rate = 10_f64.powi(decade as i32);
@@ -131,7 +137,7 @@ impl Report {
         for (index, row) in rows.iter().enumerate() {
             let y = 52 + LINE * index;
             let colour = match row.scenario.as_str() {
-                "bare" => "#999999",
+                "baseline" => "#999999",
                 "ceiling" => "#cccccc",
                 "embedded" => "#d08c3c",
                 _ => "#3c78b4",

@@ -1,37 +1,75 @@
-//! What is measured.
+//! The scenarios.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::bare::{self, Shape};
-use crate::bench::{Bench, Case, lock, locks, nodes, row, unlock};
-use crate::life::{life, memory};
+use airlock_test_support::etcd::Etcd;
+use clap::ValueEnum;
+
+use crate::baseline::{self, Shape};
+use crate::connection_per_request::connection_per_request;
+use crate::harness::{Bench, Case, lock, locks, nodes, row, unlock};
 use crate::load::{self, Connection, Load, Until};
 use crate::server::{Server, Usage};
-use crate::visits::visits;
-use airlock_test_support::etcd::Etcd;
+use crate::startup::{memory, startup};
 
-/// Measures, and puts what it finds into the report.
-type Scenario = fn(&mut Bench);
+/// A scenario. The scenarios run in this order.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// The etcd transactions of the server, without a server
+    Baseline,
+    /// The maximum rate that the load generator can measure
+    Ceiling,
+    /// One server and one group with 1 to 1,000 clients
+    Clients,
+    /// 10,000 nodes that report steady-state at the same time
+    Burst,
+    /// 1 to 1,000 groups
+    Groups,
+    /// A group with 2 to 10,000 holders
+    Slots,
+    /// 20 servers on one etcd cluster and one group
+    Servers,
+    /// The embedded store
+    Embedded,
+    /// A new connection for each request
+    ConnectionPerRequest,
+    /// Resident memory
+    Memory,
+    /// The time to the first response, and the CPU use of an idle server
+    Startup,
+}
 
-/// All scenarios, in the order in which they run.
-pub const SCENARIOS: [(&str, Scenario); 11] = [
-    ("bare", bare_etcd),
-    ("ceiling", ceiling),
-    ("clients", clients),
-    ("burst", burst),
-    ("groups", groups),
-    ("slots", slots),
-    ("servers", servers),
-    ("embedded", embedded),
-    ("visits", visits),
-    ("memory", memory),
-    ("life", life),
-];
+// === impl Scenario ===
+
+impl Scenario {
+    /// Returns the name in the arguments and in the report.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().unwrap().get_name().to_owned()
+    }
+
+    /// Measures the scenario and adds the results to the report.
+    pub(crate) fn run(self, bench: &mut Bench) {
+        match self {
+            Scenario::Baseline => baseline(bench),
+            Scenario::Ceiling => ceiling(bench),
+            Scenario::Clients => clients(bench),
+            Scenario::Burst => burst(bench),
+            Scenario::Groups => groups(bench),
+            Scenario::Slots => slots(bench),
+            Scenario::Servers => servers(bench),
+            Scenario::Embedded => embedded(bench),
+            Scenario::ConnectionPerRequest => connection_per_request(bench),
+            Scenario::Memory => memory(bench),
+            Scenario::Startup => startup(bench),
+        }
+    }
+}
 
 const CLIENTS: [usize; 4] = [1, 8, 64, 512];
 
-fn bare_etcd(bench: &mut Bench) {
+/// Measures both transactions of the server.
+fn baseline(bench: &mut Bench) {
     let etcd = Etcd::start();
     let endpoint = &etcd.endpoints()[0];
     for (shape, writes, name) in [
@@ -39,10 +77,10 @@ fn bare_etcd(bench: &mut Bench) {
         (Shape::Write, true, "write"),
     ] {
         for clients in CLIENTS {
-            let measured = bare::measure(endpoint, shape, clients, bench.seconds);
+            let measured = baseline::measure(endpoint, shape, clients, bench.seconds);
             let measured = bench.runtime.block_on(measured);
             let case = Case {
-                scenario: "bare",
+                scenario: "baseline",
                 case: format!("etcd transaction, {name}"),
                 writes,
                 until: bench.until(),
@@ -57,7 +95,7 @@ fn bare_etcd(bench: &mut Bench) {
     }
 }
 
-/// How much the generator could measure: the same load on a server that does nothing.
+/// Measures the load generator with a server that does nothing.
 fn ceiling(bench: &mut Bench) {
     let echo = load::echo();
     for clients in [64, 512] {
@@ -98,7 +136,7 @@ fn embedded(bench: &mut Bench) {
     steps(bench, "embedded", &[1, 64], &server, None);
 }
 
-/// One group, one kind of request at a time.
+/// Measures one kind of request after the other in one group.
 fn steps(
     bench: &mut Bench,
     scenario: &str,
@@ -137,7 +175,7 @@ fn steps(
     }
 }
 
-/// 1,000 nodes that lock, hold for 10 ms, and unlock.
+/// Measures 1,000 nodes that lock, hold for 10 ms, and unlock.
 fn fair(bench: &mut Bench, server: &[Server; 1], etcd: &Etcd) {
     let address = [server[0].address()];
     let mut connections = nodes(&address, 1000, |id| {
@@ -155,7 +193,7 @@ fn fair(bench: &mut Bench, server: &[Server; 1], etcd: &Etcd) {
     bench.measure(case, connections, server, Some(etcd));
 }
 
-/// 10,000 nodes come back at once, on connections that are open.
+/// Measures 10,000 nodes that report steady-state at the same time, on open connections.
 fn burst(bench: &mut Bench) {
     const NODES: usize = 10_000;
     let etcd = Etcd::start();
@@ -172,12 +210,12 @@ fn burst(bench: &mut Bench) {
         let holding = nodes(&address, holders, |id| vec![lock("default", id)]);
         bench
             .runtime
-            .block_on(load::run(holding, Until::Answers(1)));
+            .block_on(load::run(holding, Until::Responses(1)));
         let case = Case {
             scenario: "burst",
             case: case.into(),
             writes: false,
-            until: Until::Answers(1),
+            until: Until::Responses(1),
         };
         let connections = nodes(&address, NODES, |id| vec![unlock("default", id)]);
         bench.measure(case, connections, &server, Some(&etcd));
@@ -193,7 +231,7 @@ fn groups(bench: &mut Bench) {
         let etcd = Etcd::start();
         let server = [Server::on_etcd(&etcd, &config)];
         let address = [server[0].address()];
-        // Each connection goes through its share of the groups.
+        // Each connection iterates over its share of the groups.
         let spread = |step: fn(&str, &str) -> Vec<u8>| {
             let groups = move |number: usize| {
                 (0..count.div_ceil(64)).map(move |n| (number + 64 * n) % count)
@@ -225,7 +263,7 @@ fn groups(bench: &mut Bench) {
             };
             bench.measure(case, spread(step), &server, Some(&etcd));
         }
-        // What the other groups cost that nobody asks for.
+        // The cost of the groups that receive no requests.
         let case = Case {
             scenario: "groups",
             case: format!("refusal in one of {count} groups"),
@@ -240,7 +278,7 @@ fn groups(bench: &mut Bench) {
     }
 }
 
-/// A group whose list of holders is full.
+/// Measures a group without free slots.
 fn slots(bench: &mut Bench) {
     for count in [2, 10, 100, 1000, 10_000] {
         let etcd = Etcd::start();
@@ -249,11 +287,11 @@ fn slots(bench: &mut Bench) {
             &format!("[lock]\ndefault_slots = {count}\n"),
         )];
         let address = [server[0].address()];
-        // Many connections make few transactions of it.
+        // Many connections are combined into few transactions.
         let filling = nodes(&address, count, |id| vec![lock("default", id)]);
         let filled = bench
             .runtime
-            .block_on(load::run(filling, Until::Answers(1)));
+            .block_on(load::run(filling, Until::Responses(1)));
         assert_eq!(filled.granted, count as u64, "{:?}", filled.first_failure);
         let some = 64.min(count);
         for (kind, clients, writes) in [
@@ -280,7 +318,7 @@ fn slots(bench: &mut Bench) {
     }
 }
 
-/// 20 servers on one etcd and one group.
+/// Measures 20 servers on one etcd and one group.
 fn servers(bench: &mut Bench) {
     let etcd = Etcd::start();
     let lock_section = "[lock]\ndefault_slots = 64\n[[lock.groups]]\nname = \"mixed\"\nslots = 2\n";

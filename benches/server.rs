@@ -1,4 +1,4 @@
-//! The servers under load, and what they cost.
+//! The servers under load and the resources that they use.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -7,44 +7,47 @@ use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::pki::Pair;
 
-/// As the unit and the image start it.
+/// The environment of the unit and of the image.
 const ENVIRONMENT: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "1")];
 
-/// A real server, logging as little as an operator may have it log.
-pub struct Server {
-    pub airlock: Airlock,
-    pub id: u32,
+/// A real server with the lowest log level of a production configuration.
+pub(crate) struct Server {
+    pub(crate) airlock: Airlock,
+    pub(crate) id: u32,
 }
 
-/// What a process has used, and what the server has asked of its store so far.
+/// The CPU seconds of the processes and the store calls of the servers up to now.
 #[derive(Clone, Copy, Default)]
-pub struct Usage {
-    pub server_cpu: f64,
-    pub etcd_cpu: f64,
-    pub load_cpu: f64,
-    pub confirms: f64,
-    pub writes: f64,
-    pub reads: f64,
-    pub lost: f64,
+pub(crate) struct Usage {
+    pub(crate) server_cpu: f64,
+    pub(crate) etcd_cpu: f64,
+    pub(crate) load_cpu: f64,
+    pub(crate) confirms: f64,
+    pub(crate) writes: f64,
+    pub(crate) reads: f64,
+    pub(crate) conflicts: f64,
 }
 
 // === impl Server ===
 
 impl Server {
-    pub fn on_etcd(etcd: &Etcd, lock: &str) -> Self {
+    /// Starts a server that keeps its locks in etcd.
+    pub(crate) fn on_etcd(etcd: &Etcd, lock: &str) -> Self {
         Server::start(&format!(
             "[etcd3]\nendpoints = {:?}\n{lock}",
             etcd.endpoints()
         ))
     }
 
-    pub fn embedded(lock: &str) -> Self {
+    /// Starts a server with an embedded store.
+    pub(crate) fn embedded(lock: &str) -> Self {
         Server::start(&format!(
             "[embedded]\npath = \"{{folder}}/airlock.db\"\n{lock}"
         ))
     }
 
-    pub fn on_etcd_with_tls(etcd: &Etcd, lock: &str, pair: &Pair) -> Self {
+    /// Starts a server with a TLS listener that keeps its locks in etcd.
+    pub(crate) fn on_etcd_with_tls(etcd: &Etcd, lock: &str, pair: &Pair) -> Self {
         let tls = format!(
             "tls_cert_path = {:?}\ntls_key_path = {:?}",
             pair.cert, pair.key
@@ -69,7 +72,8 @@ impl Server {
         Server { airlock, id }
     }
 
-    pub fn address(&self) -> SocketAddr {
+    /// Returns the address of the main listener.
+    pub(crate) fn address(&self) -> SocketAddr {
         self.airlock
             .url()
             .trim_start_matches("http://")
@@ -77,8 +81,8 @@ impl Server {
             .unwrap()
     }
 
-    /// Resident memory in MB, now and at most.
-    pub fn memory(&self) -> (f64, f64) {
+    /// Returns the current and the maximal resident memory in MB.
+    pub(crate) fn memory(&self) -> (f64, f64) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
         let kb = |name: &str| -> f64 {
             let line = status
@@ -91,8 +95,8 @@ impl Server {
     }
 }
 
-/// The sum of what all `servers` and their etcd have used so far.
-pub fn usage(servers: &[Server], etcd: Option<&Etcd>) -> Usage {
+/// Returns what all `servers` and their etcd have used up to now.
+pub(crate) fn usage(servers: &[Server], etcd: Option<&Etcd>) -> Usage {
     let mut usage = Usage {
         load_cpu: cpu_seconds(std::process::id()),
         ..Usage::default()
@@ -109,7 +113,7 @@ pub fn usage(servers: &[Server], etcd: Option<&Etcd>) -> Usage {
         usage.confirms += sum("airlock_store_duration_seconds_count{call=\"confirm\"");
         usage.writes += sum("airlock_store_duration_seconds_count{call=\"write\"");
         usage.reads += sum("airlock_store_duration_seconds_count{call=\"read\"");
-        usage.lost += sum("airlock_store_lost_comparisons_total");
+        usage.conflicts += sum("airlock_store_lost_comparisons_total");
     }
     for member in etcd.into_iter().flat_map(|etcd| &etcd.members) {
         usage.etcd_cpu += cpu_seconds(member.process().id());
@@ -117,8 +121,8 @@ pub fn usage(servers: &[Server], etcd: Option<&Etcd>) -> Usage {
     usage
 }
 
-/// User and system time of a process; the kernel counts in hundredths of a second.
-pub fn cpu_seconds(id: u32) -> f64 {
+/// Returns the user and system time of a process. The kernel counts hundredths of a second.
+pub(crate) fn cpu_seconds(id: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
     let fields: Vec<&str> = stat
         .rsplit(')')
@@ -136,7 +140,8 @@ pub fn cpu_seconds(id: u32) -> f64 {
 // === impl Usage ===
 
 impl Usage {
-    pub fn since(self, before: Usage) -> Usage {
+    /// Returns the difference to an earlier measurement.
+    pub(crate) fn since(self, before: Usage) -> Usage {
         Usage {
             server_cpu: self.server_cpu - before.server_cpu,
             etcd_cpu: self.etcd_cpu - before.etcd_cpu,
@@ -144,7 +149,7 @@ impl Usage {
             confirms: self.confirms - before.confirms,
             writes: self.writes - before.writes,
             reads: self.reads - before.reads,
-            lost: self.lost - before.lost,
+            conflicts: self.conflicts - before.conflicts,
         }
     }
 }

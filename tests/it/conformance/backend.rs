@@ -15,7 +15,7 @@ use airlock_test_support::etcd::Etcd;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A backend, and the means of another program to write into it.
-pub trait Backend {
+pub(crate) trait Backend {
     /// A store on the same data; each call is another server's.
     fn store(&self) -> Arc<dyn Store>;
     /// Writes a value without lock times, as an Airlock or a person would; `None` deletes it.
@@ -23,11 +23,11 @@ pub trait Backend {
 }
 
 #[derive(Default)]
-pub struct Memory(Arc<MemoryStore>);
+pub(crate) struct Memory(Arc<MemoryStore>);
 
-pub struct Sqlite(pub TempDir);
+pub(crate) struct Sqlite(pub(crate) TempDir);
 
-pub struct EtcdBackend(pub Etcd);
+pub(crate) struct EtcdBackend(pub(crate) Etcd);
 
 impl Backend for Memory {
     fn store(&self) -> Arc<dyn Store> {
@@ -84,7 +84,7 @@ impl Backend for EtcdBackend {
 }
 
 /// A store without credentials.
-pub fn etcd_store(endpoints: Vec<String>, timeout: Duration) -> EtcdStore {
+pub(crate) fn etcd_store(endpoints: Vec<String>, timeout: Duration) -> EtcdStore {
     let settings = EtcdSettings {
         endpoints: endpoints.clone(),
         ca_cert_path: None,

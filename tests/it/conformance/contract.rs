@@ -12,7 +12,7 @@ use super::{group, value, write};
 use airlock_test_support::MAX_WAIT;
 
 /// Each clause has a group of its own.
-pub fn fulfils_the_contract(backend: &dyn Backend) {
+pub(crate) fn fulfils_the_contract(backend: &dyn Backend) {
     Runtime::new().unwrap().block_on(async {
         what_is_written_is_read(backend).await;
         groups_do_not_touch_each_other(backend).await;

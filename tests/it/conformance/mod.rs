@@ -10,7 +10,7 @@ use etcd_client::{Client, Compare, CompareOp, Txn};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-pub use backend::etcd_store;
+pub(crate) use backend::etcd_store;
 
 use backend::{EtcdBackend, Memory, Sqlite};
 use contract::fulfils_the_contract;

@@ -15,7 +15,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// At most 31 nodes and 64 clients in one history.
-pub const MAX_NODES: usize = 31;
+pub(crate) const MAX_NODES: usize = 31;
 
 /// How many states one step may go through. Many unknown outcomes at once lead to more: then the history
 /// cannot be decided, and the test has to ask for less.
@@ -23,7 +23,7 @@ const MAX_STATES: usize = 50_000;
 
 /// What a client asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
+pub(crate) enum Request {
     Lock(usize),
     Unlock(usize),
     /// Somebody deletes the key by hand: all are released.
@@ -32,7 +32,7 @@ pub enum Request {
 
 /// What it was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub(crate) enum Told {
     Yes,
     /// All slots are taken.
     Full,
@@ -42,22 +42,22 @@ pub enum Told {
 
 /// One request of one client. A client has one at a time.
 #[derive(Clone, Debug)]
-pub struct Operation {
-    pub client: usize,
-    pub request: Request,
-    pub told: Told,
+pub(crate) struct Operation {
+    pub(crate) client: usize,
+    pub(crate) request: Request,
+    pub(crate) told: Told,
     /// Since the history began.
-    pub invoked: Duration,
-    pub returned: Duration,
+    pub(crate) invoked: Duration,
+    pub(crate) returned: Duration,
 }
 
 /// No order of the operations explains what they were told.
 #[derive(Debug)]
-pub struct Violation {
+pub(crate) struct Violation {
     /// The index of the first operation that nothing explains.
-    pub operation: usize,
+    pub(crate) operation: usize,
     /// The holders that were possible before it returned, and what was open.
-    pub possible: Vec<String>,
+    pub(crate) possible: Vec<String>,
 }
 
 /// One state that the semaphore may be in.
@@ -82,7 +82,7 @@ struct Open {
 }
 
 /// Checks a history that began with no holders.
-pub fn check(slots: u32, history: &[Operation]) -> Result<(), Violation> {
+pub(crate) fn check(slots: u32, history: &[Operation]) -> Result<(), Violation> {
     let mut states = vec![State {
         holders: 0,
         changed: 0,

@@ -15,11 +15,11 @@ use airlock_test_support::eventually;
 use airlock_test_support::proxy::{Network, Proxy};
 
 /// The groups and their slots.
-pub const GROUPS: [(&str, u32); 2] = [("default", 2), ("one", 1)];
+pub(crate) const GROUPS: [(&str, u32); 2] = [("default", 2), ("one", 1)];
 
 /// What may happen.
 #[derive(Clone, Copy, Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     Nothing,
     LeaderKilled,
     FollowerKilled,
@@ -35,7 +35,7 @@ pub enum Fault {
     ConnectionsCut,
 }
 
-pub const FAULTS: [Fault; 13] = [
+pub(crate) const FAULTS: [Fault; 13] = [
     Fault::Nothing,
     Fault::LeaderKilled,
     Fault::FollowerKilled,
@@ -52,7 +52,7 @@ pub const FAULTS: [Fault; 13] = [
 ];
 
 /// Everything that runs.
-pub struct Cluster {
+pub(crate) struct Cluster {
     etcd: Etcd,
     proxies: Vec<Proxy>,
     /// `None` while it is killed.
@@ -60,13 +60,13 @@ pub struct Cluster {
     /// Clients without a server, for the connections that all share.
     patient: Client,
     hasty: Client,
-    pub servers: Servers,
+    pub(crate) servers: Servers,
 }
 
 // === impl Cluster ===
 
 impl Cluster {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let etcd = Etcd::cluster(3);
         let proxies = etcd.endpoints().iter().map(|e| Proxy::to(e)).collect();
         let mut cluster = Cluster {
@@ -82,7 +82,12 @@ impl Cluster {
     }
 
     /// Has it happen, for a while; then mends everything.
-    pub fn suffer(&mut self, fault: Fault, recorders: &[Recorder], random: &mut fastrand::Rng) {
+    pub(crate) fn suffer(
+        &mut self,
+        fault: Fault,
+        recorders: &[Recorder],
+        random: &mut fastrand::Rng,
+    ) {
         let hold = Duration::from_millis(random.u64(1000..2500));
         let leader = self.etcd.leader();
         let follower = (leader + random.usize(1..3)) % 3;
@@ -205,7 +210,7 @@ impl Cluster {
     /// history of its own. Each server answers a group's requests in their order, so an answer now
     /// comes after all that was asked before; and the grant of the barrier's node is a write, on which
     /// every comparison fails that is still under way in etcd.
-    pub fn barrier(&self, recorder: &Recorder, nodes: usize) {
+    pub(crate) fn barrier(&self, recorder: &Recorder, nodes: usize) {
         let servers: Vec<Server> = self
             .servers
             .lock()
@@ -233,7 +238,7 @@ impl Cluster {
         }
     }
 
-    pub fn stored(&self, group: &str) -> String {
+    pub(crate) fn stored(&self, group: &str) -> String {
         self.etcd.get(&key(group))
     }
 }

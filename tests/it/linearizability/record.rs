@@ -9,7 +9,7 @@ use super::check::{Operation, Request, Told};
 use airlock_test_support::client::Client;
 
 /// The operations of one group in one round.
-pub struct Recorder {
+pub(crate) struct Recorder {
     group: &'static str,
     began: Instant,
     operations: Mutex<Vec<Operation>>,
@@ -17,14 +17,14 @@ pub struct Recorder {
 
 /// Two ways to ask a server.
 #[derive(Clone)]
-pub struct Server {
-    pub patient: Client,
+pub(crate) struct Server {
+    pub(crate) patient: Client,
     /// Hangs up soon.
-    pub hasty: Client,
+    pub(crate) hasty: Client,
 }
 
 /// Where the servers are; one that is down has none.
-pub type Servers = Arc<Mutex<Vec<Option<Server>>>>;
+pub(crate) type Servers = Arc<Mutex<Vec<Option<Server>>>>;
 
 /// Client 0 hangs up soon in one request of so many. What every unknown outcome may lead to has to be
 /// searched, so there are only some.
@@ -33,7 +33,7 @@ const HASTY: u32 = 10;
 // === impl Recorder ===
 
 impl Recorder {
-    pub fn new(group: &'static str) -> Self {
+    pub(crate) fn new(group: &'static str) -> Self {
         Recorder {
             group,
             began: Instant::now(),
@@ -41,12 +41,12 @@ impl Recorder {
         }
     }
 
-    pub fn group(&self) -> &'static str {
+    pub(crate) fn group(&self) -> &'static str {
         self.group
     }
 
     /// Carries out `run` and records what it was told; `None` is known not to have happened.
-    pub fn record(
+    pub(crate) fn record(
         &self,
         client: usize,
         request: Request,
@@ -66,7 +66,7 @@ impl Recorder {
     }
 
     /// Sends a node's request to a server, as the client of that number.
-    pub fn ask(&self, client: usize, server: &Client, request: Request) -> Option<Told> {
+    pub(crate) fn ask(&self, client: usize, server: &Client, request: Request) -> Option<Told> {
         let (endpoint, node) = match request {
             Request::Lock(node) => ("v1/pre-reboot", node),
             Request::Unlock(node) => ("v1/steady-state", node),
@@ -84,7 +84,7 @@ impl Recorder {
     }
 
     /// Everything so far, in the order of beginning.
-    pub fn history(&self) -> Vec<Operation> {
+    pub(crate) fn history(&self) -> Vec<Operation> {
         let mut history = self.operations.lock().unwrap().clone();
         history.sort_by_key(|operation| operation.invoked);
         history
@@ -92,7 +92,7 @@ impl Recorder {
 }
 
 /// Asks any of the servers for any of the `nodes`, until `stop`.
-pub fn ask_at_random(
+pub(crate) fn ask_at_random(
     recorder: &Recorder,
     client: usize,
     nodes: usize,

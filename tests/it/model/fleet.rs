@@ -11,20 +11,20 @@ use super::state::{Late, Node, Seen, Server, State, Told, Value, name, semaphore
 
 /// How large it is, and which protocol it follows.
 #[derive(Clone, Copy, Debug)]
-pub struct Fleet {
-    pub nodes: usize,
-    pub servers: usize,
-    pub slots: u64,
+pub(crate) struct Fleet {
+    pub(crate) nodes: usize,
+    pub(crate) servers: usize,
+    pub(crate) slots: u64,
     /// How many writes may be under way while their servers no longer wait for them.
-    pub late: usize,
+    pub(crate) late: usize,
     /// Whether an administrator pauses the group and lets it go on.
-    pub pause: bool,
-    pub variant: Variant,
+    pub(crate) pause: bool,
+    pub(crate) variant: Variant,
 }
 
 /// The real protocol, or one that lacks something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Variant {
+pub(crate) enum Variant {
     Real,
     /// What changes nothing is answered from the copy, without the store.
     AnswersFromTheCopy,
@@ -38,15 +38,16 @@ pub enum Variant {
     SendsBlindlyAgain,
 }
 
-pub const TRUE_ANSWERS: &str = "1, 3, 4: an answer was true at a moment since it was asked for";
-pub const NEVER_ABOVE_SLOTS: &str = "2: a grant never takes holders above slots";
-pub const ALWAYS_ANSWERED: &str = "5: a server that is left alone answers all who wait";
-pub const ANSWERS_STAY_TRUE: &str =
+pub(crate) const TRUE_ANSWERS: &str =
+    "1, 3, 4: an answer was true at a moment since it was asked for";
+pub(crate) const NEVER_ABOVE_SLOTS: &str = "2: a grant never takes holders above slots";
+pub(crate) const ALWAYS_ANSWERED: &str = "5: a server that is left alone answers all who wait";
+pub(crate) const ANSWERS_STAY_TRUE: &str =
     "6: who was told, and has asked nothing since, is what it was told";
-pub const NO_NEEDLESS_WRITE: &str = "9: a release by a non-holder writes nothing";
+pub(crate) const NO_NEEDLESS_WRITE: &str = "9: a release by a non-holder writes nothing";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     Ask {
         node: usize,
         endpoint: Endpoint,
@@ -89,7 +90,7 @@ pub enum Action {
 
 /// What becomes of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     Answered,
     AnswerLost,
     RequestLost,

@@ -10,70 +10,70 @@ use airlock::store::Revision;
 use super::fleet::{NEVER_ABOVE_SLOTS, TRUE_ANSWERS};
 
 /// A set of nodes, one bit each.
-pub type Nodes = u8;
+pub(crate) type Nodes = u8;
 
 /// A revision that is gone: no comparison with it succeeds any more, so they are all alike. That holds
 /// since nobody deletes the value here.
-pub const GONE: Revision = Revision(1);
+pub(crate) const GONE: Revision = Revision(1);
 /// The current revision, once there is a value.
-pub const CURRENT: Revision = Revision(2);
+pub(crate) const CURRENT: Revision = Revision(2);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct State {
-    pub revision: Revision,
-    pub value: Value,
+pub(crate) struct State {
+    pub(crate) revision: Revision,
+    pub(crate) value: Value,
     /// Writes under way that nobody waits for, and that can still happen.
-    pub late: Vec<Late>,
-    pub servers: Vec<Server>,
-    pub nodes: Vec<Node>,
+    pub(crate) late: Vec<Late>,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) nodes: Vec<Node>,
     /// The property that the last step broke.
-    pub broken: Option<&'static str>,
+    pub(crate) broken: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Value {
-    pub slots: u64,
-    pub holders: Nodes,
+pub(crate) struct Value {
+    pub(crate) slots: u64,
+    pub(crate) holders: Nodes,
 }
 
 /// A write on top of the current revision, and the server that fears it; none if that has crashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Late {
-    pub of: Option<usize>,
-    pub value: Value,
+pub(crate) struct Late {
+    pub(crate) of: Option<usize>,
+    pub(crate) value: Value,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Server {
-    pub known: Option<(Revision, Value)>,
-    pub protocol: Protocol,
-    pub waiting: Vec<(usize, Endpoint)>,
+pub(crate) struct Server {
+    pub(crate) known: Option<(Revision, Value)>,
+    pub(crate) protocol: Protocol,
+    pub(crate) waiting: Vec<(usize, Endpoint)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Node {
+pub(crate) struct Node {
     /// While it waits: what was so at some moment since it asked.
-    pub seen: Option<Seen>,
+    pub(crate) seen: Option<Seen>,
     /// What it was told last, if it has asked nothing since and nobody has interfered.
-    pub told: Option<Told>,
+    pub(crate) told: Option<Told>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Seen {
-    pub held: bool,
-    pub free: bool,
-    pub full: bool,
+pub(crate) struct Seen {
+    pub(crate) held: bool,
+    pub(crate) free: bool,
+    pub(crate) full: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Told {
+pub(crate) enum Told {
     Held,
     NotHeld,
 }
 
 impl State {
     /// Makes states alike that differ only in what nothing will ever look at.
-    pub fn forget_what_cannot_matter(&mut self) {
+    pub(crate) fn forget_what_cannot_matter(&mut self) {
         for server in &mut self.servers {
             // No comparison with it succeeds.
             if server.protocol.in_doubt == Some(GONE) {
@@ -100,7 +100,7 @@ impl State {
     }
 
     /// Servers are all alike: states that differ only in which one is which are one.
-    pub fn sort_servers(&mut self) {
+    pub(crate) fn sort_servers(&mut self) {
         let mut order: Vec<usize> = (0..self.servers.len()).collect();
         order.sort_by_key(|index| {
             let Server {
@@ -125,7 +125,7 @@ impl State {
     }
 
     /// A write that nobody compares with anything; whoever calls has.
-    pub fn write(&mut self, value: Value) {
+    pub(crate) fn write(&mut self, value: Value) {
         self.value = value;
         self.revision = CURRENT;
         self.late.clear();
@@ -143,7 +143,7 @@ impl State {
     }
 
     /// A write of our own protocol.
-    pub fn write_of_ours(&mut self, value: Value) {
+    pub(crate) fn write_of_ours(&mut self, value: Value) {
         let grants = value.holders & !self.value.holders != 0;
         if grants && u64::from(value.holders.count_ones()) > value.slots {
             self.broken = Some(NEVER_ABOVE_SLOTS);
@@ -152,7 +152,7 @@ impl State {
     }
 
     /// Within a batch the slots may be full at one node's turn, though no committed value is.
-    pub fn take_turns(&mut self, server: usize, commands: &[Command]) {
+    pub(crate) fn take_turns(&mut self, server: usize, commands: &[Command]) {
         let mut turn = Semaphore::clone(&semaphore(self.value));
         for ((node, _), command) in self.servers[server].waiting.iter().zip(commands) {
             let now = Seen::default().and(Value::of(&turn), *node);
@@ -163,7 +163,7 @@ impl State {
         }
     }
 
-    pub fn answer(&mut self, server: usize, attempt: Attempt) {
+    pub(crate) fn answer(&mut self, server: usize, attempt: Attempt) {
         let answered = self.servers[server].waiting.drain(..attempt.outcomes.len());
         for ((node, _), outcome) in answered.zip(attempt.outcomes) {
             let its = &mut self.nodes[node];
@@ -187,14 +187,14 @@ impl State {
 }
 
 impl Server {
-    pub fn can_commit(&self) -> bool {
+    pub(crate) fn can_commit(&self) -> bool {
         self.known.is_some() && !self.protocol.must_read
     }
 }
 
 impl Seen {
     /// And what is so now.
-    pub fn and(self, value: Value, node: usize) -> Self {
+    pub(crate) fn and(self, value: Value, node: usize) -> Self {
         let held = value.holds(node);
         let full = u64::from(value.holders.count_ones()) >= value.slots;
         Seen {
@@ -206,21 +206,21 @@ impl Seen {
 }
 
 impl Value {
-    pub fn holds(self, node: usize) -> bool {
+    pub(crate) fn holds(self, node: usize) -> bool {
         self.holders & (1 << node) != 0
     }
 
-    pub fn with(self, node: usize) -> Self {
+    pub(crate) fn with(self, node: usize) -> Self {
         let holders = self.holders | (1 << node);
         Value { holders, ..self }
     }
 
-    pub fn without(self, node: usize) -> Self {
+    pub(crate) fn without(self, node: usize) -> Self {
         let holders = self.holders & !(1 << node);
         Value { holders, ..self }
     }
 
-    pub fn told(self, node: usize) -> Told {
+    pub(crate) fn told(self, node: usize) -> Told {
         if self.holds(node) {
             Told::Held
         } else {
@@ -228,7 +228,7 @@ impl Value {
         }
     }
 
-    pub fn of(semaphore: &Semaphore) -> Self {
+    pub(crate) fn of(semaphore: &Semaphore) -> Self {
         let ids = semaphore.holders.keys();
         Value {
             slots: semaphore.slots,
@@ -237,7 +237,7 @@ impl Value {
     }
 }
 
-pub fn semaphore(value: Value) -> Arc<Semaphore> {
+pub(crate) fn semaphore(value: Value) -> Arc<Semaphore> {
     let nodes = (0..8).filter(|node| value.holds(*node));
     Arc::new(Semaphore {
         slots: value.slots,
@@ -245,6 +245,6 @@ pub fn semaphore(value: Value) -> Arc<Semaphore> {
     })
 }
 
-pub fn name(node: usize) -> &'static str {
+pub(crate) fn name(node: usize) -> &'static str {
     ["a", "b", "c", "d", "e", "f", "g", "h"][node]
 }

@@ -1,5 +1,5 @@
-//! Nodes as they come in a fleet: a connection for each request, since they ask more rarely than idle
-//! connections last.
+//! A new connection for each request, as in a real fleet: nodes send requests less often than idle connections
+//! are kept.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,18 +14,19 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::bench::{Bench, Case, lock, row};
-use crate::load::{Load, Until, collect, read_answer};
+use crate::harness::{Bench, Case, lock, row};
+use crate::load::{Load, SharedLoad, Until, finish, read_response};
 use crate::server::{Server, usage};
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::pki::Ca;
 
-/// How many visit at a time, and how often each.
-const VISITORS: usize = 64;
-const VISITS: usize = 100;
+/// The number of concurrent clients.
+const CLIENTS: usize = 64;
+/// The number of requests of each client.
+const REQUESTS: usize = 100;
 
-/// Refusals, since they change nothing: plain, and over TLS 1.3 with an ECDSA certificate.
-pub fn visits(bench: &mut Bench) {
+/// Measures refusals, which do not change the store: over plain HTTP, and over TLS 1.3 with an ECDSA certificate.
+pub(crate) fn connection_per_request(bench: &mut Bench) {
     let etcd = Etcd::start();
     let ca = Ca::new("bench");
     let pair = ca.issue("server", &["127.0.0.1"]);
@@ -34,12 +35,8 @@ pub fn visits(bench: &mut Bench) {
     bench.send(plain.address(), vec![lock("default", "the-holder")]);
     let tls = Server::on_etcd_with_tls(&etcd, limited, &pair);
     for (case, server, connector) in [
-        ("a connection for each refusal", plain, None),
-        (
-            "a TLS connection for each refusal",
-            tls,
-            Some(connector(&ca)),
-        ),
+        ("refusal", plain, None),
+        ("refusal over TLS", tls, Some(connector(&ca))),
     ] {
         let server = [server];
         let before = usage(&server, Some(&etcd));
@@ -49,16 +46,16 @@ pub fn visits(bench: &mut Bench) {
             println!("first failure: {failure}");
         }
         let case = Case {
-            scenario: "visits",
+            scenario: "connection-per-request",
             case: case.into(),
             writes: false,
-            until: Until::Answers(VISITS as u64),
+            until: Until::Responses(REQUESTS as u64),
         };
-        bench.report.row(row(&case, VISITORS, &load, used, None));
+        bench.report.row(row(&case, CLIENTS, &load, used, None));
     }
 }
 
-/// Without resumption: hardly any node comes back while a ticket lasts.
+/// Returns a TLS client without session resumption: nodes rarely reconnect while a ticket is valid.
 fn connector(ca: &Ca) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots
@@ -75,27 +72,28 @@ fn connector(ca: &Ca) -> TlsConnector {
 }
 
 async fn run(server: SocketAddr, connector: Option<TlsConnector>) -> Load {
+    let load = SharedLoad::default();
     let began = Instant::now();
     let mut tasks = JoinSet::new();
-    for number in 0..VISITORS {
-        let connector = connector.clone();
+    for number in 0..CLIENTS {
+        let (connector, load) = (connector.clone(), Arc::clone(&load));
         tasks.spawn(async move {
             let request = lock("default", &format!("node-{number:05}"));
-            let mut load = Load::default();
-            for _ in 0..VISITS {
+            for _ in 0..REQUESTS {
                 let sent = Instant::now();
-                match visit(server, connector.as_ref(), &request).await {
-                    Ok(answer) => load.count(sent.elapsed(), &answer),
-                    Err(error) => load.fail(&error.to_string()),
+                match send(server, connector.as_ref(), &request).await {
+                    Ok(response) => {
+                        load.lock().unwrap().count(sent.elapsed(), &response);
+                    }
+                    Err(error) => load.lock().unwrap().fail(&error.to_string()),
                 }
             }
-            load
         });
     }
-    collect(tasks, began).await
+    finish(tasks, load, began).await
 }
 
-async fn visit(
+async fn send(
     server: SocketAddr,
     connector: Option<&TlsConnector>,
     request: &[u8],
@@ -103,20 +101,20 @@ async fn visit(
     let stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
     match connector {
-        None => ask(stream, request).await,
+        None => exchange(stream, request).await,
         Some(connector) => {
             let name = ServerName::IpAddress(server.ip().into());
-            ask(connector.connect(name, stream).await?, request).await
+            exchange(connector.connect(name, stream).await?, request).await
         }
     }
 }
 
-async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     request: &[u8],
 ) -> std::io::Result<Vec<u8>> {
     stream.write_all(request).await?;
     stream.flush().await?;
     let mut buffer = [0; 4096];
-    Ok(read_answer(&mut stream, &mut buffer).await?.to_vec())
+    Ok(read_response(&mut stream, &mut buffer).await?.to_vec())
 }

@@ -1,25 +1,30 @@
-//! The bare etcd transaction through the client that the server uses: what everything is compared with.
+//! The baseline: the etcd transactions of the server, sent by the same etcd client without a server between.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
 use tokio::task::JoinSet;
 
-/// Microseconds, and transactions a second.
+use crate::load::Latencies;
+
+/// The result of a baseline measurement.
 #[derive(Clone, Copy, Default)]
-pub struct Bare {
-    pub p50: u32,
-    pub p99: u32,
-    pub per_second: f64,
+pub(crate) struct Baseline {
+    /// Microseconds.
+    pub(crate) p50: u32,
+    /// Microseconds.
+    pub(crate) p99: u32,
+    pub(crate) per_second: f64,
 }
 
-// === impl Bare ===
+// === impl Baseline ===
 
-impl Bare {
-    pub fn mean(self, other: Bare) -> Bare {
-        Bare {
+impl Baseline {
+    /// Returns the mean of two measurements.
+    pub(crate) fn mean(self, other: Baseline) -> Baseline {
+        Baseline {
             p50: self.p50.midpoint(other.p50),
             p99: self.p99.midpoint(other.p99),
             per_second: self.per_second.midpoint(other.per_second),
@@ -29,49 +34,54 @@ impl Bare {
 
 /// The shapes of the server's two transactions.
 #[derive(Clone, Copy)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Compares and reads.
     Confirm,
     /// Compares and writes two keys.
     Write,
 }
 
-/// `clients` tasks on one client, each with keys of its own, so that no comparison is lost.
-pub async fn measure(endpoint: &str, shape: Shape, clients: usize, duration: Duration) -> Bare {
+/// Measures `clients` tasks that share one etcd client. Each task has its own keys, so there are no conflicts.
+pub(crate) async fn measure(
+    endpoint: &str,
+    shape: Shape,
+    clients: usize,
+    duration: Duration,
+) -> Baseline {
     let client = Client::connect([endpoint], None).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
+    let latencies = Arc::new(Mutex::new(Latencies::default()));
     let mut tasks = JoinSet::new();
     let began = Instant::now();
     for number in 0..clients {
         let (client, stop) = (client.clone(), Arc::clone(&stop));
+        let latencies = Arc::clone(&latencies);
         tasks.spawn(async move {
             let mut kv = client.kv_client();
             let key = format!("bench/{number}");
             let put = kv.put(key.clone(), VALUE, None).await.unwrap();
             let mut revision = put.header().unwrap().revision();
-            let mut latencies = Vec::new();
             while !stop.load(Ordering::Relaxed) {
                 let sent = Instant::now();
                 let transaction = transaction(shape, &key, revision);
-                let answer = kv.txn(transaction).await.unwrap();
-                latencies.push(u32::try_from(sent.elapsed().as_micros()).unwrap());
-                assert!(answer.succeeded());
+                let response = kv.txn(transaction).await.unwrap();
+                latencies.lock().unwrap().record(sent.elapsed());
+                assert!(response.succeeded());
                 if let Shape::Write = shape {
-                    revision = answer.header().unwrap().revision();
+                    revision = response.header().unwrap().revision();
                 }
             }
-            latencies
         });
     }
     tokio::time::sleep(duration).await;
     stop.store(true, Ordering::Relaxed);
-    let mut latencies: Vec<u32> = tasks.join_all().await.into_iter().flatten().collect();
-    let per_second = latencies.len() as f64 / began.elapsed().as_secs_f64();
-    latencies.sort_unstable();
-    Bare {
-        p50: latencies[latencies.len() / 2],
-        p99: latencies[latencies.len() * 99 / 100],
-        per_second,
+    tasks.join_all().await;
+    let elapsed = began.elapsed();
+    let latencies = latencies.lock().unwrap();
+    Baseline {
+        p50: latencies.percentile(50),
+        p99: latencies.percentile(99),
+        per_second: latencies.count() as f64 / elapsed.as_secs_f64(),
     }
 }
 

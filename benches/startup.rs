@@ -1,9 +1,9 @@
-//! What a server costs that has little to do: memory, its start, and idling.
+//! The cost of a server that has little to do: memory, startup time and idle CPU.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::bench::{Bench, lock, nodes};
+use crate::harness::{Bench, lock, nodes};
 use crate::load::{self, request};
 use crate::server::{Server, cpu_seconds};
 use airlock_test_support::airlock::LISTEN;
@@ -11,8 +11,8 @@ use airlock_test_support::etcd::Etcd;
 use airlock_test_support::free_port;
 use airlock_test_support::process::Process;
 
-/// Resident memory: idle, under 1,000 connections that ask, and after them.
-pub fn memory(bench: &mut Bench) {
+/// Measures resident memory: idle, under 1,000 busy connections, and after them.
+pub(crate) fn memory(bench: &mut Bench) {
     let etcd = Etcd::start();
     let server = Server::on_etcd(&etcd, "[lock]\ndefault_slots = 1\n");
     let address = [server.address()];
@@ -30,8 +30,8 @@ pub fn memory(bench: &mut Bench) {
     report(bench, "size of the binary", binary.len() as f64 / 1e6);
 }
 
-/// From the start to the first answer, and what doing nothing costs.
-pub fn life(bench: &mut Bench) {
+/// Measures the time from the start to the first response, and the CPU use while idle.
+pub(crate) fn startup(bench: &mut Bench) {
     let etcd = Etcd::start();
     for (case, endpoint) in [
         (
@@ -47,7 +47,7 @@ pub fn life(bench: &mut Bench) {
             .map(|_| start(&endpoint, case.contains("up")))
             .collect();
         times.sort_by(f64::total_cmp);
-        bench.report.fact("life", case, times[2], "ms");
+        bench.report.fact("startup", case, times[2], "ms");
     }
     let server = Server::on_etcd(&etcd, "");
     bench.send(server.address(), vec![lock("default", "a")]);
@@ -56,10 +56,12 @@ pub fn life(bench: &mut Bench) {
     let used = cpu_seconds(server.id) - before;
     let percent = used / bench.idle.as_secs_f64() * 100.0;
     let case = format!("processor while idle, over {} s", bench.idle.as_secs());
-    bench.report.fact("life", &case, percent, "% of one core");
+    bench
+        .report
+        .fact("startup", &case, percent, "% of one core");
 }
 
-/// Milliseconds from the start of the process to its first grant, or its first answer of any kind.
+/// Returns the milliseconds from the start of the process to its first grant, or to its first response.
 fn start(endpoint: &str, grant: bool) -> f64 {
     use std::io::{Read as _, Write as _};
     let folder = tempfile::tempdir().unwrap();
@@ -75,7 +77,7 @@ fn start(endpoint: &str, grant: bool) -> f64 {
     command.arg("serve").arg("--config").arg(&config);
     let began = Instant::now();
     let _process = Process::start(command, &folder.path().join("log"));
-    // A path that is none is answered without etcd.
+    // The response to an unknown path does not depend on etcd.
     let (path, expected) = if grant {
         ("pre-reboot", "HTTP/1.1 200")
     } else {
@@ -84,10 +86,10 @@ fn start(endpoint: &str, grant: bool) -> f64 {
     loop {
         if let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) {
             stream.write_all(&request(path, "default", "a")).unwrap();
-            let mut answer = [0; 1024];
-            let read = stream.read(&mut answer).unwrap();
-            let answer = String::from_utf8_lossy(&answer[..read]);
-            assert!(answer.starts_with(expected), "{answer}");
+            let mut response = [0; 1024];
+            let read = stream.read(&mut response).unwrap();
+            let response = String::from_utf8_lossy(&response[..read]);
+            assert!(response.starts_with(expected), "{response}");
             return began.elapsed().as_secs_f64() * 1e3;
         }
         assert!(
