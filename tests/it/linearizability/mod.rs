@@ -1,8 +1,8 @@
 //! Real histories: many clients, three servers, three members of etcd, and faults; each history is
 //! checked for linearizability.
 //!
-//! `make test` has every fault once, in an order that AIRLOCK_SEED decides. With AIRLOCK_TORTURE_SECONDS
-//! it goes on for so long (`make torture`). What threads and networks do is not repeated by a seed, so the
+//! `make test` has every fault once, in an order that AIRLOCK_SEED decides. With AIRLOCK_STRESS_SECONDS
+//! it goes on for so long (`make stress`). What threads and networks do is not repeated by a seed, so the
 //! history is printed, too, when it is wrong.
 
 mod check;
@@ -36,14 +36,14 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn histories_are_linearizable_whatever_breaks() {
-    let torture = number("AIRLOCK_TORTURE_SECONDS").map(Duration::from_secs);
+    let stress = number("AIRLOCK_STRESS_SECONDS").map(Duration::from_secs);
     let seed = number("AIRLOCK_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
     let mut random = fastrand::Rng::with_seed(seed);
     let began = Instant::now();
     let mut cluster = Cluster::start();
     let mut operations = 0;
     for pass in 0_u32.. {
-        if pass > 0 && torture.is_none_or(|torture| began.elapsed() >= torture) {
+        if pass > 0 && stress.is_none_or(|stress| began.elapsed() >= stress) {
             break;
         }
         let mut faults = FAULTS;
@@ -52,7 +52,7 @@ fn histories_are_linearizable_whatever_breaks() {
             let (asked, answered) = round(&mut cluster, fault, seed, &mut random);
             println!("{fault:?}: {asked} operations, {answered} of them answered");
             operations += asked;
-            if torture.is_some_and(|torture| began.elapsed() >= torture) {
+            if stress.is_some_and(|stress| began.elapsed() >= stress) {
                 break;
             }
         }
