@@ -9,6 +9,7 @@ mod admin_commands;
 mod api;
 mod auth;
 mod cli;
+mod cli_output;
 mod cluster;
 mod conformance;
 mod contrib;
