@@ -1,4 +1,4 @@
-//! The administrator's commands, beside running servers: what they say, what they change, who hears of it.
+//! The administrator's commands beside running servers: their output, their effect and the log entries.
 
 use std::fs;
 use std::io::Write as _;
@@ -16,14 +16,14 @@ fn text(output: &Output) -> String {
     String::from_utf8(both).unwrap()
 }
 
-/// Runs a command that has to succeed; what it says.
+/// Runs a command that has to succeed and returns its output.
 fn run(airlock: &Airlock, arguments: &[&str]) -> String {
     let output = airlock.command(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", text(&output));
     text(&output)
 }
 
-/// Runs a command that has to fail with `code`; what it says.
+/// Runs a command that has to fail with `code` and returns its output.
 fn fail(airlock: &Airlock, code: i32, arguments: &[&str]) -> String {
     let output = airlock.command(arguments);
     assert_eq!(
@@ -43,7 +43,7 @@ fn assert_in(text: &str, expected: &[&str]) {
 }
 
 #[test]
-fn an_order_says_what_was_and_what_is_and_every_server_logs_it() {
+fn a_command_prints_the_state_before_and_after_and_every_server_logs_it() {
     let etcd = Etcd::start();
     let mut servers: Vec<Airlock> = (0..2)
         .map(|_| Airlock::on_etcd(&etcd.endpoints(), LOCK))
@@ -52,16 +52,16 @@ fn an_order_says_what_was_and_what_is_and_every_server_logs_it() {
     for id in ["a", "b"] {
         assert!(client.lock("default", id).granted());
     }
-    // A server logs what it hears of; both have to know the group before.
+    // A server logs the changes that it observes, so both have to know the group before.
     for server in &servers {
         let holders = "airlock_database_semaphore_lock_holders{group=\"default\"}";
         eventually("the holders to be known", || {
             (server.metric(holders) == Some(2.0)).then_some(())
         });
     }
-    let said = run(&servers[1], &["unlock", "default", "a", "--yes"]);
+    let output = run(&servers[1], &["unlock", "default", "a", "--yes"]);
     assert_in(
-        &said,
+        &output,
         &[
             &format!("etcd {} (from ", etcd.endpoints()[0]),
             "group default: 2 slots, 2 held (a, b)\n  a is unlocked, it held for ",
@@ -75,14 +75,14 @@ fn an_order_says_what_was_and_what_is_and_every_server_logs_it() {
     }
     assert!(client.lock("default", "c").granted());
     assert_eq!(etcd.get(KEY), r#"{"total_slots":2,"holders":["b","c"]}"#);
-    // What nodes do meanwhile does not make the act new again.
+    // Later requests of nodes do not report the audit entry again.
     run(&servers[0], &["lock", "workers", "x", "--yes"]);
     servers[1].wait_for_log("an administrator has locked for x");
     assert_eq!(servers[1].log().matches("has unlocked a").count(), 1);
 }
 
 #[test]
-fn a_pause_stops_new_locks_everywhere_until_it_is_ended() {
+fn a_pause_stops_new_locks_on_every_server_until_it_ends() {
     let airlock = Airlock::embedded(LOCK);
     let client = airlock.client();
     assert!(client.lock("default", "holder").granted());
@@ -122,7 +122,7 @@ fn a_pause_stops_new_locks_everywhere_until_it_is_ended() {
 }
 
 #[test]
-fn what_is_asked_wrongly_changes_nothing_and_says_what_is_right() {
+fn a_wrong_command_changes_nothing_and_its_error_names_the_remedy() {
     let etcd = Etcd::start();
     let airlock = Airlock::on_etcd(&etcd.endpoints(), LOCK);
     assert!(airlock.client().lock("default", "a").granted());
@@ -168,7 +168,7 @@ fn what_is_asked_wrongly_changes_nothing_and_says_what_is_right() {
 }
 
 #[test]
-fn a_group_that_only_the_store_knows_can_still_be_mended() {
+fn a_group_that_exists_only_in_the_store_can_be_repaired() {
     let etcd = Etcd::start();
     let airlock = Airlock::on_etcd(&etcd.endpoints(), LOCK);
     let old = "com.coreos.airlock/groups/old/v1/semaphore";
@@ -185,7 +185,7 @@ fn a_group_that_only_the_store_knows_can_still_be_mended() {
 }
 
 #[test]
-fn only_who_held_for_too_long_is_unlocked() {
+fn only_holders_beyond_the_given_time_are_unlocked() {
     let etcd = Etcd::start();
     etcd.ctl_txn(&[
         (
@@ -198,12 +198,12 @@ fn only_who_held_for_too_long_is_unlocked() {
         ),
     ]);
     let airlock = Airlock::on_etcd(&etcd.endpoints(), LOCK);
-    let said = run(
+    let output = run(
         &airlock,
         &["unlock", "default", "--all-held-longer-than", "2h", "--yes"],
     );
     assert_in(
-        &said,
+        &output,
         &[
             "old is unlocked",
             "unknown stays, since when it holds is unknown",
@@ -221,7 +221,7 @@ fn only_who_held_for_too_long_is_unlocked() {
 }
 
 #[test]
-fn slots_are_shown_for_people_and_for_programs() {
+fn slots_are_printed_as_a_table_and_as_json() {
     let airlock = Airlock::embedded(LOCK);
     assert!(airlock.client().lock("workers", "a").granted());
     let table = run(&airlock, &["get", "slots"]);
@@ -250,7 +250,7 @@ fn slots_are_shown_for_people_and_for_programs() {
 }
 
 #[test]
-fn a_store_that_cannot_be_reached_is_named() {
+fn an_unreachable_store_is_named_in_the_error() {
     let airlock = Airlock::start(
         "[etcd3]\nendpoints = [\"http://127.0.0.1:1\"]\ntransaction_timeout_ms = 500\n",
     );
@@ -273,7 +273,7 @@ fn a_store_that_cannot_be_reached_is_named() {
 }
 
 #[test]
-fn changes_are_shown_as_they_happen() {
+fn watch_prints_changes_as_they_happen() {
     let airlock = Airlock::embedded(LOCK);
     let watch = airlock.spawn(&["watch"]);
     let wait = |expected: &str| {
@@ -288,16 +288,16 @@ fn changes_are_shown_as_they_happen() {
 }
 
 #[test]
-fn orders_do_not_depend_on_who_reads_what_they_say() {
+fn commands_succeed_when_their_output_is_not_read() {
     let airlock = Airlock::embedded(LOCK);
     assert!(airlock.client().lock("default", "a").granted());
-    let to_nobody = |arguments: &[&str]| {
+    let to_closed_pipe = |arguments: &[&str]| {
         let (_, writer) = std::io::pipe().unwrap();
         let output = airlock.command_to(writer, arguments);
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         assert!(output.stderr.is_empty(), "{arguments:?}: {output:?}");
     };
-    to_nobody(&["unlock", "default", "a", "--yes"]);
+    to_closed_pipe(&["unlock", "default", "a", "--yes"]);
     assert!(!run(&airlock, &["get", "slots"]).contains("  a  "));
     for looking in [
         &["get", "slots"][..],
@@ -306,7 +306,7 @@ fn orders_do_not_depend_on_who_reads_what_they_say() {
         &["check-config"],
         &["completions", "bash"],
     ] {
-        to_nobody(looking);
+        to_closed_pipe(looking);
     }
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let output = airlock.command_to(full, &["get", "slots"]);
@@ -318,9 +318,9 @@ fn orders_do_not_depend_on_who_reads_what_they_say() {
     );
 }
 
-/// A terminal from util-linux's `script`; what is typed is typed when it has been asked for.
+/// The terminal is util-linux's `script`. The test types its reply after the question.
 #[test]
-fn on_a_terminal_it_asks_and_only_yes_does_it() {
+fn on_a_terminal_a_command_asks_and_only_yes_executes_it() {
     let airlock = Airlock::embedded(LOCK);
     assert!(airlock.client().lock("default", "a").granted());
     for (typed, done) in [("n\n", false), ("\n", false), ("y\n", true)] {
@@ -343,7 +343,7 @@ fn on_a_terminal_it_asks_and_only_yes_does_it() {
         });
         let mut keyboard = terminal.stdin.take().unwrap();
         keyboard.write_all(typed.as_bytes()).unwrap();
-        let status = eventually("the command to end", || terminal.try_wait().unwrap());
+        let status = eventually("the command to exit", || terminal.try_wait().unwrap());
         assert_eq!(status.success(), done, "{typed:?}");
         fs::remove_file(&log).unwrap();
     }

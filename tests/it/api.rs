@@ -1,4 +1,4 @@
-//! The protocol, from outside: every row of Airlock's table, and what is ours on purpose.
+//! The FleetLock protocol: every response of coreos/airlock, and the intended differences.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use airlock_test_support::client::{self, Response};
 
 const GOOD: &str = r#"{"client_params":{"id":"n","group":"default"}}"#;
 
-/// What a raw connection gets back for `request`, until it is closed.
+/// Sends `request` over a raw connection and returns the bytes until it is closed.
 fn raw(airlock: &Airlock, request: &str) -> String {
     let mut stream = TcpStream::connect(airlock.url().trim_start_matches("http://")).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -57,7 +57,7 @@ fn a_grant_is_an_empty_200() {
 }
 
 #[test]
-fn a_full_group_is_a_500_in_airlocks_words() {
+fn a_full_group_is_a_500_with_the_text_of_coreos_airlock() {
     let airlock = Airlock::embedded("[lock]\ndefault_slots = 2");
     let client = airlock.client();
     for id in ["a", "b"] {
@@ -72,7 +72,7 @@ fn a_full_group_is_a_500_in_airlocks_words() {
 }
 
 #[test]
-fn who_does_not_identify_gets_a_400_that_says_why() {
+fn a_request_without_identity_is_a_400_with_a_reason() {
     let airlock = Airlock::embedded("");
     let identity = "failed to validate client identity: ";
     for (header, body, value) in [
@@ -160,7 +160,7 @@ fn an_unknown_group_is_a_400_and_names_are_case_sensitive() {
 }
 
 #[test]
-fn any_content_type_is_taken() {
+fn any_content_type_is_accepted() {
     let airlock = Airlock::embedded("");
     for content_type in [
         "application/json",
@@ -221,7 +221,7 @@ fn other_paths_and_methods_are_json_errors_and_never_a_2xx_or_3xx() {
 }
 
 #[test]
-fn a_megabyte_of_body_gets_its_answer_in_one_line() {
+fn the_error_for_a_megabyte_of_body_is_one_line() {
     let airlock = Airlock::embedded("");
     let answer = airlock.client().send("v1/pre-reboot", "x".repeat(1 << 20));
     assert_eq!((answer.status, &*answer.kind()), (413, "body_too_large"));

@@ -1,4 +1,4 @@
-//! Passwords, from outside: who is let in, who may lock what, and what a flood of wrong ones does.
+//! Authentication: passwords, the users of groups, and a flood of wrong passwords.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -39,7 +39,7 @@ impl Guarded {
         fs::write(self.folder.path().join("htpasswd"), text).unwrap();
     }
 
-    /// What a node has in its configuration, `base_url` with user and password.
+    /// Returns the `base_url` of a node's configuration, with user and password.
     fn base_url(&self, user: &str, password: &str) -> String {
         let with_user = format!("http://{user}:{password}@");
         self.url().replace("http://", &with_user)
@@ -73,12 +73,12 @@ fn line(user: &str, password: &str, cost: u32) -> String {
     format!("{user}:{}\n", bcrypt::hash(password, cost).unwrap())
 }
 
-fn said(answer: &Response) -> (u16, String) {
+fn parts(answer: &Response) -> (u16, String) {
     (answer.status, answer.kind())
 }
 
 #[test]
-fn the_right_password_in_the_base_url_gets_in_and_nothing_else_does() {
+fn only_the_right_password_in_the_base_url_is_accepted() {
     let airlock = Guarded::start(&[("node", 4)], "");
     assert!(airlock.node("node", "node!").lock("default", "n").granted());
     for (user, password) in [
@@ -89,14 +89,14 @@ fn the_right_password_in_the_base_url_gets_in_and_nothing_else_does() {
     ] {
         let refused = airlock.node(user, password).lock("default", "n");
         assert_eq!(
-            said(&refused),
+            parts(&refused),
             (401, "unauthorized".into()),
             "{user}:{password}"
         );
         assert_eq!(refused.value(), "wrong user or password");
     }
     let refused = airlock.client().unlock("default", "n");
-    assert_eq!(said(&refused), (401, "unauthorized".into()));
+    assert_eq!(parts(&refused), (401, "unauthorized".into()));
     assert!(refused.value().contains("base_url"), "{}", refused.value());
 
     let output = Command::new("curl")
@@ -109,16 +109,16 @@ fn the_right_password_in_the_base_url_gets_in_and_nothing_else_does() {
         head.contains("\r\nwww-authenticate: basic realm=\"airlock\""),
         "{head}"
     );
-    // What operators look at has no password.
+    // The status listener needs no password.
     assert_eq!(airlock.status("/healthz").0, 200);
 }
 
 #[test]
-fn a_stranger_learns_nothing_about_headers_bodies_and_groups() {
+fn an_unauthenticated_client_learns_nothing_about_headers_bodies_and_groups() {
     let airlock = Guarded::start(&[("node", 4)], "");
     let send = |url: String, header: &str, body: &str| {
         let request = Http::new().post(format!("{url}/v1/pre-reboot"));
-        said(&client::send(
+        parts(&client::send(
             request
                 .header("fleet-lock-protocol", header)
                 .body(body.to_owned()),
@@ -139,7 +139,7 @@ fn a_stranger_learns_nothing_about_headers_bodies_and_groups() {
 }
 
 #[test]
-fn a_group_with_users_is_theirs_alone_to_lock_and_to_unlock() {
+fn a_group_with_users_is_locked_and_unlocked_by_these_users_only() {
     let airlock = Guarded::start(
         &[("node", 4), ("db", 4)],
         "[lock]\ndefault_slots = 9\n\
@@ -149,7 +149,7 @@ fn a_group_with_users_is_theirs_alone_to_lock_and_to_unlock() {
     assert!(node.lock("default", "n").granted() && db.lock("default", "d").granted());
     assert!(db.lock("databases", "d").granted());
     for refused in [node.lock("databases", "d"), node.unlock("databases", "d")] {
-        assert_eq!(said(&refused), (403, "forbidden".into()));
+        assert_eq!(parts(&refused), (403, "forbidden".into()));
         assert_eq!(
             refused.value(),
             r#"user "node" may not lock group "databases""#
@@ -166,7 +166,7 @@ fn a_group_with_users_is_theirs_alone_to_lock_and_to_unlock() {
 }
 
 #[test]
-fn the_file_is_read_again_and_a_bad_one_changes_nothing() {
+fn a_changed_password_file_is_loaded_and_a_bad_one_changes_nothing() {
     let mut airlock = Guarded::start(&[("node", 4), ("gone", 4)], "");
     let status =
         |user: &str, password: &str| airlock.node(user, password).unlock("default", "n").status;
@@ -196,7 +196,7 @@ fn the_file_is_read_again_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
-fn a_group_that_is_removed_meanwhile_opens_to_nobody() {
+fn a_group_removed_by_a_reload_is_open_to_no_client() {
     let mut airlock = Guarded::start(
         &[("node", 4)],
         "[[lock.groups]]\nname = \"databases\"\nusers = [\"db\"]\n",
@@ -222,7 +222,7 @@ fn a_group_that_is_removed_meanwhile_opens_to_nobody() {
 }
 
 #[test]
-fn sighup_changes_who_may_lock_a_group_and_names_what_needs_a_restart() {
+fn sighup_changes_the_users_of_a_group_and_names_settings_that_need_a_restart() {
     let mut airlock = Guarded::start(&[("node", 4)], "");
     let path = airlock.folder.path().join("htpasswd");
     assert!(airlock.node("node", "node!").lock("default", "n").granted());
@@ -233,15 +233,15 @@ fn sighup_changes_who_may_lock_a_group_and_names_what_needs_a_restart() {
     airlock.reload_with(&config);
     airlock.wait_for_log("users of default");
     let refused = airlock.node("node", "node!").unlock("default", "n");
-    assert_eq!(said(&refused), (403, "forbidden".into()));
-    // Passwords cannot be switched off while running: that is said, and they are still asked for.
+    assert_eq!(parts(&refused), (403, "forbidden".into()));
+    // Passwords cannot be disabled while the server runs: it logs a warning and still requires them.
     airlock.reload("[embedded]\npath = \"{folder}/airlock.db\"\n");
     airlock.wait_for_log("[service] has changed, which takes effect when the server is restarted");
     assert_eq!(airlock.client().unlock("default", "n").status, 401);
 }
 
 #[test]
-fn a_flood_of_wrong_passwords_keeps_nobody_out_who_has_the_right_one() {
+fn a_flood_of_wrong_passwords_does_not_block_clients_with_the_right_one() {
     let mut airlock = Guarded::start(&[("known", 8), ("new", 8)], "");
     let verified = airlock.node("known", "known!");
     assert!(verified.unlock("default", "n").granted());
@@ -278,7 +278,7 @@ fn a_flood_of_wrong_passwords_keeps_nobody_out_who_has_the_right_one() {
             .collect();
         assert_eq!(
             new, 200,
-            "one that nobody has verified yet has its place in the queue"
+            "a password that is not verified yet keeps its place in the queue"
         );
         assert_eq!(known, [200; 50], "one that is verified does not queue");
     });
@@ -291,7 +291,7 @@ fn a_flood_of_wrong_passwords_keeps_nobody_out_who_has_the_right_one() {
 }
 
 #[test]
-fn what_is_secret_is_in_no_log_no_metric_and_no_list_of_processes() {
+fn secrets_are_in_no_log_no_metric_and_no_process_list() {
     let mut airlock = Guarded::start(&[("node", 4)], "");
     let hash = fs::read_to_string(airlock.folder.path().join("htpasswd")).unwrap();
     assert!(airlock.node("node", "node!").lock("default", "n").granted());
@@ -320,7 +320,7 @@ fn what_is_secret_is_in_no_log_no_metric_and_no_list_of_processes() {
         process("cmdline"),
         process("environ"),
     ];
-    // `node:node!` and `node:mistyped-secret` as they are in a head.
+    // `node:node!` and `node:mistyped-secret` as encoded in a request head.
     let heads = ["bm9kZTpub2RlIQ", "bm9kZTptaXN0eXBlZC1zZWNyZXQ"];
     for secret in ["node!", "mistyped-secret", hash.trim(), &hash.trim()[5..]]
         .iter()
@@ -333,7 +333,7 @@ fn what_is_secret_is_in_no_log_no_metric_and_no_list_of_processes() {
 }
 
 #[test]
-fn passwords_in_plain_text_and_files_that_cannot_be_used_are_named_at_the_start() {
+fn plain_text_passwords_and_unusable_files_are_reported_at_startup() {
     let airlock = Guarded::start(&[("node", 4)], "");
     assert!(
         airlock.log().contains("passwords come in plain text"),
@@ -347,16 +347,16 @@ fn passwords_in_plain_text_and_files_that_cannot_be_used_are_named_at_the_start(
         if let Some(text) = text {
             fs::write(&path, text).unwrap();
         }
-        let said = refusal_to_start(&config(path.to_str().unwrap(), ""));
-        assert!(said.contains("(service.htpasswd_path)"), "{said}");
-        said
+        let error = refusal_to_start(&config(path.to_str().unwrap(), ""));
+        assert!(error.contains("(service.htpasswd_path)"), "{error}");
+        error
     };
     assert!(refused(None).contains("users: cannot be read: No such file or directory"));
     assert!(refused(Some("# nobody\n")).contains("has no user in it; add one with `htpasswd -B"));
-    let said = refused(Some("# nodes\nnode:{SHA}abcdefgh=\n"));
+    let error = refused(Some("# nodes\nnode:{SHA}abcdefgh=\n"));
     assert!(
-        said.contains("users:2: its password is not hashed with bcrypt"),
-        "{said}"
+        error.contains("users:2: its password is not hashed with bcrypt"),
+        "{error}"
     );
-    assert!(!said.contains("abcdefgh"), "{said}");
+    assert!(!error.contains("abcdefgh"), "{error}");
 }

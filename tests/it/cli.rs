@@ -1,4 +1,4 @@
-//! The command line: what it prints, and how it exits.
+//! The command line: its output and exit codes.
 
 use std::fs;
 use std::process::Output;
@@ -18,7 +18,7 @@ fn stdout(output: &Output) -> String {
 }
 
 #[test]
-fn ex_get_slots_prints_what_airlock_prints_groups_sorted() {
+fn ex_get_slots_prints_the_format_of_coreos_airlock_with_sorted_groups() {
     let expected = "group: default\n semaphore slots: 2\n lock owners:\n - 2204af7f41984cb19b8cde4edc06c142\n - a\n\n---\n\
                     group: empty\n semaphore slots: 1\n lock owners:\n\n---\n";
     let groups = "[lock]\ndefault_slots = 2\n[[lock.groups]]\nname = \"empty\"\nslots = 1\n";
@@ -41,12 +41,12 @@ fn ex_get_slots_prints_what_airlock_prints_groups_sorted() {
     assert_eq!(
         etcd.get("com.coreos.airlock/groups/empty/v1/semaphore"),
         "",
-        "looking creates nothing"
+        "a read creates nothing"
     );
 }
 
 #[test]
-fn ex_get_slots_makes_no_store_of_its_own() {
+fn ex_get_slots_does_not_create_a_store() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("c.toml");
     fs::write(
@@ -67,7 +67,7 @@ fn ex_get_slots_makes_no_store_of_its_own() {
 }
 
 #[test]
-fn ex_get_slots_names_a_store_that_cannot_be_reached() {
+fn ex_get_slots_names_an_unreachable_store() {
     let mut etcd = Etcd::start();
     etcd.members[0].kill();
     let airlock = Airlock::on_etcd(&etcd.endpoints(), "transaction_timeout_ms = 200");
@@ -78,7 +78,7 @@ fn ex_get_slots_names_a_store_that_cannot_be_reached() {
 }
 
 #[test]
-fn check_config_says_everything_and_exits_0_or_78() {
+fn check_config_prints_all_problems_and_exits_with_0_or_78() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");
     let path = path.to_str().unwrap();
@@ -127,7 +127,7 @@ fn check_config_says_everything_and_exits_0_or_78() {
 }
 
 #[test]
-fn logs_are_json_where_that_is_asked_for() {
+fn logs_are_json_with_log_format_json() {
     let airlock = Airlock::embedded("");
     let output = airlock.command(&["--log-format", "json", "ex", "get", "slots", "-vv"]);
     assert!(output.status.success());
@@ -139,7 +139,7 @@ fn logs_are_json_where_that_is_asked_for() {
 }
 
 #[test]
-fn the_version_and_completions_are_there() {
+fn the_version_and_completions_are_printed() {
     let version = run(&["--version"]);
     assert_eq!(
         stdout(&version),
@@ -152,7 +152,7 @@ fn the_version_and_completions_are_there() {
 }
 
 #[test]
-fn check_health_is_for_the_server_and_not_for_the_store() {
+fn check_health_checks_the_server_and_not_the_store() {
     let config = "[status]\nenabled = true\naddress = \"localhost\"\nport = {status}\n\
                   [service]\naddress = \"127.0.0.1\"\nport = 0\ntls = false\n\
                   [etcd3]\nendpoints = [ \"http://127.0.0.1:1\" ]\n";
@@ -161,7 +161,7 @@ fn check_health_is_for_the_server_and_not_for_the_store() {
     let healthy = airlock.command(&["check-health"]);
     assert!(
         healthy.status.success(),
-        "etcd is away and the server is not: {healthy:?}"
+        "etcd is unreachable and the server is healthy: {healthy:?}"
     );
 
     airlock.process().signal(Signal::STOP);
@@ -179,7 +179,7 @@ fn check_health_is_for_the_server_and_not_for_the_store() {
 }
 
 #[test]
-fn manual_pages_are_made_of_what_the_commands_are() {
+fn manual_pages_cover_the_commands() {
     let folder = tempfile::tempdir().unwrap();
     let made = run(&["man", folder.path().to_str().unwrap()]);
     assert!(made.status.success(), "{made:?}");
@@ -191,6 +191,6 @@ fn manual_pages_are_made_of_what_the_commands_are() {
     assert!(folder.path().join("airlock-serve.1").is_file());
     assert!(
         !folder.path().join("airlock-man.1").exists(),
-        "it is not for operators"
+        "the command is not for operators"
     );
 }

@@ -1,4 +1,4 @@
-//! Several servers, one group, many nodes.
+//! Several servers with one group and many nodes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,51 +10,50 @@ use airlock_test_support::etcd::Etcd;
 
 const NODES: usize = 200;
 const SLOTS: u64 = 3;
-/// How often each node reboots.
-const TURNS: usize = 3;
+/// The number of reboots of each node.
+const REBOOTS: usize = 3;
 
-/// A node that reboots: `away` counts those who were told yes and have not said that they are back.
+/// Reboots a node several times. `away` counts the nodes between a grant and their steady-state request.
 fn reboot(servers: &[Mutex<Option<Client>>; 3], node: usize, away: &AtomicU64) {
     let id = format!("node-{node:03}");
-    for turn in 0..TURNS {
+    for turn in 0..REBOOTS {
         let mut server = node + turn;
         loop {
-            match ask(servers, &mut server, |client| {
+            match send(servers, &mut server, |client| {
                 client.try_post("v1/pre-reboot", "default", &id)
             }) {
                 answer if answer.granted() => break,
                 answer => assert_eq!(answer.value(), "all 3 semaphore slots currently locked"),
             }
         }
-        // Invariant 2, as the nodes see it.
+        // Invariant 2, as observed by the nodes.
         assert!(away.fetch_add(1, Ordering::SeqCst) < SLOTS, "over-granted");
         away.fetch_sub(1, Ordering::SeqCst);
-        let back = ask(servers, &mut server, |client| {
+        let back = send(servers, &mut server, |client| {
             client.try_post("v1/steady-state", "default", &id)
         });
         assert!(back.granted(), "{back:?}");
     }
 }
 
-/// Asks a server that is up, the next one each time. One that is just ending may close a connection as it is
-/// used; as a node would, another is asked then.
-fn ask(
+/// Sends a request to a running server, the next one each time. A server that is shutting down may close the
+/// connection; then the request is sent to another one, as a node would do.
+fn send(
     servers: &[Mutex<Option<Client>>; 3],
     next: &mut usize,
-    ask: impl Fn(&Client) -> reqwest::Result<Response>,
+    request: impl Fn(&Client) -> reqwest::Result<Response>,
 ) -> Response {
     loop {
         *next += 1;
         let client = servers[*next % servers.len()].lock().unwrap().clone();
-        if let Some(Ok(answer)) = client.as_ref().map(&ask) {
+        if let Some(Ok(answer)) = client.as_ref().map(&request) {
             return answer;
         }
     }
 }
 
 #[test]
-fn invariant_2_three_servers_one_of_them_restarted_never_grant_too_much_and_every_node_gets_its_turn()
- {
+fn invariant_2_three_servers_with_a_restart_never_over_grant_and_every_node_gets_a_slot() {
     let etcd = Etcd::cluster(3);
     let mut airlocks: Vec<Airlock> = (0..3)
         .map(|_| Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 3"))
@@ -69,7 +68,7 @@ fn invariant_2_three_servers_one_of_them_restarted_never_grant_too_much_and_ever
         })
         .collect();
 
-    // Half-way, one server ends in order (its clients are told nothing wrong) and another run begins.
+    // After half of the grants one server shuts down, without a failed request, and is started again.
     let granted = || {
         let name =
             "airlock_responses_total{endpoint=\"pre_reboot\",group=\"default\",outcome=\"locked\"}";
@@ -79,7 +78,7 @@ fn invariant_2_three_servers_one_of_them_restarted_never_grant_too_much_and_ever
             .sum::<f64>()
     };
     airlock_test_support::eventually("half of the grants", || {
-        (granted() >= (NODES * TURNS / 2) as f64).then_some(())
+        (granted() >= (NODES * REBOOTS / 2) as f64).then_some(())
     });
     *servers[1].lock().unwrap() = None;
     airlocks[1].terminate();
@@ -97,9 +96,9 @@ fn invariant_2_three_servers_one_of_them_restarted_never_grant_too_much_and_ever
 }
 
 #[test]
-fn one_dead_or_silent_endpoint_costs_no_request_its_deadline() {
+fn one_dead_or_silent_endpoint_lets_no_request_miss_its_deadline() {
     let mut etcd = Etcd::cluster(3);
-    // Not the leader: what is tested is the way to the cluster, not an election.
+    // Not the leader: the test is about the connection to the cluster, not about an election.
     let follower = (etcd.leader() + 1) % 3;
     let mut endpoints = etcd.endpoints();
     endpoints.swap(0, follower);
@@ -112,7 +111,7 @@ fn one_dead_or_silent_endpoint_costs_no_request_its_deadline() {
         }
         let answer = airlock.client().unlock("default", fault);
         assert!(answer.granted(), "{fault}: {answer:?}");
-        // From now on another endpoint is preferred.
+        // From now on the server prefers another endpoint.
         for _ in 0..20 {
             assert!(airlock.client().lock("default", fault).granted());
         }

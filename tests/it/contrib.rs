@@ -1,4 +1,4 @@
-//! What contrib/ has for nodes and servers is well-formed, and says the same everywhere.
+//! The files of contrib/ are well-formed and consistent.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,7 @@ fn toml(path: &str) -> Table {
     read(&contrib(path)).parse().unwrap()
 }
 
-/// The files of a folder of contrib whose names end like this.
+/// Returns the files in a folder of contrib/ with this ending.
 fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(contrib(folder))
         .unwrap()
@@ -41,7 +41,7 @@ fn assert_good(output: &Output) {
     );
 }
 
-/// `systemd-analyze` on the unit, with its programs replaced by one that is here.
+/// Runs `systemd-analyze` on a unit, with its programs replaced by programs that exist on this machine.
 fn systemd_analyze(unit: &str, arguments: &[&str]) -> Output {
     let (folder, binary) = (tempfile::tempdir().unwrap(), binary());
     let binary = binary.to_str().unwrap();
@@ -49,7 +49,7 @@ fn systemd_analyze(unit: &str, arguments: &[&str]) -> Output {
         .replace("/usr/local/bin/airlock", binary)
         .replace("/usr/bin/podman", binary)
         .replace("/usr/bin/loginctl", "/bin/true")
-        // There is no such user here.
+        // This user does not exist on this machine.
         .replace("User=airlock\n", "");
     fs::write(folder.path().join(unit), text).unwrap();
     Command::new("systemd-analyze")
@@ -64,7 +64,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     for unit in ["airlock.service", "airlock-podman.service"] {
         let output = systemd_analyze(unit, &["verify"]);
         assert_good(&output);
-        // An unknown key is a warning only.
+        // An unknown key is only a warning.
         assert!(
             output.stderr.is_empty(),
             "{}",
@@ -74,8 +74,8 @@ fn systemd_finds_nothing_wrong_with_the_units() {
 }
 
 #[test]
-fn the_unit_of_the_binary_is_as_closed_as_a_network_service_can_be() {
-    // 1.1 of 10. What is left: it uses the network (0.5 + 0.3 + 0.2), the rest is in the unit's comments.
+fn the_unit_of_the_binary_is_sandboxed_as_far_as_a_network_service_can_be() {
+    // 1.1 of 10. The use of the network accounts for 0.5 + 0.3 + 0.2; the comments of the unit explain the rest.
     assert_good(&systemd_analyze(
         "airlock.service",
         &["security", "--offline=true", "--no-pager", "--threshold=11"],
@@ -103,7 +103,7 @@ fn the_quadlet_has_the_sections_and_the_command_that_podman_expects() {
             assert!(key.chars().all(|c| c.is_ascii_alphabetic()), "{line}");
             assert!(!value.is_empty() && !section.is_empty(), "{line}");
             if key == "HealthCmd" {
-                // Without a shell in the image, a list is the only form that works.
+                // The image contains no shell, so the command has to be a list.
                 let words: Vec<String> = serde_json::from_str(value).unwrap();
                 assert_eq!(words[0], "/usr/local/bin/airlock");
                 assert_good(&airlock().args(&words[1..]).arg("--help").output().unwrap());
@@ -132,7 +132,7 @@ fn butane_files_take_everything_from_contrib() {
             let contents = entry["contents"].as_hash().unwrap();
             let local = entry["contents"]["local"].as_str().unwrap();
             assert_eq!(contents.len(), 1, "{place}: one source, not a copy");
-            // Secrets are the operator's to put there.
+            // The operator provides the secrets.
             let secret = local.starts_with("butane/secrets/");
             assert!(
                 secret || contrib(local).is_file(),
@@ -144,20 +144,20 @@ fn butane_files_take_everything_from_contrib() {
 }
 
 #[test]
-fn of_the_nodes_of_etcd_one_at_a_time_is_away() {
+fn only_one_etcd_node_reboots_at_a_time() {
     let lock = &toml("butane/airlock-beside-etcd.toml")["lock"];
     assert_eq!(lock["default_slots"].as_integer(), Some(1));
-    // Zincati's group, if nobody says otherwise, is the default one.
+    // Without a configured group Zincati uses the default one.
     assert_eq!(lock["default_group_name"].as_str(), Some("default"));
     let nodes = read(&contrib("butane/airlock-beside-etcd.bu"));
     assert!(!nodes.contains("custom-identity"), "{nodes}");
 }
 
-/// What stands in a source file between `before` and a quotation mark, where it is a name.
+/// Returns the names in a source file between `before` and a quotation mark.
 fn names(source: &str, before: &str) -> BTreeSet<String> {
     let is_name = |name: &&str| {
-        let may_be = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        name.chars().all(may_be)
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        name.chars().all(allowed)
     };
     let text = read(&contrib("..").join(source));
     let names = text.split(before).skip(1);
@@ -166,7 +166,7 @@ fn names(source: &str, before: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_reference_has_every_metric_and_every_kind_and_no_other() {
+fn the_reference_lists_exactly_the_metrics_and_kinds_of_the_source() {
     let mut expected = names("src/fleetlock/refusal.rs", "=> \"");
     let metrics = names("src/metrics/mod.rs", "\"airlock_");
     expected.extend(metrics.iter().map(|name| format!("airlock_{name}")));
@@ -180,7 +180,7 @@ fn the_reference_has_every_metric_and_every_kind_and_no_other() {
 }
 
 #[test]
-fn configurations_that_name_files_are_good_once_the_files_are_there() {
+fn configurations_that_name_files_are_valid_once_the_files_exist() {
     let secrets = tempfile::tempdir().unwrap();
     let pair = rcgen::generate_simple_self_signed(vec!["airlock.example.org".into()]).unwrap();
     fs::write(secrets.path().join("cert.pem"), pair.cert.pem()).unwrap();
@@ -212,7 +212,7 @@ fn configurations_that_name_files_are_good_once_the_files_are_there() {
 }
 
 #[test]
-fn nodes_ask_where_the_servers_listen_and_for_a_group_that_they_have() {
+fn node_configurations_match_the_addresses_and_groups_of_the_servers() {
     let group = &toml("zincati/90-custom-identity.toml")["identity"]["group"];
     for (server, node, scheme) in [
         ("airlock-beside-etcd", "55-updates-strategy", "http://"),
@@ -239,7 +239,7 @@ fn nodes_ask_where_the_servers_listen_and_for_a_group_that_they_have() {
 }
 
 #[test]
-fn the_examples_are_good_and_nothing_in_them_is_in_doubt() {
+fn the_examples_are_valid_and_cause_no_warning() {
     for example in ["config.toml", "standalone.toml"] {
         let path = repository().join("examples").join(example);
         let output = airlock()

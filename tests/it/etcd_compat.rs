@@ -1,4 +1,4 @@
-//! The database that we share with Airlock: to the byte, and at the same time.
+//! Compatibility with the database of coreos/airlock: the same bytes, and concurrent use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
 const TIMES: &str = "com.coreos.airlock/groups/default/v1/lock-times";
 
 #[test]
-fn keys_and_values_are_airlocks_to_the_byte() {
+fn keys_and_values_equal_those_of_coreos_airlock_byte_for_byte() {
     for version in [Version::V3_4, Version::V3_5] {
         let etcd = Etcd::with(version, 1, &[]);
         let airlock = Airlock::on_etcd(
@@ -49,7 +49,7 @@ fn keys_and_values_are_airlocks_to_the_byte() {
 }
 
 #[test]
-fn the_stored_slots_rule_and_the_difference_is_a_warning() {
+fn the_stored_slots_take_precedence_and_a_difference_is_a_warning() {
     let etcd = Etcd::start();
     etcd.put(KEY, r#"{"total_slots":1,"holders":["z","a"]}"#);
     let mut airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 5");
@@ -64,7 +64,7 @@ fn the_stored_slots_rule_and_the_difference_is_a_warning() {
 }
 
 #[test]
-fn any_order_is_read_and_sorted_is_written() {
+fn holders_are_read_in_any_order_and_written_sorted() {
     let etcd = Etcd::start();
     etcd.put(KEY, r#"{"total_slots":4,"holders":["z","b","m"]}"#);
     let airlock = Airlock::on_etcd(&etcd.endpoints(), "");
@@ -82,7 +82,7 @@ fn any_order_is_read_and_sorted_is_written() {
 }
 
 #[test]
-fn a_damaged_value_is_named_never_overwritten_and_works_once_repaired() {
+fn a_damaged_value_is_reported_never_overwritten_and_usable_once_repaired() {
     let etcd = Etcd::start();
     for damaged in ["{\"total_slots\":1,\"holders\":[7]}", "not json", ""] {
         etcd.put(KEY, damaged);
@@ -101,7 +101,7 @@ fn a_damaged_value_is_named_never_overwritten_and_works_once_repaired() {
 }
 
 #[test]
-fn lock_times_are_not_believed_after_an_airlock_has_written() {
+fn lock_times_are_ignored_after_a_write_by_coreos_airlock() {
     let etcd = Etcd::start();
     let airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 5");
     let age = || airlock.metric("airlock_oldest_lock_age_seconds{group=\"default\"}");
@@ -120,7 +120,7 @@ fn lock_times_are_not_believed_after_an_airlock_has_written() {
 }
 
 #[test]
-fn the_gauges_follow_changes_by_others_and_survive_a_restart() {
+fn the_gauges_show_changes_by_other_writers_and_survive_a_restart() {
     let etcd = Etcd::start();
     let mut airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 2");
     let holders = |airlock: &Airlock| {
@@ -134,7 +134,7 @@ fn the_gauges_follow_changes_by_others_and_survive_a_restart() {
     assert_eq!(
         slots(&airlock),
         Some(2.0),
-        "an absent value counts as what its first use makes of it"
+        "an absent value counts as the value that its first use creates"
     );
     etcd.put(KEY, r#"{"total_slots":7,"holders":["a","b","c"]}"#);
     eventually("the change", || {
@@ -153,14 +153,14 @@ fn the_gauges_follow_changes_by_others_and_survive_a_restart() {
 }
 
 #[test]
-fn the_gauges_follow_a_file_that_another_process_changes() {
+fn the_gauges_show_changes_of_the_file_by_another_process() {
     let airlock = Airlock::embedded("[lock]\ndefault_slots = 5");
     let path = airlock.folder().join("airlock.db");
     let other = Airlock::start(&format!(
         "[embedded]\npath = {path:?}\n[lock]\ndefault_slots = 5"
     ));
     assert!(other.client().lock("default", "n").granted());
-    eventually("the other's lock", || {
+    eventually("the lock of the other server", || {
         let name = "airlock_database_semaphore_lock_holders{group=\"default\"}";
         (airlock.metric(name) == Some(1.0)).then_some(())
     });
@@ -168,10 +168,10 @@ fn the_gauges_follow_a_file_that_another_process_changes() {
     assert!(other.client().lock("default", "m").granted());
 }
 
-/// Both kinds of server on one key, each with its own nodes. A node that was told yes counts itself in
-/// before anything else and out before it says that it is back: more than the slots is an over-grant.
+/// Both kinds of server use one key, each with its own nodes. A node increments the counter right after a grant and
+/// decrements it right before its steady-state request, so a counter above the slots is an over-grant.
 #[test]
-fn invariant_2_an_airlock_and_we_never_grant_too_much_together() {
+fn invariant_2_coreos_airlock_and_airlock_together_never_over_grant() {
     const SLOTS: u64 = 2;
     let etcd = Etcd::start();
     let airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 2");
@@ -227,7 +227,7 @@ fn invariant_2_an_airlock_and_we_never_grant_too_much_together() {
 }
 
 #[tokio::test]
-async fn etcd_takes_as_many_holders_as_may_be_configured_and_says_what_to_do_about_too_many() {
+async fn etcd_accepts_the_maximum_of_holders_and_an_error_names_the_remedy_for_more() {
     let etcd = Etcd::start();
     let store = crate::conformance::etcd_store(etcd.endpoints(), Duration::from_secs(30));
     let group = GroupName::new("full").unwrap();

@@ -1,4 +1,4 @@
-//! etcd with TLS, client certificates and users: what gets through, and what is said when nothing does.
+//! etcd with TLS, client certificates and users: working configurations, and the errors of the others.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use airlock_test_support::etcd::{Etcd, Version};
 use airlock_test_support::eventually;
 use airlock_test_support::pki::{Ca, Pair, secret};
 
-/// The server's configuration for these endpoints.
+/// Returns the server's configuration for these endpoints.
 fn start(endpoint: &str, keys: &str) -> Airlock {
     Airlock::on_etcd(&[endpoint.to_owned()], keys)
 }
@@ -24,7 +24,7 @@ fn ca_cert(ca: &Ca) -> String {
     format!("ca_cert_path = {:?}\n", ca.path())
 }
 
-/// What a node reads when etcd cannot be used.
+/// Returns the error that a node receives while etcd is unusable.
 fn refused(airlock: &Airlock) -> String {
     let answer = airlock.client().lock("default", "n");
     assert_eq!((answer.status, &*answer.kind()), (500, "failed_sem_init"));
@@ -32,7 +32,7 @@ fn refused(airlock: &Airlock) -> String {
 }
 
 #[test]
-fn an_own_ca_is_enough_and_a_bare_endpoint_speaks_tls() {
+fn a_private_ca_suffices_and_an_endpoint_without_scheme_uses_tls() {
     for version in [Version::V3_4, Version::V3_5] {
         let ca = Ca::new("ca");
         let etcd = Etcd::secure(version, &ca.issue("etcd", &["127.0.0.1"]), &[]);
@@ -47,7 +47,7 @@ fn an_own_ca_is_enough_and_a_bare_endpoint_speaks_tls() {
 }
 
 #[test]
-fn etcd_can_ask_for_a_client_certificate_and_a_new_one_is_taken_while_running() {
+fn etcd_may_require_a_client_certificate_and_a_new_one_is_loaded_while_running() {
     for version in [Version::V3_4, Version::V3_5] {
         let ca = Ca::new("ca");
         let pair = ca.issue("etcd", &["127.0.0.1"]);
@@ -70,7 +70,7 @@ fn etcd_can_ask_for_a_client_certificate_and_a_new_one_is_taken_while_running() 
         assert!(bare.contains("etcd3.client_cert_pub_path"), "{bare}");
         assert!(bare.contains(&endpoint), "{bare}");
 
-        // One of another CA, until it is replaced.
+        // A certificate of another CA, until it is replaced.
         let own = tempfile::tempdir().unwrap();
         let own = Pair {
             cert: own.path().join("c.pem"),
@@ -95,9 +95,9 @@ fn etcd_can_ask_for_a_client_certificate_and_a_new_one_is_taken_while_running() 
     }
 }
 
-/// docs/security.md names this role as the one that suffices.
+/// docs/security.md documents this role as sufficient.
 #[test]
-fn a_user_with_a_role_on_the_prefix_is_enough_and_its_token_and_password_are_renewed() {
+fn a_user_with_a_role_on_the_prefix_suffices_and_its_token_and_password_are_renewed() {
     for version in [Version::V3_4, Version::V3_5] {
         let mut etcd = Etcd::with(version, 1, &[]);
         for command in [
@@ -117,13 +117,13 @@ fn a_user_with_a_role_on_the_prefix_is_enough_and_its_token_and_password_are_ren
         let user = format!("username = \"airlock\"\npassword_path = {path:?}\n");
         let mut airlock = start(&etcd.members[0].endpoint(), &user);
         assert!(airlock.client().lock("default", "n").granted());
-        // Following works with that role too.
+        // The watch works with this role, too.
         let holders = r#"airlock_database_semaphore_lock_holders{group="default"}"#;
         eventually("the lock to be seen", || {
             (airlock.metric(holders) == Some(1.0)).then_some(())
         });
 
-        // A restarted etcd knows no token any more.
+        // A restarted etcd has forgotten all tokens.
         etcd.members[0].kill();
         etcd.members[0].spawn();
         eventually("a lock with a new token", || {
@@ -139,13 +139,13 @@ fn a_user_with_a_role_on_the_prefix_is_enough_and_its_token_and_password_are_ren
         ctl(&["user", "delete", "airlock"]);
         ctl(&["user", "add", "airlock:second-secret"]);
         ctl(&["user", "grant-role", "airlock", "airlock"]);
-        let said = eventually("the old password to be refused", || {
+        let error = eventually("the old password to be refused", || {
             let answer = airlock.client().lock("default", "n");
             (!answer.granted()).then(|| answer.value())
         });
         assert!(
-            said.contains("check etcd3.username and the file etcd3.password_path"),
-            "{said}"
+            error.contains("check etcd3.username and the file etcd3.password_path"),
+            "{error}"
         );
         fs::write(&path, "second-secret\n").unwrap();
         eventually("the new password to be used", || {
@@ -156,12 +156,12 @@ fn a_user_with_a_role_on_the_prefix_is_enough_and_its_token_and_password_are_ren
                 .then_some(())
         });
 
-        // A user without the role is told what is missing.
+        // The error for a user without the role names the missing permission.
         ctl(&["user", "revoke-role", "airlock", "airlock"]);
-        let said = refused(&airlock);
+        let error = refused(&airlock);
         assert!(
-            said.contains("needs read and write on the prefix com.coreos.airlock/groups/"),
-            "{said}"
+            error.contains("needs read and write on the prefix com.coreos.airlock/groups/"),
+            "{error}"
         );
 
         fs::write(&path, "").unwrap();
@@ -174,7 +174,7 @@ fn a_user_with_a_role_on_the_prefix_is_enough_and_its_token_and_password_are_ren
             metrics,
             process("cmdline"),
             process("environ"),
-            said,
+            error,
         ] {
             for password in ["first-secret", "second-secret"] {
                 assert!(!place.contains(password), "{password}: {place}");
@@ -184,7 +184,7 @@ fn a_user_with_a_role_on_the_prefix_is_enough_and_its_token_and_password_are_ren
 }
 
 #[test]
-fn what_is_wrong_between_us_and_etcd_is_said_with_the_endpoint_and_the_remedy() {
+fn connection_errors_name_the_endpoint_and_the_remedy() {
     for version in [Version::V3_4, Version::V3_5] {
         let ca = Ca::new("ca");
         let etcd = |pair: Pair| Etcd::secure(version, &pair, &[]);
@@ -224,15 +224,15 @@ fn what_is_wrong_between_us_and_etcd_is_said_with_the_endpoint_and_the_remedy() 
                 "where it does so each time, it speaks TLS: write https:// in etcd3.endpoints",
             ),
         ] {
-            let said = refused(&start(&endpoint, &keys));
-            assert!(said.contains(expected), "{said}");
-            assert!(said.contains(&endpoint), "{said}");
+            let error = refused(&start(&endpoint, &keys));
+            assert!(error.contains(expected), "{error}");
+            assert!(error.contains(&endpoint), "{error}");
         }
     }
 }
 
 #[test]
-fn files_that_cannot_be_used_are_named_at_the_start_with_their_keys() {
+fn unusable_files_are_reported_at_startup_with_their_keys() {
     let ca = Ca::new("ca");
     let (one, two) = (ca.issue("one", &[]), ca.issue("two", &[]));
     let folder = tempfile::tempdir().unwrap();
@@ -267,14 +267,14 @@ fn files_that_cannot_be_used_are_named_at_the_start_with_their_keys() {
         let config = format!(
             "[service]\naddress = \"127.0.0.1\"\nport = 0\ntls = false\n[etcd3]\nendpoints = [\"127.0.0.1:1\"]\n{keys}"
         );
-        let said = refusal_to_start(&config);
-        assert!(said.contains(expected), "{said}");
+        let error = refusal_to_start(&config);
+        assert!(error.contains(expected), "{error}");
         let key = keys.split(' ').next().unwrap();
         let key = if key == "username" {
             "password_path"
         } else {
             key
         };
-        assert!(said.contains(&format!("etcd3.{key}")), "{said}");
+        assert!(error.contains(&format!("etcd3.{key}")), "{error}");
     }
 }

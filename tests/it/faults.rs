@@ -1,7 +1,6 @@
-//! What nodes get while something is broken, and how soon it is over.
+//! Faults of etcd and the network: the responses to nodes and the time until recovery.
 //!
-//! Bounds are those of the promise plus [`SLACK`]: the machine that runs this may be busy with other
-//! things, and a test that fails for that proves nothing. What is broken is far outside of them.
+//! The bounds are the documented ones plus [`SLACK`], since the machine may be busy. A defect exceeds them by far.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,25 +11,25 @@ use airlock_test_support::etcd::{Etcd, Version};
 use airlock_test_support::eventually;
 use airlock_test_support::proxy::{Network, Proxy};
 
-/// What a busy machine may add to any wait.
+/// The time that a busy machine may add.
 const SLACK: Duration = Duration::from_millis(1500);
 
-/// Every request is answered within `transaction_timeout_ms`, 3 s by default, and half a second.
-const ANSWER: Duration = Duration::from_millis(3500);
+/// The maximal response time: `transaction_timeout_ms`, 3 s by default, plus half a second.
+const RESPONSE: Duration = Duration::from_millis(3500);
 
-/// How soon there is service again.
-const BACK: Duration = Duration::from_secs(5);
+/// The maximal time until recovery.
+const RECOVERY: Duration = Duration::from_secs(5);
 
-/// Three members, each behind a proxy, and a server that knows them by their proxies.
+/// Three members, each behind a proxy, and a server that connects through the proxies.
 struct Cluster {
     etcd: Etcd,
     proxies: Vec<Proxy>,
     airlock: Airlock,
 }
 
-/// Which member is hit. It is the one that the server prefers, so that the server must leave it.
+/// The member with the fault. The server prefers this member, so it has to switch to another one.
 #[derive(Clone, Copy)]
-enum Hit {
+enum Target {
     Leader,
     Follower,
 }
@@ -38,13 +37,13 @@ enum Hit {
 // === impl Cluster ===
 
 impl Cluster {
-    /// A cluster in which the server prefers the member to be hit; its index.
-    fn preferring(hit: Hit) -> (Self, usize) {
+    /// Starts a cluster in which the server prefers the given member. Returns the index of the member.
+    fn preferring(hit: Target) -> (Self, usize) {
         let etcd = Etcd::cluster(3);
         let leader = etcd.leader();
         let hit = match hit {
-            Hit::Leader => leader,
-            Hit::Follower => (leader + 1) % 3,
+            Target::Leader => leader,
+            Target::Follower => (leader + 1) % 3,
         };
         let proxies: Vec<Proxy> = etcd.endpoints().iter().map(|e| Proxy::to(e)).collect();
         let mut endpoints: Vec<String> = proxies.iter().map(Proxy::endpoint).collect();
@@ -59,13 +58,13 @@ impl Cluster {
         (cluster, hit)
     }
 
-    /// Requests of one node, one after the other, until `enough`. Each has to be answered in time.
-    fn ask_until(&self, mut enough: impl FnMut(&Response) -> bool) -> Vec<Duration> {
+    /// Sends requests of one node until `enough` returns true. Each response has to arrive in time.
+    fn send_until(&self, mut enough: impl FnMut(&Response) -> bool) -> Vec<Duration> {
         let client = self.airlock.client();
         let mut took = Vec::new();
         for endpoint in ["v1/pre-reboot", "v1/steady-state"].into_iter().cycle() {
             let (answer, time) = timed(|| client.try_post(endpoint, "default", "a").unwrap());
-            assert!(time < ANSWER + SLACK, "{time:?} for {answer:?}");
+            assert!(time < RESPONSE + SLACK, "{time:?} for {answer:?}");
             took.push(time);
             if enough(&answer) {
                 return took;
@@ -74,15 +73,15 @@ impl Cluster {
         unreachable!("a cycle has no end")
     }
 
-    /// Waits for service, then demands that it stays: 300 requests without a failure.
-    fn service_is_back_and_stays(&self) {
+    /// Waits for a grant, then expects 300 requests without a failure.
+    fn recovers_and_stays_up(&self) {
         let broken = Instant::now();
-        self.ask_until(Response::granted);
+        self.send_until(Response::granted);
         let back = broken.elapsed();
-        assert!(back < BACK + SLACK, "back only after {back:?}");
+        assert!(back < RECOVERY + SLACK, "recovered only after {back:?}");
         let mut left = 300;
-        let mut took = self.ask_until(|answer| {
-            assert!(answer.granted(), "after service was back: {answer:?}");
+        let mut took = self.send_until(|answer| {
+            assert!(answer.granted(), "after recovery: {answer:?}");
             left -= 1;
             left == 0
         });
@@ -99,58 +98,58 @@ fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
 
 #[test]
 fn a_dead_leader_costs_one_failover() {
-    let (mut cluster, hit) = Cluster::preferring(Hit::Leader);
+    let (mut cluster, hit) = Cluster::preferring(Target::Leader);
     cluster.etcd.members[hit].kill();
-    cluster.service_is_back_and_stays();
+    cluster.recovers_and_stays_up();
     cluster.etcd.members[hit].spawn();
-    cluster.service_is_back_and_stays();
+    cluster.recovers_and_stays_up();
 }
 
 #[test]
 fn a_dead_follower_costs_one_failover() {
-    let (mut cluster, hit) = Cluster::preferring(Hit::Follower);
+    let (mut cluster, hit) = Cluster::preferring(Target::Follower);
     cluster.etcd.members[hit].kill();
-    cluster.service_is_back_and_stays();
+    cluster.recovers_and_stays_up();
 }
 
 #[test]
 fn a_frozen_leader_costs_one_failover() {
-    let (cluster, hit) = Cluster::preferring(Hit::Leader);
+    let (cluster, hit) = Cluster::preferring(Target::Leader);
     cluster.etcd.members[hit].freeze();
-    cluster.service_is_back_and_stays();
+    cluster.recovers_and_stays_up();
     cluster.etcd.members[hit].thaw();
-    cluster.service_is_back_and_stays();
+    cluster.recovers_and_stays_up();
 }
 
 #[test]
 fn a_frozen_follower_costs_one_failover() {
-    let (cluster, hit) = Cluster::preferring(Hit::Follower);
+    let (cluster, hit) = Cluster::preferring(Target::Follower);
     cluster.etcd.members[hit].freeze();
-    cluster.service_is_back_and_stays();
+    cluster.recovers_and_stays_up();
 }
 
 #[test]
 fn an_unreachable_member_costs_one_failover() {
-    let (cluster, hit) = Cluster::preferring(Hit::Follower);
+    let (cluster, hit) = Cluster::preferring(Target::Follower);
     for network in [Network::Frozen, Network::Cut] {
         cluster.proxies[hit].set(network);
-        cluster.service_is_back_and_stays();
-        // The others fail in turn, so that every endpoint is left and found again.
+        cluster.recovers_and_stays_up();
+        // The others fail in turn, so that the server leaves and reuses every endpoint.
         cluster.proxies[hit].set(Network::Works);
         let next = (hit + 1) % 3;
         cluster.proxies[next].set(network);
-        cluster.service_is_back_and_stays();
+        cluster.recovers_and_stays_up();
         cluster.proxies[next].set(Network::Works);
         let last = (hit + 2) % 3;
         cluster.proxies[last].set(network);
-        cluster.service_is_back_and_stays();
+        cluster.recovers_and_stays_up();
         cluster.proxies[last].set(Network::Works);
     }
 }
 
 #[test]
-fn the_gauges_leave_a_member_that_has_gone_silent() {
-    let (cluster, hit) = Cluster::preferring(Hit::Follower);
+fn the_gauges_switch_away_from_a_silent_member() {
+    let (cluster, hit) = Cluster::preferring(Target::Follower);
     let holders = || {
         let name = "airlock_database_semaphore_lock_holders{group=\"default\"}";
         cluster.airlock.metric(name)
@@ -158,8 +157,8 @@ fn the_gauges_leave_a_member_that_has_gone_silent() {
     let other = Airlock::on_etcd(&cluster.etcd.endpoints(), "");
     assert!(other.client().lock("default", "x").granted());
     eventually("the gauge", || (holders() == Some(1.0)).then_some(()));
-    // The watch has no answer to wait for; it ends when pings are not answered, after 8 s at most. Then
-    // there are a pause and a failover.
+    // The watch expects no response. It ends after at most 8 s without a reply to its pings; a pause and a
+    // failover follow.
     cluster.proxies[hit].set(Network::Frozen);
     assert!(other.client().unlock("default", "x").granted());
     let (_, time) = timed(|| {
@@ -169,13 +168,13 @@ fn the_gauges_leave_a_member_that_has_gone_silent() {
 }
 
 #[test]
-fn slow_members_make_answers_slow_and_nothing_else() {
-    let (cluster, _) = Cluster::preferring(Hit::Follower);
+fn slow_members_only_slow_responses_down() {
+    let (cluster, _) = Cluster::preferring(Target::Follower);
     for proxy in &cluster.proxies {
         proxy.set(Network::Slow(Duration::from_millis(100)));
     }
     let mut left = 10;
-    cluster.ask_until(|answer| {
+    cluster.send_until(|answer| {
         assert!(answer.granted(), "{answer:?}");
         left -= 1;
         left == 0
@@ -183,8 +182,8 @@ fn slow_members_make_answers_slow_and_nothing_else() {
 }
 
 #[test]
-fn without_a_quorum_the_answer_names_every_endpoint_and_what_it_said() {
-    let (mut cluster, hit) = Cluster::preferring(Hit::Leader);
+fn without_a_quorum_the_error_names_every_endpoint_and_its_error() {
+    let (mut cluster, hit) = Cluster::preferring(Target::Leader);
     let (frozen, dead) = (hit, (hit + 1) % 3);
     cluster.etcd.members[frozen].freeze();
     cluster.etcd.members[dead].kill();
@@ -193,7 +192,7 @@ fn without_a_quorum_the_answer_names_every_endpoint_and_what_it_said() {
             let client = cluster.airlock.client();
             client.try_post(endpoint, "default", "b").unwrap()
         });
-        assert!(time < ANSWER + SLACK, "{time:?} for {answer:?}");
+        assert!(time < RESPONSE + SLACK, "{time:?} for {answer:?}");
         assert_eq!((answer.status, &*answer.kind()), (500, "failed_sem_init"));
         for proxy in &cluster.proxies {
             let named = format!("{}: ", proxy.endpoint());
@@ -207,11 +206,11 @@ fn without_a_quorum_the_answer_names_every_endpoint_and_what_it_said() {
 
     cluster.etcd.members[frozen].thaw();
     cluster.etcd.members[dead].spawn();
-    cluster.service_is_back_and_stays();
+    cluster.recovers_and_stays_up();
 }
 
 #[test]
-fn a_thousand_failures_leak_nothing() {
+fn a_thousand_failures_leak_no_resources() {
     let etcd = Etcd::start();
     let proxy = Proxy::to(&etcd.endpoints()[0]);
     let airlock = Airlock::on_etcd(&[proxy.endpoint()], "transaction_timeout_ms = 300");
@@ -247,14 +246,14 @@ fn a_thousand_failures_leak_nothing() {
     assert_eq!(connections, Some(0.0));
 }
 
-/// How many of `count` requests of a node failed for the store.
+/// Returns how many of `count` requests failed because of the store.
 fn fail(client: &Client, node: usize, count: usize) -> usize {
     let ask = |_: &usize| client.lock("default", &format!("n{node}")).kind() == "failed_sem_init";
     (0..count).filter(ask).count()
 }
 
 #[test]
-fn an_etcd_out_of_space_is_named_as_that() {
+fn an_etcd_out_of_space_is_reported_as_such() {
     let etcd = Etcd::with(Version::V3_4, 1, &["--quota-backend-bytes", "4194304"]);
     let airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 2");
     let client = airlock.client();
@@ -272,11 +271,11 @@ fn an_etcd_out_of_space_is_named_as_that() {
         etcd.endpoints()[0]
     );
     assert!(answer.value().contains(&expected), "{}", answer.value());
-    // What needs no write goes on: holders, and invariant 9.
+    // Requests that write nothing succeed: those of holders, and invariant 9.
     assert!(client.lock("default", "a").granted());
     assert!(client.unlock("default", "never-held").granted());
 
-    // The remedy that the answer names.
+    // The remedy that the error names.
     etcd.ctl(&["del", "--prefix", "fill/"]);
     let status = etcd.ctl(&["endpoint", "status", "--write-out", "json"]);
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
@@ -290,7 +289,7 @@ fn an_etcd_out_of_space_is_named_as_that() {
 }
 
 #[test]
-fn an_etcd_that_demands_a_user_is_named_as_that() {
+fn an_etcd_that_requires_a_user_is_reported_as_such() {
     let etcd = Etcd::start();
     let airlock = Airlock::on_etcd(&etcd.endpoints(), "");
     assert!(airlock.client().lock("default", "a").granted());

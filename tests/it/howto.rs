@@ -1,4 +1,4 @@
-//! The how-to that operators follow, word for word, against the real binary and a real etcd.
+//! The how-to for operators of coreos/airlock, step by step, with the real binary and a real etcd.
 
 use std::fs;
 use std::process::Command;
@@ -104,9 +104,9 @@ slots = 1
     assert_eq!(curl(&pre_reboot, second), "200");
 }
 
-/// The file as the how-to has it, comments and all: its certificates need not be there for plain endpoints.
+/// The complete file of the how-to, including its comments. Its certificates need not exist for plain endpoints.
 #[test]
-fn check_config_says_what_the_file_of_the_how_to_does() {
+fn check_config_describes_the_file_of_the_how_to() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("airlock-config.toml");
     let config = r#"# Status service configuration

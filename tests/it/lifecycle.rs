@@ -1,4 +1,4 @@
-//! How the server starts, lives through an outage of its store, and ends.
+//! Startup, an outage of the store, and shutdown.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -11,7 +11,7 @@ use airlock_test_support::etcd::Etcd;
 use airlock_test_support::{eventually, free_port};
 
 #[test]
-fn it_starts_without_etcd_refuses_in_time_and_recovers_by_itself() {
+fn the_server_starts_without_etcd_refuses_in_time_and_recovers() {
     let mut etcd = Etcd::start();
     etcd.members[0].kill();
     let endpoint = etcd.endpoints()[0].clone();
@@ -49,9 +49,9 @@ fn it_starts_without_etcd_refuses_in_time_and_recovers_by_itself() {
 }
 
 #[test]
-fn sigterm_lets_what_is_in_flight_end_and_exits_0() {
+fn sigterm_completes_requests_in_flight_and_exits_with_0() {
     let mut airlock = Airlock::embedded("");
-    // A request whose body is not finished yet.
+    // A request with an incomplete body.
     let mut node = TcpStream::connect(airlock.url().trim_start_matches("http://")).unwrap();
     let body = r#"{"id":"n","group":"default"}"#;
     let head = format!(
@@ -73,7 +73,7 @@ fn sigterm_lets_what_is_in_flight_end_and_exits_0() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_aborts_at_once() {
     let mut airlock = Airlock::embedded("");
     let mut node = TcpStream::connect(airlock.url().trim_start_matches("http://")).unwrap();
     node.write_all(b"POST /v1/pre-reboot HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
@@ -86,7 +86,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn an_address_in_use_ends_the_start_with_the_address_and_the_reason() {
+fn an_address_in_use_is_reported_with_the_reason() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let folder = tempfile::tempdir().unwrap();
@@ -113,7 +113,7 @@ fn an_address_in_use_ends_the_start_with_the_address_and_the_reason() {
 }
 
 #[test]
-fn all_addresses_are_those_of_ipv6_too_as_with_airlock() {
+fn the_wildcard_address_includes_ipv6_as_with_coreos_airlock() {
     let has_ipv6 = TcpListener::bind("[::1]:0").is_ok();
     let users = tempfile::NamedTempFile::new().unwrap();
     let hash = bcrypt::hash("password", 4).unwrap();
@@ -128,7 +128,7 @@ fn all_addresses_are_those_of_ipv6_too_as_with_airlock() {
             &format!("{config}[embedded]\npath = \"{{folder}}/airlock.db\"\n"),
             &["-vv"],
         );
-        // The log names who is turned away by the address that a person knows.
+        // The log contains the address of a rejected client in its IPv4 form.
         let url = airlock.url();
         assert_eq!(Client::new(url.clone()).lock("default", "n").status, 401);
         airlock.wait_for_log("peer=127.0.0.1");
@@ -143,7 +143,7 @@ fn all_addresses_are_those_of_ipv6_too_as_with_airlock() {
 }
 
 #[test]
-fn a_reader_that_does_not_read_the_log_holds_up_nobody() {
+fn an_unread_log_does_not_block_requests() {
     use std::process::Stdio;
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("config.toml");
@@ -164,7 +164,7 @@ fn a_reader_that_does_not_read_the_log_holds_up_nobody() {
     eventually("the server to listen", || {
         TcpStream::connect(("127.0.0.1", port)).ok()
     });
-    // Some hundred bytes a request: far more than a pipe holds.
+    // Some hundred bytes per request: far more than the capacity of a pipe.
     let clients: Vec<_> = (0..4)
         .map(|_| {
             let client = airlock_test_support::client::Client::new(url.clone());

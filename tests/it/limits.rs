@@ -1,4 +1,4 @@
-//! What strangers may cost, from outside: each limit with a client that goes past it.
+//! The limits of the listeners, each with a client that exceeds it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -14,11 +14,11 @@ use airlock_test_support::etcd::Etcd;
 use airlock_test_support::eventually;
 use airlock_test_support::pki::Ca;
 
-/// Short for what has to be waited for, and long for what must not happen.
+/// Timeouts that are short enough to wait for and long enough for the requests of the tests.
 const SHORT: &str = "[limits]\nheader_timeout_ms = 1000\nbody_timeout_ms = 1000\nidle_timeout_ms = 1000\n\
                      handshake_timeout_ms = 1000\n";
 
-/// No machine is too slow for it, and no limit that is not there is this short.
+/// Long enough for a slow machine, and shorter than any timeout that is not configured here.
 const SOON: Duration = Duration::from_secs(20);
 
 fn connect(airlock: &Airlock) -> TcpStream {
@@ -27,7 +27,7 @@ fn connect(airlock: &Airlock) -> TcpStream {
     stream
 }
 
-/// Everything until the server closes the connection, which it has to.
+/// Reads until the server closes the connection. Panics if it does not.
 fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
@@ -73,35 +73,43 @@ fn too_large_or_too_many_headers_are_a_431_in_http_1_and_2() {
                 curl.args(["-H", header]);
             }
             curl.arg(&url);
-            // A client that is still sending may see the end of the connection before the answer.
+            // A client that is still sending may notice the closed connection before the response.
             eventually(&format!("431 for {what} in HTTP/{version}"), || {
-                let said = curl.output().unwrap().stdout;
-                (said == format!("431 {version}").as_bytes()).then_some(())
+                let status = curl.output().unwrap().stdout;
+                (status == format!("431 {version}").as_bytes()).then_some(())
             });
         }
     }
 }
 
 #[test]
-fn who_says_nothing_or_takes_too_long_for_a_head_is_cut_off() {
+fn a_silent_client_and_a_slow_request_head_are_disconnected() {
     let airlock = Airlock::embedded(SHORT);
     assert_eq!(rest(&mut connect(&airlock)), "");
-    // A byte now and then gives no more time: the head is never complete.
+    // Single bytes do not extend the timeout: the head never becomes complete.
     let mut slow = connect(&airlock);
     let started = Instant::now();
     let head = "POST /v1/pre-reboot HTTP/1.1\r\nx: "
         .bytes()
         .chain(std::iter::repeat(b'x'));
-    let cut_off = head.into_iter().any(|byte| {
-        std::thread::sleep(Duration::from_millis(50));
+    let pause = Duration::from_millis(50);
+    slow.set_read_timeout(Some(pause)).unwrap();
+    let disconnected = head.into_iter().any(|byte| {
         assert!(started.elapsed() < SOON, "still connected");
-        slow.write_all(&[byte]).is_err()
+        if slow.write_all(&[byte]).is_err() {
+            return true;
+        }
+        // Waits for the end of the connection until the next byte is due.
+        match slow.read(&mut [0]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+        }
     });
-    assert!(cut_off);
+    assert!(disconnected);
 }
 
 #[test]
-fn a_body_that_does_not_come_is_a_408() {
+fn a_missing_body_is_a_408() {
     let airlock = Airlock::embedded(SHORT);
     let mut slow = connect(&airlock);
     slow.write_all(b"POST /v1/pre-reboot HTTP/1.1\r\nhost: x\r\nfleet-lock-protocol: true\r\ncontent-length: 100\r\n\r\n{")
@@ -119,13 +127,13 @@ fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let mut kept = connect(&airlock);
     let mut buffer = [0; 1000];
     let started = Instant::now();
-    // Longer than any of the limits, with a request before each can end it.
+    // Longer than any of the timeouts, with a request before any of them expires.
     while started.elapsed() < Duration::from_millis(2500) {
         kept.write_all(request.as_bytes()).unwrap();
         let size = kept.read(&mut buffer).unwrap();
         assert!(buffer[..size].starts_with(b"HTTP/1.1 200 OK"));
     }
-    assert_eq!(rest(&mut kept), "", "idle, it ends");
+    assert_eq!(rest(&mut kept), "", "an idle connection is closed");
 }
 
 #[test]
@@ -135,7 +143,7 @@ fn an_idle_http_2_connection_and_a_handshake_that_never_ends_are_closed() {
     let http = Http::builder().tls_certs_only([ca]);
     let node = Client::over(airlock.url().replace("http:", "https:"), http);
     let connections = r#"airlock_connections{listener="service"}"#;
-    // On a busy machine the client itself may take longer than such short limits allow.
+    // On a busy machine the client itself may exceed such short timeouts.
     let granted = || {
         eventually("a grant", || {
             let answer = node.try_post("v1/steady-state", "default", "n").ok()?;
@@ -158,16 +166,19 @@ fn an_idle_http_2_connection_and_a_handshake_that_never_ends_are_closed() {
 }
 
 #[test]
-fn a_client_that_never_reads_does_not_keep_its_connection() {
+fn a_client_that_never_reads_is_disconnected() {
     let airlock = Airlock::embedded(SHORT);
     let mut deaf = connect(&airlock);
     deaf.set_write_timeout(Some(Duration::from_millis(200)))
         .unwrap();
     let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
-    // Until the answers fill every buffer in between, or the server has had enough.
+    // Until the responses fill all buffers or the server closes the connection.
     let started = Instant::now();
     while deaf.write_all(request.as_bytes()).is_ok() {
-        assert!(started.elapsed() < MAX_WAIT, "the server takes everything");
+        assert!(
+            started.elapsed() < MAX_WAIT,
+            "the server accepts all requests"
+        );
     }
     let connections = r#"airlock_connections{listener="service"}"#;
     eventually("the connection to end", || {
@@ -176,7 +187,7 @@ fn a_client_that_never_reads_does_not_keep_its_connection() {
 }
 
 #[test]
-fn more_connections_than_allowed_are_closed_at_once() {
+fn connections_beyond_the_limit_are_closed_at_once() {
     let airlock = Airlock::embedded("[limits]\nconnections = 8\nconnections_per_peer = 5\n");
     let address: SocketAddr = airlock.url().trim_start_matches("http://").parse().unwrap();
     let from = |last: u8| connect_from(Ipv4Addr::new(127, 0, 0, last), address);
@@ -185,12 +196,12 @@ fn more_connections_than_allowed_are_closed_at_once() {
     eventually("5 connections", || {
         (airlock.metric(metric) == Some(5.0)).then_some(())
     });
-    assert_eq!(rest(&mut from(2)), "", "a sixth of this peer");
+    assert_eq!(rest(&mut from(2)), "", "the sixth connection of this peer");
     let others: Vec<TcpStream> = (0..3).map(|_| from(3)).collect();
     eventually("8 connections", || {
         (airlock.metric(metric) == Some(8.0)).then_some(())
     });
-    assert_eq!(rest(&mut from(4)), "", "a ninth in all");
+    assert_eq!(rest(&mut from(4)), "", "the ninth connection in total");
     for (reason, count) in [("connections_per_peer", 1.0), ("connections", 1.0)] {
         let rejected = format!(
             "airlock_rejected_connections_total{{listener=\"service\",reason=\"{reason}\"}}"
@@ -198,7 +209,7 @@ fn more_connections_than_allowed_are_closed_at_once() {
         assert_eq!(airlock.metric(&rejected), Some(count));
     }
     drop((open, others));
-    eventually("places to be free again", || {
+    eventually("connections to be accepted again", || {
         airlock
             .client()
             .try_post("v1/steady-state", "default", "n")
@@ -209,7 +220,7 @@ fn more_connections_than_allowed_are_closed_at_once() {
 }
 
 #[test]
-fn more_requests_than_may_wait_in_a_group_are_a_503() {
+fn requests_beyond_the_queue_limit_of_a_group_are_a_503() {
     let etcd = Etcd::start();
     let airlock = Airlock::on_etcd(
         &etcd.endpoints(),
@@ -220,7 +231,7 @@ fn more_requests_than_may_wait_in_a_group_are_a_503() {
     std::thread::scope(|scope| {
         let mut nodes = Vec::new();
         let busy = r#"airlock_responses_total{endpoint="steady_state",group="default",outcome="server_busy"}"#;
-        // Some are a batch that is on its way, two wait, the others do not.
+        // Some requests are in a batch in flight, two wait in the queue, and the others are refused.
         eventually("the queue to be full", || {
             nodes.push(scope.spawn(|| airlock.client().unlock("default", "n")));
             (airlock.metric(busy)? >= 1.0).then_some(())
@@ -234,9 +245,9 @@ fn more_requests_than_may_wait_in_a_group_are_a_503() {
     });
 }
 
-/// Each sends a byte a second, as slow clients do that want to last.
+/// Each client sends one byte per second to stay connected.
 #[test]
-fn five_thousand_slow_clients_keep_no_node_from_its_lock() {
+fn five_thousand_slow_clients_do_not_keep_a_node_from_its_lock() {
     const CLIENTS: usize = 5000;
     airlock_test_support::raise_open_files(CLIENTS as u64 + 500);
     let airlock =
@@ -278,7 +289,7 @@ fn five_thousand_slow_clients_keep_no_node_from_its_lock() {
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
 }
 
-/// From an address of loopback of one's choice, since each peer has a limit of its own.
+/// Connects from a given loopback address, since the limit applies to each peer.
 fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();

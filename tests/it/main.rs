@@ -1,8 +1,8 @@
-//! All integration tests, as one binary: real sockets, the real binary, a real etcd.
+//! The integration tests in one binary: they start the real server with a real etcd and real sockets.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test ends on what it did not expect"
+    reason = "a test panics on an unexpected result"
 )]
 
 mod admin_commands;

@@ -1,4 +1,4 @@
-//! The alerts and the dashboard of contrib, with a real Prometheus on a real server and a real etcd.
+//! The alerts and the dashboard of contrib/ with a real Prometheus, a real server and a real etcd.
 
 use std::process::Command;
 
@@ -10,17 +10,17 @@ use airlock_test_support::eventually;
 use airlock_test_support::prometheus::{Prometheus, contrib};
 
 #[test]
-fn promtool_finds_every_alert_to_fire_when_it_should() {
+fn promtool_passes_the_tests_of_every_alert() {
     let output = Command::new("promtool")
         .args(["test", "rules", "airlock.test.yml"])
         .current_dir(contrib("prometheus"))
         .output()
         .expect("promtool cannot be started; `make setup` installs what is missing");
-    let said = [output.stdout, output.stderr].concat();
+    let text = [output.stdout, output.stderr].concat();
     assert!(
         output.status.success(),
         "{}",
-        String::from_utf8_lossy(&said)
+        String::from_utf8_lossy(&text)
     );
     let tests = std::fs::read_to_string(contrib("prometheus/airlock.test.yml")).unwrap();
     for (alert, _) in rules() {
@@ -32,7 +32,7 @@ fn promtool_finds_every_alert_to_fire_when_it_should() {
 }
 
 #[test]
-fn every_query_of_the_dashboard_and_of_the_alerts_finds_data() {
+fn every_query_of_the_dashboard_and_of_the_alerts_returns_data() {
     let etcd = Etcd::start();
     let airlock = Airlock::on_etcd(&etcd.endpoints(), "");
     let client = airlock.client();
@@ -40,7 +40,7 @@ fn every_query_of_the_dashboard_and_of_the_alerts_finds_data() {
     assert!(!client.lock("default", "b").granted());
     let prometheus = Prometheus::start(&[airlock.status_url().replace("http://", "")]);
     for query in panel_queries() {
-        // A rate needs two scrapes, and something between them.
+        // A rate needs two scrapes with a change between them.
         eventually(&query, || {
             client.lock("default", "a");
             client.lock("default", "b");
@@ -50,11 +50,11 @@ fn every_query_of_the_dashboard_and_of_the_alerts_finds_data() {
         });
     }
     for (alert, expression) in rules() {
-        // Nothing fires; so each series that the alert looks at is asked for.
+        // No alert fires, so the test queries each series of its expression.
         let metrics = metrics_in(&expression);
         assert!(!metrics.is_empty(), "{alert}");
         for metric in metrics {
-            // Without TLS there is no certificate.
+            // Without TLS this series does not exist.
             if metric != "airlock_tls_certificate_expiry_timestamp_seconds" {
                 assert!(!prometheus.query(&metric).is_empty(), "{alert}: {metric}");
             }
@@ -63,7 +63,7 @@ fn every_query_of_the_dashboard_and_of_the_alerts_finds_data() {
     }
 }
 
-/// The queries of all panels, with what Grafana would put in.
+/// Returns the queries of all panels, with the variables of Grafana replaced.
 fn panel_queries() -> Vec<String> {
     let text = std::fs::read_to_string(contrib("grafana/airlock.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
@@ -82,7 +82,7 @@ fn panel_queries() -> Vec<String> {
     filled
 }
 
-/// Name and expression of each alert. The file is ours, and its form is simple.
+/// Returns the name and the expression of each alert. Relies on the simple form of the file.
 fn rules() -> Vec<(String, String)> {
     let text = std::fs::read_to_string(contrib("prometheus/airlock.rules.yml")).unwrap();
     let rules = text.split("- alert: ").skip(1);

@@ -7,7 +7,7 @@ use airlock_test_support::eventually;
 const EMBEDDED: &str = "[embedded]\npath = \"{folder}/airlock.db\"\n";
 
 #[test]
-fn a_group_comes_and_goes_without_a_restart_and_without_losing_a_lock() {
+fn groups_are_added_and_removed_without_a_restart_and_without_losing_a_lock() {
     let mut airlock = Airlock::start(EMBEDDED);
     let client = airlock.client();
     assert!(client.lock("default", "holder").granted());
@@ -25,7 +25,7 @@ fn a_group_comes_and_goes_without_a_restart_and_without_losing_a_lock() {
     assert_eq!(airlock.metric("airlock_config_groups"), Some(1.0));
     let series = "airlock_config_semaphore_slots{group=\"workers\"}";
     assert_eq!(airlock.metric(series), None);
-    // What was locked is in the store, and counts when the group comes back.
+    // The lock stays in the store and counts when the group is added again.
     airlock.reload(&format!("{EMBEDDED}[[lock.groups]]\nname = \"workers\"\n"));
     eventually("the group to be back", || {
         (client.lock("workers", "b").kind() == "failed_lock").then_some(())
@@ -34,7 +34,7 @@ fn a_group_comes_and_goes_without_a_restart_and_without_losing_a_lock() {
 }
 
 #[test]
-fn a_bad_file_changes_nothing_and_says_why() {
+fn a_bad_file_changes_nothing_and_is_reported() {
     let mut airlock = Airlock::start(EMBEDDED);
     airlock.reload("[lock]\ndefault_slots = 0\n");
     airlock.wait_for_log("the configuration was not reloaded: the old one stays in force");
@@ -56,7 +56,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
 }
 
 #[test]
-fn what_needs_a_restart_is_named() {
+fn settings_that_need_a_restart_are_named() {
     let mut airlock = Airlock::start(EMBEDDED);
     airlock.reload("[embedded]\npath = \"{folder}/other.db\"\n");
     airlock.wait_for_log(
@@ -67,7 +67,7 @@ fn what_needs_a_restart_is_named() {
 }
 
 #[test]
-fn a_limit_changes_for_the_next_request() {
+fn a_changed_limit_applies_to_the_next_request() {
     let mut airlock = Airlock::start(EMBEDDED);
     let body = format!(
         r#"{{"client_params":{{"id":"a","group":"default"}},"more":"{}"}}"#,
@@ -81,7 +81,7 @@ fn a_limit_changes_for_the_next_request() {
 }
 
 #[test]
-fn changed_slots_warn_and_name_the_remedy_unless_the_file_is_to_win() {
+fn changed_slots_cause_a_warning_with_a_remedy_unless_the_file_takes_precedence() {
     let etcd = Etcd::start();
     let key = "com.coreos.airlock/groups/default/v1/semaphore";
     let config = |lock: &str| {
@@ -110,7 +110,7 @@ fn changed_slots_warn_and_name_the_remedy_unless_the_file_is_to_win() {
 }
 
 #[test]
-fn the_file_never_wins_over_a_pause() {
+fn the_file_never_overrides_a_pause() {
     let etcd = Etcd::start();
     let key = "com.coreos.airlock/groups/default/v1/semaphore";
     let paused = r#"{"total_slots":0,"holders":["a"]}"#;
@@ -121,7 +121,7 @@ fn the_file_never_wins_over_a_pause() {
         r#"{"total_slots":2,"holders":["x","y"]}"#,
     );
     let airlock = Airlock::on_etcd(&etcd.endpoints(), config);
-    // Groups are updated in order: when the second is, the first was looked at.
+    // Groups are updated in order: after the second one, the first one has been checked.
     eventually("the other group to be updated", || {
         (etcd.get("com.coreos.airlock/groups/other/v1/semaphore")
             == r#"{"total_slots":1,"holders":["x","y"]}"#)

@@ -1,5 +1,5 @@
-//! The night that docs/operations.md tells of: a node dies with the lock, the alert fires, the page shows
-//! it, one command frees it, the next node goes.
+//! The walkthrough of docs/operations.md: a node dies holding a lock, the alert fires, the page shows the holder,
+//! one command unlocks it, and the next node reboots.
 
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::etcd::Etcd;
@@ -10,7 +10,7 @@ const SEMAPHORE: &str = "com.coreos.airlock/groups/workers/v1/semaphore";
 const LOCK_TIMES: &str = "com.coreos.airlock/groups/workers/v1/lock-times";
 
 #[test]
-fn the_night_ends_well() {
+fn one_unlock_resolves_a_node_that_died_holding_the_lock() {
     let etcd = Etcd::start();
     let mut airlock = Airlock::on_etcd(
         &etcd.endpoints(),
@@ -20,7 +20,7 @@ fn the_night_ends_well() {
     let nodes = airlock.client();
     let alert = ("AirlockLockHeldTooLong".to_owned(), "workers".to_owned());
 
-    // 23:00. Three nodes have an update; the first may go, and never comes back.
+    // 23:00. Three nodes have an update. The first one reboots and never comes back.
     assert!(nodes.lock("workers", "node1").granted());
     for waiting in ["node2", "node3"] {
         assert_eq!(nodes.lock("workers", waiting).kind(), "failed_lock");
@@ -45,7 +45,7 @@ fn the_night_ends_well() {
         prometheus.firing().contains(&alert).then_some(())
     });
 
-    // The page says who, since when, who waits, and what to type.
+    // The page shows the holder, its age, the waiting nodes and the command.
     let (status, page) = airlock.status("/");
     assert_eq!(status, 200);
     for expected in [
@@ -67,12 +67,12 @@ fn the_night_ends_well() {
     let table = String::from_utf8(table.stdout).unwrap();
     assert!(table.contains("(2 h ago)"), "{table}");
 
-    // One command.
+    // One command unlocks the holder.
     let unlocked = airlock.command(&["unlock", "workers", "node1", "--yes"]);
     assert!(unlocked.status.success(), "{unlocked:?}");
     airlock.wait_for_log("msg=\"an administrator has unlocked node1\" group=workers by=");
 
-    // The next one goes, the alert ends, and the third has its turn too.
+    // The second node reboots, the alert ends, and the third node reboots.
     assert!(nodes.lock("workers", "node2").granted());
     eventually("the alert to end", || {
         (!prometheus.firing().contains(&alert)).then_some(())
@@ -83,6 +83,6 @@ fn the_night_ends_well() {
         airlock.metric("airlock_waiting_nodes{group=\"workers\"}"),
         Some(0.0)
     );
-    // node1 comes back after all: it holds nothing, and is told that this is fine.
+    // node1 comes back after all. It holds no slot, and its steady-state request succeeds.
     assert!(nodes.unlock("workers", "node1").granted());
 }

@@ -1,5 +1,5 @@
-//! The embedded store when things go wrong: killed, out of space, or with a file that is not what it
-//! should be. What a person reads names the file and what to do.
+//! Faults of the embedded store: a killed server, a full disk, and an unusable file. Every error names the file
+//! and the remedy.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,43 +17,42 @@ use airlock_test_support::client::Client;
 use airlock_test_support::eventually;
 use airlock_test_support::process::Process;
 
-/// What a client knows of its node.
+/// The last reply to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum Reply {
     Held,
     Released,
 }
 
-/// Locks nodes of its own, and releases every other of them, until the server is gone. Returns what it
-/// was told, without what it was told nothing of.
-fn load(client: &Client, name: &str, answers: &AtomicUsize) -> Vec<(String, Told)> {
-    let mut told = Vec::new();
+/// Locks nodes of its own and unlocks every other one until the server is killed. Returns the known replies.
+fn load(client: &Client, name: &str, answers: &AtomicUsize) -> Vec<(String, Reply)> {
+    let mut replies = Vec::new();
     for node in 0.. {
         let id = format!("{name}-{node}");
         match client.try_post("v1/pre-reboot", "default", &id) {
             Ok(answer) => assert!(answer.granted(), "{answer:?}"),
-            Err(_) => return told,
+            Err(_) => return replies,
         }
         answers.fetch_add(1, Ordering::Relaxed);
         if node % 2 == 0 {
-            told.push((id, Told::Held));
+            replies.push((id, Reply::Held));
             continue;
         }
         match client.try_post("v1/steady-state", "default", &id) {
             Ok(answer) => assert!(answer.granted(), "{answer:?}"),
-            Err(_) => return told,
+            Err(_) => return replies,
         }
         answers.fetch_add(1, Ordering::Relaxed);
-        told.push((id, Told::Released));
+        replies.push((id, Reply::Released));
     }
-    told
+    replies
 }
 
 #[test]
 fn kill_9_under_load_loses_no_lock_and_resurrects_none() {
     const ROUNDS: usize = 10;
     let mut airlock = Airlock::embedded("[lock]\ndefault_slots = 100000");
-    let mut told = Vec::new();
+    let mut replies = Vec::new();
     for round in 0..ROUNDS {
         let answers = AtomicUsize::new(0);
         let client = airlock.client();
@@ -66,23 +65,27 @@ fn kill_9_under_load_loses_no_lock_and_resurrects_none() {
                 (answers.load(Ordering::Relaxed) > 20 + 7 * round).then_some(())
             });
             airlock.process().kill();
-            let told = clients.into_iter().map(|client| client.join().unwrap());
-            told.flatten().collect::<Vec<_>>()
+            let replies = clients.into_iter().map(|client| client.join().unwrap());
+            replies.flatten().collect::<Vec<_>>()
         });
-        told.extend(of_round);
+        replies.extend(of_round);
         airlock.restart();
         let output = airlock.command(&["ex", "get", "slots"]);
         let text = String::from_utf8(output.stdout).unwrap();
         let holders: Vec<_> = text.lines().filter_map(|l| l.strip_prefix(" - ")).collect();
-        for (id, told) in &told {
+        for (id, reply) in &replies {
             let held = holders.contains(&id.as_str());
-            assert_eq!(held, *told == Told::Held, "{id}, told {told:?}, in {text}");
+            assert_eq!(
+                held,
+                *reply == Reply::Held,
+                "{id}, replied {reply:?}, in {text}"
+            );
         }
     }
-    assert!(told.len() > 10 * ROUNDS, "{} nodes", told.len());
+    assert!(replies.len() > 10 * ROUNDS, "{} nodes", replies.len());
 }
 
-/// A folder, and the configuration of a server whose locks are in it.
+/// A folder for the configuration and the store of a server.
 struct Place {
     folder: TempDir,
     file: PathBuf,
@@ -108,7 +111,7 @@ impl Place {
         self.folder.path().join("config.toml")
     }
 
-    /// Makes the file, with one holder in it.
+    /// Creates the file, with one holder in it.
     fn with_file() -> Self {
         let place = Place::new();
         let server = place.start(place.serve());
@@ -131,7 +134,7 @@ impl Place {
 
     fn start(&self, command: Command) -> Server {
         let log = self.folder.path().join("log");
-        // Of an earlier start, whose port is not this one's.
+        // The log of an earlier start contains another port.
         let _ = fs::remove_file(&log);
         let process = Process::start(command, &log);
         let mut server = Server(process);
@@ -144,7 +147,7 @@ impl Place {
         server
     }
 
-    /// What the server says when it does not start.
+    /// Returns the error of a server that does not start.
     fn refusal(&self, mut command: Command) -> String {
         let output = command.output().unwrap();
         assert!(!output.status.success(), "{output:?}");
@@ -154,7 +157,7 @@ impl Place {
         last
     }
 
-    /// That the server refuses to start, naming the file and all of `remedy`.
+    /// Asserts that the server does not start and that its error contains the file and all of `remedy`.
     fn refuses(&self, remedy: &[&str]) {
         self.check(&self.refusal(self.serve()), remedy);
     }
@@ -198,17 +201,17 @@ const FULL: &[&str] = &["the disk is full; free some space"];
 const READ_ONLY: &[&str] = &["this user must be able to write the file and the folder"];
 
 #[test]
-fn a_file_that_is_no_database_is_named_at_the_start() {
+fn a_file_that_is_not_a_database_is_reported_at_startup() {
     let place = Place::new();
     fs::write(&place.file, "not a database\n".repeat(100)).unwrap();
     place.refuses(DAMAGED);
 }
 
 #[test]
-fn a_damaged_page_is_named_when_it_is_met() {
+fn a_damaged_page_is_reported_when_it_is_read() {
     let place = Place::with_file();
     let mut bytes = fs::read(&place.file).unwrap();
-    // The first page has the schema, the rest what is kept.
+    // The first page contains the schema, the others the data.
     bytes[4096..].fill(0xff);
     fs::write(&place.file, bytes).unwrap();
     let server = place.start(place.serve());
@@ -222,7 +225,7 @@ fn a_damaged_page_is_named_when_it_is_met() {
 }
 
 #[test]
-fn a_file_of_a_newer_version_is_named_at_the_start() {
+fn a_file_of_a_newer_version_is_reported_at_startup() {
     let place = Place::with_file();
     let file = Connection::open(&place.file).unwrap();
     file.pragma_update(None, "user_version", 7).unwrap();
@@ -231,7 +234,7 @@ fn a_file_of_a_newer_version_is_named_at_the_start() {
 }
 
 #[test]
-fn a_database_of_another_program_is_named_at_the_start_and_left_as_it_is() {
+fn a_database_of_another_program_is_reported_at_startup_and_not_changed() {
     let place = Place::new();
     let file = Connection::open(&place.file).unwrap();
     file.execute("CREATE TABLE theirs (x)", ()).unwrap();
@@ -242,7 +245,7 @@ fn a_database_of_another_program_is_named_at_the_start_and_left_as_it_is() {
 }
 
 #[test]
-fn a_file_that_another_process_keeps_locked_is_named_at_the_start_and_later() {
+fn a_file_that_another_process_keeps_locked_is_reported_at_startup_and_later() {
     let remedy = &["another process has kept it locked"];
     let place = Place::with_file();
     let other = Connection::open(&place.file).unwrap();
@@ -257,14 +260,14 @@ fn a_file_that_another_process_keeps_locked_is_named_at_the_start_and_later() {
     let answer = client.lock("default", "c");
     assert_eq!((answer.status, &*answer.kind()), (500, "failed_sem_init"));
     place.check(&answer.value(), remedy);
-    // What writes nothing needs nobody's leave.
+    // A request that writes nothing does not need the lock.
     assert!(client.lock("default", "b").granted());
     other.execute_batch("COMMIT").unwrap();
     assert!(client.lock("default", "c").granted());
 }
 
 #[test]
-fn a_folder_that_is_missing_or_a_file_that_is_a_folder_is_named_at_the_start() {
+fn a_missing_folder_and_a_folder_in_place_of_the_file_are_reported_at_startup() {
     let place = Place::new();
     fs::create_dir(&place.file).unwrap();
     place.refuses(&["it is a folder", "embedded.path must name a file"]);
@@ -276,15 +279,15 @@ fn a_folder_that_is_missing_or_a_file_that_is_a_folder_is_named_at_the_start() {
     }
 }
 
-/// Permissions do not hold for root, so root starts the server as somebody else.
+/// Permissions do not apply to root, so root starts the server as another user.
 #[test]
-fn a_read_only_folder_or_file_is_named_at_the_start() {
-    const NOBODY: u32 = 65534;
+fn a_read_only_folder_or_file_is_reported_at_startup() {
+    const UNPRIVILEGED_USER: u32 = 65534;
     let place = Place::with_file();
     let command = || {
         let mut command = place.serve();
         if rustix::process::getuid().is_root() {
-            command.uid(NOBODY).gid(NOBODY);
+            command.uid(UNPRIVILEGED_USER).gid(UNPRIVILEGED_USER);
         }
         command
     };
@@ -299,7 +302,8 @@ fn a_read_only_folder_or_file_is_named_at_the_start() {
     mode(&place.data, 0o755);
 }
 
-/// A server in a mount namespace of its own, where the file's folder is a disk of `kilobytes`.
+/// Returns a command that starts the server in a new mount namespace, where the file's folder is a disk of
+/// `kilobytes`.
 fn on_a_disk_of(kilobytes: usize, place: &Place, before: &str) -> Command {
     let mut command = Command::new("unshare");
     let script = format!(
@@ -315,21 +319,21 @@ fn on_a_disk_of(kilobytes: usize, place: &Place, before: &str) -> Command {
 }
 
 #[test]
-fn a_full_disk_is_named_at_the_start() {
+fn a_full_disk_is_reported_at_startup() {
     let place = Place::new();
     let fill = "dd if=/dev/zero of=\"$0\"/filler bs=1k 2>/dev/null";
     place.check(&place.refusal(on_a_disk_of(64, &place, fill)), FULL);
 }
 
 #[test]
-fn a_full_disk_is_named_later_loses_nothing_and_is_over_when_there_is_space() {
+fn a_full_disk_is_reported_loses_no_lock_and_recovers_with_free_space() {
     let place = Place::new();
     let server = place.start(on_a_disk_of(512, &place, ":"));
     let client = server.client();
     let inside = format!("/proc/{}/root{}", server.0.id(), place.data.display());
     let filler = Path::new(&inside).join("filler");
     assert!(client.lock("default", "first").granted());
-    // Until not a byte more goes in.
+    // Until the disk is full to the last byte.
     let mut size = 0;
     while fs::write(&filler, vec![1; size + 1024]).is_ok() {
         size += 1024;
@@ -346,7 +350,7 @@ fn a_full_disk_is_named_later_loses_nothing_and_is_over_when_there_is_space() {
     };
     assert_eq!((refused.status, &*refused.kind()), (500, "failed_sem_init"));
     place.check(&refused.value(), FULL);
-    // What writes nothing needs no space.
+    // A request that writes nothing needs no space.
     assert!(client.lock("default", "first").granted());
 
     fs::remove_file(&filler).unwrap();

@@ -1,4 +1,4 @@
-//! The status page in a real browser, and the same as JSON.
+//! The status page in a real browser, and its JSON form.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use airlock_test_support::airlock::Airlock;
 const CONFIG: &str = "[embedded]\npath = \"{folder}/airlock.db\"\n[lock]\ndefault_slots = 4\n\
     [[lock.groups]]\nname = \"workers\"\nslots = 1\n[[lock.groups]]\nname = \"paused\"\n";
 
-/// What is on the page when Chromium has drawn it, and a picture of it where `picture` says.
+/// Returns the DOM of a page after Chromium has rendered it.
 fn browse(url: &str, more: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new("chromium")
@@ -34,7 +34,7 @@ fn browse(url: &str, more: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A server with something of everything to show.
+/// Starts a server with holders, waiting nodes and a paused group.
 fn busy() -> Airlock {
     let airlock = Airlock::start(CONFIG);
     let client = airlock.client();
@@ -62,7 +62,7 @@ fn busy() -> Airlock {
 }
 
 #[test]
-fn one_look_says_who_holds_and_who_waits() {
+fn the_page_shows_holders_and_waiting_nodes() {
     let airlock = busy();
     let page = browse(&airlock.status_url(), &[]);
     for expected in [
@@ -88,7 +88,7 @@ fn one_look_says_who_holds_and_who_waits() {
 }
 
 #[test]
-fn what_a_client_sent_is_text_and_nothing_else() {
+fn client_input_is_rendered_as_text_only() {
     let airlock = busy();
     let page = browse(&airlock.status_url(), &[]);
     assert!(
@@ -96,7 +96,7 @@ fn what_a_client_sent_is_text_and_nothing_else() {
         "{page}"
     );
     assert!(!page.contains("<script"), "{page}");
-    // Nor is it an option of the command that somebody is to paste.
+    // A client's input does not become an option of the suggested command either.
     let client = airlock.client();
     for id in [
         "2204af7f41984cb19b8cde4edc06c142",
@@ -125,17 +125,17 @@ fn what_a_client_sent_is_text_and_nothing_else() {
 }
 
 #[test]
-fn a_phone_shows_everything_without_scrolling_sideways() {
+fn a_phone_shows_the_page_without_horizontal_scrolling() {
     let airlock = busy();
     let width = "<script>document.title=document.documentElement.scrollWidth</script>";
-    // The page itself may run no script, so a frame around a copy of it measures.
+    // The page must not run scripts, so a script in a copy of it measures the width.
     let html = reqwest::blocking::get(airlock.status_url())
         .unwrap()
         .text()
         .unwrap();
     let copy = airlock.folder().join("copy.html");
     std::fs::write(&copy, html.replace("</body>", &format!("{width}</body>"))).unwrap();
-    // Headless windows are no narrower than 500 pixels.
+    // A headless window is at least 500 pixels wide.
     let page = browse(&file_url(&copy), &["--window-size=500,900"]);
     let title = page
         .split("<title>")
@@ -148,7 +148,7 @@ fn a_phone_shows_everything_without_scrolling_sideways() {
 }
 
 #[test]
-fn programs_get_the_same_as_json() {
+fn the_same_state_is_available_as_json() {
     let airlock = busy();
     let (status, text) = airlock.status("/v1/status");
     assert_eq!(status, 200);
@@ -167,7 +167,7 @@ fn programs_get_the_same_as_json() {
 }
 
 #[test]
-fn a_store_that_does_not_answer_is_the_first_thing_to_see() {
+fn an_unreachable_store_is_shown_first() {
     let airlock = Airlock::start("[etcd3]\nendpoints = [\"http://127.0.0.1:1\"]\n");
     let (status, page) = airlock.status("/");
     assert_eq!(status, 200);

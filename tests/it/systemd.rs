@@ -1,4 +1,4 @@
-//! What systemd is told over its notify socket, and that it agrees with contrib's units.
+//! The notifications to systemd, and their consistency with the units of contrib/.
 
 use std::os::unix::net::UnixDatagram;
 
@@ -8,7 +8,7 @@ use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::{MAX_WAIT, eventually};
 
-/// The service manager's end of the socket.
+/// The service manager's end of the notify socket.
 struct Manager {
     socket: UnixDatagram,
     folder: TempDir,
@@ -22,7 +22,7 @@ impl Manager {
         Manager { socket, folder }
     }
 
-    /// Starts a server as a unit with this `WatchdogSec=` would.
+    /// Starts a server with the environment of a unit with this `WatchdogSec=`.
     fn start(&self, config: &str, watchdog_usec: &str) -> Airlock {
         let socket = self.folder.path().join("notify");
         Airlock::start_with_environment(
@@ -35,8 +35,8 @@ impl Manager {
         )
     }
 
-    /// The next message; what was said before `expected` is skipped.
-    fn hear(&self, expected: &str) -> String {
+    /// Returns the next message that contains `expected` and skips all others.
+    fn receive(&self, expected: &str) -> String {
         eventually(expected, || {
             let mut buffer = [0; 4096];
             let length = self.socket.recv(&mut buffer).unwrap();
@@ -47,25 +47,25 @@ impl Manager {
 }
 
 #[test]
-fn systemd_hears_that_the_server_is_ready_alive_and_ending() {
+fn systemd_is_notified_of_readiness_watchdog_and_stopping() {
     let manager = Manager::listen();
     let mut airlock = manager.start("[embedded]\npath = \"{folder}/airlock.db\"\n", "300000");
-    manager.hear("READY=1");
+    manager.receive("READY=1");
     assert_eq!(
         airlock.client().lock("default", "a").status,
         200,
         "ready means that nodes are answered"
     );
-    manager.hear("STATUS=1 group; the store answers");
-    manager.hear("WATCHDOG=1");
-    manager.hear("WATCHDOG=1");
+    manager.receive("STATUS=1 group; the store answers");
+    manager.receive("WATCHDOG=1");
+    manager.receive("WATCHDOG=1");
     airlock.terminate();
-    manager.hear("STOPPING=1");
+    manager.receive("STOPPING=1");
     assert!(airlock.process().wait().success());
 }
 
 #[test]
-fn a_lost_store_is_told_and_does_not_silence_the_watchdog() {
+fn an_unreachable_store_is_reported_and_does_not_stop_the_watchdog() {
     let manager = Manager::listen();
     let etcd = Etcd::start();
     let config = format!(
@@ -73,21 +73,21 @@ fn a_lost_store_is_told_and_does_not_silence_the_watchdog() {
         etcd.endpoints()
     );
     let airlock = manager.start(&config, "3000000");
-    manager.hear("STATUS=1 group; the store answers");
+    manager.receive("STATUS=1 group; the store answers");
     etcd.members[0].freeze();
-    let status = manager.hear("the store does not answer, nodes are refused: ");
+    let status = manager.receive("the store does not answer, nodes are refused: ");
     assert!(status.contains(&etcd.endpoints()[0]), "{status}");
-    // While nodes ask for what cannot be had.
+    // Meanwhile nodes send requests that fail.
     assert_eq!(airlock.client().lock("default", "a").status, 500);
-    manager.hear("WATCHDOG=1");
+    manager.receive("WATCHDOG=1");
     assert_eq!(airlock.client().lock("default", "a").status, 500);
-    manager.hear("WATCHDOG=1");
+    manager.receive("WATCHDOG=1");
     etcd.members[0].thaw();
-    manager.hear("STATUS=1 group; the store answers");
+    manager.receive("STATUS=1 group; the store answers");
 }
 
 #[test]
-fn without_a_socket_nothing_is_told() {
+fn without_a_socket_nothing_is_notified() {
     let airlock = Airlock::embedded("");
     airlock.terminate();
     eventually("the end", || {
@@ -101,16 +101,16 @@ fn without_a_socket_nothing_is_told() {
 }
 
 #[test]
-fn a_reload_is_over_for_systemd_whether_the_file_is_good_or_bad() {
+fn a_reload_is_completed_for_systemd_with_a_good_and_a_bad_file() {
     let manager = Manager::listen();
     let store = "[embedded]\npath = \"{folder}/airlock.db\"\n";
     let airlock = manager.start(store, "0");
-    manager.hear("READY=1");
+    manager.receive("READY=1");
     for more in ["[lock]\ndefault_slots = 2\n", "[lock\n"] {
         airlock.reload(&format!("{store}{more}"));
-        let reloading = manager.hear("RELOADING=1");
+        let reloading = manager.receive("RELOADING=1");
         assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
-        manager.hear("READY=1");
+        manager.receive("READY=1");
     }
     assert_eq!(airlock.client().lock("default", "a").status, 200);
 }

@@ -1,4 +1,4 @@
-//! TLS of the listeners, from outside: who gets through, what rotation does, what wrong settings say.
+//! TLS of the listeners: connections, rotation of certificates, and errors of wrong settings.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -18,7 +18,7 @@ use airlock_test_support::{SetOnDrop, eventually};
 
 const BODY: &str = r#"{"client_params":{"id":"n","group":"default"}}"#;
 
-/// `[service]` with TLS, `[status]` without, and a store.
+/// Returns a configuration of `[service]` with TLS, `[status]` without TLS, and a store.
 fn config(pair: &Pair, more: &str) -> String {
     let (cert, key) = (&pair.cert, &pair.key);
     format!(
@@ -55,7 +55,7 @@ fn curl(ca: &Path, arguments: &[&str], url: &str) -> Output {
 }
 
 #[test]
-fn curl_and_a_node_get_through_in_each_version_of_tls_and_http() {
+fn curl_and_a_node_connect_with_each_version_of_tls_and_http() {
     let ca = Ca::new("ca");
     let airlock = start(&ca.issue("server", &["127.0.0.1"]), "");
     for (arguments, expected) in [
@@ -68,10 +68,10 @@ fn curl_and_a_node_get_through_in_each_version_of_tls_and_http() {
         (&["--tlsv1.3", "--http2"], "2 200"),
     ] {
         let output = curl(&ca.path(), arguments, &https(&airlock));
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert_eq!(said, expected, "{arguments:?}: {output:?}");
+        let status = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(status, expected, "{arguments:?}: {output:?}");
     }
-    // Who does not trust the CA does not talk to us.
+    // A client that does not trust the CA does not connect.
     let output = curl(&Ca::new("other").path(), &[], &https(&airlock));
     assert_eq!(output.status.code(), Some(60), "{output:?}");
 
@@ -93,7 +93,7 @@ fn the_status_listener_can_use_the_services_certificate() {
 }
 
 #[test]
-fn only_clients_with_a_certificate_of_the_ca_get_in() {
+fn only_clients_with_a_certificate_of_the_ca_are_accepted() {
     let ca = Ca::new("ca");
     let clients = Ca::new("clients");
     let more = format!("client_ca_path = {:?}", clients.path());
@@ -113,7 +113,7 @@ fn only_clients_with_a_certificate_of_the_ca_get_in() {
     assert!(airlock.metric(rejected).unwrap() >= 2.0);
 }
 
-/// As the kubelet does it: files are links into a folder that is swapped as a whole.
+/// The rotation is that of the kubelet: the files are links into a folder that is replaced as a whole.
 #[test]
 fn certificates_are_rotated_under_load_and_no_request_fails() {
     let ca = Ca::new("ca");
@@ -148,7 +148,7 @@ fn certificates_are_rotated_under_load_and_no_request_fails() {
             let (airlock, ca, done, requests) = (&airlock, &ca, &done, &requests);
             scope.spawn(move || {
                 let id = format!("n{worker}");
-                // One client keeps its connection, the others make one for each request.
+                // One client keeps its connection, the others open a connection for each request.
                 let kept = Client::over(https(airlock), trusting(ca));
                 while !done.load(Ordering::Relaxed) {
                     let fresh =
@@ -179,7 +179,7 @@ fn certificates_are_rotated_under_load_and_no_request_fails() {
 }
 
 #[test]
-fn a_bad_new_pair_keeps_the_old_one_in_use_and_says_so() {
+fn a_bad_new_pair_is_reported_and_the_old_one_stays_in_use() {
     let ca = Ca::new("ca");
     let pair = ca.issue("server", &["127.0.0.1"]);
     let mut airlock = start(&pair, "");
@@ -217,10 +217,10 @@ fn a_bad_new_pair_keeps_the_old_one_in_use_and_says_so() {
     fails(&mut airlock, "do not go together");
     assert!(
         !airlock.log().contains("AAAA"),
-        "what is in a key file is not logged"
+        "the content of a key file is not logged"
     );
 
-    // A good pair is taken again, also with a certificate behind it that nobody needs any more.
+    // A good pair is loaded again, even with an expired certificate behind it in the chain.
     let last = ca.issue_with("last", &["127.0.0.1"], |params| {
         params.not_after = date_time_ymd(2041, 1, 1);
     });
@@ -240,7 +240,7 @@ fn a_bad_new_pair_keeps_the_old_one_in_use_and_says_so() {
 }
 
 #[test]
-fn a_pair_that_cannot_be_used_keeps_the_server_from_starting_and_says_why() {
+fn an_unusable_pair_prevents_the_start_with_a_reason() {
     let ca = Ca::new("ca");
     let (one, two) = (
         ca.issue("one", &["localhost"]),
@@ -273,23 +273,23 @@ fn a_pair_that_cannot_be_used_keeps_the_server_from_starting_and_says_why() {
             cert: cert.clone(),
             key: key.clone(),
         };
-        let said = refusal_to_start(&config(&pair, ""));
-        assert!(said.contains(expected), "{said}");
+        let status = refusal_to_start(&config(&pair, ""));
+        assert!(status.contains(expected), "{status}");
         assert!(
-            said.contains("(service.tls_cert_path, service.tls_key_path)"),
-            "{said}"
+            status.contains("(service.tls_cert_path, service.tls_key_path)"),
+            "{status}"
         );
     }
     let more = format!("client_ca_path = {:?}", one.key);
-    let said = refusal_to_start(&config(&one, &more));
+    let status = refusal_to_start(&config(&one, &more));
     assert!(
-        said.contains("one-key.pem: has no PEM certificate in it"),
-        "{said}"
+        status.contains("one-key.pem: has no PEM certificate in it"),
+        "{status}"
     );
 }
 
 #[test]
-fn check_config_names_the_files_that_a_server_could_not_use() {
+fn check_config_names_unusable_files() {
     let ca = Ca::new("ca");
     let pair = ca.issue("server", &["127.0.0.1"]);
     let airlock = start(&pair, "");
@@ -297,15 +297,15 @@ fn check_config_names_the_files_that_a_server_could_not_use() {
     assert!(!check().contains("warning"), "{}", check());
     fs::remove_file(&pair.key).unwrap();
     let expected = "warning: a server would not start here: ";
-    let said = check();
+    let status = check();
     assert!(
-        said.contains(expected) && said.contains("server-key.pem: cannot be read"),
-        "{said}"
+        status.contains(expected) && status.contains("server-key.pem: cannot be read"),
+        "{status}"
     );
 }
 
 #[test]
-fn a_key_that_everybody_can_read_is_a_warning_and_one_that_nobody_can_is_not() {
+fn only_a_key_that_other_users_can_read_is_a_warning() {
     use std::os::unix::fs::PermissionsExt as _;
     let ca = Ca::new("ca");
     let pair = ca.issue("server", &["127.0.0.1"]);
@@ -321,7 +321,7 @@ fn a_key_that_everybody_can_read_is_a_warning_and_one_that_nobody_can_is_not() {
 }
 
 #[test]
-fn a_handshake_that_never_ends_does_not_hold_up_the_end() {
+fn an_unfinished_handshake_does_not_delay_the_shutdown() {
     let ca = Ca::new("ca");
     let mut airlock = start(&ca.issue("server", &["127.0.0.1"]), "");
     let address = airlock.url().replace("http://", "");

@@ -1,4 +1,4 @@
-//! What the server needs of the system: hardly anything.
+//! The server without privileges.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -11,11 +11,11 @@ use airlock_test_support::etcd::Etcd;
 use airlock_test_support::eventually;
 use airlock_test_support::process::Process;
 
-/// Any that owns nothing.
-const NOBODY: u32 = 65534;
+/// The id of a user without files.
+const UNPRIVILEGED_USER: u32 = 65534;
 
 #[test]
-fn it_serves_as_a_user_who_may_write_nowhere() {
+fn the_server_runs_as_a_user_without_any_writable_folder() {
     let etcd = Etcd::start();
     let (folder, log) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = folder.path().join("config.toml");
@@ -25,7 +25,7 @@ fn it_serves_as_a_user_who_may_write_nowhere() {
         format!("{LISTEN}[etcd3]\nendpoints = {endpoints:?}\n"),
     )
     .unwrap();
-    // A copy, since where this is built may be closed to others.
+    // A copy, since other users may have no access to the build folder.
     let copy = folder.path().join("airlock");
     fs::copy(binary(), &copy).unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
@@ -35,7 +35,7 @@ fn it_serves_as_a_user_who_may_write_nowhere() {
     command.args(["serve", "-vv", "--config"]).arg(&config);
     command.current_dir(folder.path()).env_clear();
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
-        command.uid(NOBODY).gid(NOBODY);
+        command.uid(UNPRIVILEGED_USER).gid(UNPRIVILEGED_USER);
     }
     let server = Process::start(command, &log.path().join("log"));
     let port = eventually("the server to listen", || {

@@ -1,4 +1,4 @@
-//! Reboot windows, from outside: who is let in, who is not, and what they are told.
+//! Reboot windows: grants, refusals and their texts.
 
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
@@ -7,13 +7,13 @@ use jiff::{Timestamp, ToSpan as _};
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::eventually;
 
-/// A window that opens in two days, for an hour.
+/// Returns a window that opens in two days, for one hour.
 fn closed() -> String {
     let day = Timestamp::now().to_zoned(TimeZone::UTC).date() + 2.days();
     window(day.weekday(), 60)
 }
 
-/// A window that began yesterday, for two days.
+/// Returns a window that opened yesterday, for two days.
 fn open() -> String {
     let day = Timestamp::now().to_zoned(TimeZone::UTC).date() - 1.day();
     window(day.weekday(), 3 * 24 * 60)
@@ -111,7 +111,7 @@ fn a_group_has_its_own_windows_or_none() {
 }
 
 #[test]
-fn wrong_windows_are_named_with_their_line_and_what_is_right() {
+fn wrong_windows_are_reported_with_line_and_remedy() {
     let airlock = Airlock::start(&config(""));
     airlock.reload(&config(
         "[[lock.windows]]\ndays = [\"Sat\", \"Caturday\"]\nstart_time = \"25:00\"\n\

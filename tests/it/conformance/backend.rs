@@ -1,4 +1,4 @@
-//! The backends that the contract is checked against.
+//! The backends of the conformance suite.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use airlock_test_support::etcd::Etcd;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A backend, and the means of another program to write into it.
+/// A backend, with write access for another program.
 pub(crate) trait Backend {
-    /// A store on the same data; each call is another server's.
+    /// Opens a store with the same data, as another server would.
     fn store(&self) -> Arc<dyn Store>;
-    /// Writes a value without lock times, as an Airlock or a person would; `None` deletes it.
+    /// Writes a value without lock times, as coreos/airlock or an administrator would; `None` deletes it.
     fn overwrite(&self, group: &GroupName, semaphore: Option<&str>);
 }
 
@@ -83,7 +83,7 @@ impl Backend for EtcdBackend {
     }
 }
 
-/// A store without credentials.
+/// Returns an etcd store without credentials.
 pub(crate) fn etcd_store(endpoints: Vec<String>, timeout: Duration) -> EtcdStore {
     let settings = EtcdSettings {
         endpoints: endpoints.clone(),

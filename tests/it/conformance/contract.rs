@@ -11,22 +11,22 @@ use super::backend::Backend;
 use super::{group, value, write};
 use airlock_test_support::MAX_WAIT;
 
-/// Each clause has a group of its own.
+/// Checks all clauses. Each clause uses its own group.
 pub(crate) fn fulfils_the_contract(backend: &dyn Backend) {
     Runtime::new().unwrap().block_on(async {
-        what_is_written_is_read(backend).await;
-        groups_do_not_touch_each_other(backend).await;
-        a_lost_comparison_brings_the_current_value_and_writes_nothing(backend).await;
+        a_written_value_is_read(backend).await;
+        groups_are_independent(backend).await;
+        a_conflict_returns_the_current_value_and_writes_nothing(backend).await;
         a_confirmation_writes_nothing(backend).await;
-        a_value_made_again_has_a_revision_that_it_never_had(backend).await;
-        lock_times_do_not_outlive_the_write_of_another(backend).await;
-        any_text_is_kept_as_it_is(backend).await;
-        a_race_ends_at_the_exact_count(backend).await;
-        who_follows_sees_the_current_values_and_every_last_change(backend).await;
+        a_recreated_value_has_a_new_revision(backend).await;
+        lock_times_do_not_outlive_a_write_by_another_program(backend).await;
+        any_text_is_stored_unchanged(backend).await;
+        concurrent_increments_lose_no_update(backend).await;
+        a_watch_reports_the_current_values_and_the_last_change(backend).await;
     });
 }
 
-async fn what_is_written_is_read(backend: &dyn Backend) {
+async fn a_written_value_is_read(backend: &dyn Backend) {
     let (store, other, group) = (backend.store(), backend.store(), group("read"));
     let absent = store.read(&group).await.unwrap();
     assert_eq!((absent.revision, absent.value), (Revision::ABSENT, None));
@@ -46,9 +46,9 @@ async fn what_is_written_is_read(backend: &dyn Backend) {
     }
 }
 
-async fn groups_do_not_touch_each_other(backend: &dyn Backend) {
+async fn groups_are_independent(backend: &dyn Backend) {
     let store = backend.store();
-    // One name begins with the other; the third needs escaping.
+    // One name is a prefix of another, and the third needs escaping.
     let groups = ["a", "a/v1", "a b"].map(group);
     for group in &groups {
         write(&*store, group, Revision::ABSENT, &value(group.as_str())).await;
@@ -59,7 +59,7 @@ async fn groups_do_not_touch_each_other(backend: &dyn Backend) {
     }
 }
 
-async fn a_lost_comparison_brings_the_current_value_and_writes_nothing(backend: &dyn Backend) {
+async fn a_conflict_returns_the_current_value_and_writes_nothing(backend: &dyn Backend) {
     let (store, group) = (backend.store(), group("lost"));
     let stale = write(&*store, &group, Revision::ABSENT, &value("one")).await;
     write(&*backend.store(), &group, stale, &value("two")).await;
@@ -92,11 +92,11 @@ async fn a_confirmation_writes_nothing(backend: &dyn Backend) {
     let before = store.read(&group).await.unwrap();
     let confirmed = store.commit(&group, revision, None).await.unwrap();
     assert_eq!(confirmed, Commit::Committed(revision));
-    // Nor does the store's own clock move.
+    // The revision of the store does not change either.
     assert_eq!(store.read(&group).await.unwrap(), before);
 }
 
-async fn a_value_made_again_has_a_revision_that_it_never_had(backend: &dyn Backend) {
+async fn a_recreated_value_has_a_new_revision(backend: &dyn Backend) {
     let (store, group) = (backend.store(), group("again"));
     let mut revisions = BTreeSet::new();
     for _ in 0..3 {
@@ -110,7 +110,7 @@ async fn a_value_made_again_has_a_revision_that_it_never_had(backend: &dyn Backe
     }
 }
 
-async fn lock_times_do_not_outlive_the_write_of_another(backend: &dyn Backend) {
+async fn lock_times_do_not_outlive_a_write_by_another_program(backend: &dyn Backend) {
     let (store, group) = (backend.store(), group("times"));
     write(&*store, &group, Revision::ABSENT, &value("one")).await;
     backend.overwrite(&group, Some("two"));
@@ -132,7 +132,7 @@ async fn lock_times_do_not_outlive_the_write_of_another(backend: &dyn Backend) {
     );
 }
 
-async fn any_text_is_kept_as_it_is(backend: &dyn Backend) {
+async fn any_text_is_stored_unchanged(backend: &dyn Backend) {
     let (store, group) = (backend.store(), group("text"));
     let mut revision = Revision::ABSENT;
     let long = "x".repeat(600_000);
@@ -142,8 +142,8 @@ async fn any_text_is_kept_as_it_is(backend: &dyn Backend) {
     }
 }
 
-/// Servers count to 200 together, each from what it last saw.
-async fn a_race_ends_at_the_exact_count(backend: &dyn Backend) {
+/// Several servers together count to 200, each from the value that it knows.
+async fn concurrent_increments_lose_no_update(backend: &dyn Backend) {
     const SERVERS: usize = 8;
     const EACH: usize = 25;
     let servers: Vec<_> = (0..SERVERS)
@@ -180,14 +180,14 @@ async fn a_race_ends_at_the_exact_count(backend: &dyn Backend) {
         counted.extend(server.await.unwrap());
     }
     counted.sort_unstable();
-    // Each number was reached by exactly one server.
+    // Exactly one server wrote each number.
     assert_eq!(counted, (1..=SERVERS * EACH).collect::<Vec<_>>());
     let stored = backend.store().read(&group("race")).await.unwrap();
     let last = value(&(SERVERS * EACH).to_string());
     assert_eq!(stored.value, Some(last));
 }
 
-async fn who_follows_sees_the_current_values_and_every_last_change(backend: &dyn Backend) {
+async fn a_watch_reports_the_current_values_and_the_last_change(backend: &dyn Backend) {
     let (store, groups) = (backend.store(), [group("followed"), group("later")]);
     let first = write(&*store, &groups[0], Revision::ABSENT, &value("first")).await;
 
@@ -197,7 +197,7 @@ async fn who_follows_sees_the_current_values_and_every_last_change(backend: &dyn
         tokio::spawn(async move {
             store
                 .follow(&groups, &mut |group, seen| {
-                    // Nobody looks any more at the end of the test.
+                    // The receiver is dropped at the end of the test.
                     let _ = sender.send((group.clone(), seen));
                 })
                 .await
@@ -220,7 +220,7 @@ async fn who_follows_sees_the_current_values_and_every_last_change(backend: &dyn
     assert_eq!(until(&groups[0], first).await.value, Some(value("first")));
     until(&groups[1], Revision::ABSENT).await;
 
-    // By us, lock times included; by another; and gone.
+    // A write by Airlock with lock times, a write by another program, and a deletion.
     let second = write(&*store, &groups[0], first, &value("second")).await;
     assert_eq!(until(&groups[0], second).await.value, Some(value("second")));
     let created = write(&*store, &groups[1], Revision::ABSENT, &value("created")).await;

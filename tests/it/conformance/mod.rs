@@ -1,4 +1,4 @@
-//! The contract of `airlock::store`, checked against every backend: memory, SQLite, etcd 3.4 and 3.5.
+//! The contract of `airlock::store` for every backend: memory, SQLite, etcd 3.4 and 3.5.
 
 mod backend;
 mod contract;
@@ -38,8 +38,8 @@ fn etcd_3_5_fulfils_the_contract() {
     fulfils_the_contract(&EtcdBackend(Etcd::with(Version::V3_5, 1, &[])));
 }
 
-/// design.md, "Traps": etcd answers a transaction that has no linearizable range from the member's own
-/// state. A member without a quorum cannot know whether its state is the current one.
+/// etcd evaluates a transaction without a linearizable range on the member's own state. A member without a quorum
+/// cannot know whether its state is current.
 #[test]
 fn invariant_4_an_etcd_member_without_a_quorum_confirms_nothing() {
     for version in [Version::V3_4, Version::V3_5] {
@@ -52,7 +52,7 @@ fn invariant_4_an_etcd_member_without_a_quorum_confirms_nothing() {
             for member in &etcd.members[1..] {
                 member.freeze();
             }
-            // The trap is there: without the ranges the member would vouch for what it has.
+            // Without the ranges the member confirms its own state.
             let client = Client::connect([etcd.members[0].endpoint()], None).await;
             let mut client = client.unwrap().kv_client();
             let key = "com.coreos.airlock/groups/g/v1/semaphore";
@@ -87,7 +87,7 @@ fn value(semaphore: &str) -> Value {
     }
 }
 
-/// Commits what must not conflict.
+/// Commits a value and panics on a conflict.
 async fn write(store: &dyn Store, group: &GroupName, expected: Revision, new: &Value) -> Revision {
     match store.commit(group, expected, Some(new)).await.unwrap() {
         Commit::Committed(revision) => revision,

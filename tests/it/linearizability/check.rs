@@ -1,12 +1,12 @@
-//! Is a history linearizable? Its specification is a counting semaphore with a recursive lock.
+//! A linearizability checker. The specification is a counting semaphore with a recursive lock.
 //!
 //! The search goes forward through the history and keeps every state that the semaphore may be in
-//! ("just in time" linearization, after Lowe). An operation takes its effect at the latest when it
-//! returns; then all ways are tried to have others take theirs before. One whose outcome nobody knows
-//! may take its effect at any later time, or never.
+//! ("just in time" linearization, after Lowe). An operation takes effect at the latest when it returns; at that
+//! moment the search tries all orders in which other operations may take effect before it. An operation with an
+//! unknown outcome may take effect at any later time, or never.
 //!
-//! What keeps the search small: that an open operation might have changed nothing is remembered instead of
-//! tried, and a state that is worse than another in every respect is forgotten.
+//! Two rules keep the search small: a state records that an open operation might have changed nothing, instead of
+//! branching, and a state that is covered by another one is dropped.
 
 mod tests;
 
@@ -14,74 +14,75 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-/// At most 31 nodes and 64 clients in one history.
+/// The maximum of nodes in one history. The maximum of clients is 64.
 pub(crate) const MAX_NODES: usize = 31;
 
-/// How many states one step may go through. Many unknown outcomes at once lead to more: then the history
-/// cannot be decided, and the test has to ask for less.
+/// The maximum of states in one step. Many concurrent unknown outcomes may exceed it. Then the history cannot be
+/// decided, and the test has to cause fewer of them.
 const MAX_STATES: usize = 50_000;
 
-/// What a client asked.
+/// A request of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Lock(usize),
     Unlock(usize),
-    /// Somebody deletes the key by hand: all are released.
+    /// The key is deleted by hand, which unlocks all holders.
     Delete,
 }
 
-/// What it was told.
+/// The reply to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Reply {
+    /// The request succeeded.
     Yes,
     /// All slots are taken.
     Full,
-    /// An error or nothing: it may have happened, now or later.
-    Nothing,
+    /// An error or no response: the request may take effect now, later or never.
+    Unknown,
 }
 
-/// One request of one client. A client has one at a time.
+/// One request of one client. A client sends one request at a time.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
     pub(crate) client: usize,
     pub(crate) request: Request,
-    pub(crate) told: Told,
-    /// Since the history began.
+    pub(crate) reply: Reply,
+    /// The time since the start of the history, as is `returned`.
     pub(crate) invoked: Duration,
     pub(crate) returned: Duration,
 }
 
-/// No order of the operations explains what they were told.
+/// A violation of linearizability: no order of the operations explains their replies.
 #[derive(Debug)]
 pub(crate) struct Violation {
-    /// The index of the first operation that nothing explains.
+    /// The index of the first operation that no order explains.
     pub(crate) operation: usize,
-    /// The holders that were possible before it returned, and what was open.
+    /// The sets of holders that were possible before it returned.
     pub(crate) possible: Vec<String>,
 }
 
-/// One state that the semaphore may be in.
+/// A possible state of the semaphore.
 #[derive(Clone, Copy, Debug)]
 struct State {
-    /// A bit for each node.
+    /// The holders, a bit for each node.
     holders: u64,
-    /// The clients whose open operation has changed the holders, a bit for each.
+    /// A bit for each client with an open operation that has changed the holders.
     changed: u64,
-    /// The clients whose open operation would have changed nothing at some moment, a bit for each.
+    /// A bit for each client with an open operation that might have changed nothing at some moment.
     idle: u64,
-    /// How many of the operations of unknown outcome have changed the holders, by [`kind`].
+    /// The number of operations with an unknown outcome that have changed the holders, by [`kind`].
     spent: [u8; 64],
 }
 
-/// What has begun and is not over.
+/// The operations that have begun and not ended.
 struct Open {
-    /// By client; only what was told something.
-    told: HashMap<usize, (Request, Told)>,
-    /// How many operations of unknown outcome have begun, by [`kind`].
+    /// The operations with a known outcome, by client.
+    known: HashMap<usize, (Request, Reply)>,
+    /// The number of operations with an unknown outcome that have begun, by [`kind`].
     unknown: [u8; 64],
 }
 
-/// Checks a history that began with no holders.
+/// Checks a history that starts without holders.
 pub(crate) fn check(slots: u32, history: &[Operation]) -> Result<(), Violation> {
     let mut states = vec![State {
         holders: 0,
@@ -90,26 +91,26 @@ pub(crate) fn check(slots: u32, history: &[Operation]) -> Result<(), Violation> 
         spent: [0; 64],
     }];
     let mut open = Open {
-        told: HashMap::new(),
+        known: HashMap::new(),
         unknown: [0; 64],
     };
     for (returns, index) in events(history) {
         let Operation {
             client,
             request,
-            told,
+            reply,
             ..
         } = history[index];
-        match (returns, told) {
-            (false, Told::Nothing) => {
+        match (returns, reply) {
+            (false, Reply::Unknown) => {
                 let count = &mut open.unknown[kind(request)];
                 *count = count.saturating_add(1);
             }
-            (true, Told::Nothing) => {}
-            (false, Told::Yes | Told::Full) => {
-                open.told.insert(client, (request, told));
+            (true, Reply::Unknown) => {}
+            (false, Reply::Yes | Reply::Full) => {
+                open.known.insert(client, (request, reply));
             }
-            (true, Told::Yes | Told::Full) => {
+            (true, Reply::Yes | Reply::Full) => {
                 let next = explain(&states, client, slots, &open);
                 if next.is_empty() {
                     return Err(Violation {
@@ -117,7 +118,7 @@ pub(crate) fn check(slots: u32, history: &[Operation]) -> Result<(), Violation> 
                         possible: states.iter().map(ToString::to_string).collect(),
                     });
                 }
-                open.told.remove(&client);
+                open.known.remove(&client);
                 states = next;
             }
         }
@@ -125,7 +126,7 @@ pub(crate) fn check(slots: u32, history: &[Operation]) -> Result<(), Violation> 
     Ok(())
 }
 
-/// Beginnings and ends in their order: (whether it is an end, which operation).
+/// Returns the beginnings and ends in their order, as pairs (whether it is an end, index of the operation).
 fn events(history: &[Operation]) -> Vec<(bool, usize)> {
     let mut events: Vec<(Duration, bool, usize)> = Vec::new();
     for (index, operation) in history.iter().enumerate() {
@@ -139,7 +140,7 @@ fn events(history: &[Operation]) -> Vec<(bool, usize)> {
         .collect()
 }
 
-/// All states after the operation of `client` has taken its effect and returned.
+/// Returns all states after the operation of `client` has taken effect and returned.
 fn explain(states: &[State], client: usize, slots: u32, open: &Open) -> Vec<State> {
     let own = 1 << client;
     let mut seen = Best::default();
@@ -149,13 +150,13 @@ fn explain(states: &[State], client: usize, slots: u32, open: &Open) -> Vec<Stat
     while let Some((emitted, mut state)) = queue.pop_front() {
         steps += 1;
         assert!(steps < MAX_STATES, "too many unknown outcomes to decide");
-        state.look_around(slots, open);
+        state.record_idle(slots, open);
         if !seen.add(&state) {
             continue;
         }
         let over = state.changed & own != 0;
         let idle = state.idle & own != 0;
-        // What others change after this may as well come later: one state of each way is enough.
+        // Changes by other operations after this one may as well happen later: one state for each case suffices.
         if over || (idle && !emitted) {
             explained.add(&State {
                 changed: state.changed & !own,
@@ -171,23 +172,23 @@ fn explain(states: &[State], client: usize, slots: u32, open: &Open) -> Vec<Stat
     explained.states()
 }
 
-/// The effect of a request on the holders, if it may be told that in this state.
-fn apply(holders: u64, request: Request, told: Told, slots: u32) -> Option<u64> {
-    match (request, told) {
-        (Request::Lock(node), Told::Yes | Told::Nothing) => {
+/// Returns the holders after a request, or `None` if this reply is impossible in this state.
+fn apply(holders: u64, request: Request, reply: Reply, slots: u32) -> Option<u64> {
+    match (request, reply) {
+        (Request::Lock(node), Reply::Yes | Reply::Unknown) => {
             let locked = holders | 1 << node;
             (locked == holders || holders.count_ones() < slots).then_some(locked)
         }
-        (Request::Lock(node), Told::Full) => {
+        (Request::Lock(node), Reply::Full) => {
             (holders & 1 << node == 0 && holders.count_ones() >= slots).then_some(holders)
         }
-        (Request::Unlock(node), Told::Yes | Told::Nothing) => Some(holders & !(1 << node)),
-        (Request::Delete, Told::Yes | Told::Nothing) => Some(0),
-        (Request::Unlock(_) | Request::Delete, Told::Full) => None,
+        (Request::Unlock(node), Reply::Yes | Reply::Unknown) => Some(holders & !(1 << node)),
+        (Request::Delete, Reply::Yes | Reply::Unknown) => Some(0),
+        (Request::Unlock(_) | Request::Delete, Reply::Full) => None,
     }
 }
 
-/// A number for what an operation does.
+/// Returns the index of a request in the arrays of counters.
 fn kind(request: Request) -> usize {
     match request {
         Request::Lock(node) => 2 * node,
@@ -207,21 +208,21 @@ fn request(kind: usize) -> Request {
 // === impl State ===
 
 impl State {
-    /// Notes which open operations would change nothing here.
-    fn look_around(&mut self, slots: u32, open: &Open) {
-        for (client, (request, told)) in &open.told {
-            if apply(self.holders, *request, *told, slots) == Some(self.holders) {
+    /// Records the open operations that would change nothing in this state.
+    fn record_idle(&mut self, slots: u32, open: &Open) {
+        for (client, (request, reply)) in &open.known {
+            if apply(self.holders, *request, *reply, slots) == Some(self.holders) {
                 self.idle |= 1 << client;
             }
         }
     }
 
-    /// The states after one more operation has changed this one.
+    /// Returns the states after one more operation has changed this one.
     fn successors(&self, slots: u32, open: &Open) -> Vec<State> {
         let mut next = Vec::new();
-        for (client, (request, told)) in &open.told {
+        for (client, (request, reply)) in &open.known {
             if self.changed & (1 << client) == 0
-                && let Some(holders) = apply(self.holders, *request, *told, slots)
+                && let Some(holders) = apply(self.holders, *request, *reply, slots)
                 && holders != self.holders
             {
                 next.push(State {
@@ -233,7 +234,7 @@ impl State {
         }
         for (kind, begun) in open.unknown.iter().enumerate() {
             if self.spent[kind] < *begun
-                && let Some(holders) = apply(self.holders, request(kind), Told::Nothing, slots)
+                && let Some(holders) = apply(self.holders, request(kind), Reply::Unknown, slots)
                 && holders != self.holders
             {
                 let mut spent = self.spent;
@@ -248,8 +249,8 @@ impl State {
         next
     }
 
-    /// Whether everything that is possible from `other`, with the same holders, is possible from here.
-    /// An operation that might have been idle may be left at that, or change something yet.
+    /// Returns whether everything that is possible from `other`, which has the same holders, is possible from this
+    /// state. An operation that might have been idle may stay so or still change something.
     fn covers(&self, other: &State) -> bool {
         let over = other.changed | other.idle;
         self.changed & !other.changed == 0
@@ -265,14 +266,14 @@ impl fmt::Display for State {
     }
 }
 
-/// States of which none covers another.
+/// A set of states of which none covers another.
 #[derive(Default)]
 struct Best(HashMap<u64, Vec<State>>);
 
 // === impl Best ===
 
 impl Best {
-    /// Whether the state is new.
+    /// Adds a state and returns whether no known state covers it.
     fn add(&mut self, state: &State) -> bool {
         let known = self.0.entry(state.holders).or_default();
         if known.iter().any(|known| known.covers(state)) {

@@ -1,4 +1,4 @@
-//! Three servers on three members, and everything that may happen to them.
+//! A cluster of three servers and three etcd members, and the faults that it is exposed to.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::check::{Request, Told};
+use super::check::{Reply, Request};
 use super::record::{Recorder, Server, Servers};
 use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::client::Client;
@@ -17,7 +17,7 @@ use airlock_test_support::proxy::{Network, Proxy};
 /// The groups and their slots.
 pub(crate) const GROUPS: [(&str, u32); 2] = [("default", 2), ("one", 1)];
 
-/// What may happen.
+/// A fault.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     Nothing,
@@ -51,13 +51,13 @@ pub(crate) const FAULTS: [Fault; 13] = [
     Fault::ConnectionsCut,
 ];
 
-/// Everything that runs.
+/// All running processes.
 pub(crate) struct Cluster {
     etcd: Etcd,
     proxies: Vec<Proxy>,
-    /// `None` while it is killed.
+    /// `None` while the server is killed.
     airlocks: Vec<Option<Airlock>>,
-    /// Clients without a server, for the connections that all share.
+    /// Clients without a server. All others share their connections.
     patient: Client,
     hasty: Client,
     pub(crate) servers: Servers,
@@ -81,8 +81,8 @@ impl Cluster {
         cluster
     }
 
-    /// Has it happen, for a while; then mends everything.
-    pub(crate) fn suffer(
+    /// Causes a fault for a random time, then repairs the cluster.
+    pub(crate) fn cause(
         &mut self,
         fault: Fault,
         recorders: &[Recorder],
@@ -93,8 +93,8 @@ impl Cluster {
         let follower = (leader + random.usize(1..3)) % 3;
         match fault {
             Fault::Nothing => thread::sleep(hold),
-            Fault::LeaderKilled => self.killed(&[leader], hold),
-            Fault::FollowerKilled => self.killed(&[follower], hold),
+            Fault::LeaderKilled => self.kill_members(&[leader], hold),
+            Fault::FollowerKilled => self.kill_members(&[follower], hold),
             Fault::LeaderFrozen => {
                 self.etcd.members[leader].freeze();
                 thread::sleep(hold);
@@ -106,13 +106,13 @@ impl Cluster {
             }
             Fault::AllMembersSlow => {
                 for proxy in &self.proxies {
-                    // Both ways: 200 ms there and back.
+                    // In each direction: the round trip takes 200 ms.
                     proxy.set(Network::Slow(Duration::from_millis(100)));
                 }
                 thread::sleep(hold);
             }
-            Fault::QuorumLost => self.killed(&[leader, follower], hold),
-            Fault::ClusterRestarted => self.killed(&[0, 1, 2], hold / 4),
+            Fault::QuorumLost => self.kill_members(&[leader, follower], hold),
+            Fault::ClusterRestarted => self.kill_members(&[0, 1, 2], hold / 4),
             Fault::Compaction => self.repeat(hold, |cluster| cluster.compact()),
             Fault::KeyDeleted => self.repeat(hold, |cluster| cluster.delete_keys(recorders)),
             Fault::ServerKilled => {
@@ -135,7 +135,7 @@ impl Cluster {
                 }
             }),
         }
-        self.mend();
+        self.repair();
     }
 
     fn repeat(&mut self, hold: Duration, mut act: impl FnMut(&mut Self)) {
@@ -145,7 +145,7 @@ impl Cluster {
         }
     }
 
-    fn killed(&mut self, members: &[usize], hold: Duration) {
+    fn kill_members(&mut self, members: &[usize], hold: Duration) {
         for member in members {
             self.etcd.members[*member].kill();
         }
@@ -155,7 +155,7 @@ impl Cluster {
         }
     }
 
-    fn mend(&mut self) {
+    fn repair(&mut self) {
         for proxy in &self.proxies {
             proxy.set(Network::Works);
         }
@@ -163,7 +163,7 @@ impl Cluster {
         self.start_servers();
     }
 
-    /// Starts the servers that do not run.
+    /// Starts the servers that are not running.
     fn start_servers(&mut self) {
         let endpoints: Vec<String> = self.proxies.iter().map(Proxy::endpoint).collect();
         for (index, airlock) in self.airlocks.iter_mut().enumerate() {
@@ -199,17 +199,17 @@ impl Cluster {
             recorder.record(super::BY_HAND, Request::Delete, || {
                 let key = key(recorder.group());
                 let deleted = self.etcd.try_ctl(&["del", &key]);
-                Some(deleted.map_or(Told::Nothing, |_| Told::Yes))
+                Some(deleted.map_or(Reply::Unknown, |_| Reply::Yes))
             });
         }
     }
 
-    /// Brings a group back to no holders, with requests that are part of the history.
+    /// Unlocks all holders of a group, with requests that are part of the history.
     ///
-    /// SUBTLE: after this nothing of before can take its effect any more, so that the next round is a
-    /// history of its own. Each server answers a group's requests in their order, so an answer now
-    /// comes after all that was asked before; and the grant of the barrier's node is a write, on which
-    /// every comparison fails that is still under way in etcd.
+    /// SUBTLE: after the barrier no earlier operation can take effect, so the next round is a separate history.
+    /// Each server answers the requests of a group in order, so a response to the barrier follows all earlier
+    /// requests. The grant to the barrier's node is a write, so every comparison that is still in flight in etcd
+    /// fails.
     pub(crate) fn barrier(&self, recorder: &Recorder, nodes: usize) {
         let servers: Vec<Server> = self
             .servers
@@ -220,9 +220,9 @@ impl Cluster {
             .cloned()
             .collect();
         let ask = |server: &Server, request: Request| {
-            eventually("an answer at the end of a round", || {
-                let told = recorder.ask(super::BY_HAND, &server.patient, request);
-                told.filter(|told| *told != Told::Nothing)
+            eventually("a response at the end of a round", || {
+                let reply = recorder.ask(super::BY_HAND, &server.patient, request);
+                reply.filter(|reply| *reply != Reply::Unknown)
             })
         };
         let barrier = nodes;

@@ -1,9 +1,8 @@
-//! Real histories: many clients, three servers, three members of etcd, and faults; each history is
-//! checked for linearizability.
+//! Linearizability of real histories: many clients, three servers, three etcd members, and faults.
 //!
-//! `make test` has every fault once, in an order that AIRLOCK_SEED decides. With AIRLOCK_STRESS_SECONDS
-//! it goes on for so long (`make stress`). What threads and networks do is not repeated by a seed, so the
-//! history is printed, too, when it is wrong.
+//! `make test` causes each fault once, in an order that depends on AIRLOCK_SEED. `make stress` repeats this for
+//! AIRLOCK_STRESS_SECONDS. A seed does not reproduce the timing of threads and networks, so a failing test also
+//! prints the history.
 
 mod check;
 mod cluster;
@@ -16,26 +15,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use check::{Operation, Told, Violation, check};
+use check::{Operation, Reply, Violation, check};
 use cluster::{Cluster, FAULTS, Fault, GROUPS};
-use record::{Recorder, ask_at_random};
+use record::{Recorder, send_random_requests};
 
-/// Nodes of a group. Fewer than clients, so that some ask for the same one.
+/// The nodes of a group. There are fewer nodes than clients, so that some clients share a node.
 const NODES: usize = 8;
 const CLIENTS: usize = 10;
-/// The client that is the test itself.
+/// The number of the client that stands for the test itself.
 const BY_HAND: usize = CLIENTS;
 
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok().filter(|text| !text.is_empty())?;
     Some(
         text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
     )
 }
 
 #[test]
-fn histories_are_linearizable_whatever_breaks() {
+fn histories_are_linearizable_under_faults() {
     let stress = number("AIRLOCK_STRESS_SECONDS").map(Duration::from_secs);
     let seed = number("AIRLOCK_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
     let mut random = fastrand::Rng::with_seed(seed);
@@ -49,9 +48,11 @@ fn histories_are_linearizable_whatever_breaks() {
         let mut faults = FAULTS;
         random.shuffle(&mut faults);
         for fault in faults {
-            let (asked, answered) = round(&mut cluster, fault, seed, &mut random);
-            println!("{fault:?}: {asked} operations, {answered} of them answered");
-            operations += asked;
+            let (operations_of_round, answered) = round(&mut cluster, fault, seed, &mut random);
+            println!(
+                "{fault:?}: {operations_of_round} operations, {answered} with a known outcome"
+            );
+            operations += operations_of_round;
             if stress.is_some_and(|stress| began.elapsed() >= stress) {
                 break;
             }
@@ -63,8 +64,8 @@ fn histories_are_linearizable_whatever_breaks() {
     );
 }
 
-/// One fault under load, and the check of what came of it. How many operations that were, and how many
-/// were answered.
+/// Causes one fault under load and checks the histories. Returns the number of operations and the number of those
+/// with a known outcome.
 fn round(
     cluster: &mut Cluster,
     fault: Fault,
@@ -84,11 +85,11 @@ fn round(
             let (recorders, stop) = (Arc::clone(&recorders), Arc::clone(&stop));
             let (servers, random) = (Arc::clone(&cluster.servers), random.fork());
             clients.push(thread::spawn(move || {
-                ask_at_random(&recorders[group], client, NODES, &servers, random, &stop);
+                send_random_requests(&recorders[group], client, NODES, &servers, random, &stop);
             }));
         }
     }
-    cluster.suffer(fault, &recorders, random);
+    cluster.cause(fault, &recorders, random);
     stop.store(true, Ordering::Relaxed);
     for client in clients {
         client.join().unwrap();
@@ -109,7 +110,7 @@ fn round(
             "AIRLOCK_SEED={seed}, {fault:?}"
         );
         operations += history.len();
-        answered += history.iter().filter(|o| o.told != Told::Nothing).count();
+        answered += history.iter().filter(|o| o.reply != Reply::Unknown).count();
     }
     (operations, answered)
 }
@@ -118,26 +119,26 @@ fn print(history: &[Operation], violation: &Violation) -> String {
     let mut text = String::new();
     for (index, operation) in history.iter().enumerate() {
         let mark = if index == violation.operation {
-            "  <-- nothing explains this"
+            "  <-- violates linearizability"
         } else {
             ""
         };
         let Operation {
             client,
             request,
-            told,
+            reply,
             invoked,
             returned,
         } = operation;
         writeln!(
             text,
-            "{invoked:>12.3?} {returned:>12.3?} client {client:2} {request:?} {told:?}{mark}"
+            "{invoked:>12.3?} {returned:>12.3?} client {client:2} {request:?} {reply:?}{mark}"
         )
         .unwrap();
     }
     writeln!(
         text,
-        "before it returned, possible: {:?}",
+        "possible states before it returned: {:?}",
         violation.possible
     )
     .unwrap();

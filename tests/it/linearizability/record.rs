@@ -1,11 +1,11 @@
-//! Clients that ask at random, and what they were told.
+//! Clients that send random requests and record the replies.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::check::{Operation, Request, Told};
+use super::check::{Operation, Reply, Request};
 use airlock_test_support::client::Client;
 
 /// The operations of one group in one round.
@@ -15,19 +15,19 @@ pub(crate) struct Recorder {
     operations: Mutex<Vec<Operation>>,
 }
 
-/// Two ways to ask a server.
+/// Two clients of one server.
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) patient: Client,
-    /// Hangs up soon.
+    /// Disconnects after a short time.
     pub(crate) hasty: Client,
 }
 
-/// Where the servers are; one that is down has none.
+/// The clients of the servers; `None` for a server that is down.
 pub(crate) type Servers = Arc<Mutex<Vec<Option<Server>>>>;
 
-/// Client 0 hangs up soon in one request of so many. What every unknown outcome may lead to has to be
-/// searched, so there are only some.
+/// Client 0 disconnects early in one of this number of requests. Each unknown outcome enlarges the search, so
+/// there are only a few.
 const HASTY: u32 = 10;
 
 // === impl Recorder ===
@@ -45,28 +45,28 @@ impl Recorder {
         self.group
     }
 
-    /// Carries out `run` and records what it was told; `None` is known not to have happened.
+    /// Executes `run` and records its reply. `None` means that the operation provably did not happen.
     pub(crate) fn record(
         &self,
         client: usize,
         request: Request,
-        run: impl FnOnce() -> Option<Told>,
-    ) -> Option<Told> {
+        run: impl FnOnce() -> Option<Reply>,
+    ) -> Option<Reply> {
         let invoked = self.began.elapsed();
-        let told = run()?;
+        let reply = run()?;
         let returned = self.began.elapsed();
         self.operations.lock().unwrap().push(Operation {
             client,
             request,
-            told,
+            reply,
             invoked,
             returned,
         });
-        Some(told)
+        Some(reply)
     }
 
-    /// Sends a node's request to a server, as the client of that number.
-    pub(crate) fn ask(&self, client: usize, server: &Client, request: Request) -> Option<Told> {
+    /// Sends the request of a node to a server and records it for the client of that number.
+    pub(crate) fn ask(&self, client: usize, server: &Client, request: Request) -> Option<Reply> {
         let (endpoint, node) = match request {
             Request::Lock(node) => ("v1/pre-reboot", node),
             Request::Unlock(node) => ("v1/steady-state", node),
@@ -74,16 +74,16 @@ impl Recorder {
         };
         self.record(client, request, || {
             match server.try_post(endpoint, self.group, &format!("n{node}")) {
-                Ok(answer) if answer.granted() => Some(Told::Yes),
-                Ok(answer) if answer.kind() == "failed_lock" => Some(Told::Full),
-                Ok(_) => Some(Told::Nothing),
+                Ok(response) if response.granted() => Some(Reply::Yes),
+                Ok(response) if response.kind() == "failed_lock" => Some(Reply::Full),
+                Ok(_) => Some(Reply::Unknown),
                 Err(error) if error.is_connect() => None,
-                Err(_) => Some(Told::Nothing),
+                Err(_) => Some(Reply::Unknown),
             }
         })
     }
 
-    /// Everything so far, in the order of beginning.
+    /// Returns all operations up to now, in the order of their invocation.
     pub(crate) fn history(&self) -> Vec<Operation> {
         let mut history = self.operations.lock().unwrap().clone();
         history.sort_by_key(|operation| operation.invoked);
@@ -91,8 +91,8 @@ impl Recorder {
     }
 }
 
-/// Asks any of the servers for any of the `nodes`, until `stop`.
-pub(crate) fn ask_at_random(
+/// Sends requests of random nodes to random servers until `stop` is set.
+pub(crate) fn send_random_requests(
     recorder: &Recorder,
     client: usize,
     nodes: usize,

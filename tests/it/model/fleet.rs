@@ -1,4 +1,4 @@
-//! A fleet as a state machine: nodes, servers, the store, and all that may happen to them.
+//! A fleet as a state machine: the actions of nodes, servers, the store and the network.
 
 use airlock::fleetlock::Endpoint;
 use airlock::group::protocol::Attempt;
@@ -7,43 +7,43 @@ use airlock::store::Revision;
 use jiff::Timestamp;
 use stateright::{Model, Property};
 
-use super::state::{Late, Node, Seen, Server, State, Told, Value, name, semaphore};
+use super::state::{Late, Node, Reply, Seen, Server, State, Value, name, semaphore};
 
-/// How large it is, and which protocol it follows.
+/// The size of a fleet and its protocol.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fleet {
     pub(crate) nodes: usize,
     pub(crate) servers: usize,
     pub(crate) slots: u64,
-    /// How many writes may be under way while their servers no longer wait for them.
+    /// The maximal number of writes in flight for which their servers no longer wait.
     pub(crate) late: usize,
-    /// Whether an administrator pauses the group and lets it go on.
+    /// Whether an administrator pauses and resumes the group.
     pub(crate) pause: bool,
     pub(crate) variant: Variant,
 }
 
-/// The real protocol, or one that lacks something.
+/// The real protocol, or a faulty one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variant {
     Real,
-    /// What changes nothing is answered from the copy, without the store.
+    /// A batch that changes nothing is answered from the copy, without the store.
     AnswersFromTheCopy,
-    /// What changes nothing is confirmed also while a write on the same revision is under way.
+    /// A batch that changes nothing is confirmed even while a write on the same revision is in flight.
     NoFence,
-    /// Nothing is read after an unknown outcome.
+    /// The server does not read after an unknown outcome.
     NoRead,
-    /// An unknown outcome is taken for a success.
-    TakesUnknownAsDone,
-    /// After an unknown outcome the same value is sent again, on top of whatever is there by then.
-    SendsBlindlyAgain,
+    /// An unknown outcome is treated as a success.
+    TreatsUnknownAsSuccess,
+    /// After an unknown outcome the same value is written again, over the value that is current by then.
+    ResendsBlindly,
 }
 
 pub(crate) const TRUE_ANSWERS: &str =
-    "1, 3, 4: an answer was true at a moment since it was asked for";
+    "1, 3, 4: a response was true at some moment since the request";
 pub(crate) const NEVER_ABOVE_SLOTS: &str = "2: a grant never takes holders above slots";
-pub(crate) const ALWAYS_ANSWERED: &str = "5: a server that is left alone answers all who wait";
+pub(crate) const ALWAYS_ANSWERED: &str = "5: a server without faults answers all waiting nodes";
 pub(crate) const ANSWERS_STAY_TRUE: &str =
-    "6: who was told, and has asked nothing since, is what it was told";
+    "6: a response stays true until the node sends another request";
 pub(crate) const NO_NEEDLESS_WRITE: &str = "9: a release by a non-holder writes nothing";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,24 +63,24 @@ pub(crate) enum Action {
         server: usize,
         fate: Fate,
     },
-    /// A late write reaches the store.
+    /// A late write arrives at the store.
     Arrive {
         late: usize,
     },
-    /// The watch brings the current value.
+    /// The watch delivers the current value.
     Follow {
         server: usize,
     },
-    /// The server dies and returns with nothing.
+    /// The server crashes and starts again without any state.
     Crash {
         server: usize,
     },
-    /// An administrator takes a holder out.
+    /// An administrator unlocks a holder.
     Release {
         node: usize,
     },
-    /// An Airlock without any of our code serves a node.
-    AnotherAirlock {
+    /// A coreos/airlock server handles a request of a node.
+    CoreosAirlock {
         node: usize,
         endpoint: Endpoint,
     },
@@ -88,7 +88,7 @@ pub(crate) enum Action {
     Resume,
 }
 
-/// What becomes of a commit.
+/// The fate of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Answered,
@@ -149,12 +149,12 @@ impl Model for Fleet {
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
         let mut next = state.clone();
         self.step(&mut next, action);
-        // The others break it by looking where the protocol does not.
+        // The faulty variants use state that the real protocol ignores.
         if matches!(self.variant, Variant::Real | Variant::NoRead) {
-            next.forget_what_cannot_matter();
+            next.normalize();
             next.sort_servers();
         }
-        // What happened is not kept: a step that changes nothing is no step.
+        // The state has no history: an action that changes nothing leads to no new state.
         (next != *state).then_some(next)
     }
 
@@ -170,16 +170,18 @@ impl Model for Fleet {
                 state.broken != Some(NO_NEEDLESS_WRITE)
             }),
             Property::always(ANSWERS_STAY_TRUE, |_, state: &State| {
-                (0..).zip(&state.nodes).all(|(node, its)| match its.told {
-                    Some(Told::Held) => state.value.holds(node),
-                    Some(Told::NotHeld) => !state.value.holds(node),
-                    None => true,
-                })
+                (0..)
+                    .zip(&state.nodes)
+                    .all(|(node, its)| match its.last_reply {
+                        Some(Reply::Held) => state.value.holds(node),
+                        Some(Reply::NotHeld) => !state.value.holds(node),
+                        None => true,
+                    })
             }),
             Property::always(ALWAYS_ANSWERED, |fleet: &Fleet, state: &State| {
                 (0..fleet.servers).all(|server| fleet.answers_all_if_left_alone(state, server))
             }),
-            // The search is worth something only if it comes by here.
+            // The search is meaningful only if it reaches these states.
             Property::sometimes("all slots are held", |fleet: &Fleet, state: &State| {
                 u64::from(state.value.holders.count_ones()) == fleet.slots
             }),
@@ -187,7 +189,7 @@ impl Model for Fleet {
                 "a node is waited for by a late write",
                 |_, state: &State| {
                     state.late.iter().any(|late| late.of.is_some())
-                        && state.nodes.iter().any(|node| node.told.is_some())
+                        && state.nodes.iter().any(|node| node.last_reply.is_some())
                 },
             ),
         ]
@@ -204,7 +206,7 @@ impl Fleet {
             return;
         }
         for endpoint in [Endpoint::PreReboot, Endpoint::SteadyState] {
-            actions.push(Action::AnotherAirlock { node, endpoint });
+            actions.push(Action::CoreosAirlock { node, endpoint });
             actions.extend((0..self.servers).map(|server| Action::Ask {
                 node,
                 endpoint,
@@ -223,13 +225,13 @@ impl Fleet {
             } => {
                 state.nodes[node] = Node {
                     seen: Some(Seen::default().and(value, node)),
-                    told: None,
+                    last_reply: None,
                 };
                 state.servers[server].waiting.push((node, endpoint));
             }
             Action::HangUp { node } => {
                 state.nodes[node].seen = None;
-                // Invariant 7: it is not applied any more.
+                // Invariant 7: the request is no longer applied.
                 for server in &mut state.servers {
                     server.waiting.retain(|(waiting, _)| *waiting != node);
                 }
@@ -256,18 +258,18 @@ impl Fleet {
                 state.late.sort_unstable();
             }
             Action::Release { node } => {
-                state.nodes[node].told = None;
+                state.nodes[node].last_reply = None;
                 state.write(value.without(node));
             }
-            Action::AnotherAirlock { node, endpoint } => {
+            Action::CoreosAirlock { node, endpoint } => {
                 let grants = u64::from(value.holders.count_ones()) < value.slots;
                 let after = match endpoint {
                     Endpoint::PreReboot if value.holds(node) || !grants => value,
                     Endpoint::PreReboot => value.with(node),
                     Endpoint::SteadyState => value.without(node),
                 };
-                state.nodes[node].told = Some(after.told(node));
-                // It writes also what is there already.
+                state.nodes[node].last_reply = Some(after.reply(node));
+                // coreos/airlock writes even an unchanged value.
                 state.write(after);
             }
             Action::Pause => state.write(Value { slots: 0, ..value }),
@@ -278,7 +280,7 @@ impl Fleet {
         }
     }
 
-    /// One attempt of a server, as its task makes it.
+    /// Performs one attempt of a server, as its group task does.
     fn commit(&self, state: &mut State, server: usize, fate: Fate) {
         let its = &state.servers[server];
         let Some((revision, known)) = its.known else {
@@ -301,7 +303,7 @@ impl Fleet {
                 state.servers[server].known = Some((state.revision, state.value));
             }
             Fate::Answered => {
-                state.take_turns(server, &commands);
+                state.apply_in_order(server, &commands);
                 if attempt.writes {
                     state.write_of_ours(next);
                 }
@@ -317,7 +319,7 @@ impl Fleet {
             }
             Fate::RequestLost => self.unknown(state, server, attempt),
             Fate::Late => {
-                // What cannot win any more is as good as lost.
+                // A write that can only end in a conflict is equivalent to a lost request.
                 if wins && attempt.writes && state.late.len() < self.late {
                     state.late.push(Late {
                         of: Some(server),
@@ -337,18 +339,18 @@ impl Fleet {
             Variant::Real | Variant::AnswersFromTheCopy => {}
             Variant::NoFence => protocol.in_doubt = None,
             Variant::NoRead => protocol.must_read = false,
-            Variant::TakesUnknownAsDone => state.answer(server, attempt),
-            Variant::SendsBlindlyAgain => {
+            Variant::TreatsUnknownAsSuccess => state.answer(server, attempt),
+            Variant::ResendsBlindly => {
                 state.write_of_ours(Value::of(&attempt.next));
                 state.answer(server, attempt);
             }
         }
     }
 
-    /// Without any fault, and with nobody else doing anything.
+    /// Returns whether the server answers all its requests if there is no fault and no other action.
     fn answers_all_if_left_alone(&self, state: &State, server: usize) -> bool {
         let mut state = state.clone();
-        // A read, a lost comparison, and a commit for each.
+        // A read, a conflict, and one commit for each node.
         for _ in 0..2 + self.nodes {
             if state.servers[server].waiting.is_empty() {
                 return true;

@@ -1,7 +1,7 @@
-//! The commit protocol, model-checked: every order of events in fleets of a stated size.
+//! Model checking of the commit protocol: every order of events in fleets of a given size.
 //!
-//! What a server sends and what it makes of an outcome is the real code (`airlock::group::protocol`,
-//! `airlock::semaphore`). The store, the network, the nodes and everybody else are in `fleet`.
+//! The commits of a server and its reactions to their outcomes are the real code (`airlock::group::protocol`,
+//! `airlock::semaphore`). The module `fleet` models the store, the network, the nodes and other programs.
 
 mod fleet;
 mod state;
@@ -10,7 +10,7 @@ use stateright::{Checker as _, HasDiscoveries, Model as _};
 
 use fleet::{Fleet, Variant};
 
-/// Two servers and one slot for two nodes, with everything that can happen.
+/// Two servers and one slot for two nodes, with all actions.
 const TWO_SERVERS: Fleet = Fleet {
     nodes: 2,
     servers: 2,
@@ -20,7 +20,7 @@ const TWO_SERVERS: Fleet = Fleet {
     variant: Variant::Real,
 };
 
-/// More servers; one late write, and no pause.
+/// Three servers, with at most one late write and without a pause.
 const THREE_SERVERS: Fleet = Fleet {
     servers: 3,
     late: 1,
@@ -28,7 +28,7 @@ const THREE_SERVERS: Fleet = Fleet {
     ..TWO_SERVERS
 };
 
-/// More nodes and slots, so that a batch has an order; one server.
+/// Three nodes and two slots, so that the order within a batch matters, and one server.
 const THREE_NODES: Fleet = Fleet {
     nodes: 3,
     servers: 1,
@@ -38,7 +38,7 @@ const THREE_NODES: Fleet = Fleet {
     ..TWO_SERVERS
 };
 
-/// Searches all that can happen. The number of states is stated, so that nobody shrinks it unseen.
+/// Searches all reachable states. The test fails if their number changes, so a smaller search is noticed.
 fn holds(fleet: Fleet, states: usize) {
     let search = fleet
         .checker()
@@ -49,7 +49,7 @@ fn holds(fleet: Fleet, states: usize) {
     assert_eq!(checker.unique_state_count(), states);
 }
 
-/// Searches until `property` is broken.
+/// Searches until `property` is violated.
 fn breaks(variant: Variant, property: &'static str) {
     let fleet = Fleet {
         variant,
@@ -78,32 +78,32 @@ fn invariants_1_to_7_and_9_hold_for_three_nodes() {
 }
 
 #[test]
-fn invariant_4_answers_from_the_copy_are_found_out() {
+fn invariant_4_the_search_finds_responses_from_the_copy() {
     breaks(Variant::AnswersFromTheCopy, fleet::TRUE_ANSWERS);
 }
 
 #[test]
-fn invariant_6_an_unknown_outcome_taken_for_a_success_is_found_out() {
-    breaks(Variant::TakesUnknownAsDone, fleet::TRUE_ANSWERS);
+fn invariant_6_the_search_finds_an_unknown_outcome_treated_as_success() {
+    breaks(Variant::TreatsUnknownAsSuccess, fleet::TRUE_ANSWERS);
 }
 
 #[test]
-fn invariant_6_a_write_that_is_sent_again_blindly_is_found_out() {
-    breaks(Variant::SendsBlindlyAgain, fleet::NEVER_ABOVE_SLOTS);
-    breaks(Variant::SendsBlindlyAgain, fleet::ANSWERS_STAY_TRUE);
+fn invariant_6_the_search_finds_a_blindly_resent_write() {
+    breaks(Variant::ResendsBlindly, fleet::NEVER_ABOVE_SLOTS);
+    breaks(Variant::ResendsBlindly, fleet::ANSWERS_STAY_TRUE);
 }
 
-/// A lock in flight, its node gone, its release confirmed without a write: then the lock arrives, and
-/// nobody will ever release it.
+/// A lock request is in flight, its node disconnects, and the release is confirmed without a write. Then the lock
+/// arrives, and no node will ever release it.
 #[test]
-fn invariant_6_a_bare_confirmation_beside_a_late_write_is_found_out() {
+fn invariant_6_the_search_finds_a_confirmation_beside_a_late_write() {
     breaks(Variant::NoFence, fleet::ANSWERS_STAY_TRUE);
 }
 
-/// To read after an unknown outcome saves a comparison that may be lost. It is the comparison and the
-/// fence that keep the promise; this says so, should somebody wonder which of them may go.
+/// The read after an unknown outcome only saves a likely conflict. The comparison and the fence are what the
+/// invariant depends on: this test shows that it holds without the read.
 #[test]
-fn invariant_6_the_comparison_looks_also_where_nothing_is_read() {
+fn invariant_6_the_comparison_suffices_without_a_read() {
     let fleet = Fleet {
         variant: Variant::NoRead,
         late: 1,

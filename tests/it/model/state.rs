@@ -1,4 +1,4 @@
-//! The state of a fleet: what is real, and what is only remembered to judge it.
+//! The state of a fleet, including the observations that the properties are checked with.
 
 use std::sync::Arc;
 
@@ -9,24 +9,24 @@ use airlock::store::Revision;
 
 use super::fleet::{NEVER_ABOVE_SLOTS, TRUE_ANSWERS};
 
-/// A set of nodes, one bit each.
+/// A set of nodes, one bit for each.
 pub(crate) type Nodes = u8;
 
-/// A revision that is gone: no comparison with it succeeds any more, so they are all alike. That holds
-/// since nobody deletes the value here.
+/// Any earlier revision. No comparison with it succeeds, so all of them are equivalent. This requires that the
+/// model never deletes the value.
 pub(crate) const GONE: Revision = Revision(1);
-/// The current revision, once there is a value.
+/// The current revision, once a value exists.
 pub(crate) const CURRENT: Revision = Revision(2);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State {
     pub(crate) revision: Revision,
     pub(crate) value: Value,
-    /// Writes under way that nobody waits for, and that can still happen.
+    /// Writes in flight that can still take effect, but for which no server waits.
     pub(crate) late: Vec<Late>,
     pub(crate) servers: Vec<Server>,
     pub(crate) nodes: Vec<Node>,
-    /// The property that the last step broke.
+    /// The property that the last action violated.
     pub(crate) broken: Option<&'static str>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Value {
     pub(crate) holders: Nodes,
 }
 
-/// A write on top of the current revision, and the server that fears it; none if that has crashed.
+/// A late write that expects the current revision. `of` is the server that sent it, unless that has crashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Late {
     pub(crate) of: Option<usize>,
@@ -52,10 +52,10 @@ pub(crate) struct Server {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Node {
-    /// While it waits: what was so at some moment since it asked.
+    /// While the node waits: the facts that were true at some moment since its request.
     pub(crate) seen: Option<Seen>,
-    /// What it was told last, if it has asked nothing since and nobody has interfered.
-    pub(crate) told: Option<Told>,
+    /// The last response, if it is still expected to be true: neither the node nor an administrator acted since.
+    pub(crate) last_reply: Option<Reply>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -66,24 +66,24 @@ pub(crate) struct Seen {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Told {
+pub(crate) enum Reply {
     Held,
     NotHeld,
 }
 
 impl State {
-    /// Makes states alike that differ only in what nothing will ever look at.
-    pub(crate) fn forget_what_cannot_matter(&mut self) {
+    /// Makes states equal that differ only in parts that no action reads.
+    pub(crate) fn normalize(&mut self) {
         for server in &mut self.servers {
-            // No comparison with it succeeds.
+            // No comparison with this revision succeeds.
             if server.protocol.in_doubt == Some(GONE) {
                 server.protocol.in_doubt = None;
             }
-            // It is read again before it is used.
+            // The server reads the value before it uses it.
             if server.protocol.must_read {
                 server.known = None;
             }
-            // Its comparison is lost, and whatever it says with it.
+            // The commit ends in a conflict, whatever the value is.
             if let Some((GONE, value)) = &mut server.known {
                 *value = Value::default();
             }
@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    /// Servers are all alike: states that differ only in which one is which are one.
+    /// Sorts the servers. They are interchangeable, so states that differ only in their order are equal.
     pub(crate) fn sort_servers(&mut self) {
         let mut order: Vec<usize> = (0..self.servers.len()).collect();
         order.sort_by_key(|index| {
@@ -124,7 +124,7 @@ impl State {
         self.late.sort_unstable();
     }
 
-    /// A write that nobody compares with anything; whoever calls has.
+    /// Writes a value unconditionally. The caller has compared the revision.
     pub(crate) fn write(&mut self, value: Value) {
         self.value = value;
         self.revision = CURRENT;
@@ -142,7 +142,7 @@ impl State {
         }
     }
 
-    /// A write of our own protocol.
+    /// Writes a value by the protocol of Airlock.
     pub(crate) fn write_of_ours(&mut self, value: Value) {
         let grants = value.holders & !self.value.holders != 0;
         if grants && u64::from(value.holders.count_ones()) > value.slots {
@@ -151,8 +151,8 @@ impl State {
         self.write(value);
     }
 
-    /// Within a batch the slots may be full at one node's turn, though no committed value is.
-    pub(crate) fn take_turns(&mut self, server: usize, commands: &[Command]) {
+    /// Applies a batch in order. Between two of its requests the slots may be full although no committed value is.
+    pub(crate) fn apply_in_order(&mut self, server: usize, commands: &[Command]) {
         let mut turn = Semaphore::clone(&semaphore(self.value));
         for ((node, _), command) in self.servers[server].waiting.iter().zip(commands) {
             let now = Seen::default().and(Value::of(&turn), *node);
@@ -168,20 +168,20 @@ impl State {
         for ((node, _), outcome) in answered.zip(attempt.outcomes) {
             let its = &mut self.nodes[node];
             let seen = its.seen.take().unwrap_or_default();
-            let (is_true, told) = match outcome {
-                Outcome::Locked | Outcome::AlreadyHeld => (seen.held, Told::Held),
-                Outcome::Unlocked | Outcome::NotHeld => (seen.free, Told::NotHeld),
-                Outcome::Full { .. } => (seen.full, Told::NotHeld),
+            let (is_true, reply) = match outcome {
+                Outcome::Locked | Outcome::AlreadyHeld => (seen.held, Reply::Held),
+                Outcome::Unlocked | Outcome::NotHeld => (seen.free, Reply::NotHeld),
+                Outcome::Full { .. } => (seen.full, Reply::NotHeld),
             };
             if !is_true {
                 self.broken = Some(TRUE_ANSWERS);
             }
-            // What it asked of another server, or of this one before a crash, and then did not wait for, may
-            // still come true: nobody here can know of it.
+            // An earlier request of the node to another server, or to this one before a crash, may still take
+            // effect. This server cannot know of it.
             let overtaken = self.late.iter().any(|late| {
                 late.of != Some(server) && late.value.holds(node) != self.value.holds(node)
             });
-            its.told = (!overtaken).then_some(told);
+            its.last_reply = (!overtaken).then_some(reply);
         }
     }
 }
@@ -193,7 +193,7 @@ impl Server {
 }
 
 impl Seen {
-    /// And what is so now.
+    /// Adds the facts that are true now.
     pub(crate) fn and(self, value: Value, node: usize) -> Self {
         let held = value.holds(node);
         let full = u64::from(value.holders.count_ones()) >= value.slots;
@@ -220,11 +220,11 @@ impl Value {
         Value { holders, ..self }
     }
 
-    pub(crate) fn told(self, node: usize) -> Told {
+    pub(crate) fn reply(self, node: usize) -> Reply {
         if self.holds(node) {
-            Told::Held
+            Reply::Held
         } else {
-            Told::NotHeld
+            Reply::NotHeld
         }
     }
 

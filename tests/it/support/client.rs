@@ -26,7 +26,7 @@ impl Client {
         Client::with_timeout(url, super::MAX_WAIT)
     }
 
-    /// Creates a client whose requests fail after `timeout`.
+    /// Creates a client with a timeout for each request.
     pub fn with_timeout(url: String, timeout: Duration) -> Self {
         Client::over(url, blocking::Client::builder().timeout(timeout))
     }

@@ -5,7 +5,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test ends on what it did not expect"
+    reason = "a test panics on an unexpected result"
 )]
 
 pub mod airlock;

@@ -2,29 +2,29 @@
 
 use super::*;
 
-/// Operations as (client, request, told, invoked, returned).
-fn history(operations: &[(usize, Request, Told, u64, u64)]) -> Vec<Operation> {
-    let operation = |&(client, request, told, invoked, returned): &_| Operation {
+/// Returns the operations of tuples (client, request, reply, invoked, returned).
+fn history(operations: &[(usize, Request, Reply, u64, u64)]) -> Vec<Operation> {
+    let operation = |&(client, request, reply, invoked, returned): &_| Operation {
         client,
         request,
-        told,
+        reply,
         invoked: Duration::from_millis(invoked),
         returned: Duration::from_millis(returned),
     };
     operations.iter().map(operation).collect()
 }
 
-fn first_wrong(slots: u32, operations: &[(usize, Request, Told, u64, u64)]) -> Option<usize> {
+fn first_wrong(slots: u32, operations: &[(usize, Request, Reply, u64, u64)]) -> Option<usize> {
     check(slots, &history(operations))
         .err()
         .map(|violation| violation.operation)
 }
 
+use Reply::{Full, Unknown, Yes};
 use Request::{Delete, Lock, Unlock};
-use Told::{Full, Nothing, Yes};
 
 #[test]
-fn what_happens_one_after_the_other_is_checked_step_by_step() {
+fn sequential_operations_are_checked_in_order() {
     let good = [
         (0, Lock(1), Yes, 0, 1),
         (0, Lock(1), Yes, 2, 3),
@@ -68,7 +68,7 @@ fn a_refusal_from_an_old_copy_is_found() {
 }
 
 #[test]
-fn at_the_same_time_any_order_will_do() {
+fn concurrent_operations_may_take_effect_in_any_order() {
     let swapped = [
         (0, Unlock(1), Yes, 10, 20),
         (1, Lock(2), Yes, 10, 20),
@@ -79,15 +79,15 @@ fn at_the_same_time_any_order_will_do() {
 }
 
 #[test]
-fn what_could_have_been_idle_may_change_something_later() {
-    // Client 0 finds nothing to unlock at first, and takes away what client 1 has locked meanwhile.
+fn an_operation_that_could_have_been_idle_may_take_effect_later() {
+    // Client 0 finds nothing to unlock at first, and then unlocks the node that client 1 has locked meanwhile.
     let unlocked = [
         (0, Unlock(1), Yes, 0, 10),
         (1, Lock(1), Yes, 1, 2),
         (2, Lock(2), Yes, 11, 12),
     ];
     assert_eq!(first_wrong(1, &unlocked), None);
-    // Client 0 holds already, is released by client 2, and locks again before it returns.
+    // The node of client 0 already holds a slot, client 2 unlocks it, and client 0 locks it again before it returns.
     let locked = [
         (1, Lock(1), Yes, 0, 1),
         (0, Lock(1), Yes, 2, 20),
@@ -98,29 +98,29 @@ fn what_could_have_been_idle_may_change_something_later() {
 }
 
 #[test]
-fn what_nobody_knows_may_happen_late_or_never_but_once() {
+fn an_unknown_outcome_takes_effect_late_or_never_but_at_most_once() {
     let late = [
-        (0, Lock(1), Nothing, 0, 1),
+        (0, Lock(1), Unknown, 0, 1),
         (1, Lock(2), Yes, 2, 3),
         (1, Unlock(2), Yes, 4, 5),
         (1, Lock(2), Full, 6, 7),
     ];
     assert_eq!(first_wrong(1, &late), None);
-    let never = [(0, Lock(1), Nothing, 0, 1), (1, Lock(2), Yes, 2, 3)];
+    let never = [(0, Lock(1), Unknown, 0, 1), (1, Lock(2), Yes, 2, 3)];
     assert_eq!(first_wrong(1, &never), None);
     let twice = [
-        (0, Lock(1), Nothing, 0, 1),
+        (0, Lock(1), Unknown, 0, 1),
         (1, Lock(2), Full, 2, 3),
         (1, Unlock(1), Yes, 4, 5),
         (1, Lock(2), Full, 6, 7),
     ];
     assert_eq!(first_wrong(1, &twice), Some(3));
-    let too_early = [(1, Lock(2), Full, 0, 1), (0, Lock(1), Nothing, 2, 3)];
+    let too_early = [(1, Lock(2), Full, 0, 1), (0, Lock(1), Unknown, 2, 3)];
     assert_eq!(first_wrong(1, &too_early), Some(0));
 }
 
 #[test]
-fn a_deletion_by_hand_releases_all() {
+fn a_deletion_by_hand_releases_all_slots() {
     let deleted = [
         (0, Lock(1), Yes, 0, 1),
         (1, Delete, Yes, 2, 3),
