@@ -13,6 +13,7 @@ run: ## build the server and start it with the embedded store (examples/standalo
 	@echo
 	@echo 'Try this in another terminal:'
 	@echo "  curl -i -H 'fleet-lock-protocol: true' -d @examples/request-body.json http://127.0.0.1:3333/v1/pre-reboot"
+	@echo 'and open the status page: http://127.0.0.1:2222/'
 	@echo
 	@exec target/debug/airlock serve -vv --config examples/standalone.toml
 

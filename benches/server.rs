@@ -65,7 +65,7 @@ impl Server {
     }
 
     fn start_on(listen: &str, config: &str) -> Self {
-        let limits = "[limits]\nconnections_per_peer = 16384\n";
+        let limits = "[limits]\nmax_connections_per_peer = 16384\n";
         let config = format!("{listen}{config}\n{limits}");
         let mut airlock = Airlock::start_with_environment(&config, &["-v"], ENVIRONMENT);
         let id = airlock.process().id();
@@ -113,7 +113,7 @@ pub(crate) fn usage(servers: &[Server], etcd: Option<&Etcd>) -> Usage {
         usage.confirms += sum("airlock_store_duration_seconds_count{call=\"confirm\"");
         usage.writes += sum("airlock_store_duration_seconds_count{call=\"write\"");
         usage.reads += sum("airlock_store_duration_seconds_count{call=\"read\"");
-        usage.conflicts += sum("airlock_store_lost_comparisons_total");
+        usage.conflicts += sum("airlock_store_conflicts_total");
     }
     for member in etcd.into_iter().flat_map(|etcd| &etcd.members) {
         usage.etcd_cpu += cpu_seconds(member.process().id());

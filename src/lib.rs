@@ -1,54 +1,52 @@
-//! Airlock: a FleetLock server. It answers one question for a fleet of machines: may this node
-//! reboot now?
+//! Airlock: a FleetLock server. It answers one question for a fleet of machines: may this node reboot now?
 //!
-//! The way of a request:
+//! The modules below are layers, from the bottom up: a module uses only modules of the groups above its own
+//! declaration. tests/it/architecture.rs reads this file and enforces it. docs/architecture.md describes the layers,
+//! the path of a request, the invariants (which comments and tests cite by number), and the tasks.
 //!
-//! ```text
-//! http (limits, routes) -> fleetlock::Identity -> group (one task each) -> store (compare-and-swap)
-//!                                                   |
-//!                                                   +-- semaphore (what the answer is), stored (bytes)
-//! ```
-//!
-//! * [`fleetlock`], [`semaphore`], [`policy`], [`act`] and [`stored`] are pure: the protocol, the locking,
-//!   the reboot windows, what administrators did, the bytes.
-//! * [`store`] keeps one value a group: etcd, a SQLite file, or memory for tests.
-//! * [`group`] holds the one task that stands between requests and the store.
-//! * [`access`] says who may lock what, by passwords.
-//! * [`live`] is what the server works by right now, and [`reload`] replaces it.
-//! * [`http`] and [`status`] are the two listeners; [`cli`] is the command line, [`admin`] what its
-//!   commands change in the store.
-//! * [`config`], [`logging`], [`metrics`], [`tls`], [`shutdown`] are what their names say; [`files`] reads
-//!   files again.
-//! * [`serve`] binds everything, then runs everything; [`monitor`] looks at the store
-//!   meanwhile, [`notify`] tells the service manager.
-//!
-//! docs/architecture.md has the invariants (numbered in comments and tests here) and the list of tasks.
+//! The public items are those that the binary, the tests and the benchmarks use. The crate has no stable API.
 
-pub mod access;
-pub mod act;
-pub mod admin;
-pub mod age;
-pub mod cli;
+// Layer: pure decisions. No I/O, no clock.
+pub mod lock;
+
+// Layer: text for people.
+mod text;
+
+// Layer: the configuration.
 pub mod config;
-pub mod files;
-pub mod fleetlock;
-pub mod group;
-pub mod http;
-pub mod live;
+
+// Layer: what the process has in common.
 pub mod logging;
-pub mod metrics;
-pub mod monitor;
-#[cfg(test)]
-mod mutation;
-pub mod notify;
-pub mod open_files;
-pub mod policy;
-pub mod quote;
-pub mod reload;
-pub mod semaphore;
-pub mod serve;
-pub mod shutdown;
-pub mod status;
+mod reloadable;
+
+// Layer: certificates.
+mod tls;
+
+// Layer: the outside world.
+mod auth;
+mod http;
 pub mod store;
-pub mod stored;
-pub mod tls;
+
+// Layer: the tasks that commit.
+mod group;
+
+// Layer: administrators' commands.
+mod admin;
+
+// Layer: the application.
+mod coordinator;
+
+// Layer: FleetLock over HTTP.
+mod api;
+
+// Layer: the status listener.
+mod status;
+
+// Layer: the process.
+mod server;
+
+// Layer: the command line.
+pub mod cli;
+
+#[cfg(test)]
+mod testing;

@@ -1,7 +1,6 @@
-//! The log on standard error: logfmt as Airlock writes it, or JSON, one line an event.
+//! The log on standard error: logfmt as coreos/airlock writes it, or JSON, with one line per event.
 //!
-//! Lines are handed to a thread of their own. If that falls behind, lines are dropped and counted:
-//! writing logs never holds up a request.
+//! A separate thread writes the lines. If it falls behind, lines are dropped, so that logging never delays a request.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, BufWriter, Write};
@@ -17,9 +16,9 @@ use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuar
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
 
-use crate::quote::quoted;
+use crate::text::escape::quoted;
 
-/// How a line is written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// `time="…" level=debug msg="…" group=default`
@@ -29,29 +28,29 @@ pub enum Format {
     Json,
 }
 
-/// How many lines may wait to be written, some hundred bytes each.
-const WAITING_LINES: usize = 16_384;
+/// The maximum number of lines that wait to be written, some hundred bytes each.
+const MAX_PENDING_LINES: usize = 16_384;
 
-/// Begins to log to standard error: everything of ours up to `verbosity` (the count of `-v`), and the
-/// warnings of libraries. The log is flushed when the guard is dropped.
+/// Starts the log on standard error: events of Airlock up to `verbosity` (the number of `-v` flags), and warnings of
+/// libraries. Dropping the guard flushes the log.
 pub fn init(verbosity: u8, format: Format) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
-        .buffered_lines_limit(WAITING_LINES)
+        .buffered_lines_limit(MAX_PENDING_LINES)
         .thread_name("log")
-        .finish(Paced(BufWriter::new(io::stderr())));
+        .finish(Batched(BufWriter::new(io::stderr())));
     let lines = Lines {
         level: level(verbosity),
         format,
         writer,
     };
-    // A second call, as tests in one process make it, keeps the first log.
+    // A second call, as from tests in one process, keeps the first log.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(lines));
     guard
 }
 
-/// Airlock's scale.
-fn level(verbosity: u8) -> Level {
+/// Maps the number of `-v` flags to a level, as coreos/airlock does.
+pub(crate) fn level(verbosity: u8) -> Level {
     match verbosity {
         0 => Level::WARN,
         1 => Level::INFO,
@@ -60,26 +59,27 @@ fn level(verbosity: u8) -> Level {
     }
 }
 
-/// Writes what has come together, then lets more come together: under load many lines are one system call
-/// and one turn of the log's thread.
-struct Paced<W>(W);
+/// Writes lines in batches: after each write it waits for more lines, so that under load many lines share one system
+/// call and one wakeup of the thread.
+struct Batched<W>(W);
 
-/// How long a line may wait at most for others.
-const PACE: Duration = Duration::from_millis(2);
+/// The maximum time that a line waits for others.
+const BATCH_INTERVAL: Duration = Duration::from_millis(2);
 
-impl<W: Write> Write for Paced<W> {
+impl<W: Write> Write for Batched<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
 
-    /// The log's thread calls it when no line waits.
+    /// The thread of the log calls this when no line waits.
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()?;
-        thread::sleep(PACE);
+        thread::sleep(BATCH_INTERVAL);
         Ok(())
     }
 }
 
+/// Writes one line for each event.
 struct Lines {
     level: Level,
     format: Format,
@@ -87,15 +87,15 @@ struct Lines {
 }
 
 impl Lines {
-    fn wants(&self, metadata: &Metadata<'_>) -> bool {
-        let ours = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
-        *metadata.level() <= if ours { self.level } else { Level::WARN }
+    fn is_enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let is_own = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+        *metadata.level() <= if is_own { self.level } else { Level::WARN }
     }
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.wants(metadata)
+        self.is_enabled(metadata)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
@@ -110,12 +110,12 @@ impl<S: Subscriber> Layer<S> for Lines {
             Format::Logfmt => logfmt(&time, event.metadata().level(), &fields),
             Format::Json => json(&time, event.metadata().level(), fields),
         };
-        // The writer is lossy: it neither waits nor fails.
+        // The lossy writer neither blocks nor fails.
         let _ = self.writer.clone().write_all(line.as_bytes());
     }
 }
 
-/// The words of logrus, which Airlock logs with.
+/// Names a level as logrus does, with which coreos/airlock logs.
 fn level_name(level: &Level) -> &'static str {
     match *level {
         Level::TRACE => "trace",
@@ -126,6 +126,7 @@ fn level_name(level: &Level) -> &'static str {
     }
 }
 
+/// Formats an event as a line of logfmt.
 fn logfmt(time: &str, level: &Level, fields: &Fields) -> String {
     let mut line = format!(
         "time=\"{time}\" level={} msg={}",
@@ -145,11 +146,12 @@ fn logfmt(time: &str, level: &Level, fields: &Fields) -> String {
     line
 }
 
-/// What logrus leaves without quotes.
+/// Reports whether logrus writes the character without quotes.
 fn is_bare(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._/@^+".contains(c)
 }
 
+/// Formats an event as a line of JSON.
 fn json(time: &str, level: &Level, fields: Fields) -> String {
     let mut line = Map::new();
     line.insert("time".into(), time.into());
@@ -161,6 +163,7 @@ fn json(time: &str, level: &Level, fields: Fields) -> String {
     format!("{}\n", Value::Object(line))
 }
 
+/// The message and the other fields of an event.
 #[derive(Default)]
 struct Fields {
     message: String,
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_airlocks_line() {
+    fn a_line_has_the_format_of_coreos_airlock() {
         let fields = fields(
             "processing client pre-reboot request",
             vec![("group", "patroni".into()), ("id", "2204af7f".into())],
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_without_quotes_and_addresses_within() {
+    fn numbers_are_written_without_quotes_and_addresses_with_quotes() {
         let fields = fields(
             "m",
             vec![
@@ -256,7 +259,7 @@ mod tests {
         );
     }
 
-    /// How many `name=value` a reader of logfmt sees.
+    /// Counts the `name=value` pairs that a parser of logfmt finds.
     fn count_fields(line: &str) -> usize {
         let (mut fields, mut quoted, mut escaped) = (1, false, false);
         for c in line.trim_end_matches('\n').chars() {
@@ -274,9 +277,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_stays_in_its_field_and_on_its_line(
+        fn any_text_stays_within_its_field_and_line(
             message: String,
-            // Also of the few characters that matter, which others seldom are.
+            // Favors the characters that have a meaning in logfmt.
             id in "[ a=\"\\\\]{0,4}|.*",
         ) {
             let fields = || fields(&message, vec![("id", id.as_str().into()), ("port", 1.into())]);

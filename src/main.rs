@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    airlock::cli::Cli::parse().run()
+    airlock::cli::run()
 }

@@ -1,155 +1,194 @@
-//! Orders of an administrator, carried out on the store itself: beside running servers, or without any.
+//! Executes administrators' commands on the store itself, beside running servers or without any.
 //!
-//! Each is one compare-and-swap with an [`Act`] in it, tried again when somebody else was faster. After
-//! an unknown outcome the act is looked for before anything is sent again (invariant 6).
-
-mod order;
+//! Each command is one compare-and-swap that contains an [`AuditEntry`]. After an unknown outcome, the entry tells
+//! whether the command was applied (invariant 6).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::{self, Instant};
+use tokio::time::Instant;
 
-use crate::act::{self, Act};
-use crate::group::Known;
-use crate::semaphore::Semaphore;
-use crate::store::{Commit, GroupName, Store, StoreError};
-use crate::stored;
-pub use order::{Decision, Order, Refused};
+use crate::group::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
+use crate::lock::audit::{self, AuditEntry};
+use crate::lock::codec::{Revision, Stored};
+use crate::lock::command::{AdminCommand, Decision, Refused};
+use crate::lock::protocol::{Attempt, Protocol};
+use crate::lock::semaphore::Semaphore;
+use crate::lock::{GroupName, GroupState};
+use crate::store::{DamagedValue, Store, StoreError};
 
-/// How long an order is tried.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time for which a command is attempted.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What was, and what is. They are equal if it was so already.
+/// The semaphore before and after a command. They are equal if the command changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done {
-    pub before: Arc<Semaphore>,
-    pub after: Arc<Semaphore>,
+pub(crate) struct Change {
+    pub(crate) before: Arc<Semaphore>,
+    pub(crate) after: Arc<Semaphore>,
 }
 
-/// Why an order is not known to be carried out.
+/// The reason why a command is not known to be executed.
 #[derive(Debug, thiserror::Error)]
-pub enum NotDone {
+pub(crate) enum ExecuteError {
+    /// The command is refused; nothing was changed.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// It did not happen.
+    /// The store rejects the command or cannot be reached; nothing was changed.
+    #[error(transparent)]
+    Unavailable(StoreError),
+    /// Other writers changed the group during the whole time; nothing was changed.
+    #[error("other writers changed the group during every attempt; try again")]
+    Contended,
+    /// The command may have been applied, or may still be.
     #[error("{0}")]
-    Unavailable(String),
-    /// It may have happened, or may still.
-    #[error("{0}")]
-    Unknown(String),
-    #[error("the stored value cannot be used: {0} (see docs/operations.md, \"A damaged value\")")]
-    Damaged(String),
+    Unknown(#[source] Box<ExecuteError>),
+    /// The stored value cannot be used; nothing was changed.
+    #[error(transparent)]
+    Damaged(#[from] Box<DamagedValue>),
 }
 
-/// Carries out `order`. A group without a value counts as one with `slots_if_absent`.
+/// Executes `command` in the name of `by` (`user@host`). A group without a value counts as one with `slots_if_absent`
+/// free slots.
 ///
 /// # Errors
-/// If it is refused, or the store does not answer for 10 s.
-pub async fn carry_out(
-    store: &dyn Store,
+/// If the command is refused, or the store does not reply for 10 s.
+pub(crate) async fn execute(
+    store: &Arc<dyn Store>,
     group: &GroupName,
     slots_if_absent: u64,
-    order: &Order,
+    command: &AdminCommand,
     by: &str,
-) -> Result<Done, NotDone> {
-    let mut in_doubt = None;
-    let result = carry_out_or_doubt(store, group, slots_if_absent, order, by, &mut in_doubt).await;
-    result.map_err(|reason| match in_doubt {
-        // Whatever ended it now, before that it may have happened.
-        Some(_) => NotDone::Unknown(reason.to_string()),
-        None => reason,
-    })
-}
-
-/// The same; `in_doubt` is what was sent and not answered.
-async fn carry_out_or_doubt(
-    store: &dyn Store,
-    group: &GroupName,
-    slots_if_absent: u64,
-    order: &Order,
-    by: &str,
-    in_doubt: &mut Option<(Act, Done)>,
-) -> Result<Done, NotDone> {
-    let act_at = Timestamp::now();
-    let lock_at = Timestamp::from_second(act_at.as_second()).unwrap_or(act_at);
-    let give_up = Instant::now() + PATIENCE;
-    loop {
-        let failed = match store.read(group).await {
-            Ok(stored) => {
-                let known = Known::new(stored, slots_if_absent);
-                let before = known
-                    .semaphore
-                    .map_err(|reason| NotDone::Damaged(reason.to_string()))?;
-                if let Some((act, done)) = &*in_doubt
-                    && known.acts.contains(act)
-                {
-                    return Ok(done.clone());
-                }
-                let (next, action) = match order.decide(&before, lock_at) {
-                    Decision::AlreadySo => {
-                        let after = Arc::clone(&before);
-                        return Ok(Done { before, after });
-                    }
-                    Decision::Refused(refused) => return Err(refused.into()),
-                    Decision::Change(next, action) => (Arc::new(next), action),
-                };
-                let act = Act {
-                    at: act_at,
-                    by: by.into(),
-                    action,
-                };
-                let value = stored::encode(&next, &act::with(&known.acts, act.clone()));
-                let done = Done {
-                    before,
-                    after: next,
-                };
-                match store.commit(group, known.revision, Some(&value)).await {
-                    Ok(Commit::Committed(_)) => return Ok(done),
-                    Ok(Commit::Conflict(_)) => None,
-                    Err(error) => {
-                        if let StoreError::Unknown(_) = error {
-                            *in_doubt = Some((act, done));
-                        }
-                        Some(error)
-                    }
-                }
-            }
-            Err(error) => Some(error),
-        };
-        match failed {
-            Some(StoreError::Rejected(reason)) => return Err(NotDone::Unavailable(reason)),
-            Some(StoreError::Unreachable(reason) | StoreError::Unknown(reason))
-                if Instant::now() >= give_up =>
-            {
-                return Err(NotDone::Unavailable(reason));
-            }
-            None if Instant::now() >= give_up => {
-                let reason = "others changed the group all the time; try again";
-                return Err(NotDone::Unavailable(reason.into()));
-            }
-            Some(_) | None => {}
-        }
-        // Not all at once with whoever was faster.
-        time::sleep(Duration::from_millis(fastrand::u64(5..50))).await;
+) -> Result<Change, ExecuteError> {
+    let now = Timestamp::now();
+    let mut execution = Execution {
+        command,
+        by: by.into(),
+        slots_if_absent,
+        at: now,
+        lock_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
+        deadline: Instant::now() + TIMEOUT,
+        known: None,
+        proposed: None,
+        in_doubt: None,
+        result: None,
+    };
+    let mut attempts = AttemptLoop::new(Arc::clone(store), group.clone());
+    attempts.run(&mut execution).await;
+    match (execution.result, execution.in_doubt) {
+        (Some(Ok(change)), _) => Ok(change),
+        // The command may have been applied by an earlier attempt, whatever ended the last one.
+        (Some(Err(error)), Some(_)) => Err(ExecuteError::Unknown(Box::new(error))),
+        (Some(Err(error)), None) => Err(error),
+        // The loop runs until there is a result.
+        (None, _) => Err(ExecuteError::Contended),
     }
 }
 
-/// Who gives the order, as far as can be told: `user@host`.
-pub fn who() -> String {
-    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let user = variable("SUDO_USER")
-        .or_else(|| variable("USER"))
-        .or_else(|| variable("LOGNAME"))
-        .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid()));
-    format!("{user}@{}", host())
+/// A command during its attempts.
+struct Execution<'a> {
+    command: &'a AdminCommand,
+    by: Arc<str>,
+    slots_if_absent: u64,
+    /// The time in the audit entry. It identifies the entry, so it is the same in all attempts.
+    at: Timestamp,
+    /// The same to the second, as lock times are stored.
+    lock_at: Timestamp,
+    deadline: Instant,
+    known: Option<GroupState>,
+    /// The entry and the change of the current attempt.
+    proposed: Option<(AuditEntry, Change)>,
+    /// The entry and the change of an attempt of unknown outcome.
+    in_doubt: Option<(AuditEntry, Change)>,
+    result: Option<Result<Change, ExecuteError>>,
 }
 
-/// This machine's name.
-pub fn host() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())
+impl Work for Execution<'_> {
+    fn start(&mut self) -> bool {
+        self.result.is_none()
+    }
+
+    fn known(&self) -> Option<GroupState> {
+        self.known.clone()
+    }
+
+    fn observe(&mut self, stored: Stored) {
+        self.known = Some(GroupState::new(stored, self.slots_if_absent));
+    }
+
+    async fn gather(&mut self) {}
+
+    fn propose(
+        &mut self,
+        _: &Protocol,
+        state: &GroupState,
+        before: &Arc<Semaphore>,
+    ) -> Option<Proposal> {
+        if let Some((entry, change)) = &self.in_doubt
+            && state.audit_log.contains(entry)
+        {
+            self.result = Some(Ok(change.clone()));
+            return None;
+        }
+        let before = Arc::clone(before);
+        let (next, action) = match self.command.decide(&before, self.lock_at) {
+            Decision::Unchanged => {
+                let after = Arc::clone(&before);
+                self.result = Some(Ok(Change { before, after }));
+                return None;
+            }
+            Decision::Refused(refused) => {
+                self.result = Some(Err(refused.into()));
+                return None;
+            }
+            Decision::Change(next, action) => (Arc::new(next), action),
+        };
+        let entry = AuditEntry {
+            at: self.at,
+            by: Arc::clone(&self.by),
+            action,
+        };
+        let audit_log = audit::append(&state.audit_log, entry.clone());
+        let after = Arc::clone(&next);
+        self.proposed = Some((entry, Change { before, after }));
+        Some(Proposal {
+            attempt: Attempt {
+                expected: state.revision,
+                next,
+                writes: true,
+                outcomes: Vec::new(),
+            },
+            audit_log,
+        })
+    }
+
+    fn committed(&mut self, _: Proposal, _: Revision) {
+        self.result = self.proposed.take().map(|(_, change)| Ok(change));
+    }
+
+    fn write_rejected(&mut self, _: &Semaphore, _: &Attempt, error: StoreError) {
+        self.result = Some(Err(ExecuteError::Unavailable(error)));
+    }
+
+    fn outcome_unknown(&mut self, _: &Proposal) {
+        self.in_doubt = self.proposed.take();
+    }
+
+    fn retrying(&mut self, reason: RetryReason) {
+        if Instant::now() >= self.deadline {
+            self.result = Some(Err(match reason {
+                RetryReason::Conflict => ExecuteError::Contended,
+                RetryReason::Store(error) => ExecuteError::Unavailable(error),
+            }));
+        }
+    }
+
+    fn fail(&mut self, failure: PermanentError) {
+        self.result = Some(Err(match failure {
+            PermanentError::Rejected(error) => ExecuteError::Unavailable(error),
+            PermanentError::Damaged(damaged) => ExecuteError::Damaged(damaged),
+        }));
+    }
 }
 
 #[cfg(test)]

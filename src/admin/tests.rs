@@ -1,8 +1,8 @@
-//! Orders on a store that others use too, and that does not always answer.
+//! Commands on a store that has other writers and does not always reply.
 
 use super::*;
-use crate::act::Action;
-use crate::store::Value;
+use crate::lock::audit::Action;
+use crate::lock::codec::Value;
 use crate::store::faulty::{Fault, FaultyStore};
 use crate::store::memory::MemoryStore;
 
@@ -10,60 +10,79 @@ fn group() -> GroupName {
     GroupName::new("default").unwrap()
 }
 
-async fn order(store: &dyn Store, order: Order) -> Result<Done, NotDone> {
-    carry_out(store, &group(), 2, &order, "root@ops").await
+async fn run(store: &Arc<dyn Store>, command: AdminCommand) -> Result<Change, ExecuteError> {
+    execute(store, &group(), 2, &command, "root@ops").await
 }
 
-async fn known(store: &dyn Store) -> Known {
-    Known::new(store.read(&group()).await.unwrap(), 2)
+async fn known(store: &dyn Store) -> GroupState {
+    GroupState::new(store.read(&group()).await.unwrap(), 2)
 }
 
-fn lock(id: &str) -> Order {
-    Order::Lock {
+fn shared(store: &Arc<FaultyStore>) -> Arc<dyn Store> {
+    Arc::clone(store) as _
+}
+
+fn lock(id: &str) -> AdminCommand {
+    AdminCommand::Lock {
         id: id.parse().unwrap(),
     }
 }
 
 #[tokio::test]
-async fn an_order_says_what_was_and_what_is_and_leaves_a_note() {
-    let store = MemoryStore::default();
-    let done = order(&store, lock("a")).await.unwrap();
-    assert_eq!(done.before.holders.len(), 0);
-    assert_eq!(done.after.holders.len(), 1);
-    order(&store, Order::Pause).await.unwrap();
-    let known = known(&store).await;
-    let acts: Vec<_> = known.acts.iter().map(|act| act.action.clone()).collect();
-    assert_eq!(acts, [Action::Lock { id: "a".into() }, Action::Pause]);
-    assert_eq!(&*known.acts[0].by, "root@ops");
+async fn a_command_reports_the_change_and_writes_an_audit_entry() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let change = run(&store, lock("a")).await.unwrap();
+    assert_eq!(change.before.holders.len(), 0);
+    assert_eq!(change.after.holders.len(), 1);
+    run(&store, AdminCommand::Pause).await.unwrap();
+    let known = known(&*store).await;
+    let audit_log: Vec<_> = known
+        .audit_log
+        .iter()
+        .map(|entry| entry.action.clone())
+        .collect();
+    assert_eq!(audit_log, [Action::Lock { id: "a".into() }, Action::Pause]);
+    assert_eq!(&*known.audit_log[0].by, "root@ops");
 }
 
 #[tokio::test]
-async fn invariant_6_an_order_whose_answer_was_lost_is_carried_out_once() {
+async fn invariant_6_a_command_whose_reply_was_lost_is_applied_once() {
     for fault in [Fault::AnswerLost, Fault::RequestLost] {
         let store = FaultyStore::new();
         store.next(&[fault]);
-        let slots = Order::SetSlots { slots: 5 };
-        let done = order(&*store, slots).await.unwrap();
-        assert_eq!((done.before.slots, done.after.slots), (2, 5), "{fault:?}");
-        assert_eq!(known(&*store).await.acts.len(), 1, "{fault:?}");
+        let slots = AdminCommand::SetSlots { slots: 5 };
+        let change = run(&shared(&store), slots).await.unwrap();
+        assert_eq!(
+            (change.before.slots, change.after.slots),
+            (2, 5),
+            "{fault:?}"
+        );
+        assert_eq!(known(&*store).await.audit_log.len(), 1, "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn invariant_6_an_order_that_may_have_happened_is_never_called_not_done() {
-    let unlock = || Order::Unlock { id: "a".into() };
+async fn invariant_6_a_command_that_may_have_been_applied_is_never_reported_as_failed() {
+    let unlock = || AdminCommand::Unlock { id: "a".into() };
     let store = FaultyStore::new();
-    order(&*store, lock("a")).await.unwrap();
+    run(&shared(&store), lock("a")).await.unwrap();
     store.next(&[Fault::Rejected]);
-    let answer = order(&*store, unlock()).await;
-    assert!(matches!(answer, Err(NotDone::Unavailable(_))), "{answer:?}");
+    let answer = run(&shared(&store), unlock()).await;
+    assert!(
+        matches!(answer, Err(ExecuteError::Unavailable(_))),
+        "{answer:?}"
+    );
     store.next(&[Fault::RequestLost, Fault::Rejected]);
-    let answer = order(&*store, unlock()).await;
-    assert!(matches!(answer, Err(NotDone::Unknown(_))), "{answer:?}");
+    let answer = run(&shared(&store), unlock()).await;
+    assert!(
+        matches!(answer, Err(ExecuteError::Unknown(_))),
+        "{answer:?}"
+    );
 
-    // Done, not answered, and then an original Airlock wrote, which keeps no acts.
+    // Change, not answered, and then an original Airlock wrote, which keeps no audit_log.
     store.next(&[Fault::AnswerLost]);
-    let (answer, ()) = tokio::join!(order(&*store, unlock()), async {
+    let shared = shared(&store);
+    let (answer, ()) = tokio::join!(run(&shared, unlock()), async {
         while known(&*store)
             .await
             .semaphore
@@ -81,38 +100,42 @@ async fn invariant_6_an_order_that_may_have_happened_is_never_called_not_done() 
             }),
         );
     });
-    assert!(matches!(answer, Err(NotDone::Unknown(_))), "{answer:?}");
+    assert!(
+        matches!(answer, Err(ExecuteError::Unknown(_))),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]
-async fn many_orders_at_once_are_all_carried_out() {
-    let store = Arc::new(MemoryStore::default());
-    let orders = (0..20).map(|node| {
+async fn many_concurrent_commands_are_all_applied() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let commands = (0..20).map(|node| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
             let lock = lock(&node.to_string());
-            carry_out(&*store, &group(), 20, &lock, "root@ops")
+            execute(&store, &group(), 20, &lock, "root@ops")
                 .await
                 .unwrap();
         })
     });
-    for order in orders.collect::<Vec<_>>() {
-        order.await.unwrap();
+    for command in commands.collect::<Vec<_>>() {
+        command.await.unwrap();
     }
     assert_eq!(known(&*store).await.semaphore.unwrap().holders.len(), 20);
 }
 
 #[tokio::test]
-async fn a_damaged_value_is_left_alone() {
-    let store = MemoryStore::default();
+async fn a_damaged_value_is_not_changed() {
+    let memory = Arc::new(MemoryStore::default());
+    let store: Arc<dyn Store> = Arc::clone(&memory) as _;
     let damaged = Value {
         semaphore: b"{".to_vec(),
         lock_times: None,
     };
-    store.overwrite(&group(), Some(damaged.clone()));
+    memory.overwrite(&group(), Some(damaged.clone()));
     assert!(matches!(
-        order(&store, Order::Pause).await,
-        Err(NotDone::Damaged(_))
+        run(&store, AdminCommand::Pause).await,
+        Err(ExecuteError::Damaged(_))
     ));
     assert_eq!(store.read(&group()).await.unwrap().value, Some(damaged));
 }

@@ -1,127 +1,176 @@
-//! `airlock check-config`: the configuration, without starting anything.
+//! `airlock check-config`: checks the configuration and the files that it names, without starting anything.
+
+mod description;
+mod files;
 
 use std::path::Path;
 
-use jiff::Timestamp;
+use serde::Serialize;
 
-use super::Failure;
-use super::say::tell;
-use crate::access;
-use crate::config::{self, ListenSettings, Settings, StoreSettings};
-use crate::policy::{State, Windows};
-use crate::store::etcd::Credentials;
-use crate::tls::{self, TlsError};
+use super::CliError;
+use super::output::{print_raw, report};
+use crate::config::{self, Diagnostic};
 
-pub fn run(path: &Path) -> Result<(), Failure> {
-    let checked = config::load(path);
-    for warning in config::warnings(&checked) {
-        tell(format_args!("warning: {warning}"));
-    }
-    if let Err(problems) = &checked {
-        for problem in &problems.errors {
-            tell(format_args!("error: {problem}"));
-        }
-    }
-    let loaded = checked?;
-    for problem in unusable_files(&loaded.settings) {
-        tell(format_args!("warning: {problem}"));
-    }
-    tell(format_args!("{}: good. A server with it:", path.display()));
-    for line in describe(&loaded.settings) {
-        tell(format_args!("  {line}"));
-    }
-    Ok(())
+/// The arguments of `airlock check-config`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Treat warnings as errors
+    #[arg(long)]
+    strict: bool,
+
+    /// Print one JSON object with the fields valid, errors, warnings and description
+    #[arg(long)]
+    json: bool,
 }
 
-/// What is wrong with the files that the settings name, which may be meant for another machine.
-fn unusable_files(settings: &Settings) -> Vec<String> {
-    let would_not_start = |problem| format!("a server would not start here: {problem}");
-    let mut problems = Vec::new();
-    let listeners = [Some(&settings.service), settings.status.as_ref()];
-    for tls in listeners
-        .into_iter()
-        .flatten()
-        .filter_map(|l| l.tls.as_ref())
-    {
-        match tls::check(tls) {
-            Ok(()) => {}
-            Err(expired @ TlsError::Expired { .. }) => {
-                problems.push(format!("clients would refuse the server: {expired}"));
+/// Checks the configuration at `path`.
+///
+/// # Errors
+/// If a server with it would not start on this machine. The output has the reasons.
+pub(super) fn run(path: &Path, arguments: &Arguments) -> Result<(), CliError> {
+    let mut findings = Findings::of(path);
+    if arguments.strict {
+        findings.errors.append(&mut findings.warnings);
+    }
+    if arguments.json {
+        report_json(&findings)?;
+    } else {
+        report_text(path, &findings, arguments.strict);
+    }
+    if findings.is_valid() {
+        Ok(())
+    } else {
+        Err(CliError::CheckFailed)
+    }
+}
+
+/// The result of the check.
+struct Findings {
+    /// What would keep the server from starting.
+    errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+    /// What a server with the configuration does. It applies only if there is no error.
+    description: Vec<String>,
+}
+
+fn report_text(path: &Path, findings: &Findings, strict: bool) {
+    for warning in &findings.warnings {
+        report(format_args!("warning: {warning}"));
+    }
+    for error in &findings.errors {
+        report(format_args!("error: {error}"));
+    }
+    report(format_args!("{}: {}", path.display(), findings.summary()));
+    if findings.is_valid() {
+        report("A server with this configuration:");
+        for line in &findings.description {
+            report(format_args!("  {line}"));
+        }
+    } else if strict {
+        report("With --strict, every warning is an error.");
+    }
+}
+
+fn report_json(findings: &Findings) -> Result<(), CliError> {
+    let description = if findings.is_valid() {
+        &findings.description[..]
+    } else {
+        &[]
+    };
+    let json = FindingsJson {
+        valid: findings.is_valid(),
+        errors: findings.errors.iter().map(DiagnosticJson::new).collect(),
+        warnings: findings.warnings.iter().map(DiagnosticJson::new).collect(),
+        description,
+    };
+    // The value has no map, the only type that JSON may not be able to represent.
+    let text = serde_json::to_string(&json).unwrap_or_default();
+    print_raw(text)
+}
+
+#[derive(Serialize)]
+struct FindingsJson<'a> {
+    valid: bool,
+    errors: Vec<DiagnosticJson<'a>>,
+    warnings: Vec<DiagnosticJson<'a>>,
+    description: &'a [String],
+}
+
+#[derive(Serialize)]
+struct DiagnosticJson<'a> {
+    file: String,
+    /// `None`: the diagnostic is about something that is missing, or about a file that the configuration names.
+    line: Option<usize>,
+    /// `None`: the diagnostic is about the whole file.
+    key: Option<&'a str>,
+    message: &'a str,
+}
+
+// === impl Findings ===
+
+impl Findings {
+    fn of(path: &Path) -> Self {
+        let loaded = match config::load(path) {
+            Ok(loaded) => loaded,
+            Err(invalid) => {
+                return Findings {
+                    errors: invalid.errors,
+                    warnings: invalid.warnings,
+                    description: Vec::new(),
+                };
             }
-            Err(error) => problems.push(would_not_start(error.to_string())),
-        }
-    }
-    if let Some(Err(error)) = settings.htpasswd_path.as_deref().map(access::check) {
-        problems.push(would_not_start(format!("{error} (service.htpasswd_path)")));
-    }
-    if let StoreSettings::Etcd(etcd) = &settings.store
-        && let Err(error) = Credentials::load(etcd.clone())
-    {
-        problems.push(would_not_start(error.to_string()));
-    }
-    problems
-}
-
-/// What a server with these settings does, in sentences.
-fn describe(settings: &Settings) -> Vec<String> {
-    let mut lines = vec![format!("answers nodes at {}", url(&settings.service))];
-    if let Some(path) = &settings.htpasswd_path {
-        lines.push(format!("asks them for a password of {}", path.display()));
-    }
-    lines.push(match &settings.status {
-        Some(listen) => format!("shows operators its state at {}", url(listen)),
-        None => "shows operators nothing (status.enabled is false)".into(),
-    });
-    lines.push(match &settings.store {
-        StoreSettings::Etcd(etcd) => format!(
-            "keeps locks in etcd at {}, below com.coreos.airlock/groups/",
-            etcd.endpoints.join(", ")
-        ),
-        StoreSettings::Embedded { path } => {
-            format!("keeps locks in the file {}", path.display())
-        }
-    });
-    for (name, group) in &settings.groups {
-        lines.push(format!(
-            "lets {} of group {name} be away at once (until the store says otherwise)",
-            group.slots
-        ));
-        lines.extend(next_windows(&group.windows, Timestamp::now()));
-    }
-    lines
-}
-
-/// What somebody meant by the windows shows best in when they will be.
-fn next_windows(windows: &Windows, now: Timestamp) -> Vec<String> {
-    if windows.state(now) == State::Always {
-        return Vec::new();
-    }
-    let upcoming = windows.upcoming(now, 3).into_iter().map(|opening| {
-        let open = if opening.opens <= now {
-            ", open now"
-        } else {
-            ""
         };
-        let (opens, closes) = (opening.opens_text(), opening.closes_text());
-        format!("  {opens} to {closes}{open}")
-    });
-    let head = "in its reboot windows only, the next of which are".to_owned();
-    std::iter::once(head).chain(upcoming).collect()
+        let mut findings = Findings {
+            errors: Vec::new(),
+            warnings: loaded.warnings,
+            description: description::lines(&loaded.settings),
+        };
+        for problem in files::problems(&loaded.settings) {
+            let diagnostic = Diagnostic {
+                file: path.to_owned(),
+                line: None,
+                key: problem.key,
+                text: problem.text,
+            };
+            if problem.is_fatal {
+                findings.errors.push(diagnostic);
+            } else {
+                findings.warnings.push(diagnostic);
+            }
+        }
+        findings
+    }
+
+    fn is_valid(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    fn summary(&self) -> String {
+        let warnings = count(self.warnings.len(), "warning");
+        let errors = count(self.errors.len(), "error");
+        match (self.is_valid(), self.warnings.len()) {
+            (true, 0) => "valid".into(),
+            (true, _) => format!("valid, {warnings}"),
+            (false, 0) => format!("invalid: {errors}"),
+            (false, _) => format!("invalid: {errors}, {warnings}"),
+        }
+    }
 }
 
-fn url(listen: &ListenSettings) -> String {
-    let scheme = if listen.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
-    let address = match listen.address.as_str() {
-        "" => "0.0.0.0",
-        address => address,
-    };
-    if address.contains(':') {
-        format!("{scheme}://[{address}]:{}/", listen.port)
-    } else {
-        format!("{scheme}://{address}:{}/", listen.port)
+// === impl DiagnosticJson ===
+
+impl<'a> DiagnosticJson<'a> {
+    fn new(diagnostic: &'a Diagnostic) -> Self {
+        DiagnosticJson {
+            file: diagnostic.file.display().to_string(),
+            line: diagnostic.line,
+            key: Some(diagnostic.key.as_str()).filter(|key| !key.is_empty()),
+            message: &diagnostic.text,
+        }
     }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }

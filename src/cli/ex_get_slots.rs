@@ -1,19 +1,20 @@
-//! `airlock ex get slots`: Airlock's own view of the groups, in its own format.
+//! `airlock ex get slots`: the groups in the format of coreos/airlock, letter for letter.
 
-use super::Failure;
-use super::desk::Desk;
-use super::say::say;
+use super::CliError;
+use super::context::StoreContext;
+use super::output::print_raw;
 
-pub async fn run(desk: Desk) -> Result<(), Failure> {
-    for target in desk.configured() {
-        let semaphore = desk.semaphore(&target).await?;
-        say(format_args!("group: {}", target.name))?;
-        say(format_args!(" semaphore slots: {}", semaphore.slots))?;
-        say(" lock owners:")?;
+/// Prints the groups.
+pub(super) async fn run(context: StoreContext) -> Result<(), CliError> {
+    for target in context.configured() {
+        let semaphore = context.semaphore(&target).await?;
+        print_raw(format_args!("group: {}", target.name))?;
+        print_raw(format_args!(" semaphore slots: {}", semaphore.slots))?;
+        print_raw(" lock owners:")?;
         for holder in semaphore.holders.keys() {
-            say(format_args!(" - {holder}"))?;
+            print_raw(format_args!(" - {holder}"))?;
         }
-        say("\n---")?;
+        print_raw("\n---")?;
     }
     Ok(())
 }

@@ -1,149 +1,157 @@
-//! `airlock get slots`: who holds what since when, as a table or as JSON.
+//! `airlock get slots`: prints the holders of each group, as a table or as JSON.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::Failure;
-use super::desk::{Desk, Target};
-use super::say::say;
-use crate::age::age;
-use crate::group::Known;
+use super::CliError;
+use super::context::{StoreContext, Target};
+use super::output::{print, print_raw};
+use crate::lock::audit::{Action, AuditEntry};
+use crate::lock::window::Windows;
+use crate::lock::{GroupState, NodeId};
+use crate::status::{GroupFacts, GroupView};
+use crate::store::DamagedValue;
+use crate::text::duration::age;
+use crate::text::escape::{printable, shell_word};
 
+/// The arguments of `airlock get slots`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
-    /// Only this group
+pub(super) struct Arguments {
+    /// Print only this reboot group
     group: Option<String>,
-    /// For programs
+    /// Print JSON; docs/reference.md describes it
     #[arg(long)]
     json: bool,
 }
 
-const HEADS: [&str; 6] = ["GROUP", "SLOTS", "HELD", "FREE", "HOLDER", "SINCE"];
+const HEADER: [&str; 6] = ["GROUP", "SLOTS", "HELD", "FREE", "HOLDER", "SINCE"];
 
-pub async fn run(desk: Desk, arguments: &Arguments) -> Result<(), Failure> {
+/// The maximum width of a column: the maximum length of an id that a server accepts. Another program may have stored a
+/// longer one, and `format!` panics for a width above 65,535.
+const MAX_WIDTH: usize = NodeId::MAX_BYTES;
+
+/// Runs the command. A damaged value is reported after the groups.
+pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
     let targets = match &arguments.group {
-        Some(group) => vec![desk.target(group).await?],
-        None => desk.configured().collect(),
+        Some(group) => vec![context.target(group).await?],
+        None => context.configured().collect(),
     };
-    let mut groups = Vec::new();
-    for target in targets {
-        let known = desk.known(&target).await?;
-        groups.push((target, known));
-    }
     let now = Timestamp::now();
-    if arguments.json {
-        let groups: Vec<Value> = groups.iter().map(|group| object(group, now)).collect();
-        say(json!({ "store": desk.place(), "groups": groups }))?;
-    } else {
-        say(format_args!("{}\n", desk.place()))?;
-        print_table(&groups, now)?;
+    let mut views = Vec::new();
+    let mut damaged = None;
+    for target in targets {
+        let state = context.state(&target).await?;
+        if let (Err(reason), None) = (&state.semaphore, &damaged) {
+            let value = DamagedValue {
+                location: context.store.location(&target.name),
+                reason: reason.clone(),
+            };
+            damaged = Some(CliError::damaged(&target.name, value));
+        }
+        views.push(view(&context, &target, &state, now));
     }
-    let damaged = groups.iter().find_map(|(target, known)| {
-        let reason = known.semaphore.as_ref().err()?;
-        Some(desk.damaged(&target.name, &reason.to_string()))
-    });
+    if arguments.json {
+        print_raw(json!({ "store": context.location(), "groups": views }))?;
+    } else {
+        print(context.location())?;
+        print("")?;
+        print_table(&views, now)?;
+    }
     damaged.map_or(Ok(()), Err)
 }
 
-fn object((target, known): &(Target, Known), now: Timestamp) -> Value {
-    let name = target.name.as_str();
-    let configured = target.configured_slots;
-    match &known.semaphore {
-        Err(reason) => {
-            json!({ "group": name, "configured_slots": configured, "error": reason.to_string() })
-        }
-        Ok(semaphore) => {
-            let holders = semaphore.holders.iter().map(|(id, since)| {
-                let age = since.map(|since| now.duration_since(since).as_secs().max(0));
-                json!({ "id": &**id, "since": since, "age_seconds": age })
-            });
-            json!({
-                "group": name,
-                "slots": semaphore.slots,
-                "configured_slots": configured,
-                "paused": semaphore.slots == 0,
-                "held": semaphore.holders.len(),
-                "free": semaphore.free(),
-                "holders": holders.collect::<Vec<_>>(),
-                "acts": &*known.acts,
-            })
-        }
-    }
+fn view(context: &StoreContext, target: &Target, state: &GroupState, now: Timestamp) -> GroupView {
+    let settings = context.settings.groups.get(&target.name);
+    let always = Windows::default();
+    let facts = GroupFacts {
+        name: &target.name,
+        configured_slots: target.configured_slots,
+        state: Some(state),
+        windows: settings.map_or(&always, |settings| &settings.windows),
+        waiters: None,
+    };
+    GroupView::new(&facts, now)
 }
 
-fn print_table(groups: &[(Target, Known)], now: Timestamp) -> Result<(), Failure> {
-    let mut rows = vec![HEADS.map(str::to_owned)];
-    let mut notes = Vec::new();
-    for (target, known) in groups {
-        let name = target.name.to_string();
-        let Ok(semaphore) = &known.semaphore else {
-            rows.push([&*name, "?", "?", "?", "damaged, see below", ""].map(Into::into));
-            continue;
-        };
-        let slots = match semaphore.slots {
-            0 => "paused".into(),
-            slots => slots.to_string(),
-        };
-        // Who holds longest is who somebody looks for.
-        let mut sorted: Vec<_> = semaphore.holders.iter().collect();
-        sorted.sort_by_key(|(_, since)| since.unwrap_or(Timestamp::MAX));
-        let mut holders = sorted.into_iter().map(|(id, since)| match since {
-            Some(since) => (
-                id.to_string(),
-                format!("{since:.0} ({} ago)", age(*since, now)),
-            ),
-            None => (id.to_string(), "unknown".into()),
-        });
-        let (id, since) = holders.next().unwrap_or(("-".into(), String::new()));
-        let held = semaphore.holders.len().to_string();
-        rows.push([
-            name.clone(),
-            slots,
-            held,
-            semaphore.free().to_string(),
-            id,
-            since,
-        ]);
-        let more = holders.map(|(id, since)| {
-            let empty = String::new;
-            [empty(), empty(), empty(), empty(), id, since]
-        });
-        rows.extend(more);
-        if let Some(configured) = target.configured_slots
-            && configured != semaphore.slots
-            && semaphore.slots > 0
-        {
-            notes.push(format!(
-                "{name}: the configuration says {configured} slots; to have them: airlock set slots {name} {configured}"
-            ));
-        }
-        if semaphore.slots == 0 {
-            let by = known
-                .acts
-                .iter()
-                .rev()
-                .find(|act| act.action == crate::act::Action::Pause);
-            let by = by.map_or_else(String::new, |act| {
-                format!(" by {} {} ago", act.by, age(act.at, now))
-            });
-            notes.push(format!(
-                "{name}: paused{by}; to end it: airlock resume {name}"
-            ));
-        }
+fn print_table(groups: &[GroupView], now: Timestamp) -> Result<(), CliError> {
+    let mut rows = vec![HEADER.map(str::to_owned)];
+    rows.extend(groups.iter().flat_map(rows_of));
+    for row in &mut rows {
+        *row = std::array::from_fn(|column| printable(&row[column]).into_owned());
     }
-    let widths: [usize; 6] = std::array::from_fn(|column| {
-        let lengths = rows.iter().map(|row| row[column].chars().count());
-        lengths.max().unwrap_or(0)
-    });
+    let widths: [usize; 6] = std::array::from_fn(|column| width(&rows, column));
     for [group, slots, held, free, holder, since] in &rows {
         let line = format!(
             "{group:<0$}  {slots:>1$}  {held:>2$}  {free:>3$}  {holder:<4$}  {since}",
             widths[0], widths[1], widths[2], widths[3], widths[4],
         );
-        say(line.trim_end())?;
+        print(line.trim_end())?;
     }
-    if !notes.is_empty() {
-        say(format_args!("\n{}", notes.join("\n")))?;
+    let mut notes = groups
+        .iter()
+        .filter_map(|group| note(group, now))
+        .peekable();
+    if notes.peek().is_some() {
+        print("")?;
     }
-    Ok(())
+    notes.try_for_each(print)
+}
+
+/// Returns the width of a column. A cell of more than [`MAX_WIDTH`] characters does not widen it.
+fn width(rows: &[[String; 6]], column: usize) -> usize {
+    let lengths = rows.iter().map(|row| row[column].chars().count());
+    let usual = lengths.filter(|length| *length <= MAX_WIDTH);
+    usual.max().unwrap_or(0)
+}
+
+/// Returns a row for each holder of a group, and one row for a group without holders.
+fn rows_of(group: &GroupView) -> Vec<[String; 6]> {
+    let name = group.name.clone();
+    let Some(lock) = &group.lock else {
+        return vec![[&name, "?", "?", "?", "damaged, see below", ""].map(Into::into)];
+    };
+    let slots = if lock.paused {
+        "paused".into()
+    } else {
+        lock.slots.to_string()
+    };
+    let mut holders = lock.holders.iter().map(|holder| {
+        let since = match (holder.since, &holder.age) {
+            (Some(since), Some(age)) => format!("{since:.0} ({age} ago)"),
+            _ => "unknown".into(),
+        };
+        (holder.id.clone(), since)
+    });
+    let (id, since) = holders.next().unwrap_or(("-".into(), String::new()));
+    let (held, free) = (lock.held.to_string(), lock.free.to_string());
+    let mut rows = vec![[name, slots, held, free, id, since]];
+    rows.extend(holders.map(|(id, since)| {
+        let empty = String::new;
+        [empty(), empty(), empty(), empty(), id, since]
+    }));
+    rows
+}
+
+/// Explains a group that is paused or has other slots than the configured ones, and names the command that changes
+/// that.
+fn note(group: &GroupView, now: Timestamp) -> Option<String> {
+    let lock = group.lock.as_ref()?;
+    let (name, word) = (&group.name, shell_word(&group.name));
+    if lock.paused {
+        let is_pause = |entry: &&AuditEntry| entry.action == Action::Pause;
+        let by = match group.audit_log.iter().find(is_pause) {
+            Some(entry) => format!(" by {} {} ago", entry.by, age(entry.at, now)),
+            None => String::new(),
+        };
+        return Some(format!(
+            "{name}: paused{by}; to end the pause: airlock resume {word}"
+        ));
+    }
+    let configured = group
+        .configured_slots
+        .filter(|slots| *slots != lock.slots)?;
+    let slots = if configured == 1 { "slot" } else { "slots" };
+    Some(format!(
+        "{name}: the configuration has {configured} {slots}; to apply it: airlock set slots {word} {configured}"
+    ))
 }

@@ -1,22 +1,30 @@
-//! `airlock lock GROUP ID`: takes a slot for a node by hand, as its pre-reboot would, windows or not.
+//! `airlock lock GROUP ID`: locks a slot for a node, inside and outside reboot windows.
 
-use super::Failure;
-use super::desk::Desk;
-use super::order::{Consent, carry_out};
-use crate::admin::Order;
+use super::CliError;
+use super::apply::{ConfirmArgs, apply};
+use super::context::StoreContext;
+use crate::lock::command::AdminCommand;
 
+/// The arguments of `airlock lock`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
+    /// The reboot group
     group: String,
-    /// The node's id, as it sends it
+    /// The id that the node sends
     id: String,
     #[command(flatten)]
-    consent: Consent,
+    confirm: ConfirmArgs,
 }
 
-pub async fn run(desk: Desk, arguments: &Arguments) -> Result<(), Failure> {
-    let id = arguments.id.parse();
-    let id = id.map_err(|reason| Failure::Other(format!("{reason}")))?;
-    let target = desk.target(&arguments.group).await?;
-    carry_out(&desk, &target, &Order::Lock { id }, arguments.consent).await
+/// Runs the command.
+pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
+    let id = arguments.id.parse().map_err(CliError::InvalidId)?;
+    let target = context.target(&arguments.group).await?;
+    apply(
+        &context,
+        &target,
+        &AdminCommand::Lock { id },
+        arguments.confirm,
+    )
+    .await
 }

@@ -1,12 +1,17 @@
-//! `airlock man`: the manual pages, made from the command line's definition. For who packs a release.
+//! `airlock man`: writes the manual pages, which are generated from the definition of the command line. Packages
+//! contain them.
 
 use std::path::Path;
 
 use clap::CommandFactory as _;
 
-use super::{Cli, Failure};
+use super::CliError;
+use super::args::Cli;
 
-pub fn run(folder: &Path) -> Result<(), Failure> {
-    clap_mangen::generate_to(Cli::command(), folder)
-        .map_err(|error| Failure::Other(format!("{}: {error}", folder.display())))
+/// Writes one manual page for each command into `folder`.
+pub(super) fn run(folder: &Path) -> Result<(), CliError> {
+    clap_mangen::generate_to(Cli::command(), folder).map_err(|error| CliError::Write {
+        path: folder.to_owned(),
+        error,
+    })
 }

@@ -1,18 +1,21 @@
-//! `airlock pause GROUP`: nobody new gets in, at any server of the store, Airlock's own too.
+//! `airlock pause GROUP`: stops new locks at every server of the store, coreos/airlock included.
 
-use super::Failure;
-use super::desk::Desk;
-use super::order::{Consent, carry_out};
-use crate::admin::Order;
+use super::CliError;
+use super::apply::{ConfirmArgs, apply};
+use super::context::StoreContext;
+use crate::lock::command::AdminCommand;
 
+/// The arguments of `airlock pause`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
+    /// The reboot group
     group: String,
     #[command(flatten)]
-    consent: Consent,
+    confirm: ConfirmArgs,
 }
 
-pub async fn run(desk: Desk, arguments: &Arguments) -> Result<(), Failure> {
-    let target = desk.target(&arguments.group).await?;
-    carry_out(&desk, &target, &Order::Pause, arguments.consent).await
+/// Runs the command.
+pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
+    let target = context.target(&arguments.group).await?;
+    apply(&context, &target, &AdminCommand::Pause, arguments.confirm).await
 }

@@ -1,25 +1,30 @@
-//! `airlock resume GROUP`: ends a pause, with the slots that the configuration says.
+//! `airlock resume GROUP`: ends a pause with the configured number of slots.
 
-use super::Failure;
-use super::desk::Desk;
-use super::order::{Consent, carry_out};
-use crate::admin::Order;
+use super::CliError;
+use super::apply::{ConfirmArgs, apply};
+use super::context::StoreContext;
+use crate::lock::command::AdminCommand;
 
+/// The arguments of `airlock resume`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
+    /// The reboot group
     group: String,
     #[command(flatten)]
-    consent: Consent,
+    confirm: ConfirmArgs,
 }
 
-pub async fn run(desk: Desk, arguments: &Arguments) -> Result<(), Failure> {
-    let target = desk.target(&arguments.group).await?;
-    let Some(slots) = target.configured_slots else {
-        let group = &target.name;
-        return Err(Failure::Other(format!(
-            "group {group} is not configured, so its slots are not known; say them with: \
-             airlock set slots {group} N"
-        )));
-    };
-    carry_out(&desk, &target, &Order::Resume { slots }, arguments.consent).await
+/// Runs the command.
+pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
+    let target = context.target(&arguments.group).await?;
+    let slots = target
+        .configured_slots
+        .ok_or_else(|| context.not_configured(&target))?;
+    apply(
+        &context,
+        &target,
+        &AdminCommand::Resume { slots },
+        arguments.confirm,
+    )
+    .await
 }

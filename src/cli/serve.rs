@@ -1,17 +1,35 @@
-//! `airlock serve`.
+//! `airlock serve`: runs the server.
 
 use std::path::Path;
 
-use super::Failure;
+use super::CliError;
 use crate::config::Loaded;
+use crate::server::{ServeError, Server, Stopped};
 
-pub fn run(loaded: Loaded, config: &Path) -> Result<(), Failure> {
+/// Runs the server until a signal ends it.
+///
+/// # Errors
+/// If the server does not start, or ends for another reason.
+pub(super) fn run(loaded: Loaded, config: &Path) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Other(format!("cannot start the runtime: {error}")))?;
-    let result = runtime.block_on(crate::serve::serve(loaded.settings, config));
-    // Blocking calls that hang, as name lookups may, do not hold up the end.
+        .map_err(CliError::Runtime)?;
+    let result = runtime.block_on(async {
+        let server = Server::bind(loaded.settings, config.to_owned()).await?;
+        server.run().await
+    });
+    // Blocking calls that hang, such as name lookups, do not delay the exit.
     runtime.shutdown_background();
-    result.map_err(|error| Failure::Other(error.to_string()))
+    match result {
+        Ok(Stopped::Drained) => Ok(()),
+        Ok(Stopped::Aborted(signal)) => Err(CliError::Aborted(signal)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl From<ServeError> for CliError {
+    fn from(error: ServeError) -> Self {
+        CliError::Serve(Box::new(error))
+    }
 }

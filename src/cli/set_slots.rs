@@ -1,43 +1,42 @@
-//! `airlock set slots GROUP N`: changes the slots in the store, where they rule.
+//! `airlock set slots GROUP N`: changes the number of slots in the store, which takes precedence over the configuration.
 
-use super::Failure;
-use super::desk::Desk;
-use super::order::{Consent, carry_out};
-use crate::admin::Order;
-use crate::config::StoreSettings;
-use crate::store::etcd;
+use super::CliError;
+use super::apply::{ConfirmArgs, apply};
+use super::context::StoreContext;
+use crate::lock::command::AdminCommand;
 
+/// The arguments of `airlock set slots`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
+    /// The reboot group
     group: String,
-    /// How many nodes may be away at once; ends a pause
+    /// The number of nodes that may hold a slot at the same time; ends a pause
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     slots: u64,
     #[command(flatten)]
-    consent: Consent,
+    confirm: ConfirmArgs,
 }
 
-pub async fn run(desk: Desk, arguments: &Arguments) -> Result<(), Failure> {
-    let target = desk.target(&arguments.group).await?;
+/// Runs the command.
+pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
+    let target = context.target(&arguments.group).await?;
     let slots = arguments.slots;
-    if let StoreSettings::Etcd(_) = desk.settings.store
-        && let Some(reason) = etcd::too_many_slots(slots)
-    {
-        return Err(Failure::Other(reason));
+    if let Some(reason) = context.settings.store.too_many_slots(slots) {
+        return Err(CliError::TooManySlots(reason));
     }
-    carry_out(
-        &desk,
+    apply(
+        &context,
         &target,
-        &Order::SetSlots { slots },
-        arguments.consent,
+        &AdminCommand::SetSlots { slots },
+        arguments.confirm,
     )
     .await?;
     if let Some(configured) = target.configured_slots
         && configured != slots
-        && !arguments.consent.dry_run
+        && !arguments.confirm.dry_run
     {
         tracing::warn!(
-            "the configuration still says {configured} for {}: servers warn until it says {slots} too",
+            "the configuration still has {configured} slots for group {}; servers log a warning until both agree",
             target.name
         );
     }

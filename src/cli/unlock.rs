@@ -1,67 +1,67 @@
-//! `airlock unlock GROUP ID`: takes the slot from a holder that does not come back.
+//! `airlock unlock GROUP ID`: unlocks a holder that will not release its slot.
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use jiff::{SignedDuration, Timestamp};
 
-use super::Failure;
-use super::desk::{Desk, Target};
-use super::order::{Consent, carry_out};
-use super::say::tell;
-use crate::admin::Order;
+use super::CliError;
+use super::apply::{ConfirmArgs, apply};
+use super::context::{StoreContext, Target};
+use super::output::report;
+use crate::lock::command::AdminCommand;
+use crate::text::duration;
 
+/// The arguments of `airlock unlock`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(super) struct Arguments {
+    /// The reboot group
     group: String,
-    /// The holder's id, as `airlock get slots` shows it
-    #[arg(required_unless_present = "all_held_longer_than")]
+    /// The id of the holder, as `airlock get slots` prints it
+    #[arg(required_unless_present = "held_longer_than")]
     id: Option<String>,
-    /// Instead of one holder all that have held for longer, such as 2h, 90m or 1d
-    #[arg(long, value_name = "TIME", conflicts_with = "id", value_parser = duration)]
-    all_held_longer_than: Option<SignedDuration>,
+    /// Unlock all holders that have held their slot for longer than this, for example 2h, 90m or 1d
+    #[arg(long, value_name = "TIME", conflicts_with = "id", value_parser = parse_duration)]
+    held_longer_than: Option<SignedDuration>,
     #[command(flatten)]
-    consent: Consent,
+    confirm: ConfirmArgs,
 }
 
-fn duration(text: &str) -> Result<SignedDuration, String> {
-    let days = SpanRelativeTo::days_are_24_hours();
-    let parsed = text.parse::<Span>().and_then(|span| span.to_duration(days));
-    match parsed {
-        Ok(duration) if duration.is_positive() => Ok(duration),
-        _ => Err("write a length of time such as 2h, 90m or 1d".into()),
-    }
+fn parse_duration(text: &str) -> Result<SignedDuration, &'static str> {
+    duration::parse(text).ok_or("expected a duration such as 2h, 90m or 1d")
 }
 
-pub async fn run(desk: Desk, arguments: &Arguments) -> Result<(), Failure> {
-    let target = desk.target(&arguments.group).await?;
-    let order = match (&arguments.id, arguments.all_held_longer_than) {
-        (Some(id), _) => Order::Unlock {
-            id: id.as_str().into(),
+/// Runs the command.
+pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
+    let target = context.target(&arguments.group).await?;
+    let command = match arguments.held_longer_than {
+        Some(limit) => AdminCommand::UnlockHeldSince {
+            holds: held_longer_than(&context, &target, limit).await?,
         },
-        (None, Some(longest)) => Order::Release {
-            holds: held_longer(&desk, &target, longest).await?,
+        // The command line requires an id in this case.
+        None => AdminCommand::Unlock {
+            id: arguments.id.as_deref().unwrap_or_default().into(),
         },
-        (None, None) => return Err(Failure::Other("name a holder".into())),
     };
-    carry_out(&desk, &target, &order, arguments.consent).await
+    apply(&context, &target, &command, arguments.confirm).await
 }
 
-async fn held_longer(
-    desk: &Desk,
+/// Returns the holders that have held their slot for longer than `limit`, with the time of their grant.
+async fn held_longer_than(
+    context: &StoreContext,
     target: &Target,
-    longest: SignedDuration,
-) -> Result<Vec<(Arc<str>, Timestamp)>, Failure> {
-    let semaphore = desk.semaphore(target).await?;
+    limit: SignedDuration,
+) -> Result<Vec<(Arc<str>, Timestamp)>, CliError> {
+    let semaphore = context.semaphore(target).await?;
     let now = Timestamp::now();
     let mut holds = Vec::new();
     for (id, since) in &semaphore.holders {
         match since {
-            Some(since) if now.duration_since(*since) > longest => {
+            Some(since) if now.duration_since(*since) > limit => {
                 holds.push((Arc::clone(id), *since));
             }
             Some(_) => {}
-            None => tell(format_args!(
-                "{id} stays, since when it holds is unknown; unlock it by its id"
+            None => report(format_args!(
+                "{id} stays locked, because its lock time is unknown; unlock it by its id"
             )),
         }
     }

@@ -1,93 +1,104 @@
-//! `airlock watch`: every change of the groups as it happens, one line each, until it is ended.
+//! `airlock watch`: prints every change of the groups, one line each, until it is interrupted.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, UnboundedSender};
 
-use super::Failure;
-use super::desk::Desk;
-use super::order::{differences, summary};
-use super::say::say;
-use crate::group::Known;
-use crate::store::{GroupName, Seen};
+use super::CliError;
+use super::apply::{differences, summary};
+use super::context::StoreContext;
+use super::output::print;
+use crate::lock::{GroupName, GroupState};
+use crate::store::Update;
 
+/// The arguments of `airlock watch`.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
-    /// Only this group
+pub(super) struct Arguments {
+    /// Watch only this reboot group
     group: Option<String>,
 }
 
-pub async fn run(desk: Desk, arguments: &Arguments) -> Result<(), Failure> {
+/// Runs the command.
+pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
     let groups: Vec<GroupName> = match &arguments.group {
-        Some(group) => vec![desk.target(group).await?.name],
-        None => desk.settings.groups.keys().cloned().collect(),
+        Some(group) => vec![context.target(group).await?.name],
+        None => context.settings.groups.keys().cloned().collect(),
     };
-    say(desk.place())?;
+    print(context.location())?;
     let (sender, mut lines) = mpsc::unbounded_channel();
-    let follow = async {
-        let mut known = HashMap::new();
-        loop {
-            let mut report = |group: &GroupName, seen: Seen| {
-                let before = known.get(group);
-                let Some(now) = newer(before, seen, slots(&desk, group)) else {
-                    return;
-                };
-                for line in news(before, &now) {
-                    // The receiver lives as long as this.
-                    let _ = sender.send(format!("{:.0}  {group}: {line}", Timestamp::now()));
-                }
-                known.insert(group.clone(), now);
-            };
-            let error = desk.store.follow(&groups, &mut report).await;
-            if known.is_empty() {
-                return Err(error.into());
-            }
-            tracing::warn!(reason = %error, "changes may be missed, trying again");
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    };
-    let print = async {
+    let print_lines = async {
         while let Some(line) = lines.recv().await {
-            say(line)?;
+            print(line)?;
         }
         Ok(())
     };
     tokio::select! {
-        result = follow => result,
-        result = print => result,
+        result = follow(&context, &groups, &sender) => result,
+        result = print_lines => result,
     }
 }
 
-fn slots(desk: &Desk, group: &GroupName) -> u64 {
-    let configured = desk.settings.groups.get(group);
+/// Sends a line for every change. Returns only if the store cannot be watched at all.
+async fn follow(
+    context: &StoreContext,
+    groups: &[GroupName],
+    lines: &UnboundedSender<String>,
+) -> Result<(), CliError> {
+    let mut known = HashMap::new();
+    loop {
+        let mut report = |group: &GroupName, update: Update| {
+            let before = known.get(group);
+            let Some(state) = newer(before, update, configured_slots(context, group)) else {
+                return;
+            };
+            for line in describe(before, &state) {
+                // The receiver lives as long as this future.
+                let _ = lines.send(format!("{:.0}  {group}: {line}", Timestamp::now()));
+            }
+            known.insert(group.clone(), state);
+        };
+        let error = context.store.watch(groups, &mut report).await;
+        if known.is_empty() {
+            return Err(context.store_error(error));
+        }
+        tracing::warn!("the watch was interrupted and starts again: {error}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn configured_slots(context: &StoreContext, group: &GroupName) -> u64 {
+    let configured = context.settings.groups.get(group);
     configured.map_or(0, |settings| settings.slots)
 }
 
-/// What was seen, unless it is a change that is known already: the first values come from reads that may
-/// be newer than where the changes begin.
-fn newer(before: Option<&Known>, seen: Seen, slots: u64) -> Option<Known> {
-    match seen {
-        Seen::Current(stored) => Some(Known::new(stored, slots)),
-        Seen::Change(stored) => {
+/// Returns the state after `update`, unless it is known already: the initial values come from reads, which may be newer
+/// than the first changes.
+fn newer(before: Option<&GroupState>, update: Update, slots: u64) -> Option<GroupState> {
+    match update {
+        Update::Current(stored) => Some(GroupState::new(stored, slots)),
+        Update::Change(stored) => {
             let is_known = before.is_some_and(|before| before.as_of >= stored.as_of);
-            (!is_known).then(|| Known::new(stored, slots))
+            (!is_known).then(|| GroupState::new(stored, slots))
         }
     }
 }
 
-/// What to say about a group, given what was said before.
-fn news(before: Option<&Known>, now: &Known) -> Vec<String> {
-    let after = match &now.semaphore {
-        Ok(after) => after,
+/// Describes the change from `before` to `after`, or all of `after` if there is nothing to compare it with.
+fn describe(before: Option<&GroupState>, after: &GroupState) -> Vec<String> {
+    let semaphore = match &after.semaphore {
+        Ok(semaphore) => semaphore,
         Err(reason) => return vec![format!("the stored value cannot be used: {reason}")],
     };
-    let Some((before, Ok(semaphore))) = before.map(|known| (known, &known.semaphore)) else {
-        return vec![summary(after)];
+    let Some((before, Ok(previous))) = before.map(|state| (state, &state.semaphore)) else {
+        return vec![summary(semaphore)];
     };
-    let mut lines = differences(semaphore, after, Timestamp::now());
-    let acts = now.acts.iter().filter(|act| !before.acts.contains(act));
-    lines.extend(acts.map(|act| format!("({} has {})", act.by, act.action)));
+    let mut lines = differences(previous, semaphore, Timestamp::now());
+    let new_entries = after
+        .audit_log
+        .iter()
+        .filter(|entry| !before.audit_log.contains(entry));
+    lines.extend(new_entries.map(|entry| format!("({} has {})", entry.by, entry.action)));
     lines
 }

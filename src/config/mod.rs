@@ -1,113 +1,77 @@
-//! The configuration: read once, checked as a whole, all problems reported together.
+//! The configuration file: it is read once and checked as a whole, and all problems are reported together.
 //!
-//! `document` knows TOML and where everything stands in it, `file` the keys, `settings` what they mean.
+//! * `read` reads the file.
+//! * `toml` takes values out of the TOML document, with their lines and types; `field` is the result.
+//! * `schema` lists the keys with their types and ranges; `keys` suggests a known key for an unknown one.
+//! * `settings` gives them their meaning: defaults, and what must go together.
+//! * `diagnostic` collects the errors and warnings of all these steps.
 
-mod document;
-mod file;
+mod diagnostic;
+mod field;
+mod keys;
+mod read;
+mod schema;
 mod settings;
+mod suggest;
+mod toml;
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-pub use settings::{
-    EtcdSettings, EtcdUser, GroupSettings, KeyPair, Limits, ListenSettings, Settings,
-    SlotsMismatch, StoreSettings, TlsSettings,
+pub(crate) use diagnostic::{ConfigErrors, Diagnostic};
+pub use settings::{EtcdSettings, EtcdUser, KeyPair, MAX_ETCD_SLOTS};
+pub(crate) use settings::{
+    GroupSettings, Limits, ListenSettings, Settings, SlotsMismatch, StoreSettings, TlsSettings,
 };
 
-/// Where the configuration is unless the command line says otherwise.
-pub const DEFAULT_PATH: &str = "/etc/airlock/config.toml";
+use diagnostic::Diagnostics;
 
-/// One thing to say about one place of the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Diagnostic {
-    pub file: PathBuf,
-    /// Counted from 1; `None` where it is about something that is not there.
-    pub line: Option<usize>,
-    /// The full name of the key, such as `etcd3.endpoints`; empty where it is about the whole file.
-    pub key: String,
-    /// What is wrong and what to do.
-    pub text: String,
-}
+/// The configuration file that is read unless the command line names another one.
+pub(crate) const DEFAULT_PATH: &str = "/etc/airlock/config.toml";
 
-/// Why there are no settings: every problem of the file. Its text is the errors alone.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", joined(.errors))]
-pub struct Problems {
-    pub errors: Vec<Diagnostic>,
-    /// What is odd besides, and may be the cause: a section that is misspelt, for one.
-    pub warnings: Vec<Diagnostic>,
-}
-
-/// Settings, and what is odd but no reason not to start.
+/// A valid configuration.
 #[derive(Debug)]
-pub struct Loaded {
-    pub settings: Settings,
-    pub warnings: Vec<Diagnostic>,
+pub(crate) struct Loaded {
+    /// The settings.
+    pub(crate) settings: Settings,
+    /// The warnings, which do not prevent the server from starting.
+    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 /// Reads and checks the file.
 ///
 /// # Errors
-/// All problems at once, each with its file, line, key and remedy.
-pub fn load(path: &Path) -> Result<Loaded, Problems> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let error = Diagnostic {
-            file: path.to_owned(),
-            line: None,
-            key: String::new(),
-            text: format!("cannot be read: {error}; name the file with -c/--config"),
-        };
-        Problems {
-            errors: vec![error],
-            warnings: Vec::new(),
-        }
-    })?;
-    parse(path, &text)
+/// All errors of the file together, each with its line, key and remedy.
+pub(crate) fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    let mut diagnostics = Diagnostics::new(path);
+    match read::text(&mut diagnostics, path) {
+        Some(text) => parse(path, &text),
+        None => loaded(diagnostics, None),
+    }
 }
 
-/// What is odd about a file, whether it is good otherwise or not.
-pub fn warnings(loaded: &Result<Loaded, Problems>) -> &[Diagnostic] {
+/// Checks `text`, the content of the file at `path`.
+///
+/// # Errors
+/// As for [`load`].
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Loaded, ConfigErrors> {
+    let mut diagnostics = Diagnostics::new(path);
+    let settings = schema::File::read(&mut diagnostics, text)
+        .and_then(|file| Settings::check(&mut diagnostics, file));
+    loaded(diagnostics, settings)
+}
+
+/// Returns the warnings about a file, whether it is valid or not.
+pub(crate) fn warnings(loaded: &Result<Loaded, ConfigErrors>) -> &[Diagnostic] {
     match loaded {
         Ok(loaded) => &loaded.warnings,
-        Err(problems) => &problems.warnings,
+        Err(errors) => &errors.warnings,
     }
 }
 
-/// Checks `text`, which is what `path` has in it.
-pub fn parse(path: &Path, text: &str) -> Result<Loaded, Problems> {
-    let mut notes = document::Notes::new(path, text);
-    let settings = file::File::read(&mut notes).and_then(|file| Settings::check(file, &mut notes));
-    match settings {
-        Some(settings) if notes.errors.is_empty() => Ok(Loaded {
-            settings,
-            warnings: notes.warnings,
-        }),
-        _ => Err(Problems {
-            errors: notes.errors,
-            warnings: notes.warnings,
-        }),
-    }
-}
-
-fn joined(problems: &[Diagnostic]) -> String {
-    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    lines.join("\n")
-}
-
-// === impl Diagnostic ===
-
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        if !self.key.is_empty() {
-            write!(f, ": {}", self.key)?;
-        }
-        write!(f, ": {}", self.text)
-    }
+fn loaded(diagnostics: Diagnostics, settings: Option<Settings>) -> Result<Loaded, ConfigErrors> {
+    let (settings, warnings) = diagnostics.finish(settings)?;
+    Ok(Loaded { settings, warnings })
 }

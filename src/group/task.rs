@@ -1,44 +1,37 @@
-//! The one task of a group: it takes what waits, applies it in order, and commits it at once.
+//! The task of a group: it takes all queued requests, applies them in order, and commits the result at once.
 //!
-//! It alone decides what a node is told, and only after the commit that the answer rests on
-//! (invariant 3). It never answers from what it remembers alone (invariant 4).
+//! It sends every reply, and only after the commit on which the reply depends (invariant 3). It never replies from its
+//! copy of the value alone (invariant 4).
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task;
 
-use super::protocol::Protocol;
-use super::retry::Retry;
-use super::{Failure, Known, Request, Shared};
-use crate::fleetlock::NodeId;
-use crate::metrics::GroupMetrics;
-use crate::semaphore::{Command, Outcome, Semaphore};
-use crate::store::{Commit, Revision, Store, StoreError};
-use crate::stored;
+use super::attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
+use super::metrics::TaskMetrics;
+use super::shared::{GroupError, Request, Shared};
+use crate::lock::codec::{Revision, Stored};
+use crate::lock::protocol::{Attempt, Protocol};
+use crate::lock::semaphore::{Command, Outcome, Semaphore};
+use crate::lock::{GroupState, NodeId};
+use crate::store::{Store, StoreError};
 
-/// The most requests that one commit answers.
+/// The maximum number of requests in one commit.
 const MAX_BATCH: usize = 4096;
 
-/// Runs until all handles of its group are gone.
-pub struct GroupTask {
-    shared: Arc<Shared>,
-    requests: mpsc::Receiver<Request>,
-    store: Arc<dyn Store>,
-    metrics: GroupMetrics,
-    protocol: Protocol,
-    retry: Retry,
+/// Runs until all handles of its group are dropped.
+pub(crate) struct GroupTask {
+    batch: Batch,
+    attempts: AttemptLoop,
 }
 
-/// Why an attempt answered nobody.
-enum Setback {
-    /// Somebody else has written; what they wrote is known now.
-    Conflict,
-    Store(StoreError),
-    /// The stored value is no semaphore.
-    Damaged(String),
-    /// The store refuses the write; what it was for is told so and has left the batch.
-    WriteRefused,
+/// The requests that the next commit answers, and those that wait in the queue.
+struct Batch {
+    shared: Arc<Shared>,
+    queue: mpsc::Receiver<Request>,
+    metrics: TaskMetrics,
+    requests: Vec<Request>,
 }
 
 // === impl GroupTask ===
@@ -46,233 +39,179 @@ enum Setback {
 impl GroupTask {
     pub(super) fn new(
         shared: Arc<Shared>,
-        requests: mpsc::Receiver<Request>,
+        queue: mpsc::Receiver<Request>,
         store: Arc<dyn Store>,
-        metrics: GroupMetrics,
+        metrics: TaskMetrics,
     ) -> Self {
         GroupTask {
-            shared,
-            requests,
-            store,
-            metrics,
-            protocol: Protocol::default(),
-            retry: Retry::default(),
+            attempts: AttemptLoop::new(store, shared.name.clone()),
+            batch: Batch {
+                shared,
+                queue,
+                metrics,
+                requests: Vec::new(),
+            },
         }
     }
 
-    pub async fn run(mut self) {
-        let mut batch = Vec::new();
+    pub(crate) async fn run(mut self) {
+        let batch = &mut self.batch;
         loop {
             tokio::select! {
-                taken = self.requests.recv_many(&mut batch, MAX_BATCH) => match taken {
+                taken = batch.queue.recv_many(&mut batch.requests, MAX_BATCH) => match taken {
                     0 => return,
-                    _ => self.serve(&mut batch).await,
+                    _ => self.attempts.run(batch).await,
                 },
-                () = self.shared.nudge.notified() => self.turned(),
+                () = batch.shared.wake.notified() => batch.shared.beat(),
             }
         }
     }
+}
 
-    fn turned(&self) {
-        self.shared.turns.send_modify(|turns| *turns += 1);
+// === impl Batch ===
+
+/// A request leaves the batch with its reply. When the deadline of a request passes, its reply channel closes and the
+/// next attempt drops it, so the attempts for a batch end at the latest after the last deadline.
+impl Work for Batch {
+    fn start(&mut self) -> bool {
+        self.shared.beat();
+        self.drop_cancelled();
+        !self.requests.is_empty()
     }
 
-    /// Answers all of `batch`, and what joins it meanwhile. Requests whose deadline passes close their
-    /// reply, so this ends at the latest when all of them have.
-    async fn serve(&mut self, batch: &mut Vec<Request>) {
-        let mut others_may_join = true;
-        loop {
-            self.turned();
-            drop_the_gone(batch);
-            if batch.is_empty() {
-                return;
-            }
-            let result = self.attempt(batch, others_may_join).await;
-            others_may_join = true;
-            match result {
-                Ok(()) => {
-                    self.shared.set_last_failure(None);
-                    self.retry.success();
-                }
-                Err(Setback::Conflict) => {
-                    self.metrics.lost_comparisons.inc();
-                    self.retry.after_conflict().await;
-                }
-                Err(Setback::Store(StoreError::Rejected(reason)) | Setback::Damaged(reason)) => {
-                    refuse(batch.drain(..), &reason);
-                }
-                // First those who need no write: with new grants beside them it would be refused again.
-                Err(Setback::WriteRefused) => others_may_join = false,
-                Err(Setback::Store(
-                    StoreError::Unreachable(reason) | StoreError::Unknown(reason),
-                )) => {
-                    tracing::debug!(group = %self.shared.name, %reason, "store failed, asking again");
-                    self.shared.set_last_failure(Some(reason));
-                    self.retry.after_failure().await;
-                }
-            }
-        }
+    fn known(&self) -> Option<GroupState> {
+        self.shared.cache.get()
     }
 
-    /// Takes what waits, and what the runtime has ready, as long as that brings more requests. No timer: a
-    /// request alone waits for nobody, and many are one commit.
-    async fn gather(&mut self, batch: &mut Vec<Request>) {
+    fn observe(&mut self, stored: Stored) {
+        self.shared.beat();
+        let slots = self.shared.configured_slots();
+        self.shared.cache.set(GroupState::new(stored, slots));
+    }
+
+    /// Takes what is queued and what the runtime has ready, as long as that brings more requests. There is no timer: a
+    /// lone request never waits for others, and many requests become one commit.
+    async fn gather(&mut self) {
         loop {
-            let had = batch.len();
+            let before = self.requests.len();
             task::yield_now().await;
-            while batch.len() < MAX_BATCH
-                && let Ok(request) = self.requests.try_recv()
+            while self.requests.len() < MAX_BATCH
+                && let Ok(request) = self.queue.try_recv()
             {
-                batch.push(request);
+                self.requests.push(request);
             }
-            if batch.len() == had || batch.len() == MAX_BATCH {
+            if self.requests.len() == before || self.requests.len() == MAX_BATCH {
                 return;
             }
         }
     }
 
-    /// One commit for as much of `batch` as it can answer, from the front.
-    async fn attempt(
+    fn propose(
         &mut self,
-        batch: &mut Vec<Request>,
-        others_may_join: bool,
-    ) -> Result<(), Setback> {
-        self.read_if_needed().await?;
-        if others_may_join {
-            self.gather(batch).await;
+        protocol: &Protocol,
+        state: &GroupState,
+        semaphore: &Arc<Semaphore>,
+    ) -> Option<Proposal> {
+        self.drop_cancelled();
+        self.fail_ambiguous(state.revision, semaphore);
+        if self.requests.is_empty() {
+            self.shared.last_failure.lock().take();
+            return None;
         }
-        drop_the_gone(batch);
-        let Some(known) = self.shared.view.get() else {
-            return Ok(());
-        };
-        let semaphore = known.semaphore.map_err(|reason| {
-            let place = self.store.place(&self.shared.name);
-            Setback::Damaged(format!(
-                "the value stored at {place} cannot be used: {reason} \
-                 (see docs/operations.md, \"A damaged value\")"
-            ))
-        })?;
-        self.give_up_ambiguous(batch, known.revision, &semaphore);
-        if batch.is_empty() {
-            return Ok(());
+        let commands = self.requests.iter().map(|request| &request.command);
+        Some(Proposal {
+            attempt: protocol.attempt(state.revision, semaphore, commands),
+            audit_log: Arc::clone(&state.audit_log),
+        })
+    }
+
+    fn committed(&mut self, proposal: Proposal, revision: Revision) {
+        let Proposal { attempt, audit_log } = proposal;
+        let answered = attempt.outcomes.len();
+        self.metrics.commit_batch_size.observe(answered as f64);
+        if attempt.writes {
+            self.shared.cache.set_if_newer(GroupState {
+                revision,
+                as_of: revision,
+                semaphore: Ok(attempt.next),
+                audit_log,
+            });
         }
-        let commands = batch.iter().map(|request| &request.command);
-        let attempt = self.protocol.attempt(known.revision, &semaphore, commands);
-        let new = attempt
-            .writes
-            .then(|| stored::encode(&attempt.next, &known.acts));
-        let committed = self
-            .store
-            .commit(&self.shared.name, attempt.expected, new.as_ref())
-            .await;
-        match committed {
-            Ok(Commit::Committed(revision)) => {
-                self.protocol.committed(&attempt);
-                self.metrics
-                    .batch_size
-                    .observe(attempt.outcomes.len() as f64);
-                if attempt.writes {
-                    self.shared.view.set_if_newer(Known {
-                        revision,
-                        as_of: revision,
-                        semaphore: Ok(attempt.next),
-                        acts: known.acts,
-                    });
-                }
-                let answered = batch.drain(..attempt.outcomes.len());
-                for (request, outcome) in answered.zip(attempt.outcomes) {
-                    // Whoever hung up in the meantime holds what it asked for; asking again is harmless.
-                    let _ = request.reply.send(Ok(outcome));
-                }
-                Ok(())
-            }
-            Ok(Commit::Conflict(current)) => {
-                let slots = self.shared.configured_slots();
-                self.shared.view.set(Known::new(current, slots));
-                Err(Setback::Conflict)
-            }
-            Err(StoreError::Rejected(reason)) if attempt.writes => {
-                refuse_what_writes(batch, &semaphore, &attempt.outcomes, &reason);
-                Err(Setback::WriteRefused)
-            }
-            Err(error) => {
-                if let StoreError::Unknown(_) = error {
-                    self.metrics.unknown_outcomes.inc();
-                    self.protocol.unknown(&attempt);
-                    for (request, outcome) in batch.iter_mut().zip(&attempt.outcomes) {
-                        if outcome.changes() {
-                            request.in_doubt = Some(attempt.expected);
-                        }
-                    }
-                }
-                Err(Setback::Store(error))
+        for (request, outcome) in self.requests.drain(..answered).zip(attempt.outcomes) {
+            // A client that has disconnected meanwhile holds what it asked for; asking again is harmless.
+            let _ = request.reply.send(Ok(outcome));
+        }
+        self.shared.last_failure.lock().take();
+    }
+
+    fn write_rejected(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError) {
+        self.reject_writers(semaphore, &attempt.outcomes, &GroupError::Rejected(error));
+    }
+
+    fn outcome_unknown(&mut self, proposal: &Proposal) {
+        self.metrics.unknown_outcomes.inc();
+        let attempt = &proposal.attempt;
+        for (request, outcome) in self.requests.iter_mut().zip(&attempt.outcomes) {
+            if outcome.changes() {
+                request.in_doubt = Some(attempt.expected);
             }
         }
     }
 
-    /// Tells those of whom it cannot be known any more that it cannot; they ask again.
-    fn give_up_ambiguous(&self, batch: &mut Vec<Request>, known: Revision, semaphore: &Semaphore) {
+    fn retrying(&mut self, reason: RetryReason) {
+        match reason {
+            RetryReason::Conflict => self.metrics.conflicts.inc(),
+            RetryReason::Store(error) => *self.shared.last_failure.lock() = Some(error),
+        }
+    }
+
+    fn fail(&mut self, failure: PermanentError) {
+        let error = match failure {
+            PermanentError::Rejected(error) => GroupError::Rejected(error),
+            PermanentError::Damaged(damaged) => GroupError::Damaged(damaged),
+        };
+        fail_all(self.requests.drain(..), &error);
+    }
+}
+
+impl Batch {
+    /// Drops the requests of disconnected clients (invariant 7).
+    fn drop_cancelled(&mut self) {
+        self.requests.retain(|request| !request.reply.is_closed());
+    }
+
+    /// Fails the requests whose outcome can no longer be determined; their nodes ask again.
+    fn fail_ambiguous(&mut self, known: Revision, semaphore: &Semaphore) {
         let is_ambiguous = |request: &mut Request| {
             Protocol::is_ambiguous(&request.command, request.in_doubt, known, semaphore)
         };
-        for request in batch.extract_if(.., is_ambiguous) {
-            let reason = "the store did not answer in time, and another server has written since: \
-                          it is not known whether this was done, ask again";
-            let _ = request.reply.send(Err(Failure::Unavailable(reason.into())));
-        }
+        let ambiguous = self.requests.extract_if(.., is_ambiguous);
+        fail_all(ambiguous, &GroupError::Ambiguous);
     }
 
-    /// Reads the store, where what is known is nothing to build on.
-    async fn read_if_needed(&mut self) -> Result<(), Setback> {
-        let known = self.shared.view.get();
-        if !self.protocol.must_read && known.is_some_and(|known| known.semaphore.is_ok()) {
-            return Ok(());
-        }
-        let stored = self
-            .store
-            .read(&self.shared.name)
-            .await
-            .map_err(Setback::Store)?;
-        self.turned();
-        self.protocol.has_read();
-        let known = Known::new(stored, self.shared.configured_slots());
-        self.shared.view.set(known);
-        Ok(())
+    /// Fails the requests for which a rejected write was needed: the grants; without grants the releases, which may
+    /// pass where a grant does not, because they make the value smaller; without either, all requests.
+    fn reject_writers(&mut self, semaphore: &Semaphore, outcomes: &[Outcome], error: &GroupError) {
+        let has_grants = outcomes.contains(&Outcome::Locked);
+        let has_changes = outcomes.iter().any(|outcome| outcome.changes());
+        let mut outcomes = outcomes.iter();
+        let needs_write = |request: &mut Request| {
+            let changes = outcomes.next().is_some_and(|outcome| outcome.changes());
+            let holds = |id: &NodeId| semaphore.holders.contains_key(id.as_str());
+            match &request.command {
+                _ if !has_changes => true,
+                // A request that is refused because the slots are taken would be the next to take one.
+                Command::Lock { id, .. } => has_grants && (changes || !holds(id)),
+                Command::Unlock { id } => !has_grants && (changes || holds(id)),
+                Command::Renew { .. } => false,
+            }
+        };
+        fail_all(self.requests.extract_if(.., needs_write), error);
     }
 }
 
-/// Invariant 7: whose client hung up is not applied.
-fn drop_the_gone(batch: &mut Vec<Request>) {
-    batch.retain(|request| !request.reply.is_closed());
-}
-
-fn refuse(requests: impl Iterator<Item = Request>, reason: &str) {
+fn fail_all(requests: impl Iterator<Item = Request>, error: &GroupError) {
     for request in requests {
-        let _ = request.reply.send(Err(Failure::Refused(reason.into())));
+        let _ = request.reply.send(Err(error.clone()));
     }
-}
-
-/// Refuses those of a batch for whom its write was: the grants; without any the releases, which may pass
-/// where a grant does not, since they make the value smaller; without either all.
-fn refuse_what_writes(
-    batch: &mut Vec<Request>,
-    semaphore: &Semaphore,
-    outcomes: &[Outcome],
-    reason: &str,
-) {
-    let has_grants = outcomes.contains(&Outcome::Locked);
-    let has_changes = outcomes.iter().any(|outcome| outcome.changes());
-    let mut outcomes = outcomes.iter();
-    let writes = |request: &mut Request| {
-        let changes = outcomes.next().is_some_and(|outcome| outcome.changes());
-        let holds = |id: &NodeId| semaphore.holders.contains_key(id.as_str());
-        match &request.command {
-            _ if !has_changes => true,
-            // Who is refused because the slots are taken would be next to take one.
-            Command::Lock { id, .. } => has_grants && (changes || !holds(id)),
-            Command::Unlock { id } => !has_grants && (changes || holds(id)),
-            Command::Renew { .. } => false,
-        }
-    };
-    refuse(batch.extract_if(.., writes), reason);
 }

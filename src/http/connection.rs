@@ -1,7 +1,6 @@
-//! One connection: HTTP/1.1, or HTTP/2 where TLS has agreed on it.
+//! One connection: HTTP/1.1, or HTTP/2 if the TLS handshake agreed on it.
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,77 +17,92 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time;
 use tokio_util::io::InspectReader;
-use tower::ServiceExt as _;
 
-use super::activity::Activity;
-use super::answer;
-use super::listener::Serving;
-use crate::fleetlock::Refusal;
+use super::context::{ConnectionContext, Peer};
+use super::header_limit::HeaderLimit;
+use super::timeouts::ConnectionTimeouts;
+use crate::config::Limits;
 
-/// How a connection ended.
-pub type Result = std::result::Result<(), Box<dyn Error + Send + Sync>>;
+/// The reason why a connection ended before its client closed it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error("the client exceeded a timeout and did not close the connection")]
+    Expired,
+}
 
-/// How many requests one HTTP/2 connection may have open at once.
+/// The maximum number of concurrent requests on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 64;
 
-/// How long a client that has kept us waiting gets to take a goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// The time a client gets to close its connection after it exceeded a timeout.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// Where a request comes from, as an extension of it.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
-
-/// Serves HTTP/1.1 until the client leaves, keeps us waiting for too long, or the server shuts down.
-pub async fn http1<I>(io: I, peer: IpAddr, serving: &Serving) -> Result
+/// Serves HTTP/1.1 until the client closes the connection, exceeds a timeout, or the server shuts down.
+pub(super) async fn http1<I>(
+    io: I,
+    peer: IpAddr,
+    context: &ConnectionContext,
+) -> Result<(), ConnectionError>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Activity::new();
+    let limits = (context.limits)();
+    let timeouts = ConnectionTimeouts::new();
     let io = InspectReader::new(io, {
-        let activity = Arc::clone(&activity);
+        let timeouts = Arc::clone(&timeouts);
         move |bytes: &[u8]| {
             if !bytes.is_empty() {
-                activity.bytes();
+                timeouts.received();
             }
         }
     });
     let connection = http1::Builder::new()
         .header_read_timeout(None)
-        .max_buf_size(serving.limits().header_bytes)
-        .max_headers(serving.limits().headers)
-        .serve_connection(TokioIo::new(io), service(peer, serving, &activity));
-    run(connection, &activity, serving).await
+        .max_buf_size(limits.header_bytes)
+        .max_headers(limits.max_headers)
+        .serve_connection(TokioIo::new(io), service(peer, &limits, context, &timeouts));
+    run(connection, &timeouts, &limits, context).await
 }
 
 /// Serves HTTP/2.
-pub async fn http2<I>(io: I, peer: IpAddr, serving: &Serving) -> Result
+pub(super) async fn http2<I>(
+    io: I,
+    peer: IpAddr,
+    context: &ConnectionContext,
+) -> Result<(), ConnectionError>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Activity::new();
+    let limits = (context.limits)();
+    let timeouts = ConnectionTimeouts::new();
     let connection = http2::Builder::new(TokioExecutor::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(serving.limits().header_bytes.try_into().unwrap_or(u32::MAX))
-        .serve_connection(TokioIo::new(io), service(peer, serving, &activity));
-    run(connection, &activity, serving).await
+        .max_header_list_size(limits.header_bytes.try_into().unwrap_or(u32::MAX))
+        .serve_connection(TokioIo::new(io), service(peer, &limits, context, &timeouts));
+    run(connection, &timeouts, &limits, context).await
 }
 
-async fn run<C>(connection: C, activity: &Activity, serving: &Serving) -> Result
+async fn run<C>(
+    connection: C,
+    timeouts: &ConnectionTimeouts,
+    limits: &Limits,
+    context: &ConnectionContext,
+) -> Result<(), ConnectionError>
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
-    let limits = serving.limits();
     let mut connection = pin!(connection);
-    let overdue = tokio::select! {
+    let expired = tokio::select! {
         result = connection.as_mut() => return Ok(result?),
-        () = serving.shutdown.cancelled() => false,
-        () = activity.overdue(&limits) => true,
+        () = context.shutdown.cancelled() => false,
+        () = timeouts.expired(limits) => true,
     };
     connection.as_mut().graceful_shutdown();
-    if overdue {
-        return match time::timeout(GOODBYE, connection).await {
+    if expired {
+        return match time::timeout(CLOSE_GRACE, connection).await {
             Ok(result) => Ok(result?),
-            Err(_) => Err("the client kept us waiting".into()),
+            Err(_) => Err(ConnectionError::Expired),
         };
     }
     Ok(connection.await?)
@@ -96,24 +110,23 @@ where
 
 fn service(
     peer: IpAddr,
-    serving: &Serving,
-    activity: &Arc<Activity>,
+    limits: &Limits,
+    context: &ConnectionContext,
+    timeouts: &Arc<ConnectionTimeouts>,
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
 + use<> {
-    let (router, activity) = (serving.router.clone(), Arc::clone(activity));
-    let most_headers = serving.limits().headers;
+    let timeouts = Arc::clone(timeouts);
+    let router = HeaderLimit {
+        inner: context.router.clone(),
+        max: limits.max_headers,
+        respond: context.too_many_headers,
+    };
     service_fn(move |mut request: Request<Incoming>| {
-        let (router, answering) = (router.clone(), activity.answer());
+        let (router, answering) = (router.clone(), timeouts.answer());
         async move {
             let _answering = answering;
-            // For HTTP/1.1 hyper has seen to it.
-            if request.headers().len() > most_headers {
-                return Ok(answer::refused(&Refusal::TooManyHeaders {
-                    max: most_headers,
-                }));
-            }
             request.extensions_mut().insert(Peer(peer));
-            router.oneshot(request.map(Body::new)).await
+            router.call(request.map(Body::new)).await
         }
     })
 }

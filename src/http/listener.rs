@@ -3,115 +3,81 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use parking_lot::Mutex;
 use rustix::io::Errno;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::connection;
+use super::connection::{self, ConnectionError};
+use super::context::ConnectionContext;
 use crate::config::{Limits, ListenSettings};
-use crate::live::LiveReceiver;
-use crate::metrics::Metrics;
 use crate::tls::ServerTls;
 
-/// How many connections the kernel holds for us while we do not accept.
+/// The number of connections that the kernel queues until they are accepted.
 const BACKLOG: u32 = 4096;
 
-/// A listener that is bound, and does not accept yet.
-pub struct Listener {
-    /// Its name in logs and metrics.
+/// A listener that is bound but does not accept connections yet.
+pub(crate) struct Listener {
+    /// The name in logs and metrics.
     name: &'static str,
     socket: TcpListener,
     tls: Option<Arc<ServerTls>>,
 }
 
-/// Why an address cannot be listened on.
+/// The reason why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}:{port} ({name}.address, {name}.port): {reason}{}", remedy(.reason))]
-pub struct BindError {
+#[error("cannot listen on {address}:{port} ({name}.address, {name}.port): {error}{}", hint(.error))]
+pub(crate) struct BindError {
     name: &'static str,
     address: String,
     port: u16,
-    reason: io::Error,
+    error: io::Error,
 }
 
-/// What a listener serves its connections with.
-pub struct Serving {
-    /// The name of the listener.
-    pub name: &'static str,
-    pub router: Router,
-    /// What holds for it of the limits.
-    pub limits: fn(&Limits) -> Limits,
-    pub live: LiveReceiver,
-    pub metrics: Arc<Metrics>,
-    /// Stops accepting, and lets connections end after the request that they are at.
-    pub shutdown: CancellationToken,
-    /// Every connection's task.
-    pub connections: TaskTracker,
-}
-
-/// How many connections each peer has.
+/// The number of connections of each peer.
 type Peers = Arc<Mutex<HashMap<IpAddr, usize>>>;
-
-// === impl Serving ===
-
-impl Serving {
-    /// The limits as they are now; a connection keeps those that it began with.
-    pub fn limits(&self) -> Limits {
-        (self.limits)(&self.live.get().limits)
-    }
-
-    fn rejected(&self, reason: &str) {
-        let labels = &[self.name, reason];
-        let rejected = &self.metrics.rejected_connections;
-        rejected.with_label_values(labels).inc();
-    }
-}
 
 // === impl Listener ===
 
 impl Listener {
-    /// Binds the address as Go does: a name is looked up, and of its addresses the first IPv4 one is taken.
+    /// Binds the address as Go does: of the addresses of a host name, the first IPv4 address is taken.
     ///
     /// # Errors
     /// If the name has no address, or the address cannot be bound.
-    pub async fn bind(
+    pub(crate) async fn bind(
         name: &'static str,
         settings: &ListenSettings,
         tls: Option<Arc<ServerTls>>,
     ) -> Result<Self, BindError> {
         let socket = bind(&settings.address, settings.port)
             .await
-            .map_err(|reason| BindError {
+            .map_err(|error| BindError {
                 name,
                 address: settings.address.clone(),
                 port: settings.port,
-                reason,
+                error,
             })?;
         Ok(Listener { name, socket, tls })
     }
 
-    /// The address that it is bound to.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    /// Returns the bound address.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
     /// Accepts connections until the shutdown.
-    pub async fn serve(self, serving: Serving) {
-        let serving = Arc::new(serving);
+    pub(crate) async fn serve(self, context: ConnectionContext) {
+        let context = Arc::new(context);
         let open = Arc::new(());
         let peers = Peers::default();
-        let gauge = serving.metrics.connections.with_label_values(&[self.name]);
         loop {
             let accepted = tokio::select! {
-                () = serving.shutdown.cancelled() => return,
+                () = context.shutdown.cancelled() => return,
                 accepted = self.socket.accept() => accepted,
             };
             let (stream, peer) = match accepted {
@@ -121,47 +87,63 @@ impl Listener {
                     continue;
                 }
             };
-            // What comes by IPv4 to a socket for both has an address of IPv6's form.
+            // A socket for both protocols reports an IPv4 client with a mapped IPv6 address.
             let peer = peer.ip().to_canonical();
-            let limits = serving.limits();
-            // One reference is ours, each other one is a connection's.
-            if Arc::strong_count(&open) > limits.connections {
-                serving.rejected("connections");
-                continue;
-            }
-            let permit = Arc::clone(&open);
-            let Some(place) = PeerPlace::take(&peers, peer, limits.connections_per_peer) else {
-                serving.rejected("connections_per_peer");
+            let Some(permits) = take_permits(&open, &peers, peer, &context) else {
                 continue;
             };
-            let (tls, serving) = (self.tls.clone(), Arc::clone(&serving));
-            let gauge = gauge.clone();
-            let tracker = serving.connections.clone();
+            let (tls, context) = (self.tls.clone(), Arc::clone(&context));
+            let tracker = context.connections.clone();
             tracker.spawn(async move {
-                gauge.inc();
-                serve(stream, peer, tls.as_deref(), &serving).await;
-                gauge.dec();
-                drop((permit, place));
+                context.metrics.open.inc();
+                serve(stream, peer, tls.as_deref(), &context).await;
+                context.metrics.open.dec();
+                drop(permits);
             });
         }
     }
 }
 
-fn remedy(reason: &io::Error) -> &'static str {
-    match reason.kind() {
+/// Takes the permits of one more connection, unless the listener or the peer has as many as it may.
+fn take_permits(
+    open: &Arc<()>,
+    peers: &Peers,
+    peer: IpAddr,
+    context: &ConnectionContext,
+) -> Option<(Arc<()>, PeerPermit)> {
+    let Limits {
+        max_connections,
+        max_connections_per_peer,
+        ..
+    } = (context.limits)();
+    // The listener holds one reference, and each connection another one.
+    if Arc::strong_count(open) > max_connections {
+        context.metrics.rejected("connections");
+        return None;
+    }
+    let permit = Arc::clone(open);
+    let Some(peer_permit) = PeerPermit::take(peers, peer, max_connections_per_peer) else {
+        context.metrics.rejected("connections_per_peer");
+        return None;
+    };
+    Some((permit, peer_permit))
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "; another program listens there, an Airlock perhaps: `ss -ltnp` shows which"
+            "; another program listens there, possibly another Airlock: `ss -ltnp` shows which one"
         }
-        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
         io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need CAP_NET_BIND_SERVICE: take a higher one"
+            "; ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher port"
         }
         _ => "",
     }
 }
 
 async fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
-    // Go's `net.Listen` takes "all IPv4 addresses" for all addresses, and so does Airlock.
+    // Go's `net.Listen` takes "all IPv4 addresses" for all addresses, and so does coreos/airlock.
     if matches!(address, "" | "0.0.0.0" | "::") {
         let everywhere = listen((Ipv6Addr::UNSPECIFIED, port).into());
         return match everywhere {
@@ -174,7 +156,7 @@ async fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
         .iter()
         .find(|address| address.is_ipv4())
         .or(addresses.first())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))?;
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host name has no address"))?;
     listen(*address)
 }
 
@@ -192,7 +174,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Whether an error is a kernel's that was built, or told, to do without IPv6.
+/// Reports whether an error comes from a kernel that was built or configured without IPv6.
 fn has_no_ipv6(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error().map(Errno::from_raw_os_error),
@@ -200,20 +182,25 @@ fn has_no_ipv6(error: &io::Error) -> bool {
     )
 }
 
-/// Out of descriptors, most likely: says so and gives connections time to end.
+/// Logs the error, most likely a lack of file descriptors, and waits for connections to close.
 async fn accept_failed(name: &str, error: &io::Error) {
     tracing::error!(listener = name, reason = %error, "cannot accept a connection");
     time::sleep(Duration::from_millis(100)).await;
 }
 
 /// Serves a connection to its end.
-async fn serve(stream: TcpStream, peer: IpAddr, tls: Option<&ServerTls>, serving: &Serving) {
-    // Answers are one small write; waiting for more to send only delays them.
+async fn serve(
+    stream: TcpStream,
+    peer: IpAddr,
+    tls: Option<&ServerTls>,
+    context: &ConnectionContext,
+) {
+    // A response is one small write; waiting for more to send would only delay it.
     let _ = stream.set_nodelay(true);
     let result = match tls {
-        None => connection::http1(stream, peer, serving).await,
-        // Boxed, since it is large: a connection without TLS does not pay for it.
-        Some(tls) => Box::pin(serve_tls(stream, peer, tls, serving)).await,
+        None => connection::http1(stream, peer, context).await,
+        // Boxed, because it is large: a connection without TLS should not pay for it.
+        Some(tls) => Box::pin(serve_tls(stream, peer, tls, context)).await,
     };
     if let Err(error) = result {
         tracing::trace!(%peer, reason = %error, "connection ended");
@@ -224,54 +211,54 @@ async fn serve_tls(
     stream: TcpStream,
     peer: IpAddr,
     tls: &ServerTls,
-    serving: &Serving,
-) -> connection::Result {
+    context: &ConnectionContext,
+) -> Result<(), ConnectionError> {
     let handshake = TlsAcceptor::from(tls.current()).accept(stream);
-    let timeout = serving.limits().handshake_timeout;
+    let timeout = (context.limits)().handshake_timeout;
     let result = tokio::select! {
-        // Nothing is lost with it: no request has come yet.
-        () = serving.shutdown.cancelled() => return Ok(()),
+        // Nothing is lost: no request was received yet.
+        () = context.shutdown.cancelled() => return Ok(()),
         result = time::timeout(timeout, handshake) => result,
     };
     let result = result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match result {
         Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            connection::http2(stream, peer, serving).await
+            connection::http2(stream, peer, context).await
         }
-        Ok(stream) => connection::http1(stream, peer, serving).await,
+        Ok(stream) => connection::http1(stream, peer, context).await,
         Err(reason) => {
-            serving.rejected("tls_handshake");
-            tracing::debug!(%peer, %reason, "no TLS with a client");
+            context.metrics.rejected("tls_handshake");
+            tracing::debug!(%peer, %reason, "TLS handshake failed");
             Ok(())
         }
     }
 }
 
-/// One of a peer's connections, given back when it is dropped.
-struct PeerPlace {
+/// The permit for one connection of a peer. Dropping it returns the permit.
+struct PeerPermit {
     peers: Peers,
     peer: IpAddr,
 }
 
-// === impl PeerPlace ===
+// === impl PeerPermit ===
 
-impl PeerPlace {
-    fn take(peers: &Peers, peer: IpAddr, most: usize) -> Option<Self> {
-        let mut counts = peers.lock().unwrap_or_else(PoisonError::into_inner);
+impl PeerPermit {
+    fn take(peers: &Peers, peer: IpAddr, max: usize) -> Option<Self> {
+        let mut counts = peers.lock();
         let count = counts.entry(peer).or_default();
-        if *count >= most {
+        if *count >= max {
             return None;
         }
         *count += 1;
         drop(counts);
         let peers = Arc::clone(peers);
-        Some(PeerPlace { peers, peer })
+        Some(PeerPermit { peers, peer })
     }
 }
 
-impl Drop for PeerPlace {
+impl Drop for PeerPermit {
     fn drop(&mut self) {
-        let mut counts = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.peers.lock();
         if let Some(count) = counts.get_mut(&self.peer) {
             *count -= 1;
             if *count == 0 {

@@ -1,8 +1,14 @@
-//! HTTP: listeners, routes, limits, status codes. Nothing is locked here; the groups do that.
+//! HTTP transport for both listeners: addresses, connections, TLS handshakes, limits and timeouts.
+//!
+//! It serves any router, and knows neither FleetLock nor groups.
 
-mod activity;
-pub mod answer;
-mod basic;
-pub mod connection;
-pub mod listener;
-pub mod routes;
+mod connection;
+mod context;
+mod header_limit;
+mod listener;
+mod metrics;
+mod timeouts;
+
+pub(crate) use context::{ConnectionContext, Peer};
+pub(crate) use listener::{BindError, Listener};
+pub(crate) use metrics::ConnectionMetrics;

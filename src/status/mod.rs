@@ -1,9 +1,10 @@
-//! The status listener: what people and programs look at. It changes nothing.
+//! The status listener: the page for operators, and its data for programs. It changes nothing.
 
 mod page;
-mod snapshot;
+mod view;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::State;
@@ -13,22 +14,23 @@ use http::{StatusCode, header};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::admin;
-use crate::live::LiveReceiver;
-use crate::metrics::Metrics;
-use crate::monitor;
-use crate::store::measured::Health;
-use snapshot::Snapshot;
+use crate::coordinator::StateReceiver;
+use crate::store::health::Health;
+use view::StatusView;
+pub(crate) use view::{GroupFacts, GroupView};
 
 /// What the handlers need.
-pub struct Status {
-    pub live: LiveReceiver,
-    pub metrics: Arc<Metrics>,
-    pub health: watch::Receiver<Health>,
+pub(crate) struct Status {
+    pub(crate) state: StateReceiver,
+    pub(crate) health: watch::Receiver<Health>,
+    /// Returns the metrics in the text format of Prometheus.
+    pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// The name of this machine.
+    pub(crate) host: String,
 }
 
-/// The routes of the status listener.
-pub fn router(status: Arc<Status>) -> Router {
+/// Returns the routes of the status listener.
+pub(crate) fn router(status: Arc<Status>) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/v1/status", get(json))
@@ -38,7 +40,7 @@ pub fn router(status: Arc<Status>) -> Router {
         .with_state(status)
 }
 
-/// The page may load nothing and run nothing, whatever got into it.
+/// The page may load and run nothing, whatever a client managed to put into it.
 const CONTENT_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
@@ -48,7 +50,7 @@ async fn index(State(status): State<Arc<Status>>) -> Response {
         (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    let page = page::render(&status.snapshot(), &admin::host());
+    let page = page::render(&status.view(), &status.host);
     (headers, page.into_string()).into_response()
 }
 
@@ -57,7 +59,7 @@ async fn json(State(status): State<Arc<Status>>) -> Response {
         (header::CONTENT_TYPE, "application/json"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    match serde_json::to_string(&status.snapshot()) {
+    match serde_json::to_string(&status.view()) {
         Ok(text) => (headers, text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
@@ -65,12 +67,11 @@ async fn json(State(status): State<Arc<Status>>) -> Response {
 
 async fn metrics(State(status): State<Arc<Status>>) -> Response {
     let content_type = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
-    let text = status.metrics.render(&status.live.get());
-    (content_type, text).into_response()
+    (content_type, (status.metrics)()).into_response()
 }
 
 async fn readyz(State(status): State<Arc<Status>>) -> Response {
-    match monitor::readiness(&status.health.borrow()) {
+    match status.health.borrow().readiness(Instant::now()) {
         Ok(()) => "ok\n".into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
@@ -79,8 +80,8 @@ async fn readyz(State(status): State<Arc<Status>>) -> Response {
 // === impl Status ===
 
 impl Status {
-    fn snapshot(&self) -> Snapshot {
+    fn view(&self) -> StatusView {
         let health = self.health.borrow().clone();
-        Snapshot::take(&self.live.get(), &health, Timestamp::now())
+        StatusView::new(&self.state.get(), &health, Timestamp::now())
     }
 }

@@ -1,24 +1,24 @@
-//! The page: who holds the locks, since when, and who waits, in one look.
+//! The page for operators: the holders of each group, how long they have held their locks, and the waiting nodes.
 //!
-//! HTML without scripts and without anything from elsewhere; maud escapes whatever clients sent.
+//! The HTML contains no scripts and refers to no other site. maud escapes all text from clients.
 
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::snapshot::{GroupView, LockView, Snapshot, WaiterView};
-use crate::age::age;
+use super::view::{GroupView, LockView, StatusView, WaiterView};
+use crate::text::duration::age;
+use crate::text::escape::shell_word;
 
 const STYLE: &str = include_str!("page.css");
 
-/// How often a browser asks again, in seconds.
-const REFRESH: u32 = 10;
+/// The interval at which a browser reloads the page.
+const REFRESH_SECONDS: u32 = 10;
 
-/// The most slots that are drawn one by one.
-const DRAWN_SLOTS: u64 = 60;
+/// The maximum number of slots that are drawn.
+const MAX_DRAWN_SLOTS: u64 = 60;
 
-/// The whole page.
-pub fn render(snapshot: &Snapshot, host: &str) -> Markup {
-    let now = snapshot.now;
+/// Renders the page of the server on the machine `host`.
+pub(super) fn render(view: &StatusView, host: &str) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -26,64 +26,63 @@ pub fn render(snapshot: &Snapshot, host: &str) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                meta http-equiv="refresh" content=(REFRESH);
-                title { (title(snapshot)) }
+                meta http-equiv="refresh" content=(REFRESH_SECONDS);
+                title { (title(view)) }
                 style { (PreEscaped(STYLE)) }
             }
-            body {
-                header {
-                    h1 { "Airlock" }
-                    @if snapshot.store.up {
-                        span.badge.good { "store answers" }
-                    } @else {
-                        span.badge.bad { "store does not answer" }
-                    }
-                }
-                p.summary { (summary(snapshot)) }
-                @if let Some(problem) = &snapshot.store.problem {
-                    p.alarm {
-                        strong { "Nodes are refused until the store answers again. " }
-                        (problem) ". What is shown below may be old."
-                    }
-                }
-                main {
-                    @for group in &snapshot.groups {
-                        (section(group, now))
-                    }
-                }
-                footer {
-                    (utc(now)) " on " (host) ", airlock " (snapshot.version)
-                    ". Refreshes every " (REFRESH) " s. "
-                    a href="/v1/status" { "JSON" } " " a href="/metrics" { "Metrics" }
-                }
-            }
+            body { (body(view, host)) }
         }
     }
 }
 
-/// What the browser's tab says: a look at it may be enough.
-fn title(snapshot: &Snapshot) -> String {
-    if !snapshot.store.up {
-        return "! Airlock: store does not answer".into();
+fn body(view: &StatusView, host: &str) -> Markup {
+    html! {
+        header {
+            h1 { "Airlock" }
+            @if view.store.up {
+                span.badge.good { "store available" }
+            } @else {
+                span.badge.bad { "store unavailable" }
+            }
+        }
+        p.summary { (summary(view)) }
+        @if let Some(problem) = &view.store.problem {
+            p.alarm {
+                strong { "Requests are denied until the store is available again: " }
+                (problem) ". The state below may be out of date."
+            }
+        }
+        main {
+            @for group in &view.groups {
+                (section(group, view.now))
+            }
+        }
+        footer {
+            (utc(view.now)) " on " (host) ", Airlock " (view.version)
+            ". Refreshed every " (REFRESH_SECONDS) " s. "
+            a href="/v1/status" { "JSON" } " " a href="/metrics" { "Metrics" }
+        }
     }
-    let locks = || {
-        snapshot
-            .groups
-            .iter()
-            .filter_map(|group| group.lock.as_ref())
-    };
+}
+
+/// Returns the title, which sums up the state for a browser tab.
+fn title(view: &StatusView) -> String {
+    if !view.store.up {
+        return "! Airlock: store unavailable".into();
+    }
+    let locks = || view.groups.iter().filter_map(|group| group.lock.as_ref());
     let held: usize = locks().map(|lock| lock.holders.len()).sum();
-    let waiting: usize = snapshot
+    let waiting: usize = view
         .groups
         .iter()
-        .map(|group| group.waiting_count)
+        .filter_map(|group| group.waiting_count)
         .sum();
     format!("Airlock: {held} held, {waiting} waiting")
 }
 
-/// The whole fleet in a sentence or two.
-fn summary(snapshot: &Snapshot) -> String {
-    let groups = || snapshot.groups.iter();
+/// Returns a sentence about all groups.
+fn summary(view: &StatusView) -> String {
+    let groups = || view.groups.iter();
     let holders = groups().flat_map(|group| {
         let lock = group.lock.iter();
         lock.flat_map(|lock| lock.holders.iter().map(|holder| (holder, &group.name)))
@@ -95,15 +94,15 @@ fn summary(snapshot: &Snapshot) -> String {
     let longest = longest.map_or_else(String::new, |(_, age, group)| {
         format!(", the longest for {age} in {group}")
     });
-    let waiting: usize = groups().map(|group| group.waiting_count).sum();
+    let waiting: usize = groups().filter_map(|group| group.waiting_count).sum();
     let (held, waiting) = (
         count(held, "slot", "held"),
         count(waiting, "node", "waiting"),
     );
-    format!("{held}{longest}; {waiting}.")
+    format!("{held}{longest}; {waiting} at this server.")
 }
 
-/// Such as `no slots held` and `2 nodes waiting`.
+/// Formats a number of things, such as `no slots held` and `2 nodes waiting`.
 fn count(number: usize, thing: &str, state: &str) -> String {
     match number {
         0 => format!("no {thing}s {state}"),
@@ -112,6 +111,7 @@ fn count(number: usize, thing: &str, state: &str) -> String {
     }
 }
 
+/// Renders a group.
 fn section(group: &GroupView, now: Timestamp) -> Markup {
     html! {
         section {
@@ -128,22 +128,23 @@ fn section(group: &GroupView, now: Timestamp) -> Markup {
                 (slots(lock))
                 (holders(lock, &group.name))
             } @else {
-                p.quiet { "Not known yet: the store has not answered." }
+                p.quiet { "Unknown: the store has not replied yet." }
             }
             (waiting(group, now))
             @if let Some(text) = &group.windows.text {
                 p.quiet { "Reboot windows: " (text) }
             }
-            @if let Some(act) = group.acts.first() {
+            @if let Some(entry) = group.audit_log.first() {
                 p.quiet {
-                    "Last by hand: " (act.by) " has " (act.action.to_string())
-                    ", " time title=(utc(act.at)) { (age(act.at, now)) " ago" }
+                    "Last change by an administrator: " (entry.by) " " (entry.action.to_string())
+                    ", " time title=(utc(entry.at)) { (age(entry.at, now)) " ago" }
                 }
             }
         }
     }
 }
 
+/// Renders what is unusual about a group.
 fn badges(group: &GroupView) -> Markup {
     let paused = group.lock.as_ref().is_some_and(|lock| lock.paused);
     html! {
@@ -152,35 +153,36 @@ fn badges(group: &GroupView) -> Markup {
         } @else if !group.windows.open {
             span.badge.warn { "outside reboot windows" }
         }
-        @if let Some(lock) = &group.lock && !paused && lock.slots != group.configured_slots {
-            span.badge.warn { (lock.slots) " slots, configured are " (group.configured_slots) }
+        @if let (Some(lock), Some(configured)) = (&group.lock, group.configured_slots) && !paused && lock.slots != configured {
+            span.badge.warn { (lock.slots) " slots in the store, " (configured) " in the configuration" }
         }
     }
 }
 
-/// A picture of the places: filled ones first.
+/// Draws the slots, the held ones first.
 fn slots(lock: &LockView) -> Markup {
     let held = lock.holders.len() as u64;
-    let drawn = held.max(lock.slots).min(DRAWN_SLOTS);
-    let words = match lock.slots {
-        0 => format!("{held} held, no new ones while paused"),
+    let drawn = held.max(lock.slots).min(MAX_DRAWN_SLOTS);
+    let caption = match lock.slots {
+        0 => format!("{held} held; no new locks while paused"),
         slots => format!("{held} of {slots} held"),
     };
     html! {
         div.slots {
-            @for place in 0..drawn {
-                @let over = place >= lock.slots;
-                span.slot.held[place < held].over[over] aria-hidden="true" {}
+            @for slot in 0..drawn {
+                @let over = slot >= lock.slots;
+                span.slot.held[slot < held].over[over] aria-hidden="true" {}
             }
-            span.words { (words) }
+            span.words { (caption) }
         }
     }
 }
 
+/// Renders the holders, and the command that unlocks the oldest one.
 fn holders(lock: &LockView, group: &str) -> Markup {
     html! {
         @if lock.holders.is_empty() {
-            p.quiet { "Nobody holds a slot." }
+            p.quiet { "No node holds a slot." }
         } @else {
             table {
                 thead { tr { th { "Holder" } th.when { "Since" } } }
@@ -202,27 +204,30 @@ fn holders(lock: &LockView, group: &str) -> Markup {
                 }
             }
             details {
-                summary { "A node does not come back?" }
-                p { "Make sure that it is down or back, then free its slot:" }
+                summary { "Unlock a node that does not come back" }
+                p { "Make sure that the node is down for good or already back, then run:" }
                 code { (unlock(group, &lock.holders[0].id)) }
             }
         }
     }
 }
 
+/// Renders the waiting nodes. Each server only knows the nodes that it denied itself.
 fn waiting(group: &GroupView, now: Timestamp) -> Markup {
-    let more = group.waiting_count.saturating_sub(group.waiting.len());
+    let count = group.waiting_count.unwrap_or_default();
+    let listed = group.waiting.as_deref().unwrap_or_default();
+    let more = count.saturating_sub(listed.len());
     html! {
-        @if group.waiting_count > 0 {
+        @if count > 0 {
             table.waiting {
                 thead {
                     tr {
-                        th { "Waiting (" (group.waiting_count) ")" }
+                        th { "Waiting (" (count) ", at this server)" }
                         th.when { "For" }
                     }
                 }
                 tbody {
-                    @for waiter in &group.waiting {
+                    @for waiter in listed {
                         (waiting_row(waiter, now))
                     }
                     @if more > 0 {
@@ -246,7 +251,7 @@ fn waiting_row(waiter: &WaiterView, now: Timestamp) -> Markup {
             td.when {
                 strong { (age(waiter.first_asked, now)) } " "
                 small {
-                    (waiter.why) ", " (asked)
+                    (waiter.reason) ", " (asked)
                     @if waiter.times > 1 { " " (waiter.times) " times" }
                     ", last " (age(waiter.last_asked, now)) " ago"
                 }
@@ -255,7 +260,7 @@ fn waiting_row(waiter: &WaiterView, now: Timestamp) -> Markup {
     }
 }
 
-/// As the alert AirlockLockHeldTooLong sees it.
+/// Reports whether a lock is held too long, by the threshold of the alert AirlockLockHeldTooLong.
 fn is_old(age_seconds: Option<i64>) -> bool {
     age_seconds.is_some_and(|seconds| seconds > 3600)
 }
@@ -264,23 +269,13 @@ fn utc(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// The command that frees a slot. What nodes call themselves is no option of it.
+/// Returns the command that unlocks a node. The id, which the node chooses itself, never becomes an option.
 fn unlock(group: &str, id: &str) -> String {
     let is_like_an_option = [group, id].iter().any(|word| word.starts_with('-'));
     let end_of_options = if is_like_an_option { "-- " } else { "" };
     format!(
         "airlock unlock {end_of_options}{} {}",
-        shell(group),
-        shell(id)
+        shell_word(group),
+        shell_word(id)
     )
-}
-
-/// One word of a command line.
-fn shell(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@:+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }

@@ -1,42 +1,46 @@
-//! A memory store that fails as told: all of {happened, did not} x {answered, timed out}, and late.
+//! A memory store with scripted faults: every combination of {took effect, had no effect} and {reply, timeout}, and
+//! late writes.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::memory::MemoryStore;
-use super::{Commit, GroupName, Report, Revision, Store, StoreError, Stored, Value};
+use super::{CommitOutcome, Location, Report, Store, StoreError};
+use crate::lock::GroupName;
+use crate::lock::codec::{Revision, Stored, Value};
 
-/// What goes wrong with one commit.
+/// A fault of one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It does not happen, and the store says so.
+pub(crate) enum Fault {
+    /// The commit has no effect, and the store says so.
     Rejected,
-    /// It does not happen, since the store was not reached.
+    /// The commit has no effect, because the store is unreachable.
     Unreachable,
-    /// It does not happen, and nobody knows.
+    /// The commit has no effect, and its outcome is unknown.
     RequestLost,
-    /// It happens, and nobody knows.
+    /// The commit takes effect, and its outcome is unknown.
     AnswerLost,
-    /// Nobody knows, and it reaches the store only with [`FaultyStore::deliver`].
+    /// The outcome of the commit is unknown, and it reaches the store only with [`FaultyStore::deliver`].
     Late,
-    /// Somebody else writes the same value just before it.
+    /// Another writer writes the same value just before the commit.
     Raced,
 }
 
-/// A call that was made.
+/// A call to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub(crate) enum Call {
     Read,
     Confirm,
     Write,
 }
 
-/// See the module's documentation. Without faults it is a [`MemoryStore`].
-pub struct FaultyStore {
-    pub memory: MemoryStore,
+/// A [`MemoryStore`] with scripted faults.
+pub(crate) struct FaultyStore {
+    pub(crate) memory: MemoryStore,
     script: Mutex<Script>,
     open: watch::Sender<bool>,
 }
@@ -49,10 +53,15 @@ struct Script {
     late: Vec<(GroupName, Revision, Value)>,
 }
 
+/// The error of an injected fault.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Injected(&'static str);
+
 // === impl FaultyStore ===
 
 impl FaultyStore {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(FaultyStore {
             memory: MemoryStore::default(),
             script: Mutex::default(),
@@ -60,32 +69,33 @@ impl FaultyStore {
         })
     }
 
-    /// The next commits go wrong in this way, one each.
-    pub fn next(&self, faults: &[Fault]) {
+    /// Schedules faults for the next commits, one for each.
+    pub(crate) fn next(&self, faults: &[Fault]) {
         self.script().faults.extend(faults);
     }
 
-    /// Every commit goes wrong in this way.
-    pub fn always(&self, fault: Fault) {
+    /// Schedules a fault for every commit that has no other one.
+    pub(crate) fn always(&self, fault: Fault) {
         self.script().always = Some(fault);
     }
 
-    /// Calls wait from now on, until [`FaultyStore::release`].
-    pub fn hold(&self) {
+    /// Blocks all calls from now on, until [`FaultyStore::release`].
+    pub(crate) fn hold(&self) {
         self.open.send_replace(false);
     }
 
-    pub fn release(&self) {
+    /// Lets blocked calls continue.
+    pub(crate) fn release(&self) {
         self.open.send_replace(true);
     }
 
-    /// The calls since this was last asked, also those that wait.
-    pub fn calls(&self) -> Vec<Call> {
+    /// Returns the calls since the last time, including blocked ones.
+    pub(crate) fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.script().calls)
     }
 
-    /// Lets the writes that are late reach the store; what came of them.
-    pub async fn deliver(&self) -> Vec<Commit> {
+    /// Delivers late writes to the store, and returns their outcomes.
+    pub(crate) async fn deliver(&self) -> Vec<CommitOutcome> {
         let late = std::mem::take(&mut self.script().late);
         let mut results = Vec::new();
         for (group, expected, value) in late {
@@ -108,7 +118,7 @@ impl FaultyStore {
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+        self.script.lock()
     }
 }
 
@@ -124,18 +134,18 @@ impl Store for FaultyStore {
         group: &GroupName,
         expected: Revision,
         new: Option<&Value>,
-    ) -> Result<Commit, StoreError> {
+    ) -> Result<CommitOutcome, StoreError> {
         let call = if new.is_some() {
             Call::Write
         } else {
             Call::Confirm
         };
         self.enter(call).await;
-        let unknown = || StoreError::Unknown("timed out".into());
+        let unknown = || StoreError::unknown(Injected("timed out"));
         match self.fault() {
             None => self.memory.commit(group, expected, new).await,
-            Some(Fault::Rejected) => Err(StoreError::Rejected("not allowed".into())),
-            Some(Fault::Unreachable) => Err(StoreError::Unreachable("no route".into())),
+            Some(Fault::Rejected) => Err(StoreError::rejected(Injected("not allowed"))),
+            Some(Fault::Unreachable) => Err(StoreError::unreachable(Injected("no route"))),
             Some(Fault::RequestLost) => Err(unknown()),
             Some(Fault::AnswerLost) => {
                 self.memory.commit(group, expected, new).await?;
@@ -154,11 +164,11 @@ impl Store for FaultyStore {
         }
     }
 
-    fn place(&self, group: &GroupName) -> String {
-        self.memory.place(group)
+    fn location(&self, group: &GroupName) -> Location {
+        self.memory.location(group)
     }
 
-    async fn follow(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
-        self.memory.follow(groups, report).await
+    async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
+        self.memory.watch(groups, report).await
     }
 }

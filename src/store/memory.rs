@@ -1,18 +1,20 @@
-//! A store in this process's memory, for tests.
+//! A store in the memory of this process, for tests.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use super::{Commit, GroupName, Report, Revision, Seen, Store, StoreError, Stored, Value};
+use super::{CommitOutcome, Location, Report, Store, StoreError, Update};
+use crate::lock::GroupName;
+use crate::lock::codec::{Revision, Stored, Value};
 
-/// Values in a map, with one revision counter for all.
+/// A store that keeps its values in a map, with one revision counter for all groups.
 #[derive(Debug)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
-    /// The revision of the last write, for those who follow.
+    /// The revision of the last write, for watches.
     written: watch::Sender<i64>,
 }
 
@@ -21,6 +23,11 @@ struct Inner {
     clock: i64,
     values: HashMap<GroupName, (Revision, Value)>,
 }
+
+/// The error of a watch whose store was dropped.
+#[derive(Debug, thiserror::Error)]
+#[error("the memory store was dropped")]
+struct Dropped;
 
 // === impl MemoryStore ===
 
@@ -34,7 +41,7 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// Writes whatever was there, as another program or a person would; `None` deletes.
+    /// Writes a value unconditionally, as another program or an administrator would. `None` deletes the value.
     pub fn overwrite(&self, group: &GroupName, value: Option<Value>) {
         let mut inner = self.lock();
         inner.write(group, value);
@@ -42,7 +49,7 @@ impl MemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 }
 
@@ -57,24 +64,27 @@ impl Store for MemoryStore {
         group: &GroupName,
         expected: Revision,
         new: Option<&Value>,
-    ) -> Result<Commit, StoreError> {
+    ) -> Result<CommitOutcome, StoreError> {
         let mut inner = self.lock();
         let current = inner.stored(group);
         if current.revision != expected {
-            return Ok(Commit::Conflict(current));
+            return Ok(CommitOutcome::Conflict(current));
         }
         if let Some(value) = new {
             inner.write(group, Some(value.clone()));
             self.written.send_replace(inner.clock);
         }
-        Ok(Commit::Committed(inner.stored(group).revision))
+        Ok(CommitOutcome::Committed(inner.stored(group).revision))
     }
 
-    fn place(&self, group: &GroupName) -> String {
-        format!("group {group} in memory")
+    fn location(&self, group: &GroupName) -> Location {
+        Location {
+            description: format!("group {group} in memory"),
+            repair_command: "MemoryStore::overwrite".into(),
+        }
     }
 
-    async fn follow(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
+    async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
         let mut written = self.written.subscribe();
         let mut known: HashMap<&GroupName, Stored> = HashMap::new();
         loop {
@@ -86,11 +96,11 @@ impl Store for MemoryStore {
                     .is_none_or(|known| known.revision != stored.revision);
                 if changed {
                     known.insert(group, stored.clone());
-                    report(group, Seen::Current(stored));
+                    report(group, Update::Current(stored));
                 }
             }
             if written.changed().await.is_err() {
-                return StoreError::Unreachable("the memory store is gone".into());
+                return StoreError::unreachable(Dropped);
             }
         }
     }

@@ -1,151 +1,139 @@
-//! Where the semaphores are kept: the contract that every backend fulfils.
+//! The stores of semaphores: the contract that every backend fulfils.
 //!
-//! A store keeps one [`Value`] for each group, with a [`Revision`] that changes with every write. It
-//! knows nothing of holders and slots. One suite (tests/conformance.rs) runs against all backends.
+//! A store keeps one [`Value`] for each group, with a [`Revision`] that changes with every write. It does not know
+//! holders or slots. One conformance suite (tests/it/conformance/) runs against all backends.
 
 pub mod etcd;
-pub mod measured;
+pub(crate) mod health;
+pub(crate) mod instrumented;
 pub mod memory;
-pub mod open;
+pub(crate) mod open;
 pub mod sqlite;
 
 #[cfg(test)]
-pub mod faulty;
+pub(crate) mod faulty;
 
+use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-/// The name of a reboot group: not empty. Made once, by the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GroupName(Arc<str>);
+use crate::lock::GroupName;
+use crate::lock::codec::{DecodeError, Revision, Stored, Value};
 
-/// The bytes kept for one group. Both are written in one transaction.
+/// The result of a commit to which the store has replied.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Value {
-    /// What Airlock reads and writes.
-    pub semaphore: Vec<u8>,
-    /// Who holds since when; `None` when it does not belong to this semaphore.
-    pub lock_times: Option<Vec<u8>>,
-}
-
-/// Which write a value stems from. Comparable only for one group of one store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Revision(pub i64);
-
-impl Revision {
-    /// There is no value.
-    pub const ABSENT: Revision = Revision(0);
-}
-
-/// What a store had for a group at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// [`Revision::ABSENT`] if and only if there is no value.
-    pub revision: Revision,
-    pub value: Option<Value>,
-    /// The store's own clock when this was so; a larger one is newer.
-    pub as_of: Revision,
-}
-
-/// What came of a commit that the store has answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Commit {
-    /// The expected revision was the current one. The value has this revision now: a new one if a
-    /// value was written, the expected one if it was only confirmed.
+pub enum CommitOutcome {
+    /// The expected revision was the current one. The value now has this revision: a new one if a value was written,
+    /// the expected one if it was only confirmed.
     Committed(Revision),
-    /// The expected revision was not the current one; this is. Nothing was written.
+    /// The expected revision was not the current one. This is the current value; nothing was written.
     Conflict(Stored),
 }
 
-/// Why a store gave no result.
+/// The reason why a store returned no result. The cause names the endpoint or the file.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It did not happen, and asking again cannot help until somebody mends something.
-    #[error("{0}")]
-    Rejected(String),
-    /// It did not happen; the store could not be reached.
-    #[error("{0}")]
-    Unreachable(String),
-    /// It may have happened, now or later. The default for any error that is not known better.
-    #[error("{0}")]
-    Unknown(String),
+    /// The call had no effect, and a repetition cannot succeed until an operator fixes the cause.
+    #[error(transparent)]
+    Rejected(Cause),
+    /// The call had no effect, because the store could not be reached. A repetition may succeed.
+    #[error(transparent)]
+    Unreachable(Cause),
+    /// The call may have taken effect, or may still do so. Every error that is not known to be one of the other two
+    /// has this class.
+    #[error(transparent)]
+    Unknown(Cause),
 }
 
-/// A place for the semaphores of all groups.
+/// The error of a backend.
+pub type Cause = Arc<dyn Error + Send + Sync>;
+
+/// A store for the semaphores of all groups.
 ///
-/// Every method is bounded in time by the store itself, and linearizable: what it returns was so at
-/// some moment between the call and the return. None of them sends anything twice.
+/// Every method is bounded in time by the store itself, and linearizable: its result was true at some moment between
+/// the call and the return. No method sends a request twice.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The current value.
+    /// Reads the current value.
     async fn read(&self, group: &GroupName) -> Result<Stored, StoreError>;
 
-    /// One compare-and-swap. If the current revision is `expected` ([`Revision::ABSENT`]: there is no
-    /// value), `new` is written; without `new` the comparison alone is the result.
+    /// Performs one compare-and-swap. If the current revision is `expected` ([`Revision::ABSENT`]: there is no value),
+    /// `new` is written; without `new`, the comparison is the result.
     async fn commit(
         &self,
         group: &GroupName,
         expected: Revision,
         new: Option<&Value>,
-    ) -> Result<Commit, StoreError>;
+    ) -> Result<CommitOutcome, StoreError>;
 
-    /// Where a group's value is, for a person who has to look at it: the key, or the file.
-    fn place(&self, group: &GroupName) -> String;
+    /// Returns the location of the value of a group, for an administrator who has to inspect or repair it.
+    fn location(&self, group: &GroupName) -> Location;
 
-    /// Reports the current value of each group, then every change of them by anyone, soon after it
-    /// happened. Values in between may be left out, the last one never is. Returns only when it
-    /// cannot go on; then values may have been missed and it is to be called again.
-    async fn follow(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError;
+    /// Reports the current value of each group, then every change by any writer soon after it happened. Intermediate
+    /// values may be skipped, the latest never is. Returns only if it cannot continue; changes may have been missed
+    /// then, and the caller calls it again.
+    async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError;
 }
 
-/// Takes what [`Store::follow`] sees.
-pub type Report<'a> = dyn FnMut(&GroupName, Seen) + Send + 'a;
+/// Receives the updates of [`Store::watch`].
+pub type Report<'a> = dyn FnMut(&GroupName, Update) + Send + 'a;
 
-/// One sight of a group's value.
+/// A value that [`Store::watch`] reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// Read just now: it replaces whatever was known.
+pub enum Update {
+    /// The value was read just now: it replaces any known value.
     Current(Stored),
-    /// A change as it was reported; older ones than what is known may still come in.
+    /// The store reported a change. It may be older than the known value.
     Change(Stored),
 }
 
-// === impl GroupName ===
+/// The location of a stored value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The key or file, for example `etcd key com.coreos.airlock/groups/default/v1/semaphore`.
+    pub description: String,
+    /// The shell command that overwrites the value by hand, with placeholders for the slots and holders.
+    pub repair_command: String,
+}
 
-impl GroupName {
-    /// `None` for an empty name.
-    pub fn new(name: &str) -> Option<Self> {
-        (!name.is_empty()).then(|| GroupName(name.into()))
+/// A stored value that cannot be used. The message does not contain the repair command, which names files of the server:
+/// nodes can read the message.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "the value of {location} cannot be used: {reason} (docs/operations.md, \"A damaged value\")"
+)]
+pub struct DamagedValue {
+    /// The location of the value.
+    pub location: Location,
+    /// The reason.
+    pub reason: DecodeError,
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    /// Creates an error of the class [`StoreError::Rejected`].
+    pub fn rejected(cause: impl Error + Send + Sync + 'static) -> Self {
+        StoreError::Rejected(Arc::new(cause))
     }
 
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// Creates an error of the class [`StoreError::Unreachable`].
+    pub fn unreachable(cause: impl Error + Send + Sync + 'static) -> Self {
+        StoreError::Unreachable(Arc::new(cause))
+    }
+
+    /// Creates an error of the class [`StoreError::Unknown`].
+    pub fn unknown(cause: impl Error + Send + Sync + 'static) -> Self {
+        StoreError::Unknown(Arc::new(cause))
     }
 }
 
-impl std::borrow::Borrow<str> for GroupName {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
+// === impl Location ===
 
-impl fmt::Display for GroupName {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-// === impl Stored ===
-
-impl Stored {
-    /// No value, at that moment.
-    pub fn absent(as_of: Revision) -> Self {
-        Stored {
-            revision: Revision::ABSENT,
-            value: None,
-            as_of,
-        }
+        f.write_str(&self.description)
     }
 }

@@ -1,4 +1,4 @@
-//! The store that the configuration names.
+//! Opens the configured store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,34 +8,34 @@ use super::etcd::{Credentials, CredentialsError, EtcdStore};
 use super::sqlite::{OpenError, SqliteStore};
 use crate::config::StoreSettings;
 
-/// Why there is no store to use.
+/// The reason why the configured store cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreSetupError {
+pub(crate) enum StoreSetupError {
     #[error("{0} (embedded.path)")]
     Embedded(#[from] OpenError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
 }
 
-/// A store, and what can be read again of one in etcd.
-pub type Opened = (Arc<dyn Store>, Option<Arc<Credentials>>);
+/// A store, and the credentials of etcd, which can be reloaded.
+pub(crate) type Opened = (Arc<dyn Store>, Option<Arc<Credentials>>);
 
-/// Opens the embedded store, or prepares the clients of etcd, which connect when first used.
+/// Opens the embedded store, or prepares the clients of etcd, which connect at the first call.
 ///
 /// # Errors
 /// If a file that the configuration names cannot be used.
-pub fn open(
+pub(crate) fn open(
     settings: &StoreSettings,
     timeout: Duration,
 ) -> Result<Arc<dyn Store>, StoreSetupError> {
-    open_watched(settings, timeout).map(|(store, _)| store)
+    open_reloadable(settings, timeout).map(|(store, _)| store)
 }
 
-/// The same, with what can be read again.
+/// Does the same as [`open`], and also returns the credentials.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_watched(
+pub(crate) fn open_reloadable(
     settings: &StoreSettings,
     timeout: Duration,
 ) -> Result<Opened, StoreSetupError> {

@@ -161,7 +161,7 @@ fn a_group_with_users_is_locked_and_unlocked_by_these_users_only() {
         "{slots}"
     );
     let warning =
-        "the group names a user who is not in the htpasswd file\" group=databases user=typo";
+        "the htpasswd file does not contain a user of this group\" group=databases user=typo";
     assert!(airlock.log().contains(warning), "{}", airlock.log());
 }
 
@@ -184,7 +184,7 @@ fn a_changed_password_file_is_loaded_and_a_bad_one_changes_nothing() {
     );
 
     airlock.write("node:$apr1$abc$SECRET\n");
-    airlock.wait_for_log("htpasswd:1: its password is not hashed with bcrypt");
+    airlock.wait_for_log("htpasswd:1: the password is not hashed with bcrypt");
     eventually("the failure to be counted", || {
         (airlock.metric("airlock_htpasswd_reload_failures_total")? >= 1.0).then_some(())
     });
@@ -236,7 +236,7 @@ fn sighup_changes_the_users_of_a_group_and_names_settings_that_need_a_restart() 
     assert_eq!(parts(&refused), (403, "forbidden".into()));
     // Passwords cannot be disabled while the server runs: it logs a warning and still requires them.
     airlock.reload("[embedded]\npath = \"{folder}/airlock.db\"\n");
-    airlock.wait_for_log("[service] has changed, which takes effect when the server is restarted");
+    airlock.wait_for_log("[service] has changed; restart the server to apply the change");
     assert_eq!(airlock.client().unlock("default", "n").status, 401);
 }
 
@@ -336,7 +336,9 @@ fn secrets_are_in_no_log_no_metric_and_no_process_list() {
 fn plain_text_passwords_and_unusable_files_are_reported_at_startup() {
     let airlock = Guarded::start(&[("node", 4)], "");
     assert!(
-        airlock.log().contains("passwords come in plain text"),
+        airlock
+            .log()
+            .contains("clients send their passwords in plain text"),
         "{}",
         airlock.log()
     );
@@ -352,10 +354,10 @@ fn plain_text_passwords_and_unusable_files_are_reported_at_startup() {
         error
     };
     assert!(refused(None).contains("users: cannot be read: No such file or directory"));
-    assert!(refused(Some("# nobody\n")).contains("has no user in it; add one with `htpasswd -B"));
+    assert!(refused(Some("# nobody\n")).contains("contains no user; add one with `htpasswd -B"));
     let error = refused(Some("# nodes\nnode:{SHA}abcdefgh=\n"));
     assert!(
-        error.contains("users:2: its password is not hashed with bcrypt"),
+        error.contains("users:2: the password is not hashed with bcrypt"),
         "{error}"
     );
     assert!(!error.contains("abcdefgh"), "{error}");

@@ -1,4 +1,4 @@
-//! The command line: its output and exit codes.
+//! The command line: its output, its messages and its exit codes.
 
 use std::fs;
 use std::process::Output;
@@ -15,6 +15,10 @@ fn run(arguments: &[&str]) -> Output {
 
 fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 #[test]
@@ -61,8 +65,15 @@ fn ex_get_slots_does_not_create_a_store() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(69));
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(errors.contains("not-there.db: no such file"), "{errors}");
+    let errors = stderr(&output);
+    assert!(
+        errors.starts_with("error: ") && errors.contains("not-there.db: no such file"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("\nhint: start a server once, or correct embedded.path; "),
+        "{errors}"
+    );
     assert!(!folder.path().join("not-there.db").exists());
 }
 
@@ -73,64 +84,40 @@ fn ex_get_slots_names_an_unreachable_store() {
     let airlock = Airlock::on_etcd(&etcd.endpoints(), "transaction_timeout_ms = 200");
     let output = airlock.command(&["ex", "get", "slots"]);
     assert_eq!(output.status.code(), Some(69));
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(errors.contains(&etcd.endpoints()[0]), "{errors}");
+    let endpoint = &etcd.endpoints()[0];
+    let errors = stderr(&output);
+    let lines: Vec<&str> = errors.lines().collect();
+    let [error, cause, hint] = lines[..] else {
+        panic!("{errors}");
+    };
+    let store = format!("error: cannot reach the store (etcd {endpoint}, from ");
+    assert!(error.starts_with(&store), "{errors}");
+    let cause = cause.strip_prefix("  caused by: ").unwrap();
+    assert!(cause.starts_with(endpoint.as_str()), "{errors}");
+    assert!(
+        hint.starts_with("hint: check that etcd is running"),
+        "{errors}"
+    );
 }
 
 #[test]
-fn check_config_prints_all_problems_and_exits_with_0_or_78() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("c.toml");
-    let path = path.to_str().unwrap();
-
-    fs::write(
-        path,
-        "[service]\ntls = false\n[etcd3]\nendpoints = []\n[lock]\ndefault_slots = 0\n",
-    )
-    .unwrap();
-    let output = run(&["check-config", "-c", path]);
-    assert_eq!(output.status.code(), Some(78));
-    let text = stdout(&output);
-    assert!(
-        text.contains(&format!("error: {path}:4: etcd3.endpoints: is empty")),
-        "{text}"
-    );
-    assert!(
-        text.contains(&format!(
-            "error: {path}:6: lock.default_slots: must be at least 1"
-        )),
-        "{text}"
-    );
-    let serve = run(&["serve", "-c", path]);
-    assert_eq!(serve.status.code(), Some(78));
-    let log = String::from_utf8(serve.stderr).unwrap();
-    assert_eq!(log.matches("level=error").count(), 2, "{log}");
-
-    fs::write(
-        path,
-        "[service]\ntls = false\nprot = 1\n[embedded]\npath = \"x\"\n",
-    )
-    .unwrap();
-    let output = run(&["check-config", "-c", path]);
-    assert_eq!(output.status.code(), Some(0));
-    let text = stdout(&output);
-    assert!(
-        text.contains(&format!(
-            "warning: {path}:3: service.prot: unknown key, ignored; did you mean service.port?"
-        )),
-        "{text}"
-    );
-
-    let output = run(&["check-config", "-c", "/nowhere/c.toml"]);
-    assert_eq!(output.status.code(), Some(78));
-    assert!(stdout(&output).contains("/nowhere/c.toml: cannot be read: No such file"));
-}
-
-#[test]
-fn logs_are_json_with_log_format_json() {
+fn the_log_of_the_server_is_json_if_requested_and_other_commands_print_plain_text() {
     let airlock = Airlock::embedded("");
     let output = airlock.command(&["--log-format", "json", "ex", "get", "slots", "-vv"]);
     assert!(output.status.success());
+    let output = run(&[
+        "--log-format",
+        "json",
+        "get",
+        "slots",
+        "-c",
+        "/nowhere/c.toml",
+    ]);
+    let errors = stderr(&output);
+    assert!(
+        errors.starts_with("error: ") && errors.contains("/nowhere/c.toml"),
+        "{errors}"
+    );
     let output = run(&["--log-format", "json", "serve", "-c", "/nowhere/c.toml"]);
     let log = String::from_utf8(output.stderr).unwrap();
     let line: serde_json::Value = serde_json::from_str(log.trim()).unwrap();
@@ -139,7 +126,52 @@ fn logs_are_json_with_log_format_json() {
 }
 
 #[test]
-fn the_version_and_completions_are_printed() {
+fn warnings_and_errors_of_commands_are_plain_text_each_printed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    let path = path.to_str().unwrap();
+    fs::write(
+        path,
+        "[service]\ntls = false\nprot = 1\n[etcd3]\nendpoints = []\n[lock]\ndefault_slots = 0\n",
+    )
+    .unwrap();
+    for command in [&["get", "slots"][..], &["healthcheck"]] {
+        let output = run(&[command, &["-c", path]].concat());
+        assert_eq!(output.status.code(), Some(78));
+        assert_eq!(stdout(&output), "");
+        let errors = stderr(&output);
+        let lines: Vec<&str> = errors.lines().collect();
+        assert_eq!(lines.len(), 3, "{errors}");
+        assert!(
+            lines[0].starts_with("warning: ") && lines[0].contains("service.prot"),
+            "{errors}"
+        );
+        assert!(
+            lines[1].starts_with("error: ") && lines[1].contains("etcd3.endpoints"),
+            "{errors}"
+        );
+        assert!(
+            lines[2].starts_with("error: ") && lines[2].contains("lock.default_slots"),
+            "{errors}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_command_lists_the_commands_and_suggests_none_of_them() {
+    let output = run(&["status"]);
+    assert_eq!(output.status.code(), Some(2));
+    let errors = stderr(&output);
+    assert!(
+        errors.contains("unrecognized subcommand 'status'")
+            && errors.contains("the commands are: serve, check-config, healthcheck, get, "),
+        "{errors}"
+    );
+    assert!(!errors.contains("similar"), "{errors}");
+}
+
+#[test]
+fn the_version_and_completions_are_there() {
     let version = run(&["--version"]);
     assert_eq!(
         stdout(&version),
@@ -152,34 +184,35 @@ fn the_version_and_completions_are_printed() {
 }
 
 #[test]
-fn check_health_checks_the_server_and_not_the_store() {
+fn the_healthcheck_is_about_the_server_and_not_about_the_store() {
     let config = "[status]\nenabled = true\naddress = \"localhost\"\nport = {status}\n\
                   [service]\naddress = \"127.0.0.1\"\nport = 0\ntls = false\n\
                   [etcd3]\nendpoints = [ \"http://127.0.0.1:1\" ]\n";
     let config = config.replace("{status}", &free_port().to_string());
     let mut airlock = Airlock::start_with(&config, &["-vv"]);
-    let healthy = airlock.command(&["check-health"]);
+    let healthy = airlock.command(&["healthcheck"]);
     assert!(
         healthy.status.success(),
-        "etcd is unreachable and the server is healthy: {healthy:?}"
+        "etcd is down and the server is not: {healthy:?}"
     );
 
     airlock.process().signal(Signal::STOP);
-    let frozen = airlock.command(&["check-health"]);
+    let frozen = airlock.command(&["healthcheck"]);
     assert_eq!(frozen.status.code(), Some(69), "{frozen:?}");
 
     airlock.process().kill();
-    let gone = airlock.command(&["check-health"]);
+    let gone = airlock.command(&["healthcheck"]);
     assert_eq!(gone.status.code(), Some(69));
-    let text = String::from_utf8_lossy(&gone.stderr).into_owned();
+    let text = stderr(&gone);
     assert!(
-        text.contains("localhost port") && text.contains("refused"),
+        text.starts_with("error: the server at localhost port ")
+            && text.contains("is not healthy: cannot connect: Connection refused"),
         "{text}"
     );
 }
 
 #[test]
-fn manual_pages_cover_the_commands() {
+fn manual_pages_describe_the_commands() {
     let folder = tempfile::tempdir().unwrap();
     let made = run(&["man", folder.path().to_str().unwrap()]);
     assert!(made.status.success(), "{made:?}");
@@ -191,6 +224,6 @@ fn manual_pages_cover_the_commands() {
     assert!(folder.path().join("airlock-serve.1").is_file());
     assert!(
         !folder.path().join("airlock-man.1").exists(),
-        "the command is not for operators"
+        "the command is hidden"
     );
 }

@@ -22,7 +22,7 @@ const FILTERS: [(&str, &str); 8] = [
         "[time]",
     ),
     (r"\b\d+ (s|min|h|d)( \d+ (s|min|h|d))? ago\b", "[age] ago"),
-    (r"\bheld for \d+ (s|min|h|d)\b", "held for [age]"),
+    (r"\bits slot for \d+ (s|min|h|d)\b", "its slot for [age]"),
     (r#""age_seconds": ?\d+"#, r#""age_seconds": [age]"#),
     (r"\b(127\.0\.0\.1|localhost)(:| port )\d{5}\b", "$1$2[port]"),
     (r"[\w.+-]+@[\w.-]+", "[user@host]"),
@@ -102,18 +102,23 @@ impl Transcript {
     /// Compares the transcript with the snapshot of this name.
     fn assert_snapshot(self, name: &str) {
         let text = (self.text).replace(self.folder.to_str().unwrap(), "[folder]");
-        let mut settings = insta::Settings::clone_current();
-        settings.set_prepend_module_to_snapshot(false);
-        settings.set_omit_expression(true);
-        for (pattern, replacement) in FILTERS {
-            settings.add_filter(pattern, replacement);
-        }
-        settings.bind(|| insta::assert_snapshot!(name, text));
+        assert_filtered_snapshot(name, &text);
     }
 }
 
+/// Compares a text with the snapshot of this name, without the parts that differ between runs.
+pub(crate) fn assert_filtered_snapshot(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    for (pattern, replacement) in FILTERS {
+        settings.add_filter(pattern, replacement);
+    }
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
 /// Returns a JSON document with one field per line, which is easier to review.
-fn format_json(document: &str) -> String {
+pub(crate) fn format_json(document: &str) -> String {
     let document: serde_json::Value = serde_json::from_str(document).unwrap();
     serde_json::to_string_pretty(&document).unwrap()
 }
@@ -202,7 +207,7 @@ fn administrator_commands_with_dry_run_and_yes() {
         }
     }
     transcript.run(&["resume", "default", "--yes"]);
-    transcript.run(&["unlock", "default", "--all-held-longer-than", "2h", "--yes"]);
+    transcript.run(&["unlock", "default", "--held-longer-than", "2h", "--yes"]);
     transcript.assert_snapshot("administrator-commands");
 }
 

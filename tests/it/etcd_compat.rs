@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use airlock::semaphore::Semaphore;
-use airlock::store::etcd::MAX_HOLDERS;
-use airlock::store::{Commit, GroupName, Store as _, StoreError};
-use airlock::stored;
+use airlock::config::MAX_ETCD_SLOTS;
+use airlock::lock::semaphore::Semaphore;
+use airlock::lock::{GroupName, codec};
+use airlock::store::{CommitOutcome, Store as _, StoreError};
 use jiff::Timestamp;
 
 use airlock_test_support::airlock::Airlock;
@@ -238,14 +238,18 @@ async fn etcd_accepts_the_maximum_of_holders_and_an_error_names_the_remedy_for_m
             semaphore.holders.insert(id, Some(Timestamp::UNIX_EPOCH));
         }
         let expected = store.read(&group).await.unwrap().revision;
-        let value = stored::encode(&semaphore, &[]);
+        let value = codec::encode(&semaphore, &[]);
         store.commit(&group, expected, Some(&value)).await
     };
-    assert!(matches!(write(MAX_HOLDERS).await, Ok(Commit::Committed(_))));
-    let refused = write(MAX_HOLDERS * 11 / 10).await;
+    assert!(matches!(
+        write(MAX_ETCD_SLOTS).await,
+        Ok(CommitOutcome::Committed(_))
+    ));
+    let refused = write(MAX_ETCD_SLOTS * 11 / 10).await;
     let Err(StoreError::Rejected(reason)) = refused else {
         panic!("{refused:?}");
     };
+    let reason = reason.to_string();
     assert!(
         reason.contains("too large") && reason.contains("fewer slots"),
         "{reason}"

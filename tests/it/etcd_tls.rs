@@ -64,7 +64,7 @@ fn etcd_may_require_a_client_certificate_and_a_new_one_is_loaded_while_running()
         let endpoint = etcd.members[0].endpoint();
         let bare = refused(&start(&endpoint, &ca_cert(&ca)));
         assert!(
-            bare.contains("does not accept our client certificate"),
+            bare.contains("etcd rejected the client certificate"),
             "{bare}"
         );
         assert!(bare.contains("etcd3.client_cert_pub_path"), "{bare}");
@@ -80,7 +80,7 @@ fn etcd_may_require_a_client_certificate_and_a_new_one_is_loaded_while_running()
         let airlock = start(&endpoint, &(ca_cert(&ca) + &client_cert(&own)));
         let other = refused(&airlock);
         assert!(
-            other.contains("does not accept our client certificate"),
+            other.contains("etcd rejected the client certificate"),
             "{other}"
         );
         ca.issue("airlock", &[]).replace(&own);
@@ -144,7 +144,7 @@ fn a_user_with_a_role_on_the_prefix_suffices_and_its_token_and_password_are_rene
             (!answer.granted()).then(|| answer.value())
         });
         assert!(
-            error.contains("check etcd3.username and the file etcd3.password_path"),
+            error.contains("check etcd3.username and the password in the file etcd3.password_path"),
             "{error}"
         );
         fs::write(&path, "second-secret\n").unwrap();
@@ -160,7 +160,9 @@ fn a_user_with_a_role_on_the_prefix_suffices_and_its_token_and_password_are_rene
         ctl(&["user", "revoke-role", "airlock", "airlock"]);
         let error = refused(&airlock);
         assert!(
-            error.contains("needs read and write on the prefix com.coreos.airlock/groups/"),
+            error.contains(
+                "grant the etcd user readwrite permission on the prefix com.coreos.airlock/groups/"
+            ),
             "{error}"
         );
 
@@ -201,27 +203,27 @@ fn connection_errors_name_the_endpoint_and_the_remedy() {
             (
                 endpoint(&good),
                 ca_cert(&other),
-                "is not signed by a CA that is trusted here; name its CA in etcd3.ca_cert_path",
+                "the certificate of etcd is not signed by a trusted CA; set etcd3.ca_cert_path",
             ),
             (
                 endpoint(&misnamed),
                 ca_cert(&ca),
-                "its certificate is for other names (etcd.example)",
+                "the certificate of etcd is only valid for other names (etcd.example)",
             ),
             (
                 endpoint(&expired),
                 ca_cert(&ca),
-                "its certificate expired at 2020-01-01T00:00:00Z",
+                "the certificate of etcd expired at 2020-01-01T00:00:00Z",
             ),
             (
                 endpoint(&plain).replace("http:", "https:"),
                 ca_cert(&ca),
-                "it does not speak TLS; write http:// in etcd3.endpoints",
+                "the endpoint does not use TLS; write http:// in etcd3.endpoints",
             ),
             (
                 endpoint(&good).replace("https:", "http:"),
                 String::new(),
-                "where it does so each time, it speaks TLS: write https:// in etcd3.endpoints",
+                "if this happens every time: the endpoint uses TLS; write https:// in etcd3.endpoints",
             ),
         ] {
             let error = refused(&start(&endpoint, &keys));
@@ -246,14 +248,14 @@ fn unusable_files_are_reported_at_startup_with_their_keys() {
         ),
         (
             format!("ca_cert_path = {:?}\n", path("empty")),
-            "empty: has no PEM certificate in it",
+            "empty: contains no PEM certificate",
         ),
         (
             client_cert(&Pair {
                 cert: one.cert.clone(),
                 key: two.key.clone(),
             }),
-            "do not go together: the key is not the one of the first certificate",
+            "do not belong together: the key does not match the first certificate",
         ),
         (
             password(&path("none")),

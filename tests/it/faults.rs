@@ -198,7 +198,7 @@ fn without_a_quorum_the_error_names_every_endpoint_and_its_error() {
             let named = format!("{}: ", proxy.endpoint());
             assert!(answer.value().contains(&named), "{}", answer.value());
         }
-        let frozen = format!("{}: no answer within", cluster.proxies[frozen].endpoint());
+        let frozen = format!("{}: no reply within", cluster.proxies[frozen].endpoint());
         assert!(answer.value().contains(&frozen), "{}", answer.value());
     }
     let (status, reason) = cluster.airlock.status("/readyz");
@@ -216,7 +216,7 @@ fn a_thousand_failures_leak_no_resources() {
     let airlock = Airlock::on_etcd(&[proxy.endpoint()], "transaction_timeout_ms = 300");
     assert!(airlock.client().lock("default", "a").granted());
     let alive = |airlock: &Airlock| {
-        ["process_open_fds", "airlock_tasks"].map(|metric| airlock.metric(metric).unwrap())
+        ["process_open_fds", "airlock_tokio_tasks"].map(|metric| airlock.metric(metric).unwrap())
     };
     let before = alive(&airlock);
     for network in [Network::Cut, Network::Frozen, Network::Cut, Network::Frozen] {
@@ -267,7 +267,7 @@ fn an_etcd_out_of_space_is_reported_as_such() {
     let answer = client.lock("default", "b");
     assert_eq!((answer.status, &*answer.kind()), (500, "failed_sem_init"));
     let expected = format!(
-        "{}: etcdserver: mvcc: database space exceeded (etcd is out of space: ",
+        "{}: etcdserver: mvcc: database space exceeded (etcd is out of space; ",
         etcd.endpoints()[0]
     );
     assert!(answer.value().contains(&expected), "{}", answer.value());
@@ -299,7 +299,7 @@ fn an_etcd_that_requires_a_user_is_reported_as_such() {
     let answer = airlock.client().lock("default", "a");
     assert_eq!((answer.status, &*answer.kind()), (500, "failed_sem_init"));
     let expected = format!(
-        "{}: etcdserver: user name is empty (etcd demands a user: ",
+        "{}: etcdserver: user name is empty (etcd requires a user; ",
         etcd.endpoints()[0]
     );
     assert!(answer.value().contains(&expected), "{}", answer.value());

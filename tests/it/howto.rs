@@ -51,8 +51,9 @@ slots = 1
     );
     let mut airlock = Airlock::start_with(&config, &["-vv"]);
     for expected in [
-        "etcd3.client_cert_pub_path: not used, since all endpoints are plain http:// (and the file does not exist)",
-        "etcd3.client_cert_key_path: not used",
+        "is not used because all endpoints are plain http:// and does not exist",
+        ", etcd3.client_cert_pub_path)",
+        ", etcd3.client_cert_key_path)",
         &format!(
             "level=debug msg=\"etcd3 configuration\" endpoints=\"[{} {}]\"",
             endpoints[0], endpoints[1]
@@ -148,11 +149,11 @@ slots = 1
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     for line in [
-        "answers nodes at http://localhost:3333/",
-        "shows operators its state at http://localhost:2222/",
-        "keeps locks in etcd at http://10.0.1.33:2379, http://10.0.1.34:2379, below com.coreos.airlock/groups/",
-        "lets 2 of group default be away at once (until the store says otherwise)",
-        "lets 1 of group patroni be away at once (until the store says otherwise)",
+        "listens for nodes at http://localhost:3333/",
+        "serves the status page and the metrics at http://localhost:2222/",
+        "stores locks in etcd at http://10.0.1.33:2379, http://10.0.1.34:2379, under com.coreos.airlock/groups/",
+        "grants up to 2 locks in group default at the same time (slots in the store take precedence)",
+        "grants up to 1 lock in group patroni at the same time (slots in the store take precedence)",
     ] {
         assert!(text.contains(&format!("  {line}\n")), "{line} in {text}");
     }

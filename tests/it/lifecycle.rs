@@ -9,6 +9,7 @@ use airlock_test_support::airlock::{Airlock, LISTEN, airlock};
 use airlock_test_support::client::Client;
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::{eventually, free_port};
+use rustix::process::Signal;
 
 #[test]
 fn the_server_starts_without_etcd_refuses_in_time_and_recovers() {
@@ -35,7 +36,8 @@ fn the_server_starts_without_etcd_refuses_in_time_and_recovers() {
         let (status, reason) = airlock.status("/readyz");
         (status == 503 && reason.contains(&endpoint)).then_some(())
     });
-    airlock.wait_for_log("the store does not answer; nodes are refused until it does");
+    airlock
+        .wait_for_log("the store is unavailable; requests are denied until it is available again");
 
     etcd.members[0].spawn();
     etcd.wait_until_ready();
@@ -45,7 +47,7 @@ fn the_server_starts_without_etcd_refuses_in_time_and_recovers() {
     eventually("to be ready", || {
         (airlock.status("/readyz").0 == 200).then_some(())
     });
-    airlock.wait_for_log("the store answers again");
+    airlock.wait_for_log("the store is available again");
 }
 
 #[test]
@@ -73,16 +75,18 @@ fn sigterm_completes_requests_in_flight_and_exits_with_0() {
 }
 
 #[test]
-fn a_second_signal_aborts_at_once() {
-    let mut airlock = Airlock::embedded("");
-    let mut node = TcpStream::connect(airlock.url().trim_start_matches("http://")).unwrap();
-    node.write_all(b"POST /v1/pre-reboot HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-        .unwrap();
-    airlock.wait_for_log("got pre-reboot request");
-    airlock.terminate();
-    airlock.wait_for_log("shutting down");
-    airlock.terminate();
-    assert_eq!(airlock.process().wait().code(), Some(143));
+fn a_second_signal_aborts_at_once_with_its_own_exit_code() {
+    for (second, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut airlock = Airlock::embedded("");
+        let mut node = TcpStream::connect(airlock.url().trim_start_matches("http://")).unwrap();
+        node.write_all(b"POST /v1/pre-reboot HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+            .unwrap();
+        airlock.wait_for_log("got pre-reboot request");
+        airlock.terminate();
+        airlock.wait_for_log("shutting down");
+        airlock.process().signal(second);
+        assert_eq!(airlock.process().wait().code(), Some(code));
+    }
 }
 
 #[test]

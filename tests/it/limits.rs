@@ -116,7 +116,7 @@ fn a_missing_body_is_a_408() {
         .unwrap();
     let answer = rest(&mut slow);
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert!(answer.contains(r#""kind":"body_incomplete""#), "{answer}");
+    assert!(answer.contains(r#""kind":"request_timeout""#), "{answer}");
 }
 
 #[test]
@@ -188,7 +188,8 @@ fn a_client_that_never_reads_is_disconnected() {
 
 #[test]
 fn connections_beyond_the_limit_are_closed_at_once() {
-    let airlock = Airlock::embedded("[limits]\nconnections = 8\nconnections_per_peer = 5\n");
+    let airlock =
+        Airlock::embedded("[limits]\nmax_connections = 8\nmax_connections_per_peer = 5\n");
     let address: SocketAddr = airlock.url().trim_start_matches("http://").parse().unwrap();
     let from = |last: u8| connect_from(Ipv4Addr::new(127, 0, 0, last), address);
     let open: Vec<TcpStream> = (0..5).map(|_| from(2)).collect();
@@ -251,7 +252,7 @@ fn five_thousand_slow_clients_do_not_keep_a_node_from_its_lock() {
     const CLIENTS: usize = 5000;
     airlock_test_support::raise_open_files(CLIENTS as u64 + 500);
     let airlock =
-        Airlock::embedded("[limits]\nheader_timeout_ms = 60000\nconnections_per_peer = 1000\n");
+        Airlock::embedded("[limits]\nheader_timeout_ms = 60000\nmax_connections_per_peer = 1000\n");
     let address: SocketAddr = airlock.url().trim_start_matches("http://").parse().unwrap();
     let mut slow: Vec<TcpStream> = (0..CLIENTS)
         .map(|number| {

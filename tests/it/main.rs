@@ -6,8 +6,10 @@
 )]
 
 mod admin_commands;
+mod admin_terminal;
 mod api;
 mod auth;
+mod check_config;
 mod cli;
 mod cli_output;
 mod cluster;
@@ -23,6 +25,7 @@ mod linearizability;
 mod model;
 mod prometheus;
 mod reload;
+mod repair;
 mod runbook;
 mod sqlite;
 mod status_page;

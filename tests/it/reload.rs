@@ -37,13 +37,14 @@ fn groups_are_added_and_removed_without_a_restart_and_without_losing_a_lock() {
 fn a_bad_file_changes_nothing_and_is_reported() {
     let mut airlock = Airlock::start(EMBEDDED);
     airlock.reload("[lock]\ndefault_slots = 0\n");
-    airlock.wait_for_log("the configuration was not reloaded: the old one stays in force");
+    airlock.wait_for_log("configuration not reloaded, the previous one stays in effect");
     let log = airlock.log();
     assert!(
-        log.contains("config.toml:11: lock.default_slots: must be at least 1"),
+        log.contains("expected a whole number, 1 or more, found 0")
+            && log.contains("config.toml:11, lock.default_slots)"),
         "{log}"
     );
-    assert!(log.contains("etcd3.endpoints: missing"), "{log}");
+    assert!(log.contains("no store is configured"), "{log}");
     let good = "airlock_config_last_reload_successful";
     assert_eq!(airlock.metric(good), Some(0.0));
     assert!(airlock.client().lock("default", "a").granted());
@@ -59,9 +60,8 @@ fn a_bad_file_changes_nothing_and_is_reported() {
 fn settings_that_need_a_restart_are_named() {
     let mut airlock = Airlock::start(EMBEDDED);
     airlock.reload("[embedded]\npath = \"{folder}/other.db\"\n");
-    airlock.wait_for_log(
-        "[etcd3] or [embedded] has changed, which takes effect when the server is restarted",
-    );
+    airlock
+        .wait_for_log("[etcd3] or [embedded] has changed; restart the server to apply the change");
     airlock.wait_for_log("configuration reloaded");
     assert!(!airlock.folder().join("other.db").exists());
 }

@@ -196,9 +196,12 @@ impl Server {
     }
 }
 
-const DAMAGED: &[&str] = &["the file is damaged or no SQLite database", "move it away"];
+const DAMAGED: &[&str] = &[
+    "the file is damaged or not a SQLite database",
+    "move it away",
+];
 const FULL: &[&str] = &["the disk is full; free some space"];
-const READ_ONLY: &[&str] = &["this user must be able to write the file and the folder"];
+const READ_ONLY: &[&str] = &["needs write permission on the file and its folder"];
 
 #[test]
 fn a_file_that_is_not_a_database_is_reported_at_startup() {
@@ -230,7 +233,10 @@ fn a_file_of_a_newer_version_is_reported_at_startup() {
     let file = Connection::open(&place.file).unwrap();
     file.pragma_update(None, "user_version", 7).unwrap();
     drop(file);
-    place.refuses(&["it was written by a newer airlock", "run that version"]);
+    place.refuses(&[
+        "a newer version of Airlock wrote this file",
+        "run that version",
+    ]);
 }
 
 #[test]
@@ -240,13 +246,16 @@ fn a_database_of_another_program_is_reported_at_startup_and_not_changed() {
     file.execute("CREATE TABLE theirs (x)", ()).unwrap();
     drop(file);
     let before = fs::read(&place.file).unwrap();
-    place.refuses(&["not one of airlock's", "change embedded.path"]);
+    place.refuses(&[
+        "a SQLite database of another program",
+        "name another file (embedded.path)",
+    ]);
     assert_eq!(fs::read(&place.file).unwrap(), before);
 }
 
 #[test]
 fn a_file_that_another_process_keeps_locked_is_reported_at_startup_and_later() {
-    let remedy = &["another process has kept it locked"];
+    let remedy = &["another process keeps the file locked"];
     let place = Place::with_file();
     let other = Connection::open(&place.file).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -270,11 +279,15 @@ fn a_file_that_another_process_keeps_locked_is_reported_at_startup_and_later() {
 fn a_missing_folder_and_a_folder_in_place_of_the_file_are_reported_at_startup() {
     let place = Place::new();
     fs::create_dir(&place.file).unwrap();
-    place.refuses(&["it is a folder", "embedded.path must name a file"]);
+    place.refuses(&["this is a folder", "name a file (embedded.path)"]);
     fs::remove_dir_all(&place.data).unwrap();
     let text = place.refusal(place.serve());
     let data = place.data.display().to_string();
-    for expected in [&data, "No such file or directory", "create it, or change"] {
+    for expected in [
+        &data,
+        "No such file or directory",
+        "create it, or name another file",
+    ] {
         assert!(text.contains(expected), "{expected:?} in {text}");
     }
 }

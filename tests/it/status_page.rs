@@ -67,16 +67,17 @@ fn the_page_shows_holders_and_waiting_nodes() {
     let page = browse(&airlock.status_url(), &[]);
     for expected in [
         "<title>Airlock: 3 held, 3 waiting</title>",
-        "store answers",
+        "store available",
         "2 of 4 held",
         "1 of 1 held",
         "2204af7f41984cb19b8cde4edc06c142",
-        "Waiting (2)",
+        "Waiting (2, at this server)",
         "all slots taken, asked once, last ",
         "<code>airlock unlock workers 5a1f9e0c7d3b4a2e8f6c1b0d9e8f7a6b</code>",
         "paused</span>",
         "group paused, asked once",
-        " has paused the group, ",
+        "Last change by an administrator: ",
+        " paused the group, ",
     ] {
         assert!(
             page.contains(expected),
@@ -104,11 +105,7 @@ fn client_input_is_rendered_as_text_only() {
     ] {
         assert!(client.unlock("default", id).granted());
     }
-    assert!(
-        client
-            .lock("default", "--all-held-longer-than=1s")
-            .granted()
-    );
+    assert!(client.lock("default", "--held-longer-than=1s").granted());
     let response = reqwest::blocking::get(airlock.status_url()).unwrap();
     let policy = response.headers()["content-security-policy"]
         .to_str()
@@ -116,7 +113,7 @@ fn client_input_is_rendered_as_text_only() {
     assert!(policy.starts_with("default-src 'none';"), "{policy}");
     let text = response.text().unwrap();
     assert!(
-        text.contains("airlock unlock -- default '--all-held-longer-than=1s'"),
+        text.contains("airlock unlock -- default '--held-longer-than=1s'"),
         "{text}"
     );
     for outside in ["http://", "https://", "src=", "@import", "url("] {
@@ -160,9 +157,9 @@ fn the_same_state_is_available_as_json() {
     assert_eq!(names, ["default", "paused", "workers"]);
     assert_eq!(groups[0]["lock"]["free"], 2);
     assert_eq!(groups[1]["lock"]["paused"], true);
-    assert_eq!(groups[1]["acts"][0]["action"], "pause");
+    assert_eq!(groups[1]["audit_log"][0]["action"], "pause");
     assert_eq!(groups[2]["waiting_count"], 2);
-    assert_eq!(groups[2]["waiting"][0]["why"], "all slots taken");
+    assert_eq!(groups[2]["waiting"][0]["reason"], "all slots taken");
     assert_eq!(groups[2]["windows"]["open"], true);
 }
 
@@ -171,9 +168,9 @@ fn an_unreachable_store_is_shown_first() {
     let airlock = Airlock::start("[etcd3]\nendpoints = [\"http://127.0.0.1:1\"]\n");
     let (status, page) = airlock.status("/");
     assert_eq!(status, 200);
-    assert!(page.contains("store does not answer"), "{page}");
+    assert!(page.contains("store unavailable"), "{page}");
     assert!(
-        page.contains("Not known yet: the store has not answered."),
+        page.contains("Unknown: the store has not replied yet."),
         "{page}"
     );
 }

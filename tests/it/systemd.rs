@@ -56,7 +56,7 @@ fn systemd_is_notified_of_readiness_watchdog_and_stopping() {
         200,
         "ready means that nodes are answered"
     );
-    manager.receive("STATUS=1 group; the store answers");
+    manager.receive("STATUS=1 group; the store is available");
     manager.receive("WATCHDOG=1");
     manager.receive("WATCHDOG=1");
     airlock.terminate();
@@ -73,9 +73,9 @@ fn an_unreachable_store_is_reported_and_does_not_stop_the_watchdog() {
         etcd.endpoints()
     );
     let airlock = manager.start(&config, "3000000");
-    manager.receive("STATUS=1 group; the store answers");
+    manager.receive("STATUS=1 group; the store is available");
     etcd.members[0].freeze();
-    let status = manager.receive("the store does not answer, nodes are refused: ");
+    let status = manager.receive("the store is unavailable, requests are denied: ");
     assert!(status.contains(&etcd.endpoints()[0]), "{status}");
     // Meanwhile nodes send requests that fail.
     assert_eq!(airlock.client().lock("default", "a").status, 500);
@@ -83,7 +83,7 @@ fn an_unreachable_store_is_reported_and_does_not_stop_the_watchdog() {
     assert_eq!(airlock.client().lock("default", "a").status, 500);
     manager.receive("WATCHDOG=1");
     etcd.members[0].thaw();
-    manager.receive("STATUS=1 group; the store answers");
+    manager.receive("STATUS=1 group; the store is available");
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn invariant_9_outside_the_windows_only_new_locks_are_refused() {
     assert_eq!(refused.kind(), "outside_reboot_window");
     let value = refused.value();
     let opens = value
-        .strip_prefix("outside the reboot windows of group \"default\", the next opens ")
+        .strip_prefix("outside the reboot windows of group \"default\", the next one opens ")
         .unwrap_or_else(|| panic!("{value}"));
     assert!(opens.ends_with("12:00 UTC"), "{opens}");
 
@@ -121,13 +121,18 @@ fn wrong_windows_are_reported_with_line_and_remedy() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(78));
     for expected in [
-        ":15: lock.windows.days: must be days such as \"Mon\" or \"Monday\"",
-        ":16: lock.windows.start_time: must be a time of day such as \"23:30\"",
-        ":17: lock.windows.length_minutes: must be 1 to 10080 (a week)",
-        ":18: lock.windows.time_zone: must be a name of the time zone database",
-        ":21: lock.groups.windows: a window without days; add days = [\"Sat\", \"Sun\"]",
-        ":21: lock.groups.windows: a window without start_time",
-        ":21: lock.groups.windows: a window without length_minutes",
+        "unknown day \"Caturday\"; did you mean \"Saturday\"? ",
+        ":15, lock.windows[0].days[1])",
+        "\"25:00\" is not a time of day; write one from \"00:00\" to \"23:59\" ",
+        ":16, lock.windows[0].start_time)",
+        "expected a whole number from 1 to 10080, found 0 ",
+        ":17, lock.windows[0].length_minutes)",
+        "unknown time zone \"Europe/Atlantis\"; ",
+        ":18, lock.windows[0].time_zone)",
+        "the window has no days; add days = [\"Sat\", \"Sun\"] ",
+        ":21, lock.groups[0].windows[0].days)",
+        "the window has no start_time; ",
+        "the window has no length_minutes; ",
     ] {
         assert!(text.contains(expected), "{expected}\nis not in\n{text}");
     }

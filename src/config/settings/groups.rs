@@ -1,186 +1,226 @@
 //! `[lock]`: the reboot groups.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::windows;
-use crate::config::document::{At, Notes};
-use crate::config::file::LockSection;
-use crate::policy::Windows;
-use crate::store::{GroupName, etcd};
+use super::{StoreSettings, windows};
+use crate::config::diagnostic::{Diagnostics, Located, quote};
+use crate::config::field::Field;
+use crate::config::schema::{GroupSection, LockSection};
+use crate::lock::GroupName;
+use crate::lock::window::Windows;
 
-/// One reboot group.
+/// The settings of a reboot group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupSettings {
-    /// At least 1.
-    pub slots: u64,
-    /// Who may lock and unlock; `None`: everybody who is let in.
-    pub users: Option<BTreeSet<String>>,
-    /// When new locks are granted.
-    pub windows: Windows,
+pub(crate) struct GroupSettings {
+    /// The number of slots, at least 1.
+    pub(crate) slots: u64,
+    /// The users that may lock and unlock; `None`: all clients may.
+    pub(crate) users: Option<BTreeSet<String>>,
+    /// The times at which new locks are granted.
+    pub(crate) windows: Windows,
 }
 
-/// What happens where the store has other slots for a group than the configuration.
+/// What the server does if the store has other slots for a group than the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SlotsMismatch {
-    /// The store rules; warnings say so.
+pub(crate) enum SlotsMismatch {
+    /// The slots in the store take precedence, and the server logs a warning.
     #[default]
     Warn,
-    /// The configuration is written to the store, at the start and on a reload.
+    /// The server writes the configured slots to the store, at the start and on a reload.
     Update,
 }
 
-pub(super) fn slots_mismatch(notes: &mut Notes<'_>, value: Option<&At<String>>) -> SlotsMismatch {
-    match value.map(|at| (at, at.value.as_str())) {
-        None | Some((_, "warn")) => SlotsMismatch::Warn,
-        Some((_, "update")) => SlotsMismatch::Update,
-        Some((at, _)) => {
-            notes.error(
-                at,
-                "must be \"warn\" (the store's slots rule) or \"update\" (the file's do)",
+/// What other sections determine for the groups.
+pub(super) struct Context<'a> {
+    /// Whether clients have passwords, which tell users apart.
+    pub(super) has_passwords: bool,
+    /// The store, if there is exactly one.
+    pub(super) store: Option<&'a StoreSettings>,
+}
+
+/// The settings of groups that have none of their own.
+struct Defaults {
+    /// The name of the default group; `None` if it is invalid.
+    name: Option<GroupName>,
+    settings: GroupSettings,
+}
+
+pub(super) fn slots_mismatch(
+    diagnostics: &mut Diagnostics,
+    field: &Field<String>,
+) -> SlotsMismatch {
+    let Some(found) = field.as_present() else {
+        return SlotsMismatch::Warn;
+    };
+    match found.value.as_str() {
+        "warn" => SlotsMismatch::Warn,
+        "update" => SlotsMismatch::Update,
+        other => {
+            let text = format!(
+                "unknown value {}; write \"warn\" (the slots in the store take precedence) or \"update\" (the server \
+                 writes the slots of this file to the store)",
+                quote(other)
             );
+            diagnostics.error(found, text);
             SlotsMismatch::Warn
         }
     }
 }
 
-/// `passwords` says whether users are told apart at all, `on_etcd` where the slots are kept.
+/// Returns the settings of all groups, among them the default group.
 pub(super) fn check(
-    notes: &mut Notes<'_>,
+    diagnostics: &mut Diagnostics,
     lock: LockSection,
-    passwords: bool,
-    on_etcd: bool,
+    context: &Context<'_>,
 ) -> BTreeMap<GroupName, GroupSettings> {
+    let defaults = Defaults {
+        name: match &lock.default_group_name {
+            Field::Absent => GroupName::new("default"),
+            Field::Invalid => None,
+            Field::Present(name) => checked_name(diagnostics, name),
+        },
+        settings: GroupSettings {
+            slots: checked_slots(diagnostics, &lock.default_slots, context).unwrap_or(1),
+            users: checked_users(diagnostics, &lock.default_users, context),
+            windows: windows::check(diagnostics, lock.windows).unwrap_or_default(),
+        },
+    };
     let mut groups = BTreeMap::new();
-    let common_windows = windows::check(notes, lock.windows).unwrap_or_default();
-    let default_slots = match &lock.default_slots {
-        Some(slots) => checked_slots(notes, slots, on_etcd),
-        None => 1,
-    };
-    let default_users = lock
-        .default_users
-        .as_ref()
-        .map(|users| checked_users(notes, users, passwords));
-    let default_name = match &lock.default_group_name {
-        Some(name) => checked_name(notes, name),
-        None => GroupName::new("default"),
-    };
-    for group in lock.groups {
-        let users = match &group.value.users {
-            Some(users) => Some(checked_users(notes, users, passwords)),
-            None => default_users.clone(),
-        };
-        let slots = match &group.value.slots {
-            Some(slots) => checked_slots(notes, slots, on_etcd),
-            None => default_slots,
-        };
-        let Some(name) = &group.value.name else {
-            notes.error(&group, "a group without a name; add name = \"…\"");
+    let mut first_lines: BTreeMap<GroupName, Option<usize>> = BTreeMap::new();
+    for section in lock.groups {
+        let Some((name, settings)) = group(diagnostics, section, &defaults, context) else {
             continue;
         };
-        let Some(checked) = checked_name(notes, name) else {
-            continue;
-        };
-        let is_default = Some(&checked) == default_name.as_ref();
-        let own_windows = windows::check(notes, group.value.windows);
-        // Airlock ignores an entry for the default group. For what only ours has it is the place.
-        if is_default && let Some(slots) = &group.value.slots {
-            notes.warning(
-                slots,
-                format!(
-                    "{:?} is the default group: lock.default_slots rules it, this is not used",
-                    name.value
-                ),
-            );
-        }
-        let settings = GroupSettings {
-            slots: if is_default { default_slots } else { slots },
-            users,
-            windows: own_windows.unwrap_or_else(|| common_windows.clone()),
-        };
-        if groups.insert(checked, settings).is_some() {
-            notes.error(
-                name,
-                format!(
-                    "{:?} is configured twice; remove one of the two",
-                    name.value
-                ),
-            );
+        match first_lines.entry(name.value.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(name.line);
+                groups.insert(name.value, settings);
+            }
+            Entry::Occupied(first) => {
+                let text = format!(
+                    "group {} is configured twice, first on line {}; merge the two [[lock.groups]] tables",
+                    quote(name.value.as_str()),
+                    first.get().unwrap_or_default()
+                );
+                diagnostics.error(&name, text);
+            }
         }
     }
-    if let Some(name) = default_name {
-        groups.entry(name).or_insert(GroupSettings {
-            slots: default_slots,
-            users: default_users,
-            windows: common_windows,
-        });
+    if let Some(name) = defaults.name {
+        groups.entry(name).or_insert(defaults.settings);
     }
     groups
 }
 
-fn checked_name(notes: &mut Notes<'_>, name: &At<String>) -> Option<GroupName> {
-    let group = GroupName::new(&name.value);
-    match &group {
-        None => notes.error(name, "is empty; a group needs a name"),
-        Some(_) if name.value.len() > 253 || name.value.contains(char::is_control) => {
-            notes.error(
-                name,
-                "must have at most 253 bytes and no control characters",
+/// Returns the name and the settings of one `[[lock.groups]]` table; `None` if it has no valid name.
+fn group(
+    diagnostics: &mut Diagnostics,
+    section: Located<GroupSection>,
+    defaults: &Defaults,
+    context: &Context<'_>,
+) -> Option<(Located<GroupName>, GroupSettings)> {
+    let missing_name = section.missing("name");
+    let section = section.value;
+    let slots = checked_slots(diagnostics, &section.slots, context);
+    let users = checked_users(diagnostics, &section.users, context);
+    let windows = windows::check(diagnostics, section.windows);
+    if section.name.is_absent() {
+        diagnostics.error(&missing_name, "the group has no name; add name = \"…\"");
+    }
+    let name = section.name.present()?;
+    let name = name.with(checked_name(diagnostics, &name)?);
+    let default = &defaults.settings;
+    let mut settings = GroupSettings {
+        slots: slots.unwrap_or(default.slots),
+        users: users.or_else(|| default.users.clone()),
+        windows: windows.unwrap_or_else(|| default.windows.clone()),
+    };
+    // coreos/airlock ignores an entry for the default group. Here, only its slots are ignored.
+    if Some(&name.value) == defaults.name.as_ref() {
+        settings.slots = default.slots;
+        if let Some(slots) = section.slots.as_present() {
+            let text = format!(
+                "the slots of {} are ignored because it is the default group; set lock.default_slots instead",
+                quote(name.value.as_str())
             );
-        }
-        Some(_) => {
-            // Source: Zincati, src/identity: a group that does not match is refused by the node.
-            let zincatis = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
-            if !name.value.chars().all(zincatis) {
-                notes.warning(
-                    name,
-                    "Zincati accepts only letters, digits, '.' and '-' in a group's name: its nodes cannot join this group",
-                );
-            }
+            diagnostics.warning(slots, text);
         }
     }
-    group
+    Some((name, settings))
 }
 
-/// The users of a group. Whether there are such users is for the htpasswd file to say, which may change.
+fn checked_name(diagnostics: &mut Diagnostics, name: &Located<String>) -> Option<GroupName> {
+    const MAX_BYTES: usize = 253;
+    let text = name.value.as_str();
+    let Some(group) = GroupName::new(text) else {
+        diagnostics.error(name, "the name is empty; a group needs a name");
+        return None;
+    };
+    let quoted = quote(text);
+    // Source: Zincati, src/identity: a node rejects a group that does not match.
+    let zincati_accepts = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    if text.len() > MAX_BYTES {
+        let length = text.len();
+        let text =
+            format!("group name {quoted} has {length} bytes; shorten it to {MAX_BYTES} or fewer");
+        diagnostics.error(name, text);
+    } else if text.contains(char::is_control) {
+        let text = format!("group name {quoted} contains a control character; remove it");
+        diagnostics.error(name, text);
+    } else if !text.chars().all(zincati_accepts) {
+        let text = format!(
+            "nodes with Zincati cannot use the group name {quoted}; use only letters, digits, '.' and '-'"
+        );
+        diagnostics.warning(name, text);
+    }
+    Some(group)
+}
+
+/// Returns the users of a group. Whether they exist is checked against the htpasswd file, which may change.
 fn checked_users(
-    notes: &mut Notes<'_>,
-    users: &At<Vec<String>>,
-    passwords: bool,
-) -> BTreeSet<String> {
-    if !passwords {
-        notes.error(
+    diagnostics: &mut Diagnostics,
+    field: &Field<Vec<Located<String>>>,
+    context: &Context<'_>,
+) -> Option<BTreeSet<String>> {
+    let users = field.as_present()?;
+    if !context.has_passwords {
+        diagnostics.error(
             users,
-            "users are told apart by their passwords; set service.htpasswd_path too, or remove this key",
+            "users are identified by their passwords; set service.htpasswd_path, or remove this key",
         );
     }
     if users.value.is_empty() {
-        notes.error(
+        diagnostics.error(
             users,
-            "is empty, so nobody could lock; name a user, or remove this key to allow all users",
+            "the list is empty, so that no client could lock; name a user, or remove this key to allow all users",
         );
     }
     for user in &users.value {
-        if user.is_empty() || user.contains(':') || user.contains(char::is_control) {
-            notes.error(
-                users,
-                format!(
-                    "{user:?} is no user's name; htpasswd has none that is empty or has ':' in it"
-                ),
+        let name = &user.value;
+        if name.is_empty() || name.contains(':') || name.contains(char::is_control) {
+            let text = format!(
+                "{} is not a valid user name; an htpasswd file has no empty names, and none with ':' or control \
+                 characters",
+                quote(name)
             );
+            diagnostics.error(user, text);
         }
     }
-    users.value.iter().cloned().collect()
+    Some(users.value.iter().map(|user| user.value.clone()).collect())
 }
 
-fn checked_slots(notes: &mut Notes<'_>, slots: &At<u64>, on_etcd: bool) -> u64 {
-    if on_etcd && let Some(reason) = etcd::too_many_slots(slots.value) {
-        notes.error(slots, reason);
+fn checked_slots(
+    diagnostics: &mut Diagnostics,
+    field: &Field<u64>,
+    context: &Context<'_>,
+) -> Option<u64> {
+    let slots = field.as_present()?;
+    if let Some(text) = context
+        .store
+        .and_then(|store| store.too_many_slots(slots.value))
+    {
+        diagnostics.error(slots, text);
     }
-    if slots.value == 0 {
-        notes.error(
-            slots,
-            "must be at least 1: with 0 no node of the group could ever reboot",
-        );
-    }
-    slots.value
+    Some(slots.value)
 }

@@ -1,85 +1,75 @@
-//! `[limits]`.
+//! `[limits]`: the defaults. `schema` has the ranges.
 
 use std::time::Duration;
 
-use crate::config::document::{At, Notes};
-use crate::config::file::LimitsSection;
+use crate::config::field::Field;
+use crate::config::schema::LimitsSection;
 
-/// What strangers may cost (invariant 8).
+/// The limits on the resources that clients can use (invariant 8).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    pub body_bytes: usize,
-    pub header_bytes: usize,
-    pub headers: usize,
-    /// From a connection's start to the end of the TLS handshake.
-    pub handshake_timeout: Duration,
-    /// From the first byte of a request, or the connection's start, to the end of the head.
-    pub header_timeout: Duration,
+pub(crate) struct Limits {
+    /// The maximum size of a request body.
+    pub(crate) body_bytes: usize,
+    /// The maximum size of a request head.
+    pub(crate) header_bytes: usize,
+    /// The maximum number of headers of a request.
+    pub(crate) max_headers: usize,
+    /// From the start of a connection to the end of the TLS handshake.
+    pub(crate) handshake_timeout: Duration,
+    /// From the first byte of a request, or the start of the connection, to the end of the head.
+    pub(crate) header_timeout: Duration,
     /// From the end of the head to the end of the body.
-    pub body_timeout: Duration,
-    /// From an answer to the first byte of the next request.
-    pub idle_timeout: Duration,
-    pub connections: usize,
-    pub connections_per_peer: usize,
-    pub waiting_requests_per_group: usize,
-    /// Passwords that wait to be verified.
-    pub waiting_passwords: usize,
+    pub(crate) body_timeout: Duration,
+    /// From a response to the first byte of the next request.
+    pub(crate) idle_timeout: Duration,
+    /// The maximum number of open connections.
+    pub(crate) max_connections: usize,
+    /// The maximum number of open connections of one IP address.
+    pub(crate) max_connections_per_peer: usize,
+    /// The maximum number of requests in the queue of a group.
+    pub(crate) waiting_requests_per_group: usize,
+    /// The maximum number of passwords that wait for verification.
+    pub(crate) max_pending_auth: usize,
 }
 
-impl Limits {
-    /// Operators get this part of the connections that nodes get.
-    pub const OPERATORS_SHARE: usize = 8;
+// === impl Limits ===
 
-    /// For the listener of operators, who are few: the same, with fewer connections.
-    pub fn for_operators(&self) -> Self {
+impl Limits {
+    /// The status listener gets the connections of the main listener, divided by this number.
+    pub(crate) const OPERATORS_SHARE: usize = 8;
+
+    /// Returns the limits of the status listener: the same ones, with fewer connections.
+    pub(crate) fn for_operators(&self) -> Self {
         let share = |connections: usize| (connections / Limits::OPERATORS_SHARE).max(16);
         Limits {
-            connections: share(self.connections),
-            connections_per_peer: share(self.connections_per_peer),
+            max_connections: share(self.max_connections),
+            max_connections_per_peer: share(self.max_connections_per_peer),
             ..self.clone()
         }
     }
 }
 
-pub(super) fn check(notes: &mut Notes<'_>, section: LimitsSection) -> Limits {
-    let mut number = |value: Option<At<u64>>, default: u64, least: u64, most: u64| -> u64 {
-        match value {
-            Some(value) if !(least..=most).contains(&value.value) => {
-                notes.error(&value, format!("must be {least} to {most}"));
-                default
-            }
-            Some(value) => value.value,
-            None => default,
-        }
-    };
-    let mut timeout = |value: Option<At<u64>>, default: u64| {
-        Duration::from_millis(number(value, default, 100, 3_600_000))
-    };
-    let (handshake_timeout, header_timeout, body_timeout, idle_timeout) = (
-        timeout(section.handshake_timeout_ms, 10_000),
-        timeout(section.header_timeout_ms, 10_000),
-        timeout(section.body_timeout_ms, 10_000),
-        timeout(section.idle_timeout_ms, 60_000),
-    );
-    let mut count = |value: Option<At<u64>>, default: u64, least: u64, most: u64| {
-        usize::try_from(number(value, default, least, most)).unwrap_or(usize::MAX)
-    };
+/// Applies the defaults.
+pub(super) fn check(section: LimitsSection) -> Limits {
     Limits {
-        body_bytes: count(section.body_bytes, 16 << 10, 1 << 10, 16 << 20),
-        header_bytes: count(section.header_bytes, 16 << 10, 8 << 10, 1 << 20),
-        headers: count(section.headers, 64, 8, 1000),
-        handshake_timeout,
-        header_timeout,
-        body_timeout,
-        idle_timeout,
-        connections: count(section.connections, 16_384, 1, 10_000_000),
-        connections_per_peer: count(section.connections_per_peer, 4096, 1, 10_000_000),
-        waiting_requests_per_group: count(
-            section.waiting_requests_per_group,
-            100_000,
-            1,
-            10_000_000,
-        ),
-        waiting_passwords: count(section.waiting_passwords, 64, 1, 10_000),
+        body_bytes: count(section.body_bytes, 16 << 10),
+        header_bytes: count(section.header_bytes, 16 << 10),
+        max_headers: count(section.max_headers, 64),
+        handshake_timeout: timeout(section.handshake_timeout_ms, 10_000),
+        header_timeout: timeout(section.header_timeout_ms, 10_000),
+        body_timeout: timeout(section.body_timeout_ms, 10_000),
+        idle_timeout: timeout(section.idle_timeout_ms, 60_000),
+        max_connections: count(section.max_connections, 16_384),
+        max_connections_per_peer: count(section.max_connections_per_peer, 4096),
+        waiting_requests_per_group: count(section.waiting_requests_per_group, 100_000),
+        max_pending_auth: count(section.max_pending_auth, 64),
     }
+}
+
+fn count(field: Field<u64>, default: u64) -> usize {
+    usize::try_from(field.value_or(default)).unwrap_or(usize::MAX)
+}
+
+fn timeout(field: Field<u64>, default_ms: u64) -> Duration {
+    Duration::from_millis(field.value_or(default_ms))
 }

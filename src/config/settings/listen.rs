@@ -1,145 +1,159 @@
-//! `[service]` and `[status]`.
+//! `[service]` and `[status]`: addresses and TLS.
 
 use std::path::PathBuf;
 
 use super::KeyPair;
-use crate::config::document::{At, Notes};
-use crate::config::file::ListenSection;
+use crate::config::diagnostic::{Diagnostics, Located, quote};
+use crate::config::field::{Field, Pair};
+use crate::config::schema::ListenSection;
 
-/// Where a listener listens. The address may be a name; empty, `0.0.0.0` and `::` mean all, of IPv4 and IPv6.
+/// The address and the TLS settings of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenSettings {
-    pub address: String,
-    pub port: u16,
-    pub tls: Option<TlsSettings>,
+pub(crate) struct ListenSettings {
+    /// An IP address or a host name. An empty one, `0.0.0.0` and `::` stand for all addresses of IPv4 and IPv6.
+    pub(crate) address: String,
+    /// The port; 0 stands for any free one.
+    pub(crate) port: u16,
+    /// `None`: plain HTTP.
+    pub(crate) tls: Option<TlsSettings>,
 }
 
-/// How a listener speaks TLS.
+/// The TLS settings of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsSettings {
-    pub pair: KeyPair,
-    /// Lets in only clients with a certificate of one of these CAs.
-    pub client_ca_path: Option<PathBuf>,
+pub(crate) struct TlsSettings {
+    /// The certificate of the server.
+    pub(crate) pair: KeyPair,
+    /// The CAs of client certificates; `None`: clients need no certificate.
+    pub(crate) client_ca_path: Option<PathBuf>,
 }
 
-/// What `[service]` comes to.
+/// The settings of `[service]`.
 pub(super) struct Service {
-    pub listen: ListenSettings,
-    pub htpasswd_path: Option<PathBuf>,
+    pub(super) listen: ListenSettings,
+    pub(super) htpasswd_path: Option<PathBuf>,
+    /// Whether clients need a password, also if the name of the file is invalid.
+    pub(super) has_passwords: bool,
+    /// Whether `listen.tls` is what the file asks for, and not the result of an error.
+    tls_is_valid: bool,
 }
 
-pub(super) fn service(notes: &mut Notes<'_>, mut section: ListenSection) -> Option<Service> {
-    let port = match section.port {
-        Some(configured) => port(notes, &configured),
-        None => Some(9090),
-    };
-    let client_ca_path = section.client_ca_path.take();
-    let htpasswd_path = section.htpasswd_path.take();
-    for path in [&client_ca_path, &htpasswd_path].into_iter().flatten() {
-        if path.value.is_empty() {
-            notes.error(path, "is empty; name the file, or remove the key");
-        }
-    }
-    let tls_wanted = section.tls.as_ref().is_none_or(|tls| tls.value);
-    if let (Some(path), false) = (&client_ca_path, tls_wanted) {
-        notes.error(
-            path,
-            "client certificates need TLS, and service.tls is false; set it to true, or remove this key",
-        );
-    }
-    if let (Some(path), false) = (&htpasswd_path, tls_wanted) {
-        notes.warning(
-            path,
-            "passwords come in plain text, since service.tls is false; whoever listens on the network can use them",
-        );
-    }
-    let pair = match (tls_wanted, section.tls_cert_path, section.tls_key_path) {
-        (true, Some(cert), Some(key)) => Some(KeyPair::of(cert, key)),
-        (true, cert, key) => {
-            let by_default = if section.tls.is_none() {
-                " by default"
-            } else {
-                ""
-            };
-            let text = format!(
-                "TLS is on{by_default}, but {}; name both files, or set service.tls = false to speak plain HTTP",
-                lacking("service", cert.is_some(), key.is_some()),
-            );
-            match &section.tls {
-                Some(tls) => notes.error(tls, text),
-                None => notes.missing("service.tls", text),
-            }
-            None
-        }
-        (false, cert, key) => {
-            unused(notes, "service", [cert, key]);
-            None
-        }
-    };
-    Some(Service {
+pub(super) fn service(diagnostics: &mut Diagnostics, section: Field<ListenSection>) -> Service {
+    let section = section.or_missing_table("service", || ListenSection {
+        // A section that is not a table was reported; it must not look like one without TLS.
+        tls: Field::Invalid,
+        htpasswd_path: Field::Invalid,
+        ..ListenSection::default()
+    });
+    let place = section.with(());
+    let section = section.value;
+    let tls_wanted = section.tls.as_present().is_none_or(|tls| tls.value);
+    check_client_access(diagnostics, &section, tls_wanted);
+    let has_passwords = !section.htpasswd_path.is_absent();
+    let tls = service_pair(diagnostics, &place, &section);
+    Service {
+        has_passwords,
+        tls_is_valid: tls.is_ok(),
+        htpasswd_path: section
+            .htpasswd_path
+            .present()
+            .map(|path| path.value.into()),
         listen: ListenSettings {
-            address: address(section.address, "0.0.0.0"),
-            port: port?,
-            tls: pair.map(|pair| TlsSettings {
+            address: address(diagnostics, section.address, "0.0.0.0"),
+            port: port(&section.port, 9090),
+            tls: tls.ok().flatten().map(|pair| TlsSettings {
                 pair,
-                client_ca_path: client_ca_path.map(|path| path.value.into()),
+                client_ca_path: section
+                    .client_ca_path
+                    .present()
+                    .map(|path| path.value.into()),
             }),
         },
-        htpasswd_path: htpasswd_path.map(|path| path.value.into()),
-    })
+    }
 }
 
-/// `None` is an error, `Some(None)` no status listener.
-///
-/// Without a pair of its own it speaks TLS with the service's. It asks nobody for a certificate.
+/// Checks the keys that restrict the access of clients. They must not be ignored silently.
+fn check_client_access(diagnostics: &mut Diagnostics, section: &ListenSection, tls_wanted: bool) {
+    let client_ca_path = section.client_ca_path.as_present();
+    let htpasswd_path = section.htpasswd_path.as_present();
+    for path in [client_ca_path, htpasswd_path].into_iter().flatten() {
+        if path.value.is_empty() {
+            diagnostics.error(path, "the path is empty; name the file, or remove the key");
+        }
+    }
+    if tls_wanted {
+        return;
+    }
+    if let Some(path) = client_ca_path {
+        diagnostics.error(
+            path,
+            "client certificates need TLS, but service.tls is false; set it to true, or remove this key",
+        );
+    }
+    if let Some(path) = htpasswd_path {
+        diagnostics.warning(
+            path,
+            "clients send their passwords in plain text because service.tls is false; set it to true",
+        );
+    }
+}
+
+/// The reason why the TLS settings of a section are unknown: an error that was reported.
+struct Reported;
+
+/// Returns the certificate of `[service]`; `None`: TLS is off.
+fn service_pair(
+    diagnostics: &mut Diagnostics,
+    place: &Located<()>,
+    section: &ListenSection,
+) -> Result<Option<KeyPair>, Reported> {
+    let (tls, by_default) = match &section.tls {
+        Field::Invalid => return Err(Reported),
+        Field::Present(tls) => (tls.with(()), ""),
+        Field::Absent => (place.missing("tls"), " by default"),
+    };
+    if section.tls.as_present().is_some_and(|tls| !tls.value) {
+        warn_of_unused(diagnostics, section, "service");
+        return Ok(None);
+    }
+    let missing = match pair(section) {
+        Pair::Both(cert, key) => return Ok(Some(KeyPair::new(cert, key))),
+        Pair::Invalid => return Err(Reported),
+        Pair::OnlyFirst(_) => "tls_key_path is missing; set it",
+        Pair::OnlySecond(_) => "tls_cert_path is missing; set it",
+        Pair::Neither => "tls_cert_path and tls_key_path are missing; set both",
+    };
+    let text = format!(
+        "TLS is on{by_default}, but {missing}, or set tls = false in [service] to serve plain HTTP"
+    );
+    diagnostics.error(&tls, text);
+    Err(Reported)
+}
+
+/// Returns the settings of the status listener and the place of its port. `None`: it is disabled.
 pub(super) fn status(
-    notes: &mut Notes<'_>,
-    section: ListenSection,
-    services_pair: Option<&KeyPair>,
-) -> Option<Option<ListenSettings>> {
-    let Some(enabled) = section.enabled.filter(|enabled| enabled.value) else {
-        return Some(None);
+    diagnostics: &mut Diagnostics,
+    section: Field<ListenSection>,
+    service: &Service,
+) -> Option<Located<ListenSettings>> {
+    let section = section.present()?.value;
+    let enabled = section
+        .enabled
+        .as_present()
+        .filter(|enabled| enabled.value)?;
+    if section.port.is_absent() {
+        diagnostics.warning(
+            enabled,
+            "port is missing in [status]: the listener uses any free port, which only the log shows; set port",
+        );
+    }
+    let place = match section.port.as_present() {
+        Some(port) => port.with(()),
+        None => enabled.with(()),
     };
-    let port = match section.port {
-        Some(configured) => port(notes, &configured),
-        None => {
-            notes.warning(
-                &enabled,
-                "status.port is missing: any port that is free is taken, which only the log says; name one",
-            );
-            Some(0)
-        }
-    };
-    let pair = match (section.tls, section.tls_cert_path, section.tls_key_path) {
-        (Some(At { value: true, .. }), Some(cert), Some(key)) => Some(KeyPair::of(cert, key)),
-        (Some(tls @ At { value: true, .. }), None, None) => {
-            if services_pair.is_none() {
-                notes.error(
-                    &tls,
-                    "TLS is on, but neither status.tls_cert_path and status.tls_key_path nor the pair of \
-                     [service] are there; name both files, or set status.tls = false to speak plain HTTP",
-                );
-            }
-            services_pair.cloned()
-        }
-        (Some(tls @ At { value: true, .. }), cert, key) => {
-            notes.error(
-                &tls,
-                format!(
-                    "TLS is on, but {}; name both files, or neither to use the pair of [service]",
-                    lacking("status", cert.is_some(), key.is_some()),
-                ),
-            );
-            None
-        }
-        (Some(At { value: false, .. }) | None, cert, key) => {
-            unused(notes, "status", [cert, key]);
-            None
-        }
-    };
-    Some(Some(ListenSettings {
-        address: address(section.address, ""),
-        port: port?,
+    let pair = status_pair(diagnostics, &section, service);
+    Some(place.with(ListenSettings {
+        address: address(diagnostics, section.address, ""),
+        port: port(&section.port, 0),
         tls: pair.map(|pair| TlsSettings {
             pair,
             client_ca_path: None,
@@ -147,39 +161,102 @@ pub(super) fn status(
     }))
 }
 
-/// Without the brackets that Airlock needs around an address of IPv6.
-fn address(configured: Option<At<String>>, default: &str) -> String {
-    let address = configured.map_or_else(|| default.to_owned(), |at| at.value);
-    match address
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
-        Some(inner) => inner.to_owned(),
-        None => address,
-    }
-}
-
-fn port(notes: &mut Notes<'_>, port: &At<u64>) -> Option<u16> {
-    let value = u16::try_from(port.value).ok();
-    if value.is_none() {
-        notes.error(port, "must be a port, 0 to 65535 (0: any that is free)");
-    }
-    value
-}
-
-/// Which of the two files nobody named. One of them at least.
-fn lacking(section: &str, cert: bool, key: bool) -> String {
-    match (cert, key) {
-        (false, false) => {
-            format!("{section}.tls_cert_path and {section}.tls_key_path are missing")
+/// Returns the certificate of `[status]`, which is that of `[service]` unless it has its own. `None`: TLS is off, or
+/// there was an error.
+fn status_pair(
+    diagnostics: &mut Diagnostics,
+    section: &ListenSection,
+    service: &Service,
+) -> Option<KeyPair> {
+    let tls = match &section.tls {
+        Field::Present(tls) if tls.value => tls,
+        Field::Invalid => return None,
+        Field::Present(_) | Field::Absent => {
+            warn_of_unused(diagnostics, section, "status");
+            return None;
         }
-        (false, true) => format!("{section}.tls_cert_path is missing"),
-        (true, _) => format!("{section}.tls_key_path is missing"),
+    };
+    let missing = match pair(section) {
+        Pair::Both(cert, key) => return Some(KeyPair::new(cert, key)),
+        Pair::Invalid => return None,
+        Pair::Neither => {
+            let shared = service.listen.tls.as_ref().map(|tls| tls.pair.clone());
+            if shared.is_none() && service.tls_is_valid {
+                diagnostics.error(
+                    tls,
+                    "TLS is on, but neither [status] nor [service] has a certificate; set tls_cert_path and \
+                     tls_key_path in [status], or set tls = false to serve plain HTTP",
+                );
+            }
+            return shared;
+        }
+        Pair::OnlyFirst(_) => "tls_key_path",
+        Pair::OnlySecond(_) => "tls_cert_path",
+    };
+    let text = format!(
+        "TLS is on, but {missing} is missing in [status]; set tls_cert_path and tls_key_path, or neither to use the \
+         certificate of [service]"
+    );
+    diagnostics.error(tls, text);
+    None
+}
+
+fn pair(section: &ListenSection) -> Pair<String, String> {
+    section
+        .tls_cert_path
+        .clone()
+        .with(section.tls_key_path.clone())
+}
+
+fn warn_of_unused(diagnostics: &mut Diagnostics, section: &ListenSection, name: &str) {
+    for path in [&section.tls_cert_path, &section.tls_key_path] {
+        if let Some(path) = path.as_present() {
+            let text = format!(
+                "the file is not used because TLS is off in [{name}]; set tls = true there, or remove this key"
+            );
+            diagnostics.warning(path, text);
+        }
     }
 }
 
-fn unused(notes: &mut Notes<'_>, section: &str, paths: [Option<At<String>>; 2]) {
-    for path in paths.into_iter().flatten() {
-        notes.warning(&path, format!("not used, since {section}.tls is false"));
+/// Returns the address without the brackets that coreos/airlock needs around an IPv6 address.
+fn address(diagnostics: &mut Diagnostics, field: Field<String>, default: &str) -> String {
+    let Some(found) = field.present() else {
+        return default.to_owned();
+    };
+    if let Some((host, port)) = with_port(&found.value) {
+        let text = format!(
+            "address {} contains a port; write address = \"{host}\" and port = {port}",
+            quote(&found.value)
+        );
+        diagnostics.error(&found, text);
+    }
+    without_brackets(&found.value).to_owned()
+}
+
+/// Splits an address that contains a port. IPv6 addresses contain colons, but no port unless they are in brackets.
+fn with_port(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let plain = without_brackets(host);
+    if plain.contains(':') && plain == host {
+        return None;
+    }
+    Some((if plain.is_empty() { "0.0.0.0" } else { plain }, port))
+}
+
+fn without_brackets(address: &str) -> &str {
+    address
+        .strip_prefix('[')
+        .and_then(|address| address.strip_suffix(']'))
+        .unwrap_or(address)
+}
+
+/// Returns the port; `default` if it is absent, and 0 if it is invalid.
+fn port(field: &Field<u64>, default: u16) -> u16 {
+    match field {
+        Field::Absent => default,
+        Field::Invalid => 0,
+        Field::Present(port) => u16::try_from(port.value).unwrap_or(0),
     }
 }

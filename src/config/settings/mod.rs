@@ -1,8 +1,11 @@
-//! What the configuration means: defaults applied, everything checked once. One file a section.
+//! The meaning of the configuration: defaults, and rules that combine several keys. One file per section.
 
+mod endpoint;
 mod groups;
+mod key_pair;
 mod limits;
 mod listen;
+mod ports;
 mod store;
 mod windows;
 
@@ -10,73 +13,61 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::document::{At, Notes};
-use super::file::File;
-use crate::store::GroupName;
-pub use groups::{GroupSettings, SlotsMismatch};
-pub use limits::Limits;
-pub use listen::{ListenSettings, TlsSettings};
-pub use store::{EtcdSettings, EtcdUser, StoreSettings};
+use super::diagnostic::Diagnostics;
+use super::schema::File;
+use crate::lock::GroupName;
+pub(crate) use groups::{GroupSettings, SlotsMismatch};
+pub use key_pair::KeyPair;
+pub(crate) use limits::Limits;
+pub(crate) use listen::{ListenSettings, TlsSettings};
+pub(crate) use store::StoreSettings;
+pub use store::{EtcdSettings, EtcdUser, MAX_ETCD_SLOTS};
 
-/// A configuration that makes sense.
+/// The settings of a server.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    pub service: ListenSettings,
-    /// The users and their passwords; `None`: nobody is asked for one.
-    pub htpasswd_path: Option<PathBuf>,
-    /// `None`: no status listener.
-    pub status: Option<ListenSettings>,
-    pub store: StoreSettings,
-    /// How long a request may take for all its work with the store.
-    pub transaction_timeout: Duration,
-    pub groups: BTreeMap<GroupName, GroupSettings>,
-    pub slots_mismatch: SlotsMismatch,
-    pub limits: Limits,
-}
-
-/// A certificate chain and its key, PEM files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyPair {
-    pub cert_path: PathBuf,
-    pub key_path: PathBuf,
-}
-
-// === impl KeyPair ===
-
-impl KeyPair {
-    fn of(cert: At<String>, key: At<String>) -> Self {
-        KeyPair {
-            cert_path: cert.value.into(),
-            key_path: key.value.into(),
-        }
-    }
+pub(crate) struct Settings {
+    /// The listener for nodes.
+    pub(crate) service: ListenSettings,
+    /// The file with the users and their passwords; `None`: clients need no password.
+    pub(crate) htpasswd_path: Option<PathBuf>,
+    /// The status listener; `None`: it is disabled.
+    pub(crate) status: Option<ListenSettings>,
+    /// The store of the locks.
+    pub(crate) store: StoreSettings,
+    /// The time that a request may spend on the store altogether.
+    pub(crate) transaction_timeout: Duration,
+    /// The groups, among them the default group.
+    pub(crate) groups: BTreeMap<GroupName, GroupSettings>,
+    /// What to do about groups that have other slots in the store.
+    pub(crate) slots_mismatch: SlotsMismatch,
+    /// The limits on the resources that clients can use.
+    pub(crate) limits: Limits,
 }
 
 // === impl Settings ===
 
 impl Settings {
-    /// Checks everything, noting every problem. Settings come back only to let all of it be checked; they
-    /// are good only if no error was noted.
-    pub(super) fn check(file: File, notes: &mut Notes<'_>) -> Option<Self> {
-        let service = listen::service(notes, file.service);
-        let services_pair = service
-            .as_ref()
-            .and_then(|service| Some(&service.listen.tls.as_ref()?.pair));
-        let status = listen::status(notes, file.status, services_pair);
-        let on_etcd = file.etcd3.is_some();
-        let store = store::check(notes, file.etcd3, file.embedded);
-        let slots_mismatch = groups::slots_mismatch(notes, file.lock.on_slots_mismatch.as_ref());
-        let passwords = service
-            .as_ref()
-            .is_none_or(|service| service.htpasswd_path.is_some());
-        let groups = groups::check(notes, file.lock, passwords, on_etcd);
-        let limits = limits::check(notes, file.limits);
+    /// Checks the whole file. The settings are valid only if no error was reported; they are `None` if there is not
+    /// exactly one store.
+    pub(super) fn check(diagnostics: &mut Diagnostics, file: File) -> Option<Self> {
+        let service = listen::service(diagnostics, file.service);
+        let status = listen::status(diagnostics, file.status, &service);
+        if let Some(status) = &status {
+            ports::check(diagnostics, &service.listen, status);
+        }
+        let store = store::check(diagnostics, file.etcd3, file.embedded);
+        let slots_mismatch = groups::slots_mismatch(diagnostics, &file.lock.on_slots_mismatch);
+        let context = groups::Context {
+            has_passwords: service.has_passwords,
+            store: store.as_ref().map(|(store, _)| store),
+        };
+        let groups = groups::check(diagnostics, file.lock, &context);
+        let limits = limits::check(file.limits);
         let (store, transaction_timeout) = store?;
-        let service = service?;
         Some(Settings {
             service: service.listen,
             htpasswd_path: service.htpasswd_path,
-            status: status?,
+            status: status.map(|status| status.value),
             store,
             transaction_timeout,
             groups,

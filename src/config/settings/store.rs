@@ -1,188 +1,241 @@
-//! `[etcd3]` and `[embedded]`, of which there is one.
+//! `[etcd3]` and `[embedded]`: exactly one of them is configured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::KeyPair;
-use crate::config::document::{At, Notes};
-use crate::config::file::{EmbeddedSection, Etcd3Section};
+use super::{KeyPair, endpoint};
+use crate::config::diagnostic::{Diagnostics, Located, quote};
+use crate::config::field::{Field, Pair};
+use crate::config::schema::{EmbeddedSection, Etcd3Section};
 
-/// The one store that is configured.
+/// The settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreSettings {
+pub(crate) enum StoreSettings {
+    /// An etcd cluster.
     Etcd(EtcdSettings),
-    Embedded { path: PathBuf },
+    /// A file, for a single server.
+    Embedded {
+        /// The database file.
+        path: PathBuf,
+    },
 }
 
-/// The etcd cluster.
+/// The settings of the etcd client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdSettings {
-    /// URLs with their scheme, in the order of preference.
+    /// The endpoints as URLs with their scheme, the preferred one first.
     pub endpoints: Vec<String>,
-    /// The CAs that servers are checked against; `None`: the system's.
+    /// The CAs that have issued the certificates of the cluster; `None`: the CAs of the system.
     pub ca_cert_path: Option<PathBuf>,
+    /// The client certificate.
     pub client_cert: Option<KeyPair>,
+    /// The user of etcd.
     pub user: Option<EtcdUser>,
 }
 
 /// A user of etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdUser {
+    /// The name.
     pub name: String,
-    /// The file that has nothing but the password in it.
+    /// The file that contains the password and nothing else.
     pub password_path: PathBuf,
 }
 
+/// The maximum number of slots of a group in etcd. A commit is one request, which etcd limits to 1.5 MiB
+/// (`--max-request-bytes`); in it, a holder with an id as long as Zincati's takes 35 bytes in the semaphore and 58 in
+/// the lock times.
+pub const MAX_ETCD_SLOTS: u64 = 16_000;
+
 const DEFAULT_TIMEOUT_MS: u64 = 3000;
 
-/// The store, and how long a request may take with it.
+const NO_STORE: &str = "no store is configured; add [etcd3] with endpoints = [\"http://127.0.0.1:2379\"], or, for a \
+     single server, [embedded] with path = \"/var/lib/airlock/airlock.db\"";
+
+// === impl StoreSettings ===
+
+impl StoreSettings {
+    /// Returns the maximum number of slots of a group; `None`: there is none.
+    pub(crate) fn max_slots(&self) -> Option<u64> {
+        match self {
+            StoreSettings::Etcd(_) => Some(MAX_ETCD_SLOTS),
+            StoreSettings::Embedded { .. } => None,
+        }
+    }
+
+    /// Returns the error message if a group cannot have `slots` slots in this store.
+    pub(crate) fn too_many_slots(&self, slots: u64) -> Option<String> {
+        let max = self.max_slots().filter(|max| slots > *max)?;
+        Some(format!(
+            "{slots} lock holders do not fit into one request to etcd, which is limited to 1.5 MiB; set {max} slots or \
+             fewer, and use more groups"
+        ))
+    }
+}
+
+/// Returns the store and the time that a request may spend on it; `None` if there is not exactly one store.
 pub(super) fn check(
-    notes: &mut Notes<'_>,
-    etcd3: Option<At<Etcd3Section>>,
-    embedded: Option<At<EmbeddedSection>>,
+    diagnostics: &mut Diagnostics,
+    etcd3: Field<Etcd3Section>,
+    embedded: Field<EmbeddedSection>,
 ) -> Option<(StoreSettings, Duration)> {
-    match (etcd3, embedded) {
-        (Some(etcd3), None) => {
-            let timeout = timeout(notes, etcd3.value.transaction_timeout_ms.as_ref());
-            let settings = etcd(notes, etcd3)?;
-            Some((StoreSettings::Etcd(settings), timeout))
+    match etcd3.with(embedded) {
+        Pair::OnlyFirst(etcd3) => {
+            let timeout = timeout(&etcd3.value.transaction_timeout_ms);
+            Some((StoreSettings::Etcd(etcd(diagnostics, etcd3)), timeout))
         }
-        (None, Some(embedded)) => {
-            let timeout = timeout(notes, embedded.value.transaction_timeout_ms.as_ref());
-            match &embedded.value.path {
-                Some(path) if !path.value.is_empty() => {
-                    let path = path.value.clone().into();
-                    Some((StoreSettings::Embedded { path }, timeout))
-                }
-                Some(path) => {
-                    notes.error(path, "is empty; name the file that is to keep the locks");
-                    None
-                }
-                None => {
-                    notes.error(
-                        &embedded,
-                        "embedded.path is missing; name the file that is to keep the locks",
-                    );
-                    None
-                }
-            }
+        Pair::OnlySecond(section) => {
+            let timeout = timeout(&section.value.transaction_timeout_ms);
+            Some((embedded_store(diagnostics, section), timeout))
         }
-        (Some(_), Some(embedded)) => {
-            notes.error(
-                &embedded,
-                "there is [etcd3] too; keep the one store that this server is to use",
+        Pair::Both(etcd3, embedded) => {
+            let line = etcd3.line.unwrap_or_default();
+            let text = format!(
+                "[etcd3] (line {line}) and [embedded] are both configured; remove one of them, since a server uses one \
+                 store"
             );
+            diagnostics.error(&embedded, text);
             None
         }
-        (None, None) => {
-            notes.missing(
-                "etcd3.endpoints",
-                "missing; name the etcd cluster ([etcd3] endpoints = [\"http://127.0.0.1:2379\"]), \
-                 or a file where one server is enough ([embedded] path = \"/var/lib/airlock/airlock.db\")",
-            );
+        Pair::Neither => {
+            diagnostics.error_at(None, "etcd3", NO_STORE);
             None
         }
+        Pair::Invalid => None,
     }
 }
 
-fn timeout(notes: &mut Notes<'_>, timeout: Option<&At<u64>>) -> Duration {
-    let ms = match timeout {
-        Some(timeout) if !(10..=600_000).contains(&timeout.value) => {
-            notes.error(timeout, "must be 10 to 600000 (milliseconds)");
-            DEFAULT_TIMEOUT_MS
-        }
-        Some(timeout) => timeout.value,
-        None => DEFAULT_TIMEOUT_MS,
-    };
-    Duration::from_millis(ms)
+fn timeout(field: &Field<u64>) -> Duration {
+    let ms = field.as_present().map(|timeout| timeout.value);
+    Duration::from_millis(ms.unwrap_or(DEFAULT_TIMEOUT_MS))
 }
 
-fn etcd(notes: &mut Notes<'_>, section: At<Etcd3Section>) -> Option<EtcdSettings> {
-    let Etcd3Section {
-        endpoints,
-        client_cert_pub_path,
-        client_cert_key_path,
-        ca_cert_path,
-        username,
-        password_path,
-        transaction_timeout_ms: _,
-    } = section.value;
-    let Some(configured) = endpoints else {
-        notes.missing(
-            "etcd3.endpoints",
-            "missing; name at least one, such as \"http://127.0.0.1:2379\"",
-        );
-        return None;
-    };
-    if configured.value.is_empty() {
-        notes.error(
-            &configured,
-            "is empty; name at least one, such as \"http://127.0.0.1:2379\"",
-        );
+fn embedded_store(
+    diagnostics: &mut Diagnostics,
+    section: Located<EmbeddedSection>,
+) -> StoreSettings {
+    const REMEDY: &str =
+        "name the database file, for example path = \"/var/lib/airlock/airlock.db\"";
+    let missing = section.missing("path");
+    match &section.value.path {
+        Field::Absent => diagnostics.error(&missing, format!("[embedded] has no path; {REMEDY}")),
+        Field::Present(path) if path.value.is_empty() => {
+            diagnostics.error(path, format!("the path is empty; {REMEDY}"));
+        }
+        Field::Present(_) | Field::Invalid => {}
     }
-    let mut endpoints: Vec<String> = Vec::new();
-    for text in &configured.value {
-        match endpoint(text) {
-            Ok(url) if endpoints.contains(&url) => {
-                notes.warning(&configured, format!("{text:?} is named twice"));
-            }
-            Ok(url) => endpoints.push(url),
-            Err(problem) => notes.error(&configured, format!("{text:?}: {problem}")),
-        }
+    StoreSettings::Embedded {
+        path: section.value.path.value_or_default().into(),
     }
-    let tls_used = endpoints.iter().any(|url| url.starts_with("https://"));
-    let client_cert = match (client_cert_pub_path, client_cert_key_path) {
-        (Some(cert), Some(key)) if tls_used => Some(KeyPair::of(cert, key)),
-        (Some(one), None) | (None, Some(one)) if tls_used => {
-            notes.error(
-                &one,
-                "needs its other half: etcd3.client_cert_pub_path and etcd3.client_cert_key_path go together",
-            );
-            None
-        }
-        (cert, key) => {
-            for unused in [cert, key].into_iter().flatten() {
-                let missing = if PathBuf::from(&unused.value).exists() {
-                    ""
-                } else {
-                    " (and the file does not exist)"
-                };
-                notes.warning(
-                    &unused,
-                    format!("not used, since all endpoints are plain http://{missing}"),
-                );
-            }
-            None
-        }
-    };
-    if let (Some(path), false) = (&ca_cert_path, tls_used || endpoints.is_empty()) {
-        notes.error(
+}
+
+fn etcd(diagnostics: &mut Diagnostics, section: Located<Etcd3Section>) -> EtcdSettings {
+    let missing_endpoints = section.missing("endpoints");
+    let section = section.value;
+    if section.endpoints.is_absent() {
+        let text =
+            "[etcd3] has no endpoints; add at least one: endpoints = [\"http://127.0.0.1:2379\"]";
+        diagnostics.error(&missing_endpoints, text);
+    }
+    let endpoints = endpoints(diagnostics, section.endpoints);
+    // If there is no valid endpoint, nothing is known about the use of TLS.
+    let uses_tls = endpoints.is_empty() || endpoints.iter().any(|url| url.starts_with("https://"));
+    let uses_plain = endpoints.iter().any(|url| url.starts_with("http://"));
+    let ca_cert_path = section.ca_cert_path.present();
+    if let (Some(path), false) = (&ca_cert_path, uses_tls) {
+        diagnostics.error(
             path,
-            "there is no server to check, since all endpoints are plain http://; write https://host:port, or remove this key",
+            "a CA has no use because all endpoints are plain http://; write https://host:port in etcd3.endpoints, or \
+             remove this key",
         );
     }
-    let plain = endpoints.iter().any(|url| url.starts_with("http://"));
-    let user = user(notes, username, password_path, plain);
-    Some(EtcdSettings {
+    let pair = section
+        .client_cert_pub_path
+        .with(section.client_cert_key_path);
+    let user = section.username.with(section.password_path);
+    EtcdSettings {
         endpoints,
         ca_cert_path: ca_cert_path.map(|path| path.value.into()),
-        client_cert,
-        user,
-    })
+        client_cert: client_cert(diagnostics, pair, uses_tls),
+        user: etcd_user(diagnostics, user, uses_plain),
+    }
 }
 
-fn user(
-    notes: &mut Notes<'_>,
-    username: Option<At<String>>,
-    password_path: Option<At<String>>,
-    plain: bool,
+fn endpoints(diagnostics: &mut Diagnostics, field: Field<Vec<Located<String>>>) -> Vec<String> {
+    let Some(configured) = field.present() else {
+        return Vec::new();
+    };
+    if configured.value.is_empty() {
+        let text =
+            "the list is empty; add at least one endpoint, such as \"http://127.0.0.1:2379\"";
+        diagnostics.error(&configured, text);
+    }
+    let mut endpoints: Vec<String> = Vec::new();
+    for found in &configured.value {
+        match endpoint::parse(&found.value) {
+            Ok(url) if endpoints.contains(&url) => {
+                let quoted = quote(&found.value);
+                let text = format!("endpoint {quoted} is listed twice; remove one of the two");
+                diagnostics.warning(found, text);
+            }
+            Ok(url) => endpoints.push(url),
+            Err(text) => diagnostics.error(found, text),
+        }
+    }
+    endpoints
+}
+
+fn client_cert(
+    diagnostics: &mut Diagnostics,
+    pair: Pair<String, String>,
+    uses_tls: bool,
+) -> Option<KeyPair> {
+    let unused = match pair {
+        Pair::Both(cert, key) if uses_tls => return Some(KeyPair::new(cert, key)),
+        Pair::OnlyFirst(cert) if uses_tls => {
+            let text =
+                "the client certificate has no private key; set etcd3.client_cert_key_path too";
+            diagnostics.error(&cert, text);
+            return None;
+        }
+        Pair::OnlySecond(key) if uses_tls => {
+            let text =
+                "the private key has no client certificate; set etcd3.client_cert_pub_path too";
+            diagnostics.error(&key, text);
+            return None;
+        }
+        Pair::Both(cert, key) => vec![cert, key],
+        Pair::OnlyFirst(one) | Pair::OnlySecond(one) => vec![one],
+        Pair::Neither | Pair::Invalid => return None,
+    };
+    for path in unused {
+        let missing = if Path::new(&path.value).exists() {
+            ""
+        } else {
+            " and does not exist"
+        };
+        let text = format!(
+            "file {} is not used because all endpoints are plain http://{missing}; write https://host:port in \
+             etcd3.endpoints, or remove this key",
+            quote(&path.value)
+        );
+        diagnostics.warning(&path, text);
+    }
+    None
+}
+
+fn etcd_user(
+    diagnostics: &mut Diagnostics,
+    user: Pair<String, String>,
+    uses_plain: bool,
 ) -> Option<EtcdUser> {
-    match (username, password_path) {
-        (Some(name), Some(path)) => {
-            if plain {
-                notes.warning(
+    match user {
+        Pair::Both(name, path) => {
+            if uses_plain {
+                diagnostics.warning(
                     &name,
-                    "the password goes to http:// endpoints in plain text; write https://host:port where etcd speaks TLS",
+                    "the password is sent to http:// endpoints in plain text; write https://host:port in \
+                     etcd3.endpoints",
                 );
             }
             Some(EtcdUser {
@@ -190,39 +243,19 @@ fn user(
                 password_path: path.value.into(),
             })
         }
-        (Some(one), None) | (None, Some(one)) => {
-            notes.error(
-                &one,
-                "needs its other half: etcd3.username and etcd3.password_path go together",
+        Pair::OnlyFirst(name) => {
+            let text = format!(
+                "user {} has no password; set etcd3.password_path to a file that contains it",
+                quote(&name.value)
             );
+            diagnostics.error(&name, text);
             None
         }
-        (None, None) => None,
-    }
-}
-
-/// An endpoint as a URL. A bare `host:port` speaks TLS, as with Airlock.
-fn endpoint(text: &str) -> Result<String, String> {
-    let (scheme, authority) = match text.split_once("://") {
-        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
-        Some((scheme, _)) => {
-            return Err(format!(
-                "unknown scheme {scheme:?}; write http://host:port or https://host:port"
-            ));
+        Pair::OnlySecond(path) => {
+            let text = "the password has no user; set etcd3.username, or remove this key";
+            diagnostics.error(&path, text);
+            None
         }
-        None => ("https", text),
-    };
-    let authority = authority.strip_suffix('/').unwrap_or(authority);
-    let valid = authority
-        .parse::<http::uri::Authority>()
-        .is_ok_and(|authority| {
-            authority.port_u16().is_some()
-                && !authority.host().is_empty()
-                && !authority.as_str().contains('@')
-        });
-    if valid {
-        Ok(format!("{scheme}://{authority}"))
-    } else {
-        Err("is no endpoint; write http://host:port or https://host:port".into())
+        Pair::Neither | Pair::Invalid => None,
     }
 }

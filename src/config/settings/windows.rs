@@ -1,90 +1,147 @@
-//! `[[lock.windows]]` and `[[lock.groups.windows]]`.
+//! `[[lock.windows]]` and `[[lock.groups.windows]]`: the reboot windows.
 
 use jiff::civil::{Time, Weekday};
-use jiff::tz::TimeZone;
+use jiff::tz::{self, TimeZone};
 
-use crate::config::document::{At, Notes};
-use crate::config::file::WindowSection;
-use crate::policy::{self, Window, Windows};
+use crate::config::diagnostic::{Diagnostics, Located, quote};
+use crate::config::field::Field;
+use crate::config::schema::WindowSection;
+use crate::config::suggest;
+use crate::lock::window::{Window, Windows, parse_weekday};
 
-/// `None` where the key is not there, which is not the same as `windows = []`.
+/// The names that [`parse_weekday`] accepts.
+const DAYS: [&str; 14] = [
+    "Mon",
+    "Tue",
+    "Wed",
+    "Thu",
+    "Fri",
+    "Sat",
+    "Sun",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+];
+
+/// Returns the windows; `None` if the key is absent, which is not the same as `windows = []`.
 pub(super) fn check(
-    notes: &mut Notes<'_>,
-    windows: Option<Vec<At<WindowSection>>>,
+    diagnostics: &mut Diagnostics,
+    field: Field<Vec<Located<WindowSection>>>,
 ) -> Option<Windows> {
-    let windows = windows?.into_iter();
+    let windows = field.present()?.value.into_iter();
     Some(Windows(
         windows
-            .filter_map(|window| checked(notes, window))
+            .filter_map(|window| checked(diagnostics, &window))
             .collect(),
     ))
 }
 
-/// Every problem of one window; `None` if there is any.
-fn checked(notes: &mut Notes<'_>, window: At<WindowSection>) -> Option<Window> {
+/// Reports all problems of a window. Returns `None` if there are any.
+fn checked(diagnostics: &mut Diagnostics, window: &Located<WindowSection>) -> Option<Window> {
     let section = &window.value;
-    for (key, missing, example) in [
-        ("days", section.days.is_none(), "[\"Sat\", \"Sun\"]"),
-        ("start_time", section.start_time.is_none(), "\"23:30\""),
-        ("length_minutes", section.length_minutes.is_none(), "60"),
+    for (key, is_missing, example) in [
+        ("days", section.days.is_absent(), "[\"Sat\", \"Sun\"]"),
+        ("start_time", section.start_time.is_absent(), "\"23:30\""),
+        ("length_minutes", section.length_minutes.is_absent(), "60"),
     ] {
-        if missing {
-            notes.error(
-                &window,
-                format!("a window without {key}; add {key} = {example}"),
-            );
+        if is_missing {
+            let text = format!("the window has no {key}; add {key} = {example}");
+            diagnostics.error(&window.missing(key), text);
         }
     }
-    let days = section
-        .days
-        .as_ref()
-        .and_then(|days| checked_days(notes, days));
-    let start = section.start_time.as_ref().and_then(|start| {
-        let parsed = Time::strptime("%H:%M", &start.value);
-        if parsed.is_err() {
-            notes.error(start, "must be a time of day such as \"23:30\"");
-        }
-        parsed.ok()
-    });
-    let minutes = section.length_minutes.as_ref().and_then(|length| {
-        let good = (1..=Window::MAX_MINUTES).contains(&length.value);
-        if !good {
-            let most = Window::MAX_MINUTES;
-            notes.error(length, format!("must be 1 to {most} (a week)"));
-        }
-        good.then_some(length.value)
-    });
+    let days = section.days.as_present();
+    let days = days.and_then(|days| checked_days(diagnostics, days));
+    let start = section.start_time.as_present();
+    let start = start.and_then(|start| checked_start(diagnostics, start));
     let zone = match &section.time_zone {
-        None => Some(TimeZone::UTC),
-        Some(zone) => checked_zone(notes, zone),
+        Field::Absent => Some(TimeZone::UTC),
+        Field::Invalid => None,
+        Field::Present(zone) => checked_zone(diagnostics, zone),
     };
     Some(Window {
         days: days?,
         start: start?,
-        minutes: minutes?,
+        minutes: section.length_minutes.as_present()?.value,
         zone: zone?,
     })
 }
 
-fn checked_days(notes: &mut Notes<'_>, names: &At<Vec<String>>) -> Option<Vec<Weekday>> {
+fn checked_days(
+    diagnostics: &mut Diagnostics,
+    names: &Located<Vec<Located<String>>>,
+) -> Option<Vec<Weekday>> {
     if names.value.is_empty() {
-        notes.error(names, "is empty; name at least one day, such as \"Sat\"");
+        diagnostics.error(
+            names,
+            "the list is empty; name at least one day, such as \"Sat\"",
+        );
         return None;
     }
-    let days: Option<Vec<Weekday>> = names.value.iter().map(|name| policy::day(name)).collect();
-    if days.is_none() {
-        notes.error(names, "must be days such as \"Mon\" or \"Monday\"");
+    let mut days = Vec::new();
+    for name in &names.value {
+        match parse_weekday(&name.value) {
+            Some(day) => days.push(day),
+            None => diagnostics.error(name, unknown_day(&name.value)),
+        }
     }
-    days
+    (days.len() == names.value.len()).then_some(days)
 }
 
-fn checked_zone(notes: &mut Notes<'_>, name: &At<String>) -> Option<TimeZone> {
-    let zone = TimeZone::get(&name.value);
-    if zone.is_err() {
-        notes.error(
-            name,
-            "must be a name of the time zone database, such as \"UTC\" or \"Europe/Berlin\"",
+fn unknown_day(name: &str) -> String {
+    // Two edits turn any two letters into a day, so short names get only one.
+    let max = if name.chars().count() <= 3 { 1 } else { 2 };
+    let suggestion = match suggest::nearest(name, DAYS, max) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => "write a day such as \"Mon\" or \"Monday\"".into(),
+    };
+    format!("unknown day {}; {suggestion}", quote(name))
+}
+
+fn checked_start(diagnostics: &mut Diagnostics, start: &Located<String>) -> Option<Time> {
+    let time = Time::strptime("%H:%M", &start.value).ok();
+    if time.is_none() {
+        let text = format!(
+            "{} is not a time of day; write one from \"00:00\" to \"23:59\"",
+            quote(&start.value)
         );
+        diagnostics.error(start, text);
     }
-    zone.ok()
+    time
+}
+
+fn checked_zone(diagnostics: &mut Diagnostics, name: &Located<String>) -> Option<TimeZone> {
+    let zone = TimeZone::get(&name.value).ok();
+    if zone.is_none() {
+        let suggestion = match nearest_zone(&name.value) {
+            Some(near) => format!("did you mean \"{near}\"?"),
+            None => {
+                "write a name of the IANA time zone database, such as \"UTC\" or \"Europe/Berlin\""
+                    .into()
+            }
+        };
+        let text = format!("unknown time zone {}; {suggestion}", quote(&name.value));
+        diagnostics.error(name, text);
+    }
+    zone
+}
+
+/// Returns the time zone nearest to a misspelt name, or to the name of a city alone.
+fn nearest_zone(name: &str) -> Option<String> {
+    let zones: Vec<String> = tz::db().available().map(|zone| zone.to_string()).collect();
+    let city = |zone: &str| zone.rsplit('/').next().map(str::to_owned);
+    let max = name.chars().count() / 4;
+    let names = zones.iter().map(String::as_str);
+    if let Some(near) = suggest::nearest(name, names, max) {
+        return Some(near.to_owned());
+    }
+    let cities: Vec<String> = zones.iter().filter_map(|zone| city(zone)).collect();
+    let near = suggest::nearest(name, cities.iter().map(String::as_str), max)?;
+    zones
+        .iter()
+        .find(|zone| city(zone).as_deref() == Some(near))
+        .cloned()
 }

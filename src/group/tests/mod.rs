@@ -1,5 +1,5 @@
-//! The group task over a store that fails as told. The clock is tokio's, and stands still while anything
-//! runs: deadlines pass at once.
+//! The group task on a store with injected faults. tokio's clock is paused: it advances only while all tasks wait, so
+//! deadlines pass at once.
 
 mod refused;
 mod unknown;
@@ -12,18 +12,46 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Failure, Group};
-use crate::metrics::Metrics;
-use crate::semaphore::{Command, Outcome};
+use super::{Group, GroupError};
+use super::{GroupMetrics, TaskMetrics};
+use crate::lock::GroupName;
+use crate::lock::codec::{self, Value};
+use crate::lock::semaphore::{Command, Outcome};
+use crate::store::Store as _;
 use crate::store::faulty::{Call, Fault, FaultyStore};
-use crate::store::{GroupName, Store as _, Value};
-use crate::stored;
 
 const DEADLINE: Duration = Duration::from_secs(3);
 
-type Answer = Result<Outcome, Failure>;
+/// The reply to a request.
+type Answer = Result<Outcome, Failed>;
 
-/// A running group of one slot or more, and its store.
+/// The class of a [`GroupError`], and its text where it has one of its own.
+#[derive(Debug, PartialEq, Eq)]
+enum Failed {
+    Unavailable(String),
+    Refused(String),
+    QueueFull,
+    ShuttingDown,
+}
+
+impl From<GroupError> for Failed {
+    fn from(error: GroupError) -> Self {
+        let text = error.to_string();
+        match error {
+            GroupError::Timeout { .. } | GroupError::Ambiguous => Failed::Unavailable(text),
+            GroupError::Rejected(_) | GroupError::Damaged(_) => Failed::Refused(text),
+            GroupError::QueueFull => Failed::QueueFull,
+            GroupError::ShuttingDown => Failed::ShuttingDown,
+        }
+    }
+}
+
+fn metrics(group: &GroupName) -> TaskMetrics {
+    let registry = prometheus::Registry::new();
+    GroupMetrics::register(&registry).unwrap().of(group)
+}
+
+/// A running group and its store.
 struct Fixture {
     store: Arc<FaultyStore>,
     group: Group,
@@ -31,38 +59,42 @@ struct Fixture {
 
 impl Fixture {
     fn new(slots: u64) -> Self {
-        Fixture::with_mailbox(slots, 1000)
+        Fixture::with_queue(slots, 1000)
     }
 
-    fn with_mailbox(slots: u64, mailbox: usize) -> Self {
+    fn with_queue(slots: u64, queue: usize) -> Self {
         let store = FaultyStore::new();
         let name = GroupName::new("g").unwrap();
-        let metrics = Metrics::new().unwrap().group(&name);
-        let (group, task) = Group::new(name, slots, mailbox, Arc::clone(&store) as _, metrics);
+        let metrics = metrics(&name);
+        let (group, task) = Group::new(name, slots, queue, Arc::clone(&store) as _, metrics);
         tokio::spawn(task.run());
         Fixture { store, group }
     }
 
     async fn lock(&self, id: &str) -> Answer {
-        self.group.ask(lock(id), DEADLINE).await
+        self.execute(lock(id), DEADLINE).await
     }
 
     async fn unlock(&self, id: &str) -> Answer {
-        self.group.ask(unlock(id), DEADLINE).await
+        self.execute(unlock(id), DEADLINE).await
     }
 
-    /// Asks, and goes on when the request is in the mailbox.
-    async fn ask(&self, command: Command) -> JoinHandle<Answer> {
+    async fn execute(&self, command: Command, timeout: Duration) -> Answer {
+        Ok(self.group.execute(command, timeout).await?)
+    }
+
+    /// Sends a command, and continues once it is in the queue.
+    async fn send(&self, command: Command) -> JoinHandle<Answer> {
         let group = self.group.clone();
-        let asking = tokio::spawn(async move { group.ask(command, DEADLINE).await });
+        let asking = tokio::spawn(async move { Ok(group.execute(command, DEADLINE).await?) });
         settle().await;
         asking
     }
 
-    /// Asks, and hangs up when the deadline has passed.
-    async fn ask_in_vain(&self, command: Command) {
-        let answer = self.group.ask(command, Duration::from_millis(1)).await;
-        assert!(matches!(answer, Err(Failure::Unavailable(_))), "{answer:?}");
+    /// Sends a command whose deadline passes before its outcome.
+    async fn send_without_reply(&self, command: Command) {
+        let answer = self.execute(command, Duration::from_millis(1)).await;
+        assert!(matches!(answer, Err(Failed::Unavailable(_))), "{answer:?}");
     }
 
     async fn holders(&self) -> Vec<String> {
@@ -70,11 +102,11 @@ impl Fixture {
         let Some(value) = stored.value else {
             return Vec::new();
         };
-        let semaphore = stored::decode(&value).unwrap().0;
+        let semaphore = codec::decode(&value).unwrap().0;
         semaphore.holders.keys().map(ToString::to_string).collect()
     }
 
-    /// Somebody else writes.
+    /// Writes as another program would.
     fn overwrite(&self, semaphore: &str) {
         let value = Value {
             semaphore: semaphore.into(),
@@ -97,7 +129,7 @@ fn unlock(id: &str) -> Command {
     }
 }
 
-/// Lets all other tasks run until they wait for something. The clock does not move.
+/// Lets all other tasks run until they wait for something. The clock does not advance.
 async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -105,7 +137,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_1_who_is_granted_a_lock_is_in_the_store() {
+async fn invariant_1_a_granted_node_is_in_the_store() {
     let fixture = Fixture::new(1);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     assert_eq!(fixture.holders().await, ["a"]);
@@ -116,15 +148,15 @@ async fn invariant_1_who_is_granted_a_lock_is_in_the_store() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_1_a_grant_and_its_release_that_wait_together_are_two_commits() {
+async fn invariant_1_a_grant_and_its_release_in_the_same_queue_are_two_commits() {
     let fixture = Fixture::new(1);
     fixture.store.hold();
-    let waiting = fixture.ask(lock("first")).await;
+    let waiting = fixture.send(lock("first")).await;
     let asked = [
-        fixture.ask(unlock("first")).await,
-        fixture.ask(lock("a")).await,
-        fixture.ask(unlock("a")).await,
-        fixture.ask(lock("b")).await,
+        fixture.send(unlock("first")).await,
+        fixture.send(lock("a")).await,
+        fixture.send(unlock("a")).await,
+        fixture.send(lock("b")).await,
     ];
     fixture.store.release();
     assert_eq!(waiting.await.unwrap(), Ok(Outcome::Locked));
@@ -141,20 +173,20 @@ async fn invariant_1_a_grant_and_its_release_that_wait_together_are_two_commits(
             Outcome::Locked
         ]
     );
-    // The first lock; its release and the lock of a; the release of a and the lock of b.
+    // The lock of first; its release and the lock of a; the release of a and the lock of b.
     let calls = fixture.store.calls();
     assert_eq!(calls, [Call::Read, Call::Write, Call::Write, Call::Write]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_3_nobody_is_answered_before_the_commit_also_not_refused() {
+async fn invariant_3_no_reply_is_sent_before_the_commit_not_even_a_refusal() {
     let fixture = Fixture::new(1);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture.store.hold();
     let asked = [
-        fixture.ask(lock("a")).await,
-        fixture.ask(lock("b")).await,
-        fixture.ask(unlock("c")).await,
+        fixture.send(lock("a")).await,
+        fixture.send(lock("b")).await,
+        fixture.send(unlock("c")).await,
     ];
     settle().await;
     assert!(asked.iter().all(|asked| !asked.is_finished()));
@@ -168,7 +200,7 @@ async fn invariant_3_nobody_is_answered_before_the_commit_also_not_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_4_what_changes_nothing_is_confirmed_by_the_store_and_not_written() {
+async fn invariant_4_a_batch_without_changes_is_confirmed_by_the_store_and_not_written() {
     let fixture = Fixture::new(1);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture.store.calls();
@@ -179,7 +211,7 @@ async fn invariant_4_what_changes_nothing_is_confirmed_by_the_store_and_not_writ
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_4_nothing_is_answered_from_what_is_remembered() {
+async fn invariant_4_no_reply_is_based_on_the_cache_alone() {
     let fixture = Fixture::new(1);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture.overwrite(r#"{"total_slots":1,"holders":["b"]}"#);
@@ -191,25 +223,25 @@ async fn invariant_4_nothing_is_answered_from_what_is_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_5_a_lost_comparison_is_applied_again_to_what_won() {
+async fn invariant_5_after_a_conflict_the_batch_is_applied_to_the_current_value() {
     let fixture = Fixture::new(2);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture.overwrite(r#"{"total_slots":2,"holders":["z"]}"#);
     fixture.store.calls();
     assert_eq!(fixture.lock("b").await, Ok(Outcome::Locked));
     assert_eq!(fixture.holders().await, ["b", "z"]);
-    // The conflict brought the value: it was not read.
+    // The conflict returned the value, so it was not read.
     assert_eq!(fixture.store.calls(), [Call::Write; 2]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_5_comparisons_that_are_always_lost_end_at_the_deadline() {
+async fn invariant_5_endless_conflicts_end_at_the_deadline() {
     let fixture = Fixture::new(1);
     fixture.overwrite(r#"{"total_slots":1,"holders":[]}"#);
     fixture.store.always(Fault::Raced);
     let started = Instant::now();
     let answer = fixture.lock("a").await;
-    assert!(matches!(answer, Err(Failure::Unavailable(_))), "{answer:?}");
+    assert!(matches!(answer, Err(Failed::Unavailable(_))), "{answer:?}");
     assert_eq!(started.elapsed(), DEADLINE);
     assert!(fixture.holders().await.is_empty());
     let attempts = fixture.store.calls().len();
@@ -217,22 +249,22 @@ async fn invariant_5_comparisons_that_are_always_lost_end_at_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_did_not_happen_for_sure_is_tried_again_until_the_deadline_and_told_then() {
+async fn a_call_without_effect_is_retried_until_the_deadline_and_reported_then() {
     let fixture = Fixture::new(1);
     fixture.store.next(&[Fault::Unreachable]);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture.store.always(Fault::Unreachable);
     let started = Instant::now();
     let answer = fixture.unlock("a").await;
-    assert_eq!(answer, Err(Failure::Unavailable("no route".into())));
+    assert_eq!(answer, Err(Failed::Unavailable("no route".into())));
     assert_eq!(started.elapsed(), DEADLINE);
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_7_who_hung_up_while_the_store_was_read_is_not_applied() {
+async fn invariant_7_a_client_that_disconnects_during_the_read_is_not_applied() {
     let fixture = Fixture::new(1);
     fixture.store.hold();
-    let gone = fixture.ask(lock("gone")).await;
+    let gone = fixture.send(lock("gone")).await;
     gone.abort();
     settle().await;
     fixture.store.release();
@@ -241,13 +273,13 @@ async fn invariant_7_who_hung_up_while_the_store_was_read_is_not_applied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_7_who_hung_up_before_its_batch_is_not_applied() {
+async fn invariant_7_a_client_that_disconnects_before_its_batch_is_not_applied() {
     let fixture = Fixture::new(3);
     assert_eq!(fixture.unlock("any").await, Ok(Outcome::NotHeld));
     fixture.store.hold();
-    let first = fixture.ask(lock("first")).await;
-    let gone = fixture.ask(lock("gone")).await;
-    let last = fixture.ask(lock("last")).await;
+    let first = fixture.send(lock("first")).await;
+    let gone = fixture.send(lock("gone")).await;
+    let last = fixture.send(lock("last")).await;
     gone.abort();
     settle().await;
     fixture.store.release();
@@ -257,14 +289,14 @@ async fn invariant_7_who_hung_up_before_its_batch_is_not_applied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_8_a_full_mailbox_is_told_at_once() {
-    let fixture = Fixture::with_mailbox(9, 2);
+async fn invariant_8_a_full_queue_is_reported_at_once() {
+    let fixture = Fixture::with_queue(9, 2);
     fixture.store.hold();
     let mut asked = Vec::new();
-    for id in ["in-its-batch", "in-the-mailbox", "too"] {
-        asked.push(fixture.ask(lock(id)).await);
+    for id in ["in-its-batch", "in-the-queue", "too"] {
+        asked.push(fixture.send(lock(id)).await);
     }
-    assert_eq!(fixture.lock("one-too-many").await, Err(Failure::Busy));
+    assert_eq!(fixture.lock("one-too-many").await, Err(Failed::QueueFull));
     fixture.store.release();
     for asked in asked {
         assert_eq!(asked.await.unwrap(), Ok(Outcome::Locked));
@@ -277,9 +309,9 @@ async fn a_batch_costs_one_commit() {
     let fixture = Fixture::new(400);
     assert_eq!(fixture.unlock("any").await, Ok(Outcome::NotHeld));
     fixture.store.hold();
-    let mut asked = vec![fixture.ask(lock("first")).await];
+    let mut asked = vec![fixture.send(lock("first")).await];
     for node in 0..500 {
-        asked.push(fixture.ask(lock(&node.to_string())).await);
+        asked.push(fixture.send(lock(&node.to_string())).await);
     }
     fixture.store.release();
     let mut granted = 0;
@@ -295,7 +327,7 @@ async fn a_batch_costs_one_commit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_are_about_to_ask_joins_the_batch() {
+async fn requests_that_are_about_to_be_sent_join_the_batch() {
     let fixture = Fixture::new(10);
     let mut asked = Vec::new();
     let (first, mut turn) = oneshot::channel::<()>();
@@ -305,12 +337,12 @@ async fn what_others_are_about_to_ask_joins_the_batch() {
         let my_turn = std::mem::replace(&mut turn, after);
         asked.push(tokio::spawn(async move {
             my_turn.await.unwrap();
-            let asking = group.ask(lock(&node.to_string()), DEADLINE);
+            let asking = group.execute(lock(&node.to_string()), DEADLINE);
             tokio::pin!(asking);
-            // It is in the mailbox once it was polled.
+            // It is in the queue once it was polled.
             assert!(futures_util::poll!(&mut asking).is_pending());
             let _ = next.send(());
-            asking.await
+            Answer::Ok(asking.await?)
         }));
     }
     settle().await;
@@ -322,7 +354,7 @@ async fn what_others_are_about_to_ask_joins_the_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_that_is_deleted_begins_again_with_the_configured_slots() {
+async fn a_group_starts_with_the_configured_slots_after_its_value_was_deleted() {
     let fixture = Fixture::new(2);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture.store.memory.overwrite(fixture.group.name(), None);
@@ -333,7 +365,7 @@ async fn a_value_that_is_deleted_begins_again_with_the_configured_slots() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_9_a_release_by_a_non_holder_writes_nothing_also_where_there_is_no_value() {
+async fn invariant_9_a_release_by_a_non_holder_writes_nothing_even_without_a_value() {
     let fixture = Fixture::new(1);
     assert_eq!(fixture.unlock("a").await, Ok(Outcome::NotHeld));
     assert_eq!(fixture.store.calls(), [Call::Read, Call::Confirm]);
@@ -342,10 +374,10 @@ async fn invariant_9_a_release_by_a_non_holder_writes_nothing_also_where_there_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_task_ends_when_nobody_can_ask_any_more() {
+async fn the_task_ends_once_its_handles_are_dropped() {
     let store = FaultyStore::new();
     let name = GroupName::new("g").unwrap();
-    let metrics = Metrics::new().unwrap().group(&name);
+    let metrics = metrics(&name);
     let (group, task) = Group::new(name, 1, 1, store, metrics);
     let task = tokio::spawn(task.run());
     drop(group);

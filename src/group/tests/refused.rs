@@ -1,21 +1,21 @@
-//! A store that refuses, or has a value that cannot be used: somebody has to mend it.
+//! A store that rejects calls, or has a value that cannot be used.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn what_the_store_refuses_is_told_at_once() {
+async fn a_rejected_call_is_reported_at_once() {
     let fixture = Fixture::new(1);
     fixture.store.next(&[Fault::Rejected]);
     let started = Instant::now();
-    let refused = Err(Failure::Refused("not allowed".into()));
+    let refused = Err(Failed::Refused("not allowed".into()));
     assert_eq!(fixture.lock("a").await, refused);
     assert_eq!(started.elapsed(), Duration::ZERO);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_is_refused_refuses_only_whom_it_was_for() {
-    let refused = || Err(Failure::Refused("not allowed".into()));
+async fn a_rejected_write_fails_only_the_requests_that_needed_it() {
+    let refused = || Err(Failed::Refused("not allowed".into()));
     let fixture = Fixture::new(2);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     for (faults, release) in [
@@ -30,7 +30,7 @@ async fn a_write_that_is_refused_refuses_only_whom_it_was_for() {
             unlock("c"),
             unlock("a"),
         ]
-        .map(|command| fixture.group.ask(command, DEADLINE));
+        .map(|command| fixture.execute(command, DEADLINE));
         assert_eq!(
             futures_util::future::join_all(asked).await,
             [
@@ -46,17 +46,17 @@ async fn a_write_that_is_refused_refuses_only_whom_it_was_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_damaged_value_is_refused_and_kept_and_works_once_it_is_mended() {
+async fn a_damaged_value_is_kept_and_the_group_works_once_it_is_repaired() {
     let fixture = Fixture::new(1);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture.overwrite("{oops");
     for _ in 0..2 {
         for answer in [fixture.lock("b").await, fixture.unlock("a").await] {
-            let Err(Failure::Refused(reason)) = answer else {
+            let Err(Failed::Refused(reason)) = answer else {
                 panic!("{answer:?}");
             };
-            let place = fixture.store.place(fixture.group.name());
-            let expected = format!("the value stored at {place} cannot be used: ");
+            let location = fixture.store.location(fixture.group.name());
+            let expected = format!("the value of {location} cannot be used: ");
             assert!(reason.starts_with(&expected), "{reason}");
         }
     }

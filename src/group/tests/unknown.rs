@@ -1,10 +1,10 @@
-//! Invariant 6: what was sent and not answered.
+//! Invariant 6: commits of unknown outcome.
 
 use super::*;
-use crate::store::Commit;
+use crate::store::CommitOutcome;
 
 #[tokio::test(start_paused = true)]
-async fn invariant_6_a_write_that_happened_without_an_answer_is_seen_and_not_sent_again() {
+async fn invariant_6_a_write_that_happened_without_a_reply_is_found_and_not_sent_again() {
     let fixture = Fixture::new(1);
     fixture.store.next(&[Fault::AnswerLost]);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
@@ -17,7 +17,7 @@ async fn invariant_6_a_write_that_happened_without_an_answer_is_seen_and_not_sen
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_6_a_write_that_was_lost_is_made_anew_after_a_look() {
+async fn invariant_6_a_lost_write_is_sent_again_after_a_read() {
     let fixture = Fixture::new(1);
     fixture.store.next(&[Fault::RequestLost]);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
@@ -27,31 +27,31 @@ async fn invariant_6_a_write_that_was_lost_is_made_anew_after_a_look() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_6_a_write_that_arrives_late_undoes_no_answer() {
+async fn invariant_6_a_write_that_arrives_late_undoes_no_reply() {
     let fixture = Fixture::new(1);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture.store.next(&[Fault::Late]);
-    fixture.ask_in_vain(unlock("a")).await;
+    fixture.send_without_reply(unlock("a")).await;
     fixture.store.calls();
-    // The store still has a. A bare confirmation of that would be overtaken by the release.
+    // The store still contains a. The late release would undo a confirmation without a write.
     assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
     assert_eq!(fixture.store.calls(), [Call::Read, Call::Write]);
     let late = fixture.store.deliver().await;
-    assert!(matches!(late[..], [Commit::Conflict(_)]), "{late:?}");
+    assert!(matches!(late[..], [CommitOutcome::Conflict(_)]), "{late:?}");
     assert_eq!(fixture.holders().await, ["a"]);
-    // The fence is put up once.
+    // One fence suffices.
     assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
     assert_eq!(fixture.store.calls(), [Call::Confirm]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_6_the_fence_stays_up_while_it_is_in_doubt_itself() {
+async fn invariant_6_the_fence_stays_while_its_own_outcome_is_unknown() {
     let fixture = Fixture::new(1);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture
         .store
         .next(&[Fault::Late, Fault::RequestLost, Fault::Unreachable]);
-    fixture.ask_in_vain(unlock("a")).await;
+    fixture.send_without_reply(unlock("a")).await;
     fixture.store.calls();
     assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
     let writes = fixture.store.calls();
@@ -61,18 +61,18 @@ async fn invariant_6_the_fence_stays_up_while_it_is_in_doubt_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_6_a_late_write_that_was_overtaken_by_its_own_arrival_is_seen() {
+async fn invariant_6_a_late_write_that_has_arrived_is_found() {
     let fixture = Fixture::new(1);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture.store.next(&[Fault::Late]);
-    fixture.ask_in_vain(unlock("a")).await;
+    fixture.send_without_reply(unlock("a")).await;
     fixture.store.deliver().await;
     assert_eq!(fixture.lock("b").await, Ok(Outcome::Locked));
     assert_eq!(fixture.holders().await, ["b"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_6_what_may_have_been_done_and_undone_is_neither_done_again_nor_denied() {
+async fn invariant_6_a_command_that_may_be_undone_is_neither_repeated_nor_denied() {
     let fixture = Fixture::new(1);
     for (command, since) in [
         (lock("a"), r#"{"total_slots":1,"holders":["b"]}"#),
@@ -84,17 +84,17 @@ async fn invariant_6_what_may_have_been_done_and_undone_is_neither_done_again_no
             _ => r#"{"total_slots":1,"holders":[]}"#,
         };
         fixture.overwrite(before);
-        // What is known is confirmed, so that the next call is the write.
+        // The cache is current, so that the next call is the write.
         let _ = fixture.lock("other").await;
         let _ = fixture.unlock("other").await;
         fixture.store.next(&[Fault::AnswerLost]);
-        let asked = fixture.ask(command).await;
+        let asked = fixture.send(command).await;
         fixture.overwrite(since);
         let answer = asked.await.unwrap();
-        let Err(Failure::Unavailable(reason)) = answer else {
+        let Err(Failed::Unavailable(reason)) = answer else {
             panic!("{answer:?}");
         };
-        assert!(reason.contains("not known whether"), "{reason}");
+        assert!(reason.contains("unknown whether"), "{reason}");
         let stored = fixture
             .store
             .memory

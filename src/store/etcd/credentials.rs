@@ -1,56 +1,68 @@
-//! How this server shows itself to etcd, and which etcd it trusts: made of files that may change.
+//! The credentials of this server for etcd, and the CA that it trusts, from files that are reloaded when they change.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
+use parking_lot::RwLock;
 
 use crate::config::EtcdSettings;
-use crate::files::FromFiles;
+use crate::reloadable::{Reload, ReloadError};
+use crate::text::permission::read_hint;
 use crate::tls::{self, TlsError};
 
-/// The CA, the client certificate and the user, as the files had them when they were last read.
+/// The CA, the client certificate and the user, as of the last successful load.
 pub struct Credentials {
     settings: EtcdSettings,
     current: RwLock<Current>,
 }
 
-/// Why the files cannot be used. It names the file and the key of the configuration.
+/// The reason why the files cannot be used. The message names the file and the keys of the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    #[error("{source} ({keys})")]
+    /// The CA or the client certificate cannot be used.
+    #[error("{error} ({keys})")]
     Certificate {
+        /// The keys that name the files.
         keys: &'static str,
-        source: TlsError,
+        /// The reason.
+        error: TlsError,
     },
-    #[error("{}: cannot be read: {source} (etcd3.password_path)", path.display())]
+    /// The password cannot be read.
+    #[error("{}: cannot be read: {error}{} (etcd3.password_path)", path.display(), read_hint(.error))]
     Password {
+        /// The file.
         path: PathBuf,
-        source: std::io::Error,
+        /// The error of the operating system.
+        error: io::Error,
     },
+    /// The password is empty.
     #[error("{}: is empty; write the password of the etcd user into it (etcd3.password_path)", path.display())]
-    NoPassword { path: PathBuf },
+    NoPassword {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 struct Current {
-    /// Counts the changes.
+    /// The number of reloads so far.
     generation: u64,
-    loaded: Loaded,
+    loaded: LoadedFiles,
 }
 
-struct Loaded {
+struct LoadedFiles {
     tls: TlsOptions,
-    /// Name and password.
+    /// The name and the password.
     user: Option<(String, String)>,
 }
 
 // === impl Credentials ===
 
 impl Credentials {
-    /// Reads the files.
+    /// Reads the files that the settings name.
     ///
     /// # Errors
-    /// If one cannot be used.
+    /// If a file cannot be used.
     pub fn load(settings: EtcdSettings) -> Result<Self, CredentialsError> {
         let loaded = load(&settings)?;
         Ok(Credentials {
@@ -62,17 +74,14 @@ impl Credentials {
         })
     }
 
-    /// Another one means that connections have to be made anew.
-    pub fn generation(&self) -> u64 {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .generation
+    /// Returns the generation of the credentials. Connections of an older generation have to be replaced.
+    pub(super) fn generation(&self) -> u64 {
+        self.current.read().generation
     }
 
-    /// What a connection to this endpoint needs.
-    pub fn options(&self, url: &str) -> ConnectOptions {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+    /// Returns the options of a connection to the endpoint `url`.
+    pub(super) fn options(&self, url: &str) -> ConnectOptions {
+        let current = self.current.read();
         let mut options = ConnectOptions::new();
         if url.starts_with("https://") {
             options = options.with_tls(current.loaded.tls.clone());
@@ -82,9 +91,32 @@ impl Credentials {
         }
         options
     }
+
+    /// Returns the options with which etcdctl uses the same credentials. etcdctl prompts for the password.
+    pub(super) fn etcdctl_options(&self) -> Vec<String> {
+        let EtcdSettings {
+            endpoints: _,
+            ca_cert_path,
+            client_cert,
+            user,
+        } = &self.settings;
+        let mut options = Vec::new();
+        let mut option = |name: &str, value: String| options.extend([name.to_owned(), value]);
+        if let Some(path) = ca_cert_path {
+            option("--cacert", path.display().to_string());
+        }
+        if let Some(pair) = client_cert {
+            option("--cert", pair.cert_path.display().to_string());
+            option("--key", pair.key_path.display().to_string());
+        }
+        if let Some(user) = user {
+            option("--user", user.name.clone());
+        }
+        options
+    }
 }
 
-impl FromFiles for Credentials {
+impl Reload for Credentials {
     fn what(&self) -> String {
         "etcd3".into()
     }
@@ -104,9 +136,9 @@ impl FromFiles for Credentials {
         paths
     }
 
-    fn reload(&self) -> Result<(), String> {
-        let loaded = load(&self.settings).map_err(|error| error.to_string())?;
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+    fn reload(&self) -> Result<(), ReloadError> {
+        let loaded = load(&self.settings)?;
+        let mut current = self.current.write();
         *current = Current {
             generation: current.generation + 1,
             loaded,
@@ -115,35 +147,35 @@ impl FromFiles for Credentials {
     }
 }
 
-fn load(settings: &EtcdSettings) -> Result<Loaded, CredentialsError> {
+fn load(settings: &EtcdSettings) -> Result<LoadedFiles, CredentialsError> {
     let mut tls = TlsOptions::new();
     tls = match &settings.ca_cert_path {
         None => tls.with_native_roots(),
         Some(path) => {
             let keys = "etcd3.ca_cert_path";
-            let failed = |source| CredentialsError::Certificate { keys, source };
-            tls.ca_certificate(Certificate::from_pem(tls::cas(path).map_err(failed)?))
+            let failed = |error| CredentialsError::Certificate { keys, error };
+            tls.ca_certificate(Certificate::from_pem(tls::ca_pem(path).map_err(failed)?))
         }
     };
     if let Some(pair) = &settings.client_cert {
         let keys = "etcd3.client_cert_pub_path, etcd3.client_cert_key_path";
-        let failed = |source| CredentialsError::Certificate { keys, source };
-        let (cert, key) = tls::pair(pair).map_err(failed)?;
+        let failed = |error| CredentialsError::Certificate { keys, error };
+        let (cert, key) = tls::key_pair_pem(pair).map_err(failed)?;
         tls = tls.identity(Identity::from_pem(cert, key));
     }
     let user = match &settings.user {
         None => None,
         Some(user) => Some((user.name.clone(), password(&user.password_path)?)),
     };
-    Ok(Loaded { tls, user })
+    Ok(LoadedFiles { tls, user })
 }
 
-/// The file without the end of its line, which editors add.
+/// Reads a password, without the newline that editors append.
 fn password(path: &Path) -> Result<String, CredentialsError> {
     let path = || path.to_owned();
-    let text = std::fs::read_to_string(path()).map_err(|source| CredentialsError::Password {
+    let text = std::fs::read_to_string(path()).map_err(|error| CredentialsError::Password {
         path: path(),
-        source,
+        error,
     })?;
     let password = text.trim_end_matches(['\r', '\n']);
     if password.is_empty() {

@@ -1,21 +1,21 @@
-//! The keys of a group in etcd, as Airlock makes them.
+//! The etcd keys of a group, in the format of coreos/airlock.
 
-use super::GroupName;
+use crate::lock::GroupName;
 
-/// What all keys begin with. It has no leading slash.
-pub const PREFIX: &str = "com.coreos.airlock/groups/";
+/// The prefix of all keys. It has no leading slash.
+pub(super) const PREFIX: &str = "com.coreos.airlock/groups/";
 
-/// The key of the semaphore, which Airlock knows.
-pub fn semaphore(group: &GroupName) -> String {
+/// Returns the key of the semaphore, which coreos/airlock uses too.
+pub(super) fn semaphore(group: &GroupName) -> String {
     format!("{PREFIX}{}/v1/semaphore", query_escape(group.as_str()))
 }
 
-/// The key of the lock times, which only this server knows.
-pub fn lock_times(group: &GroupName) -> String {
+/// Returns the key of the lock times, which only Airlock uses.
+pub(super) fn lock_times(group: &GroupName) -> String {
     format!("{PREFIX}{}/v1/lock-times", query_escape(group.as_str()))
 }
 
-/// Go's `url.QueryEscape`: a space becomes `+`, what is not unreserved becomes `%XX`.
+/// Escapes as Go's `url.QueryEscape` does: a space becomes `+`, any other byte that is not unreserved becomes `%XX`.
 fn query_escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -57,7 +57,7 @@ mod tests {
         );
     }
 
-    /// The inverse, as Go's `url.QueryUnescape` has it.
+    /// Unescapes as Go's `url.QueryUnescape` does.
     fn query_unescape(text: &str) -> String {
         let mut bytes = text.bytes();
         let mut out = Vec::new();
@@ -76,7 +76,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_two_groups_share_a_key_and_none_gets_out_of_its_folder(group in ".+") {
+        fn no_two_groups_share_a_key_and_no_name_leaves_the_prefix(group in ".+") {
             let key = semaphore(&GroupName::new(&group).unwrap());
             let escaped = key.strip_prefix(PREFIX).unwrap().strip_suffix("/v1/semaphore").unwrap();
             prop_assert!(!escaped.contains('/'), "{}", escaped);

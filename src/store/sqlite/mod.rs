@@ -1,27 +1,32 @@
-//! The embedded store: one SQLite file, for where one server is enough.
+//! The embedded store: one SQLite file, for a fleet with one server.
 //!
-//! One thread owns the writing connection and runs all that waits in one transaction with one `fsync`.
-//! Several processes may have the file open, so the command line works beside a running server.
+//! One thread owns the writing connection, and runs all waiting jobs in one transaction with one `fsync`. Several
+//! processes may use the file at the same time, so that commands work beside a running server.
 
-mod file;
+mod error;
+mod schema;
 
 use std::path::{Path, PathBuf};
 use std::slice;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 
-use super::{Commit, GroupName, Report, Revision, Seen, Store, StoreError, Stored, Value};
-pub use file::OpenError;
+use super::{CommitOutcome, Location, Report, Store, StoreError, Update};
+use crate::lock::GroupName;
+use crate::lock::codec::{Revision, Stored, Value};
+pub use error::OpenError;
+use error::{OpenProblem, SqliteError};
 
-/// How often the file is looked at for changes by others.
+/// The interval at which the file is checked for changes by other processes.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The most jobs that share one transaction.
+/// The maximum number of jobs in one transaction.
 const MAX_JOBS: usize = 256;
 
 /// A store in a SQLite file.
@@ -30,47 +35,52 @@ pub struct SqliteStore {
     path: PathBuf,
     timeout: Duration,
     jobs: mpsc::Sender<Job>,
-    /// For [`Store::follow`] alone: `data_version` tells of changes by other connections only.
-    follower: Arc<Mutex<Connection>>,
+    /// The connection of [`Store::watch`]. It writes nothing, because `data_version` ignores changes by the connection
+    /// itself.
+    watcher: Arc<Mutex<Connection>>,
 }
 
-/// A read (`expected` is `None`) or a commit, and where its result goes.
+/// A read (`expected` is `None`) or a commit.
 struct Job {
     group: GroupName,
     expected: Option<Revision>,
     new: Option<Value>,
-    reply: oneshot::Sender<Result<Commit, StoreError>>,
+    reply: oneshot::Sender<Result<CommitOutcome, StoreError>>,
 }
 
 // === impl SqliteStore ===
 
 impl SqliteStore {
-    /// Opens the file, creating it if it does not exist, and starts the thread that owns it.
+    /// Opens the file, which is created if it does not exist, and starts the thread of the store.
     ///
-    /// `timeout` bounds every call; waiting for another process's transaction is bounded below it.
+    /// `timeout` bounds every call. The wait for a transaction of another process is bounded by half of it.
+    ///
+    /// # Errors
+    /// If the file cannot be the store.
     pub fn open(path: &Path, timeout: Duration) -> Result<Self, OpenError> {
-        let connection = file::open(path, timeout / 2)?;
-        let follower = file::open(path, timeout / 2)?;
-        let (jobs, waiting) = mpsc::channel(MAX_JOBS);
+        let connection = schema::open(path, timeout / 2)?;
+        let watcher = schema::open(path, timeout / 2)?;
+        let (jobs, pending) = mpsc::channel(MAX_JOBS);
         let owned = path.to_owned();
         std::thread::Builder::new()
             .name("sqlite".into())
-            .spawn(move || work(&owned, connection, waiting))
-            .map_err(|error| OpenError::thread(path, &error))?;
+            .spawn(move || run_jobs(&owned, connection, pending))
+            .map_err(|error| OpenError::new(path, OpenProblem::Thread(error)))?;
         Ok(SqliteStore {
             path: path.to_owned(),
             timeout,
             jobs,
-            follower: Arc::new(Mutex::new(follower)),
+            watcher: Arc::new(Mutex::new(watcher)),
         })
     }
 
+    /// Sends a job to the thread, and waits for its result.
     async fn run(
         &self,
         group: &GroupName,
         expected: Option<Revision>,
         new: Option<&Value>,
-    ) -> Result<Commit, StoreError> {
+    ) -> Result<CommitOutcome, StoreError> {
         let (reply, result) = oneshot::channel();
         let job = Job {
             group: group.clone(),
@@ -78,25 +88,26 @@ impl SqliteStore {
             new: new.cloned(),
             reply,
         };
-        let file = self.path.display();
-        let answer = async {
+        let reply = async {
             if self.jobs.send(job).await.is_err() {
-                return Err(StoreError::Rejected(format!(
-                    "{file}: its thread has ended"
-                )));
+                return Err(StoreError::rejected(self.thread_ended()));
             }
-            result.await.unwrap_or_else(|_| {
-                Err(StoreError::Unknown(format!("{file}: its thread has ended")))
-            })
+            let ended = |_| Err(StoreError::unknown(self.thread_ended()));
+            result.await.unwrap_or_else(ended)
         };
-        time::timeout(self.timeout, answer)
+        time::timeout(self.timeout, reply)
             .await
             .unwrap_or_else(|_| {
-                let timeout = self.timeout.as_millis();
-                Err(StoreError::Unknown(format!(
-                    "{file}: no answer from the disk within {timeout} ms"
-                )))
+                Err(StoreError::unknown(SqliteError::Timeout {
+                    path: self.path.clone(),
+                    timeout: self.timeout,
+                }))
             })
+    }
+
+    fn thread_ended(&self) -> SqliteError {
+        let path = self.path.clone();
+        SqliteError::ThreadEnded { path }
     }
 }
 
@@ -104,9 +115,9 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn read(&self, group: &GroupName) -> Result<Stored, StoreError> {
         match self.run(group, None, None).await? {
-            Commit::Conflict(stored) => Ok(stored),
-            // `perform` compares only what it was given to expect.
-            Commit::Committed(_) => Err(StoreError::Unknown("a read was committed".into())),
+            CommitOutcome::Conflict(stored) => Ok(stored),
+            // Without an expected revision, `perform` always reports a conflict.
+            CommitOutcome::Committed(_) => Err(StoreError::unknown(self.thread_ended())),
         }
     }
 
@@ -115,63 +126,69 @@ impl Store for SqliteStore {
         group: &GroupName,
         expected: Revision,
         new: Option<&Value>,
-    ) -> Result<Commit, StoreError> {
+    ) -> Result<CommitOutcome, StoreError> {
         self.run(group, Some(expected), new).await
     }
 
-    fn place(&self, group: &GroupName) -> String {
-        format!("group {group} in {}", self.path.display())
+    fn location(&self, group: &GroupName) -> Location {
+        schema::location(&self.path, group)
     }
 
-    async fn follow(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
+    async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
         let mut poll = time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut known = None;
         loop {
             poll.tick().await;
-            let follower = Arc::clone(&self.follower);
+            let watcher = Arc::clone(&self.watcher);
             let groups = groups.to_vec();
             let polled = tokio::task::spawn_blocking(move || {
-                let mut follower = follower.lock().unwrap_or_else(PoisonError::into_inner);
-                changes(&mut follower, known, &groups)
+                let mut watcher = watcher.lock();
+                changes(&mut watcher, known, &groups)
             });
             match polled.await {
                 Ok(Ok((version, changes))) => {
                     known = Some(version);
                     for (group, stored) in changes {
-                        report(&group, Seen::Current(stored));
+                        report(&group, Update::Current(stored));
                     }
                 }
-                Ok(Err(error)) => return file::store_error(&self.path, &error),
-                Err(error) => return StoreError::Unknown(error.to_string()),
+                Ok(Err(error)) => return SqliteError::classify(&self.path, error),
+                Err(error) => {
+                    return StoreError::unknown(SqliteError::Poll {
+                        path: self.path.clone(),
+                        error,
+                    });
+                }
             }
         }
     }
 }
 
-/// The thread that owns the writing connection. Ends when the store is dropped.
-fn work(path: &Path, mut connection: Connection, mut waiting: mpsc::Receiver<Job>) {
+/// Runs jobs on the writing connection until the store is dropped.
+fn run_jobs(path: &Path, mut connection: Connection, mut pending: mpsc::Receiver<Job>) {
     let mut jobs = Vec::with_capacity(MAX_JOBS);
-    while waiting.blocking_recv_many(&mut jobs, MAX_JOBS) > 0 {
+    while pending.blocking_recv_many(&mut jobs, MAX_JOBS) > 0 {
         let results = run_all(path, &mut connection, &jobs);
         for (job, result) in jobs.drain(..).zip(results) {
-            // Nobody waits any more: that is theirs to decide.
+            // Sending fails if the caller no longer waits, which is not an error.
             let _ = job.reply.send(result);
         }
     }
 }
 
+/// Runs jobs in one transaction, or each in its own if the first attempt is rejected.
 fn run_all(
     path: &Path,
     connection: &mut Connection,
     jobs: &[Job],
-) -> Vec<Result<Commit, StoreError>> {
+) -> Vec<Result<CommitOutcome, StoreError>> {
     let error = match transact(connection, jobs) {
         Ok(results) => return results.into_iter().map(Ok).collect(),
-        Err(error) => file::store_error(path, &error),
+        Err(error) => SqliteError::classify(path, error),
     };
     match error {
-        // One that cannot be done keeps no other from being done: a full disk can still be read.
+        // A job that fails does not affect the others: a full disk can still be read.
         StoreError::Rejected(_) if jobs.len() > 1 => jobs
             .iter()
             .flat_map(|job| run_all(path, connection, slice::from_ref(job)))
@@ -180,8 +197,8 @@ fn run_all(
     }
 }
 
-/// Runs all jobs in one transaction: their results hold only once it is committed.
-fn transact(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Commit>> {
+/// Runs all jobs in one transaction. Their results are valid only because it was committed.
+fn transact(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<CommitOutcome>> {
     let behavior = if jobs.iter().any(|job| job.new.is_some()) {
         TransactionBehavior::Immediate
     } else {
@@ -196,18 +213,19 @@ fn transact(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<C
     Ok(results)
 }
 
-fn perform(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<Commit> {
-    let current = file::select(transaction, &job.group)?;
+/// Runs one job. A read is reported as a conflict.
+fn perform(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<CommitOutcome> {
+    let current = schema::select(transaction, &job.group)?;
     if job.expected != Some(current.revision) {
-        return Ok(Commit::Conflict(current));
+        return Ok(CommitOutcome::Conflict(current));
     }
     match &job.new {
-        Some(value) => file::write(transaction, &job.group, value).map(Commit::Committed),
-        None => Ok(Commit::Committed(current.revision)),
+        Some(value) => schema::write(transaction, &job.group, value).map(CommitOutcome::Committed),
+        None => Ok(CommitOutcome::Committed(current.revision)),
     }
 }
 
-/// The values of all groups, if anyone has changed the file since it had the version `known`.
+/// Returns the version of the file, and the values of all groups if the version is not `known`.
 fn changes(
     connection: &mut Connection,
     known: Option<i64>,
@@ -220,7 +238,7 @@ fn changes(
     let transaction = connection.transaction()?;
     let values = groups
         .iter()
-        .map(|group| Ok((group.clone(), file::select(&transaction, group)?)))
+        .map(|group| Ok((group.clone(), schema::select(&transaction, group)?)))
         .collect::<rusqlite::Result<_>>()?;
     Ok((version, values))
 }
@@ -230,10 +248,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_that_is_refused_refuses_none_of_those_beside_it() {
+    fn a_rejected_job_does_not_affect_the_jobs_in_the_same_batch() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("airlock.db");
-        let mut connection = file::open(&path, Duration::from_secs(1)).unwrap();
+        let mut connection = schema::open(&path, Duration::from_secs(1)).unwrap();
         connection.pragma_update(None, "max_page_count", 1).unwrap();
         let job = |group: &str, size: Option<usize>| Job {
             group: GroupName::new(group).unwrap(),
@@ -250,9 +268,9 @@ mod tests {
             matches!(
                 results[..],
                 [
-                    Ok(Commit::Committed(Revision::ABSENT)),
+                    Ok(CommitOutcome::Committed(Revision::ABSENT)),
                     Err(StoreError::Rejected(_)),
-                    Ok(Commit::Committed(Revision::ABSENT)),
+                    Ok(CommitOutcome::Committed(Revision::ABSENT)),
                 ]
             ),
             "{results:?}"

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use airlock::config::EtcdSettings;
+use airlock::lock::GroupName;
+use airlock::lock::codec::Value;
+use airlock::store::Store;
 use airlock::store::etcd::{Credentials, EtcdStore};
 use airlock::store::memory::MemoryStore;
 use airlock::store::sqlite::SqliteStore;
-use airlock::store::{GroupName, Store, Value};
 use tempfile::TempDir;
 
 use airlock_test_support::etcd::Etcd;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use airlock::store::{Commit, GroupName, Revision, Seen, Stored, Value};
+use airlock::lock::GroupName;
+use airlock::lock::codec::{Revision, Stored, Value};
+use airlock::store::{CommitOutcome, Update};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -67,7 +69,7 @@ async fn a_conflict_returns_the_current_value_and_writes_nothing(backend: &dyn B
     for expected in [Revision::ABSENT, stale, Revision(i64::MAX)] {
         for new in [None, Some(&value("three"))] {
             let lost = store.commit(&group, expected, new).await.unwrap();
-            let Commit::Conflict(Stored {
+            let CommitOutcome::Conflict(Stored {
                 revision, value, ..
             }) = lost
             else {
@@ -86,12 +88,12 @@ async fn a_conflict_returns_the_current_value_and_writes_nothing(backend: &dyn B
 async fn a_confirmation_writes_nothing(backend: &dyn Backend) {
     let (store, group) = (backend.store(), group("confirmed"));
     let confirmed = store.commit(&group, Revision::ABSENT, None).await.unwrap();
-    assert_eq!(confirmed, Commit::Committed(Revision::ABSENT));
+    assert_eq!(confirmed, CommitOutcome::Committed(Revision::ABSENT));
     assert_eq!(store.read(&group).await.unwrap().value, None);
     let revision = write(&*store, &group, Revision::ABSENT, &value("one")).await;
     let before = store.read(&group).await.unwrap();
     let confirmed = store.commit(&group, revision, None).await.unwrap();
-    assert_eq!(confirmed, Commit::Committed(revision));
+    assert_eq!(confirmed, CommitOutcome::Committed(revision));
     // The revision of the store does not change either.
     assert_eq!(store.read(&group).await.unwrap(), before);
 }
@@ -106,7 +108,7 @@ async fn a_recreated_value_has_a_new_revision(backend: &dyn Backend) {
         let absent = store.read(&group).await.unwrap();
         assert_eq!((absent.revision, absent.value), (Revision::ABSENT, None));
         let lost = store.commit(&group, revision, None).await.unwrap();
-        assert!(matches!(lost, Commit::Conflict(_)), "{lost:?}");
+        assert!(matches!(lost, CommitOutcome::Conflict(_)), "{lost:?}");
     }
 }
 
@@ -121,7 +123,7 @@ async fn lock_times_do_not_outlive_a_write_by_another_program(backend: &dyn Back
     };
     assert_eq!(stored.value, Some(others.clone()));
     let lost = store.commit(&group, Revision::ABSENT, None).await.unwrap();
-    let Commit::Conflict(current) = lost else {
+    let CommitOutcome::Conflict(current) = lost else {
         panic!("{lost:?}");
     };
     assert_eq!(current.value, Some(others));
@@ -160,7 +162,7 @@ async fn concurrent_increments_lose_no_update(backend: &dyn Backend) {
                     let next = value(&(count + 1_usize).to_string());
                     let commit = store.commit(&group, known.revision, Some(&next));
                     known = match commit.await.unwrap() {
-                        Commit::Committed(revision) => {
+                        CommitOutcome::Committed(revision) => {
                             counted.push(count + 1);
                             Stored {
                                 revision,
@@ -168,7 +170,7 @@ async fn concurrent_increments_lose_no_update(backend: &dyn Backend) {
                                 as_of: revision,
                             }
                         }
-                        Commit::Conflict(current) => current,
+                        CommitOutcome::Conflict(current) => current,
                     };
                 }
                 counted
@@ -196,9 +198,9 @@ async fn a_watch_reports_the_current_values_and_the_last_change(backend: &dyn Ba
         let (store, groups) = (backend.store(), groups.clone());
         tokio::spawn(async move {
             store
-                .follow(&groups, &mut |group, seen| {
+                .watch(&groups, &mut |group, update| {
                     // The receiver is dropped at the end of the test.
-                    let _ = sender.send((group.clone(), seen));
+                    let _ = sender.send((group.clone(), update));
                 })
                 .await
         })
@@ -206,8 +208,8 @@ async fn a_watch_reports_the_current_values_and_the_last_change(backend: &dyn Ba
     let mut until = async |group: &GroupName, revision: Revision| -> Stored {
         let search = async {
             loop {
-                let (found, seen) = seen.recv().await.unwrap();
-                let (Seen::Current(stored) | Seen::Change(stored)) = seen;
+                let (found, update) = seen.recv().await.unwrap();
+                let (Update::Current(stored) | Update::Change(stored)) = update;
                 if found == *group && stored.revision == revision {
                     return stored;
                 }

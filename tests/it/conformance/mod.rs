@@ -5,7 +5,9 @@ mod contract;
 
 use std::time::Duration;
 
-use airlock::store::{Commit, GroupName, Revision, Store, Value};
+use airlock::lock::GroupName;
+use airlock::lock::codec::{Revision, Value};
+use airlock::store::{CommitOutcome, Store};
 use etcd_client::{Client, Compare, CompareOp, Txn};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -71,7 +73,7 @@ fn invariant_4_an_etcd_member_without_a_quorum_confirms_nothing() {
             }
             etcd.wait_until_ready();
             let confirmed = store.commit(&group, revision, None).await.unwrap();
-            assert_eq!(confirmed, Commit::Committed(revision));
+            assert_eq!(confirmed, CommitOutcome::Committed(revision));
         });
     }
 }
@@ -90,7 +92,7 @@ fn value(semaphore: &str) -> Value {
 /// Commits a value and panics on a conflict.
 async fn write(store: &dyn Store, group: &GroupName, expected: Revision, new: &Value) -> Revision {
     match store.commit(group, expected, Some(new)).await.unwrap() {
-        Commit::Committed(revision) => revision,
-        conflict @ Commit::Conflict(_) => panic!("{conflict:?}"),
+        CommitOutcome::Committed(revision) => revision,
+        conflict @ CommitOutcome::Conflict(_) => panic!("{conflict:?}"),
     }
 }

@@ -1,13 +1,12 @@
 //! A fleet as a state machine: the actions of nodes, servers, the store and the network.
 
-use airlock::fleetlock::Endpoint;
-use airlock::group::protocol::Attempt;
-use airlock::semaphore::Command;
-use airlock::store::Revision;
+use airlock::lock::codec::Revision;
+use airlock::lock::protocol::Attempt;
+use airlock::lock::semaphore::Command;
 use jiff::Timestamp;
 use stateright::{Model, Property};
 
-use super::state::{Late, Node, Reply, Seen, Server, State, Value, name, semaphore};
+use super::state::{Endpoint, Late, Node, Reply, Seen, Server, State, Value, name, semaphore};
 
 /// The size of a fleet and its protocol.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! Model checking of the commit protocol: every order of events in fleets of a given size.
 //!
-//! The commits of a server and its reactions to their outcomes are the real code (`airlock::group::protocol`,
-//! `airlock::semaphore`). The module `fleet` models the store, the network, the nodes and other programs.
+//! The commits of a server and its reactions to their outcomes are the real code (`airlock::lock::protocol`,
+//! `airlock::lock::semaphore`). The module `fleet` models the store, the network, the nodes and other programs.
 
 mod fleet;
 mod state;

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use airlock::fleetlock::Endpoint;
-use airlock::group::protocol::{Attempt, Protocol};
-use airlock::semaphore::{Command, Outcome, Semaphore};
-use airlock::store::Revision;
+use airlock::lock::codec::Revision;
+use airlock::lock::protocol::{Attempt, Protocol};
+use airlock::lock::semaphore::{Command, Outcome, Semaphore};
 
 use super::fleet::{NEVER_ABOVE_SLOTS, TRUE_ANSWERS};
 
@@ -17,6 +16,13 @@ pub(crate) type Nodes = u8;
 pub(crate) const GONE: Revision = Revision(1);
 /// The current revision, once a value exists.
 pub(crate) const CURRENT: Revision = Revision(2);
+
+/// A request of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Endpoint {
+    PreReboot,
+    SteadyState,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct State {

@@ -1,0 +1,192 @@
+//! The errors of the API: for each one the status, the kind and the text.
+//!
+//! Zincati turns `kind` into a metric label, so the set of kinds is small and fixed. It writes `value` to the journal,
+//! so that is a sentence for a person.
+
+use http::StatusCode;
+
+use super::identity::InvalidIdentity;
+use crate::coordinator::{DenialCause, Denied};
+use crate::group::GroupError;
+use crate::text::escape::quoted;
+
+/// A request that does not succeed.
+#[derive(Debug)]
+pub(super) enum ApiError<'a> {
+    /// The request does not identify its node.
+    InvalidIdentity(InvalidIdentity),
+    /// The body is larger than `max` bytes.
+    BodyTooLarge { max: usize },
+    /// The body was not received completely and in time.
+    RequestTimeout,
+    /// The head of the request has more than `max` fields.
+    TooManyHeaders { max: usize },
+    /// The request has no credentials, or wrong ones.
+    Unauthorized { has_credentials: bool },
+    /// The maximum number of passwords already waits to be verified.
+    AuthQueueFull,
+    /// The path does not exist.
+    NotFound,
+    /// The method is not `POST`.
+    MethodNotAllowed,
+    /// The coordinator denied the request.
+    Denied(Denied<'a>),
+}
+
+// === impl ApiError ===
+
+impl ApiError<'_> {
+    /// Returns the status code.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            ApiError::InvalidIdentity(_) => StatusCode::BAD_REQUEST,
+            ApiError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            ApiError::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            ApiError::TooManyHeaders { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            ApiError::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+            ApiError::AuthQueueFull => StatusCode::SERVICE_UNAVAILABLE,
+            ApiError::NotFound => StatusCode::NOT_FOUND,
+            ApiError::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::Denied(denied) => match &denied.cause {
+                DenialCause::UnknownGroup { .. } => StatusCode::BAD_REQUEST,
+                DenialCause::Forbidden { .. } => StatusCode::FORBIDDEN,
+                DenialCause::OutsideWindow { .. } => StatusCode::LOCKED,
+                // As coreos/airlock responds.
+                DenialCause::Full { .. }
+                | DenialCause::Paused { .. }
+                | DenialCause::Group(
+                    GroupError::Timeout { .. }
+                    | GroupError::Ambiguous
+                    | GroupError::Rejected(_)
+                    | GroupError::Damaged(_),
+                ) => StatusCode::INTERNAL_SERVER_ERROR,
+                DenialCause::Group(GroupError::QueueFull | GroupError::ShuttingDown) => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+            },
+        }
+    }
+
+    /// Returns the kind: one of a fixed set of words for programs.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            ApiError::InvalidIdentity(_) => "invalid_client_identity",
+            ApiError::BodyTooLarge { .. } => "body_too_large",
+            ApiError::RequestTimeout => "request_timeout",
+            ApiError::TooManyHeaders { .. } => "headers_too_large",
+            ApiError::Unauthorized { .. } => "unauthorized",
+            ApiError::AuthQueueFull => "server_busy",
+            ApiError::NotFound => "not_found",
+            ApiError::MethodNotAllowed => "method_not_allowed",
+            ApiError::Denied(denied) => match &denied.cause {
+                DenialCause::UnknownGroup { .. } => "unknown_group",
+                DenialCause::Forbidden { .. } => "forbidden",
+                DenialCause::Full { .. } | DenialCause::Paused { .. } => "failed_lock",
+                DenialCause::OutsideWindow { .. } => "outside_reboot_window",
+                DenialCause::Group(
+                    GroupError::Timeout { .. }
+                    | GroupError::Ambiguous
+                    | GroupError::Rejected(_)
+                    | GroupError::Damaged(_),
+                ) => "failed_sem_init",
+                DenialCause::Group(GroupError::QueueFull) => "server_busy",
+                DenialCause::Group(GroupError::ShuttingDown) => "server_shutting_down",
+            },
+        }
+    }
+
+    /// Returns the text for people. Where coreos/airlock has a text for the same error, it is that one.
+    pub(super) fn value(&self) -> String {
+        match self {
+            ApiError::InvalidIdentity(reason) => {
+                format!("failed to validate client identity: {reason}")
+            }
+            ApiError::BodyTooLarge { max } => format!("request body larger than {max} bytes"),
+            ApiError::RequestTimeout => "request body not received completely and in time".into(),
+            ApiError::TooManyHeaders { max } => format!("more than {max} header fields"),
+            ApiError::Unauthorized {
+                has_credentials: false,
+            } => "user and password required, as in base_url = \"https://user:password@…/\"".into(),
+            ApiError::Unauthorized {
+                has_credentials: true,
+            } => "wrong user or password".into(),
+            ApiError::AuthQueueFull => {
+                "too many passwords wait to be verified, ask again later".into()
+            }
+            ApiError::NotFound => {
+                "no such path; the paths are /v1/pre-reboot and /v1/steady-state".into()
+            }
+            ApiError::MethodNotAllowed => "method not allowed, use POST".into(),
+            ApiError::Denied(denied) => denial_text(&denied.cause),
+        }
+    }
+
+    /// Returns the line for the log, in the words of coreos/airlock where it logs the same error.
+    pub(super) fn log_message(&self) -> String {
+        match self {
+            ApiError::Denied(Denied {
+                cause:
+                    DenialCause::Full { .. }
+                    | DenialCause::Paused { .. }
+                    | DenialCause::OutsideWindow { .. },
+                ..
+            }) => format!("failed to lock semaphore: {}", self.value()),
+            _ => self.value(),
+        }
+    }
+}
+
+fn denial_text(cause: &DenialCause) -> String {
+    match cause {
+        DenialCause::UnknownGroup { name } => format!("unknown group {}", quoted(name)),
+        DenialCause::Forbidden { user, group } => {
+            let (user, group) = (quoted(user), quoted(group.as_str()));
+            format!("user {user} may not lock group {group}")
+        }
+        DenialCause::Full { slots } => format!("all {slots} semaphore slots currently locked"),
+        DenialCause::Paused { group } => {
+            let group = quoted(group.as_str());
+            format!(
+                "an administrator has paused group {group}; no lock is granted until it is resumed"
+            )
+        }
+        DenialCause::OutsideWindow { group, next } => {
+            let group = quoted(group.as_str());
+            match next {
+                Some(next) => format!(
+                    "outside the reboot windows of group {group}, the next one opens {}",
+                    next.opens_text()
+                ),
+                None => format!("outside the reboot windows of group {group}"),
+            }
+        }
+        DenialCause::Group(
+            error @ (GroupError::Timeout { .. }
+            | GroupError::Ambiguous
+            | GroupError::Rejected(_)
+            | GroupError::Damaged(_)),
+        ) => format!("failed to initialize semaphore manager: {error}"),
+        DenialCause::Group(GroupError::QueueFull) => {
+            "too many requests wait for this group, ask again later".into()
+        }
+        DenialCause::Group(GroupError::ShuttingDown) => {
+            "the server is shutting down, ask again later".into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_group_is_quoted() {
+        let value = |group: &str| {
+            denial_text(&DenialCause::UnknownGroup {
+                name: group.to_owned(),
+            })
+        };
+        assert_eq!(value("nope"), r#"unknown group "nope""#);
+        assert_eq!(value("a\"b\n"), r#"unknown group "a\"b\n""#);
+    }
+}

@@ -1,0 +1,14 @@
+//! FleetLock over HTTP: the two endpoints, and the responses of the main listener.
+//!
+//! This layer reads requests and turns each result into a status, a kind and a text. It decides nothing.
+
+mod endpoint;
+mod error;
+mod identity;
+mod metrics;
+mod response;
+mod routes;
+
+pub(crate) use metrics::ApiMetrics;
+pub(crate) use response::too_many_headers;
+pub(crate) use routes::{Api, router};

@@ -1,0 +1,201 @@
+//! The two endpoints of the FleetLock protocol.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum::routing::post;
+use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use tokio::time;
+
+use super::endpoint::Endpoint;
+use super::error::ApiError;
+use super::metrics::ApiMetrics;
+use super::{identity, response};
+use crate::auth::{Authenticator, BasicCredentials, QueueFull};
+use crate::config::Limits;
+use crate::coordinator::{Coordinator, DenialCause, Denied, Session};
+use crate::group::GroupError;
+use crate::http::Peer;
+use crate::lock::GroupName;
+
+/// What the handlers need.
+pub(crate) struct Api {
+    /// `None`: every client is accepted without a password.
+    pub(crate) authenticator: Option<Arc<Authenticator>>,
+    pub(crate) coordinator: Coordinator,
+    pub(crate) metrics: ApiMetrics,
+}
+
+/// A request that succeeded, for the metrics.
+struct Success<'a> {
+    group: &'a GroupName,
+    outcome: &'static str,
+}
+
+/// Returns the routes of the main listener.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/pre-reboot", post(pre_reboot))
+        .route("/v1/steady-state", post(steady_state))
+        .fallback(async || response::error(&ApiError::NotFound))
+        .method_not_allowed_fallback(async || response::error(&ApiError::MethodNotAllowed))
+        .with_state(api)
+}
+
+async fn pre_reboot(State(api): State<Arc<Api>>, request: Request) -> Response {
+    tracing::debug!("got pre-reboot request");
+    api.handle(Endpoint::PreReboot, request).await
+}
+
+async fn steady_state(State(api): State<Arc<Api>>, request: Request) -> Response {
+    tracing::debug!("got steady-state report");
+    api.handle(Endpoint::SteadyState, request).await
+}
+
+// === impl Api ===
+
+impl Api {
+    async fn handle(&self, endpoint: Endpoint, request: Request) -> Response {
+        let started = Instant::now();
+        self.metrics.request(endpoint);
+        let peer = request.extensions().get().map(|Peer(address)| *address);
+        let session = self.coordinator.begin();
+        let result = self.respond(endpoint, &session, request, peer).await;
+        let (group, outcome, response) = match &result {
+            Ok(Success { group, outcome }) => (Some(*group), *outcome, response::ok()),
+            Err(error) => {
+                log(error, peer);
+                let group = match error {
+                    ApiError::Denied(Denied { group, .. }) => *group,
+                    _ => None,
+                };
+                (group, error.kind(), response::error(error))
+            }
+        };
+        let group = group.map_or("", GroupName::as_str);
+        self.metrics
+            .response(endpoint, group, outcome, started.elapsed());
+        response
+    }
+
+    /// Checks the request in the order of coreos/airlock, then passes it to the coordinator.
+    ///
+    /// Where passwords are required, they are checked first: a client without one learns nothing about headers, bodies
+    /// and groups. The body is read in any case, so that the client gets to read the response.
+    async fn respond<'a>(
+        &self,
+        endpoint: Endpoint,
+        session: &'a Session,
+        request: Request,
+        peer: Option<IpAddr>,
+    ) -> Result<Success<'a>, ApiError<'a>> {
+        let user = self.authenticate(request.headers(), peer).await;
+        let header = request.headers().get("fleet-lock-protocol");
+        let header = identity::check_header(header.map(|value| value.as_bytes()));
+        let body = read_body(session.limits(), request.into_body()).await;
+        let user = user?;
+        header.map_err(ApiError::InvalidIdentity)?;
+        let identity = identity::parse_body(&body?).map_err(ApiError::InvalidIdentity)?;
+        let success = match endpoint {
+            Endpoint::PreReboot => {
+                let granted = session.pre_reboot(user, identity, peer).await;
+                granted.map(|granted| Success {
+                    outcome: granted.label(),
+                    group: granted.group,
+                })
+            }
+            Endpoint::SteadyState => {
+                let released = session.steady_state(user, identity, peer).await;
+                released.map(|released| Success {
+                    outcome: released.label(),
+                    group: released.group,
+                })
+            }
+        };
+        success.map_err(ApiError::Denied)
+    }
+
+    /// Returns the authenticated user; `None` if the server requires no password.
+    async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<IpAddr>,
+    ) -> Result<Option<String>, ApiError<'static>> {
+        let Some(authenticator) = &self.authenticator else {
+            return Ok(None);
+        };
+        let Some(BasicCredentials { user, password }) = BasicCredentials::from_headers(headers)
+        else {
+            return Err(ApiError::Unauthorized {
+                has_credentials: false,
+            });
+        };
+        let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        match authenticator.verify(peer, &user, &password).await {
+            Ok(true) => Ok(Some(user)),
+            Ok(false) => Err(ApiError::Unauthorized {
+                has_credentials: true,
+            }),
+            Err(QueueFull) => Err(ApiError::AuthQueueFull),
+        }
+    }
+}
+
+/// Logs a denied request.
+fn log(error: &ApiError<'_>, peer: Option<IpAddr>) {
+    let message = error.log_message();
+    match error {
+        // The user is not logged: it may be a password in the wrong place.
+        ApiError::Unauthorized { .. } | ApiError::AuthQueueFull => {
+            let peer = peer.map(|peer| peer.to_string());
+            tracing::error!(peer, "{message}");
+        }
+        ApiError::Denied(Denied {
+            cause: DenialCause::Group(GroupError::Damaged(damaged)),
+            ..
+        }) => {
+            let repair = &damaged.location.repair_command;
+            tracing::error!(repair, "{message}");
+        }
+        _ => tracing::error!("{message}"),
+    }
+}
+
+/// Reads the body, within the limits.
+///
+/// The rest of a body that is too large is read for a while and discarded: a client that is still writing does not
+/// read, and would see a broken connection instead of the response.
+async fn read_body(limits: &Limits, mut body: Body) -> Result<Bytes, ApiError<'static>> {
+    let max = limits.body_bytes;
+    let max_discarded = max.max(8 << 20);
+    let mut kept = Vec::new();
+    let mut size = 0;
+    let read = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(drop)?.into_data() else {
+                continue;
+            };
+            size += data.len();
+            if size <= max {
+                kept.extend_from_slice(&data);
+            } else if size > max_discarded {
+                break;
+            }
+        }
+        Ok::<(), ()>(())
+    };
+    let read = time::timeout(limits.body_timeout, read).await;
+    if size > max {
+        return Err(ApiError::BodyTooLarge { max });
+    }
+    match read {
+        Ok(Ok(())) => Ok(kept.into()),
+        Ok(Err(())) | Err(_) => Err(ApiError::RequestTimeout),
+    }
+}

@@ -1,0 +1,92 @@
+//! Basic authentication (RFC 7617): the user and the password in the headers of a request.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, header};
+
+/// The user and the password of a request, not verified yet. Neither is logged: a client may have confused the two.
+pub(crate) struct BasicCredentials {
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+// === impl BasicCredentials ===
+
+impl BasicCredentials {
+    /// Extracts the credentials from the `Authorization` header; `None` if it is absent, repeated or malformed.
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let (value, None) = (values.next()?, values.next()) else {
+            // A proxy and this server could choose different ones.
+            return None;
+        };
+        let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+        let (user, password) = decoded.split_once(':')?;
+        Some(BasicCredentials {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(values: &[&str]) -> Option<(String, String)> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, value.parse().unwrap());
+        }
+        let BasicCredentials { user, password } = BasicCredentials::from_headers(&headers)?;
+        Some((user, password))
+    }
+
+    #[test]
+    fn the_password_begins_after_the_first_colon() {
+        let expected = Some(("node".to_owned(), "a:b".to_owned()));
+        assert_eq!(parse(&["Basic bm9kZTphOmI="]), expected);
+        assert_eq!(parse(&["basic  bm9kZTphOmI="]), expected);
+    }
+
+    #[test]
+    fn absent_repeated_and_malformed_headers_are_no_credentials() {
+        for values in [
+            &[][..],
+            &["Basic"],
+            &["Basic "],
+            &["Basic ?"],
+            &["Basic bm9kZQ=="],
+            &["Basic /zo="],
+            &["Bearer bm9kZTphOmI="],
+            &["Basic bm9kZTphOmI=", "Basic bm9kZTphOmI="],
+        ] {
+            assert_eq!(parse(values), None, "{values:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_parsed_without_a_panic(value: Vec<u8>, word in "(?i:basic) ?[A-Za-z0-9+/=:]*") {
+            for value in [value.as_slice(), word.as_bytes()] {
+                let Ok(value) = http::HeaderValue::from_bytes(value) else {
+                    continue;
+                };
+                let mut headers = HeaderMap::new();
+                headers.append(header::AUTHORIZATION, value);
+                let _ = BasicCredentials::from_headers(&headers);
+            }
+        }
+
+        #[test]
+        fn any_user_and_password_are_parsed_as_they_were_sent(user in "[^:]*", password: String) {
+            let word = STANDARD.encode(format!("{user}:{password}"));
+            prop_assert_eq!(parse(&[&format!("Basic {word}")]), Some((user, password)));
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The htpasswd file: one user per line as `name:hash`, with bcrypt hashes.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::text::escape::shell_word;
+use crate::text::permission::read_hint;
+
+/// The maximum cost of a hash. Above it, verifying one password takes seconds.
+const MAX_COST: u32 = 14;
+
+/// The minimum cost of a hash, which bcrypt defines.
+const MIN_COST: u32 = 4;
+
+/// A salt and a digest that match no password.
+const DECOY: &str = "abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01232";
+
+/// The users of an htpasswd file.
+#[derive(Debug)]
+pub(super) struct Users {
+    hashes: HashMap<String, Arc<str>>,
+    /// The hash that a password for an unknown user is verified against. It has the highest cost in the file, so that
+    /// the duration does not reveal which users exist.
+    decoy: Arc<str>,
+}
+
+/// The reason why the file cannot be used. The message names the file and the line, and never shows their content.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HtpasswdError {
+    #[error("{}: cannot be read: {error}{}", path.display(), read_hint(.error))]
+    Read { path: PathBuf, error: io::Error },
+    #[error("{}:{line}: {problem}", path.display())]
+    Line {
+        path: PathBuf,
+        line: usize,
+        problem: LineProblem,
+    },
+    #[error(
+        "{}: contains no user; add one with `htpasswd -B {} NAME`", path.display(), shell_word(&path.to_string_lossy())
+    )]
+    Empty { path: PathBuf },
+}
+
+/// The reason why a line of the file cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LineProblem {
+    #[error("the line is not name:hash; write it with `htpasswd -B`")]
+    NoHash,
+    #[error("the user name before the ':' is missing; write the line with `htpasswd -B`")]
+    NoName,
+    #[error("the user is the same as on line {first}; remove one of the two lines")]
+    Duplicate { first: usize },
+    #[error(
+        "the password is not hashed with bcrypt ($2y$, $2a$ or $2b$), the only supported scheme; write the line with \
+         `htpasswd -B`"
+    )]
+    UnsupportedScheme,
+    #[error("the bcrypt hash is malformed; write the line again with `htpasswd -B`")]
+    MalformedHash,
+    #[error(
+        "the cost of the bcrypt hash is {0}, below the minimum of {MIN_COST}; write the line again with `htpasswd -B`"
+    )]
+    CostTooLow(u32),
+    #[error(
+        "the cost of the bcrypt hash is {0}, above the maximum of {MAX_COST}: each login would take seconds; write \
+         the line again with `htpasswd -B -C 10`"
+    )]
+    CostTooHigh(u32),
+}
+
+// === impl Users ===
+
+impl Users {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, a line is not a user with a bcrypt hash, or there is no user.
+    pub(super) fn read(path: &Path) -> Result<Self, HtpasswdError> {
+        let text = std::fs::read_to_string(path).map_err(|error| HtpasswdError::Read {
+            path: path.to_owned(),
+            error,
+        })?;
+        Users::parse(path, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, HtpasswdError> {
+        let mut hashes = HashMap::new();
+        let mut lines = HashMap::new();
+        let mut max_cost = MIN_COST;
+        for (line, entry) in (1..).zip(text.lines().map(str::trim)) {
+            if entry.is_empty() || entry.starts_with('#') {
+                continue;
+            }
+            let failed = |problem| HtpasswdError::Line {
+                path: path.to_owned(),
+                line,
+                problem,
+            };
+            let (user, hash) = user_and_hash(entry).map_err(failed)?;
+            max_cost = max_cost.max(cost(hash).map_err(failed)?);
+            if let Some(first) = lines.insert(user, line) {
+                return Err(failed(LineProblem::Duplicate { first }));
+            }
+            hashes.insert(user.to_owned(), hash.into());
+        }
+        if hashes.is_empty() {
+            let path = path.to_owned();
+            return Err(HtpasswdError::Empty { path });
+        }
+        Ok(Users {
+            hashes,
+            decoy: format!("$2b${max_cost:02}${DECOY}").into(),
+        })
+    }
+
+    /// Returns the hash to verify a password against, and whether the user exists.
+    pub(super) fn hash(&self, user: &str) -> (Arc<str>, bool) {
+        match self.hashes.get(user) {
+            Some(hash) => (Arc::clone(hash), true),
+            None => (Arc::clone(&self.decoy), false),
+        }
+    }
+
+    /// Reports whether the user exists.
+    pub(super) fn contains(&self, user: &str) -> bool {
+        self.hashes.contains_key(user)
+    }
+}
+
+fn user_and_hash(entry: &str) -> Result<(&str, &str), LineProblem> {
+    match entry.split_once(':') {
+        None => Err(LineProblem::NoHash),
+        Some(("", _)) => Err(LineProblem::NoName),
+        Some(user_and_hash) => Ok(user_and_hash),
+    }
+}
+
+/// Returns the cost of a bcrypt hash.
+fn cost(hash: &str) -> Result<u32, LineProblem> {
+    let schemes = ["$2y$", "$2a$", "$2b$"];
+    if !schemes.iter().any(|scheme| hash.starts_with(scheme)) {
+        return Err(LineProblem::UnsupportedScheme);
+    }
+    let parts: bcrypt::HashParts = hash.parse().map_err(|_| LineProblem::MalformedHash)?;
+    match parts.get_cost() {
+        cost @ ..MIN_COST => Err(LineProblem::CostTooLow(cost)),
+        cost @ MIN_COST..=MAX_COST => Ok(cost),
+        cost => Err(LineProblem::CostTooHigh(cost)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::mutated;
+    use proptest::prelude::*;
+
+    /// Generated by Apache's htpasswd 2.4: `htpasswd -nbB -C 4 node secret`.
+    const NODE: &str = "node:$2y$04$kC25psE3.MZvHIBLLVHJROLe/l/tLd.7AIvVRmTZew1kMAIqhDPl6";
+
+    fn problem(text: &str) -> String {
+        Users::parse(Path::new("/p"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn hashes_of_htpasswd_are_accepted_with_all_three_prefixes() {
+        for scheme in ["$2y$", "$2a$", "$2b$"] {
+            let text = format!("# nodes\n\n{}\r\n", NODE.replace("$2y$", scheme));
+            let users = Users::parse(Path::new("/p"), &text).unwrap();
+            let (hash, exists) = users.hash("node");
+            assert!(exists);
+            assert!(bcrypt::verify("secret", &hash).unwrap(), "{scheme}");
+            assert!(!bcrypt::verify("Secret", &hash).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_hash_for_an_unknown_user_has_the_highest_cost_in_the_file() {
+        let costly = NODE.replace("node:$2y$04", "other:$2y$06");
+        let users = Users::parse(Path::new("/p"), &format!("{NODE}\n{costly}")).unwrap();
+        let (hash, exists) = users.hash("unknown");
+        assert!(!exists);
+        assert_eq!(cost(&hash), Ok(6));
+        assert!(!bcrypt::verify("secret", &hash).unwrap());
+    }
+
+    #[test]
+    fn an_unusable_line_is_named_by_its_number_and_not_shown() {
+        for (line, expected) in [
+            ("node", "the line is not name:hash; "),
+            (":$2y$04$x", "the user name before the ':' is missing"),
+            ("node:$apr1$Zx8dYZ1C$SECRET", "is not hashed with bcrypt"),
+            ("node:{SHA}SECRET", "is not hashed with bcrypt"),
+            ("node:SECRET", "is not hashed with bcrypt"),
+            ("node:$2x$SECRET", "is not hashed with bcrypt"),
+            ("node:$2y$04$SECRET", "is malformed"),
+            (
+                &NODE.replace("$04$", "$03$"),
+                "is 3, below the minimum of 4",
+            ),
+            (
+                &NODE.replace("$04$", "$15$"),
+                "is 15, above the maximum of 14",
+            ),
+            (NODE, "the user is the same as on line 1"),
+        ] {
+            let text = format!("{NODE}\n{line}\n");
+            let problem = problem(&text);
+            assert!(problem.starts_with("/p:2: "), "{problem}");
+            assert!(problem.contains(expected), "{problem}");
+            assert!(!problem.contains("SECRET"), "{problem}");
+        }
+        assert!(
+            problem("# nodes\n").contains("contains no user; add one with `htpasswd -B /p NAME`")
+        );
+    }
+
+    const FILES: &[&str] = &[NODE, "# nodes\n\na:$2y$04$x\n", "a:{SHA}x\r\nb:\n"];
+
+    proptest! {
+        #[test]
+        fn an_error_for_any_text_shows_no_part_of_a_hash(text in mutated(FILES)) {
+            match Users::parse(Path::new("/p"), &text) {
+                Ok(users) => prop_assert!(!users.hashes.is_empty()),
+                Err(error) => {
+                    let error = error.to_string();
+                    prop_assert!(error.starts_with("/p:"), "{}", error);
+                    prop_assert!(!error.contains("kC25psE3") && !error.contains("lTd.7AIv"));
+                    prop_assert_eq!(error.lines().count(), 1);
+                }
+            }
+        }
+    }
+}

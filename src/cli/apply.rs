@@ -1,0 +1,186 @@
+//! The application of an administrator's command: shows the change, asks for confirmation, executes the command, and
+//! reports the result.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use jiff::Timestamp;
+
+use super::CliError;
+use super::context::{StoreContext, Target};
+use super::output::report;
+use crate::admin::{self, Change, ExecuteError};
+use crate::lock::GroupName;
+use crate::lock::command::{AdminCommand, Decision};
+use crate::lock::semaphore::Semaphore;
+use crate::server::host;
+use crate::text::duration::age;
+
+/// The options of every command that changes something.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct ConfirmArgs {
+    /// Change without confirmation
+    #[arg(short, long)]
+    pub(super) yes: bool,
+
+    /// Show what would change, and change nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub(super) dry_run: bool,
+}
+
+/// Applies `command` to `target`.
+///
+/// # Errors
+/// If the command is refused or not confirmed, or the store cannot be used.
+pub(super) async fn apply(
+    context: &StoreContext,
+    target: &Target,
+    command: &AdminCommand,
+    confirm: ConfirmArgs,
+) -> Result<(), CliError> {
+    let group = &target.name;
+    let before = context.semaphore(target).await?;
+    report(context.location());
+    if !preview(group, command, &before)? {
+        return Ok(());
+    }
+    if confirm.dry_run {
+        report("dry run: nothing was changed");
+        return Ok(());
+    }
+    if !confirm.yes {
+        ask()?;
+    }
+    let slots = target.configured_slots.unwrap_or(0);
+    let change = admin::execute(&context.store, group, slots, command, &administrator())
+        .await
+        .map_err(|error| cli_error(context, group, error))?;
+    report_change(group, &before, &change);
+    Ok(())
+}
+
+/// Prints what the command would change; returns false if it would change nothing.
+fn preview(
+    group: &GroupName,
+    command: &AdminCommand,
+    before: &Semaphore,
+) -> Result<bool, CliError> {
+    let now = Timestamp::now();
+    match command.decide(before, now) {
+        Decision::Unchanged => {
+            let summary = summary(before);
+            report(format_args!("group {group}: nothing to change, {summary}"));
+            Ok(false)
+        }
+        Decision::Refused(refused) => Err(CliError::Refused {
+            group: group.clone(),
+            refused,
+        }),
+        Decision::Change(after, _) => {
+            report(format_args!("group {group}: {}", summary(before)));
+            for line in differences(before, &after, now) {
+                report(format_args!("  {line}"));
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// Prints the result. Another writer may have changed the group since `expected` was read.
+fn report_change(group: &GroupName, expected: &Semaphore, change: &Change) {
+    if *change.before != *expected {
+        report(format_args!(
+            "group {group} was changed by another writer in the meantime, to: {}",
+            summary(&change.before)
+        ));
+    }
+    if change.before == change.after {
+        report(format_args!("group {group}: nothing left to change"));
+    }
+    report(format_args!(
+        "done: group {group} has {}",
+        summary(&change.after)
+    ));
+}
+
+/// Describes a semaphore in a few words.
+pub(super) fn summary(semaphore: &Semaphore) -> String {
+    let slots = match semaphore.slots {
+        0 => "no slots (paused)".into(),
+        1 => "1 slot".into(),
+        slots => format!("{slots} slots"),
+    };
+    match semaphore.holders.len() {
+        0 => format!("{slots}, none held"),
+        held @ 1..=5 => {
+            let ids: Vec<&str> = semaphore.holders.keys().map(AsRef::as_ref).collect();
+            format!("{slots}, {held} held ({})", ids.join(", "))
+        }
+        held => format!("{slots}, {held} held"),
+    }
+}
+
+/// Describes the differences between two semaphores, one line each.
+pub(super) fn differences(before: &Semaphore, after: &Semaphore, now: Timestamp) -> Vec<String> {
+    let mut lines = Vec::new();
+    match (before.slots, after.slots) {
+        (before, after) if before == after => {}
+        (before, 0) => lines.push(format!(
+            "paused (slots {before} -> 0); holders keep their slots"
+        )),
+        (0, after) => lines.push(format!("resumed with {after} slots")),
+        (before, after) => lines.push(format!("slots {before} -> {after}")),
+    }
+    for (id, since) in &before.holders {
+        if !after.holders.contains_key(id) {
+            lines.push(match since {
+                Some(since) => format!(
+                    "{id} is unlocked; it held its slot for {}",
+                    age(*since, now)
+                ),
+                None => format!("{id} is unlocked; its lock time is unknown"),
+            });
+        }
+    }
+    for id in after.holders.keys() {
+        if !before.holders.contains_key(id) {
+            lines.push(format!("{id} is locked"));
+        }
+    }
+    lines
+}
+
+/// Asks for confirmation on the terminal.
+fn ask() -> Result<(), CliError> {
+    if !io::stdin().is_terminal() {
+        return Err(CliError::NoTerminal);
+    }
+    let mut answer = String::new();
+    let read = write!(io::stdout(), "Apply this change? [y/N] ")
+        .and_then(|()| io::stdout().flush())
+        .and_then(|()| io::stdin().lock().read_line(&mut answer));
+    match (read, answer.trim()) {
+        (Ok(_), "y" | "Y" | "yes") => Ok(()),
+        _ => Err(CliError::Declined),
+    }
+}
+
+/// Returns the administrator that the audit log names: `user@host`.
+fn administrator() -> String {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let user = variable("SUDO_USER")
+        .or_else(|| variable("USER"))
+        .or_else(|| variable("LOGNAME"))
+        .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid()));
+    format!("{user}@{}", host::name())
+}
+
+fn cli_error(context: &StoreContext, group: &GroupName, error: ExecuteError) -> CliError {
+    let group = group.clone();
+    match error {
+        ExecuteError::Refused(refused) => CliError::Refused { group, refused },
+        ExecuteError::Damaged(value) => CliError::damaged(&group, *value),
+        ExecuteError::Unavailable(error) => context.change_error(error),
+        ExecuteError::Contended => CliError::Contended { group },
+        ExecuteError::Unknown(error) => CliError::Unknown { group, error },
+    }
+}

@@ -1,0 +1,147 @@
+//! The definition of the command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::{check_config, get_slots, lock, pause, resume, set_slots, unlock, watch};
+use crate::config;
+use crate::logging::Format;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0         success, or there was nothing to change
+  1         the command was refused or failed; nothing was changed
+  2         the command line is invalid
+  69        the store or the server is unreachable; nothing was changed
+  75        the outcome of the change is unknown; check with `airlock get slots`
+  78        the configuration is invalid
+  130, 143  a second SIGINT or SIGTERM ended the server at once";
+
+/// FleetLock server: coordinates the reboots of a fleet of machines
+#[derive(Debug, Parser)]
+#[command(name = "airlock", version, propagate_version = true, args_override_self = true, after_help = EXIT_CODES)]
+pub(super) struct Cli {
+    /// Path to the configuration file
+    #[arg(short, long, global = true, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    pub(super) config: PathBuf,
+
+    /// Log more: -v info, -vv debug, -vvv trace
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(super) verbose: u8,
+
+    /// Format of the server's log; the messages of all other commands are plain text
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t
+    )]
+    pub(super) log_format: Format,
+
+    #[command(subcommand)]
+    pub(super) command: CliCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CliCommand {
+    /// Run the server
+    Serve,
+    /// Check the configuration and the files that it names, and describe a server that uses it
+    ///
+    /// Errors and warnings are printed to stdout. The exit code is 78 if anything would keep a server from starting on
+    /// this machine, else 0.
+    CheckConfig(check_config::Arguments),
+    /// Check that the server on this machine replies, for the health check of a container
+    ///
+    /// The exit code is 0 or 69. The check does not include the store, because a restart of the server does not repair
+    /// it; /readyz of the status listener includes it.
+    Healthcheck,
+    /// Print the state of the groups in the store
+    #[command(subcommand)]
+    Get(Get),
+    /// Lock a slot for a node, inside and outside reboot windows
+    Lock(lock::Arguments),
+    /// Unlock a holder that will not release its slot
+    Unlock(unlock::Arguments),
+    /// Change the groups in the store
+    #[command(subcommand)]
+    Set(Set),
+    /// Stop new locks of a group; holders keep their slots
+    Pause(pause::Arguments),
+    /// End a pause with the configured number of slots
+    Resume(resume::Arguments),
+    /// Print changes of the groups as they happen
+    Watch(watch::Arguments),
+    /// Experimental commands of coreos/airlock
+    #[command(subcommand)]
+    Ex(Ex),
+    /// Print the completions for a shell
+    #[command(alias = "completion")]
+    Completions {
+        /// The shell that reads the completions
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// An existing folder
+        folder: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Get {
+    /// Print the groups, their slots, and the holders with the time of their lock
+    Slots(get_slots::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Set {
+    /// Set the number of slots of a group, which takes precedence over the configuration
+    Slots(set_slots::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Ex {
+    /// Print the state of the groups
+    #[command(subcommand)]
+    Get(ExGet),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ExGet {
+    /// Print the groups in the format of coreos/airlock
+    Slots,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_argument_has_a_help_text() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            for argument in command.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{name} {}",
+                    argument.get_id()
+                );
+            }
+            command.get_subcommands().for_each(check);
+        }
+        let mut command = Cli::command();
+        command.build();
+        check(&command);
+    }
+}

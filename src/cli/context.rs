@@ -1,0 +1,173 @@
+//! The context of the administrators' commands: the configured store, and the groups in it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::CliError;
+use crate::config::{Loaded, Settings, StoreSettings};
+use crate::lock::semaphore::Semaphore;
+use crate::lock::{GroupName, GroupState};
+use crate::store::open::open;
+use crate::store::{DamagedValue, Store, StoreError};
+
+/// The store on which a command works, beside any running servers.
+pub(super) struct StoreContext {
+    pub(super) settings: Settings,
+    pub(super) store: Arc<dyn Store>,
+    config: PathBuf,
+}
+
+/// A group that a command names.
+pub(super) struct Target {
+    pub(super) name: GroupName,
+    /// `None`: the group is not configured, but the store has a value for it.
+    pub(super) configured_slots: Option<u64>,
+}
+
+/// Runs a command to its end.
+pub(super) fn block_on(
+    command: impl Future<Output = Result<(), CliError>>,
+) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
+    let result = runtime.block_on(command);
+    // A name lookup that hangs does not delay the exit.
+    runtime.shutdown_background();
+    result
+}
+
+// === impl StoreContext ===
+
+impl StoreContext {
+    /// Opens the configured store.
+    ///
+    /// # Errors
+    /// If the store cannot be used. An embedded one has to exist: a command that created a new one would work on a
+    /// store that no server uses.
+    pub(super) fn open(loaded: Loaded, config: &Path) -> Result<Self, CliError> {
+        let settings = loaded.settings;
+        if let StoreSettings::Embedded { path } = &settings.store
+            && !path.exists()
+        {
+            return Err(CliError::NoStore {
+                path: std::path::absolute(path).unwrap_or_else(|_| path.clone()),
+                config: config.to_owned(),
+            });
+        }
+        let store = open(&settings.store, settings.transaction_timeout)?;
+        Ok(StoreContext {
+            settings,
+            store,
+            config: config.to_owned(),
+        })
+    }
+
+    /// Names the store and the file that configures it.
+    pub(super) fn location(&self) -> String {
+        format!("{} (from {})", self.store_name(), self.config.display())
+    }
+
+    fn store_name(&self) -> String {
+        match &self.settings.store {
+            StoreSettings::Etcd(etcd) => format!("etcd {}", etcd.endpoints.join(" ")),
+            StoreSettings::Embedded { path } => format!("file {}", path.display()),
+        }
+    }
+
+    /// Explains an error of the store.
+    pub(super) fn store_error(&self, error: StoreError) -> CliError {
+        self.store_error_with(error, "")
+    }
+
+    /// Explains an error of the store that prevented a change.
+    pub(super) fn change_error(&self, error: StoreError) -> CliError {
+        self.store_error_with(error, "; nothing was changed")
+    }
+
+    fn store_error_with(&self, error: StoreError, effect: &str) -> CliError {
+        let (problem, hint) = match (&self.settings.store, &error) {
+            (StoreSettings::Embedded { .. }, _) => ("cannot use the store", None),
+            (StoreSettings::Etcd(_), StoreError::Rejected(_)) => {
+                ("the store rejects the request", None)
+            }
+            (StoreSettings::Etcd(_), StoreError::Unreachable(_) | StoreError::Unknown(_)) => (
+                "cannot reach the store",
+                Some("check that etcd is running, and that etcd3.endpoints names it"),
+            ),
+        };
+        CliError::Store {
+            message: format!(
+                "{problem} ({}, from {}){effect}",
+                self.store_name(),
+                self.config.display()
+            ),
+            hint,
+            error,
+        }
+    }
+
+    /// Finds the group called `name` in the configuration or in the store.
+    pub(super) async fn target(&self, name: &str) -> Result<Target, CliError> {
+        let configured = self.settings.groups.get(name).map(|group| group.slots);
+        let target = Target {
+            name: GroupName::new(name).ok_or_else(|| self.unknown_group(name))?,
+            configured_slots: configured,
+        };
+        if configured.is_none() {
+            let stored = self.store.read(&target.name).await;
+            let stored = stored.map_err(|error| self.store_error(error))?;
+            stored.value.ok_or_else(|| self.unknown_group(name))?;
+            tracing::warn!(
+                "group {name} is not configured in {}, but the store has a value for it",
+                self.config.display()
+            );
+        }
+        Ok(target)
+    }
+
+    fn unknown_group(&self, name: &str) -> CliError {
+        CliError::UnknownGroup {
+            name: name.to_owned(),
+            config: self.config.clone(),
+            configured: self.settings.groups.keys().cloned().collect(),
+        }
+    }
+
+    /// Returns the error for a command that needs the configured slots of a group that is not configured.
+    pub(super) fn not_configured(&self, target: &Target) -> CliError {
+        CliError::NotConfigured {
+            group: target.name.clone(),
+            config: self.config.clone(),
+        }
+    }
+
+    /// Returns all configured groups.
+    pub(super) fn configured(&self) -> impl Iterator<Item = Target> {
+        self.settings.groups.iter().map(|(name, group)| Target {
+            name: name.clone(),
+            configured_slots: Some(group.slots),
+        })
+    }
+
+    /// Reads the state of a group.
+    pub(super) async fn state(&self, target: &Target) -> Result<GroupState, CliError> {
+        let stored = self.store.read(&target.name).await;
+        let stored = stored.map_err(|error| self.store_error(error))?;
+        let slots = target.configured_slots.unwrap_or(0);
+        Ok(GroupState::new(stored, slots))
+    }
+
+    /// Reads the semaphore of a group.
+    ///
+    /// # Errors
+    /// If the stored value is damaged, or cannot be read.
+    pub(super) async fn semaphore(&self, target: &Target) -> Result<Arc<Semaphore>, CliError> {
+        let state = self.state(target).await?;
+        state.semaphore.map_err(|reason| {
+            let location = self.store.location(&target.name);
+            CliError::damaged(&target.name, DamagedValue { location, reason })
+        })
+    }
+}

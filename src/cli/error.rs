@@ -1,0 +1,225 @@
+//! The errors of commands, and their exit codes (those of sysexits.h, where it has one).
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::admin::ExecuteError;
+use crate::config::ConfigErrors;
+use crate::lock::codec::DecodeError;
+use crate::lock::command::Refused;
+use crate::lock::{GroupName, InvalidNodeId, NodeId};
+use crate::server::{ServeError, Termination};
+use crate::store::open::StoreSetupError;
+use crate::store::{DamagedValue, Location, StoreError};
+use crate::text::escape::{quoted, shell_word};
+
+/// The reason why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    /// The configuration is invalid.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The configuration is invalid, and `check-config` has printed the reasons.
+    #[error("the configuration is invalid")]
+    CheckFailed,
+    /// The configured store cannot be opened.
+    #[error(transparent)]
+    StoreSetup(#[from] StoreSetupError),
+    /// The embedded store does not exist.
+    #[error("{}: no such file (embedded.path in {})", path.display(), config.display())]
+    NoStore { path: PathBuf, config: PathBuf },
+    /// A read failed, or a change failed and had no effect.
+    #[error("{message}")]
+    Store {
+        message: String,
+        hint: Option<&'static str>,
+        #[source]
+        error: StoreError,
+    },
+    /// A change had no effect, because other writers were faster.
+    #[error("nothing was changed: other writers changed group {group} during every attempt")]
+    Contended { group: GroupName },
+    /// A change may have taken effect.
+    #[error("it is unknown whether the change of group {group} was applied")]
+    Unknown {
+        group: GroupName,
+        #[source]
+        error: Box<ExecuteError>,
+    },
+    /// A stored value cannot be used.
+    #[error("the stored value of group {group} cannot be used ({location})")]
+    Damaged {
+        group: GroupName,
+        location: Location,
+        #[source]
+        reason: DecodeError,
+    },
+    /// The command does not fit the state of the group; nothing was changed.
+    #[error("group {group}: {}", refusal(.refused))]
+    Refused { group: GroupName, refused: Refused },
+    /// A group is neither configured nor stored.
+    #[error("unknown group {}: it is neither in {} nor in the store", quoted(.name), config.display())]
+    UnknownGroup {
+        name: String,
+        config: PathBuf,
+        configured: Vec<GroupName>,
+    },
+    /// A paused group is not configured, so the number of its slots is unknown.
+    #[error("group {group} is not configured in {}, so the number of its slots is unknown", config.display())]
+    NotConfigured { group: GroupName, config: PathBuf },
+    /// The store cannot hold so many slots; the message is that of the configuration.
+    #[error("{0}")]
+    TooManySlots(String),
+    /// A node cannot have this id.
+    #[error("this id cannot be used: {0}")]
+    InvalidId(InvalidNodeId),
+    /// Neither `--yes` nor a terminal to ask for confirmation.
+    #[error("nothing was changed: cannot ask for confirmation, because stdin is not a terminal")]
+    NoTerminal,
+    /// The administrator did not confirm the change.
+    #[error("nothing was changed")]
+    Declined,
+    /// The server does not reply to the health check.
+    #[error("the server at {address} is not healthy: {error}")]
+    Unhealthy {
+        address: String,
+        error: HealthcheckError,
+    },
+    /// The result of the command cannot be printed.
+    #[error("cannot write to stdout: {0}")]
+    Output(io::Error),
+    /// A file or folder of the command cannot be written.
+    #[error("{}: cannot be written: {error}", path.display())]
+    Write { path: PathBuf, error: io::Error },
+    /// The async runtime cannot be started.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(io::Error),
+    /// The server did not start, or ended by itself.
+    #[error(transparent)]
+    Serve(Box<ServeError>),
+    /// A second signal ended the server.
+    #[error("ended by a second {}; some requests may not have been answered", .0.name())]
+    Aborted(Termination),
+}
+
+/// Describes a refusal without its remedy, which [`CliError::hint`] returns.
+fn refusal(refused: &Refused) -> String {
+    match refused {
+        Refused::Full { slots: 1 } => "the only slot is held".into(),
+        Refused::Full { slots } => format!("all {slots} slots are held"),
+        Refused::Paused => "the group is paused".into(),
+        Refused::NotHeld { id, .. } => format!("{} does not hold a slot", quoted(id)),
+    }
+}
+
+/// The reason why the server is not healthy.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HealthcheckError {
+    /// The address of the listener cannot be resolved.
+    #[error("cannot resolve the address: {0}")]
+    Resolve(io::Error),
+    /// The name of the listener has no address.
+    #[error("the name has no IP address")]
+    NoAddress,
+    /// The listener does not accept connections.
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    /// The listener accepts connections and does not reply.
+    #[error("no reply: {0}")]
+    Reply(io::Error),
+    /// The reply to `/healthz` is not a 200.
+    #[error("unexpected reply {}", quoted(.0))]
+    Status(String),
+}
+
+// === impl CliError ===
+
+impl CliError {
+    pub(super) fn damaged(group: &GroupName, value: DamagedValue) -> Self {
+        CliError::Damaged {
+            group: group.clone(),
+            location: value.location,
+            reason: value.reason,
+        }
+    }
+
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Config(_) | CliError::CheckFailed => 78,
+            CliError::StoreSetup(_)
+            | CliError::NoStore { .. }
+            | CliError::Store { .. }
+            | CliError::Contended { .. }
+            | CliError::Unhealthy { .. } => 69,
+            CliError::Unknown { .. } => 75,
+            CliError::Damaged { .. }
+            | CliError::Refused { .. }
+            | CliError::UnknownGroup { .. }
+            | CliError::NotConfigured { .. }
+            | CliError::TooManySlots(_)
+            | CliError::InvalidId(_)
+            | CliError::NoTerminal
+            | CliError::Declined
+            | CliError::Output(_)
+            | CliError::Write { .. }
+            | CliError::Runtime(_)
+            | CliError::Serve(_) => 1,
+            CliError::Aborted(signal) => signal.exit_code(),
+        }
+    }
+
+    /// Returns the remedy, if there is one that the message does not contain.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            CliError::NoStore { .. } => Some(
+                "start a server once, or correct embedded.path; a relative path is relative to the directory in \
+                 which the command is started"
+                    .into(),
+            ),
+            CliError::Store { hint, .. } => hint.map(Into::into),
+            CliError::Contended { .. } => Some("run the command again".into()),
+            CliError::Unknown { group, .. } => Some(format!(
+                "check with: airlock get slots {}",
+                shell_word(group.as_str())
+            )),
+            CliError::Damaged { location, .. } => Some(format!(
+                "see \"A damaged value\" in docs/operations.md, and repair it with: {}",
+                location.repair_command
+            )),
+            CliError::Refused { group, refused } => Some(refusal_hint(group, refused)),
+            CliError::UnknownGroup { configured, .. } => {
+                Some(format!("configured groups: {}", joined(configured)))
+            }
+            CliError::NotConfigured { group, .. } => Some(format!(
+                "set the number with: airlock set slots {} N",
+                shell_word(group.as_str())
+            )),
+            CliError::InvalidId(_) => Some(format!(
+                "an id has 1 to {} bytes without control characters",
+                NodeId::MAX_BYTES
+            )),
+            CliError::NoTerminal => Some("add --yes to change without confirmation".into()),
+            _ => None,
+        }
+    }
+}
+
+fn refusal_hint(group: &GroupName, refused: &Refused) -> String {
+    let group = shell_word(group.as_str());
+    match refused {
+        Refused::Full { .. } => format!(
+            "unlock a holder first (airlock unlock {group} ID), or set more slots (airlock set slots {group} N)"
+        ),
+        Refused::Paused => format!("end the pause first: airlock resume {group}"),
+        Refused::NotHeld { holders, .. } => match holders.len() {
+            0 => "the group has no holders".into(),
+            1..=10 => format!("the holders are: {}", joined(holders)),
+            count => format!("list the {count} holders with: airlock get slots {group}"),
+        },
+    }
+}
+
+fn joined(names: &[impl ToString]) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}

@@ -1,0 +1,177 @@
+//! What a configuration file is told about itself: errors and warnings, each with its place in the file.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
+
+/// An error or a warning about one place of the configuration.
+///
+/// Its text form is the message, followed by the place:
+/// `expected true or false, found 1 (config.toml:3, service.tls)`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Diagnostic {
+    /// The configuration file.
+    #[serde(serialize_with = "lossy")]
+    pub(crate) file: PathBuf,
+    /// The line, counted from 1; `None` if the problem is something that the file does not contain.
+    pub(crate) line: Option<usize>,
+    /// The full name of the key, such as `lock.groups[1].slots`; empty if the whole file is the problem.
+    pub(crate) key: String,
+    /// The message: the problem, the value found, and the remedy.
+    pub(crate) text: String,
+}
+
+/// The reason why a configuration cannot be used: all errors of the file. Its text form lists the errors only.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", lines(.errors))]
+pub(crate) struct ConfigErrors {
+    /// The errors, in the order of their lines. Never empty.
+    pub(crate) errors: Vec<Diagnostic>,
+    /// The warnings, which may point to the cause of an error: a misspelt section, for example.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// The errors and warnings about one file, collected while the file is read and checked.
+pub(super) struct Diagnostics {
+    file: PathBuf,
+    errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+}
+
+/// A value and its place in the file.
+#[derive(Clone, Debug)]
+pub(super) struct Located<T> {
+    pub(super) value: T,
+    /// The line; `None` for a table that the file does not contain.
+    pub(super) line: Option<usize>,
+    /// The full name of the key.
+    pub(super) key: String,
+}
+
+/// Quotes a value for a message. The result fits on a line and contains no control characters.
+pub(super) fn quote(value: &str) -> String {
+    const MAX_CHARS: usize = 100;
+    match value.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{:?}…", &value[..end]),
+        None => format!("{value:?}"),
+    }
+}
+
+/// Returns the line of a byte of the text, counted from 1.
+pub(super) fn line(text: &str, start: usize) -> usize {
+    let before = text.get(..start).unwrap_or(text);
+    1 + before.matches('\n').count()
+}
+
+/// Joins the name of a table and a key; the name of the document is empty.
+pub(super) fn join(table: &str, key: &str) -> String {
+    if table.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{table}.{key}")
+    }
+}
+
+fn lines(diagnostics: &[Diagnostic]) -> String {
+    let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// Serializes a path of any encoding.
+fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+// === impl Diagnostic ===
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.text, self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, ", {}", self.key)?;
+        }
+        write!(f, ")")
+    }
+}
+
+// === impl Diagnostics ===
+
+impl Diagnostics {
+    pub(super) fn new(file: &Path) -> Self {
+        Diagnostics {
+            file: file.to_owned(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Adds an error, which prevents the server from starting.
+    pub(super) fn error<T>(&mut self, located: &Located<T>, text: impl Into<String>) {
+        self.error_at(located.line, &located.key, text);
+    }
+
+    /// Adds an error about a place that has no value.
+    pub(super) fn error_at(&mut self, line: Option<usize>, key: &str, text: impl Into<String>) {
+        let diagnostic = self.diagnostic(line, key, text.into());
+        self.errors.push(diagnostic);
+    }
+
+    /// Adds a warning.
+    pub(super) fn warning<T>(&mut self, located: &Located<T>, text: impl Into<String>) {
+        let diagnostic = self.diagnostic(located.line, &located.key, text.into());
+        self.warnings.push(diagnostic);
+    }
+
+    /// Returns `checked` and the warnings if there was no error. Both lists are sorted by line; what has no line is
+    /// last.
+    pub(super) fn finish<T>(
+        mut self,
+        checked: Option<T>,
+    ) -> Result<(T, Vec<Diagnostic>), ConfigErrors> {
+        for list in [&mut self.errors, &mut self.warnings] {
+            list.sort_by_key(|diagnostic| diagnostic.line.unwrap_or(usize::MAX));
+        }
+        match checked {
+            Some(checked) if self.errors.is_empty() => Ok((checked, self.warnings)),
+            _ => Err(ConfigErrors {
+                errors: self.errors,
+                warnings: self.warnings,
+            }),
+        }
+    }
+
+    fn diagnostic(&self, line: Option<usize>, key: &str, text: String) -> Diagnostic {
+        Diagnostic {
+            file: self.file.clone(),
+            line,
+            key: key.to_owned(),
+            text,
+        }
+    }
+}
+
+// === impl Located ===
+
+impl<T> Located<T> {
+    /// Returns the place with another value.
+    pub(super) fn with<U>(&self, value: U) -> Located<U> {
+        Located {
+            value,
+            line: self.line,
+            key: self.key.clone(),
+        }
+    }
+
+    /// Returns the place for a key that this table does not contain: the line of the table.
+    pub(super) fn missing(&self, key: &str) -> Located<()> {
+        Located {
+            value: (),
+            line: self.line,
+            key: join(&self.key, key),
+        }
+    }
+}

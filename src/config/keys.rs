@@ -1,0 +1,188 @@
+//! The known keys of each table, and the suggestions for unknown ones.
+
+use super::diagnostic::{Diagnostics, Located, quote};
+use super::suggest;
+use super::toml::Table;
+
+/// A kind of table and the keys that it may contain.
+struct Section {
+    /// The full name without array indices; empty for the document itself.
+    name: &'static str,
+    /// Whether there may be several such tables, written `[[name]]`.
+    is_array: bool,
+    keys: &'static [&'static str],
+}
+
+const SECTIONS: &[Section] = &[
+    Section::table(
+        "",
+        &["service", "status", "etcd3", "embedded", "lock", "limits"],
+    ),
+    Section::table(
+        "service",
+        &[
+            "address",
+            "port",
+            "tls",
+            "tls_cert_path",
+            "tls_key_path",
+            "client_ca_path",
+            "htpasswd_path",
+        ],
+    ),
+    Section::table(
+        "status",
+        &[
+            "enabled",
+            "address",
+            "port",
+            "tls",
+            "tls_cert_path",
+            "tls_key_path",
+        ],
+    ),
+    Section::table(
+        "etcd3",
+        &[
+            "endpoints",
+            "transaction_timeout_ms",
+            "client_cert_pub_path",
+            "client_cert_key_path",
+            "ca_cert_path",
+            "username",
+            "password_path",
+        ],
+    ),
+    Section::table("embedded", &["path", "transaction_timeout_ms"]),
+    Section::table(
+        "lock",
+        &[
+            "default_group_name",
+            "default_slots",
+            "default_users",
+            "on_slots_mismatch",
+            "windows",
+            "groups",
+        ],
+    ),
+    Section::array("lock.windows", WINDOW),
+    Section::array("lock.groups", &["name", "slots", "users", "windows"]),
+    Section::array("lock.groups.windows", WINDOW),
+    Section::table(
+        "limits",
+        &[
+            "body_bytes",
+            "header_bytes",
+            "max_headers",
+            "handshake_timeout_ms",
+            "header_timeout_ms",
+            "body_timeout_ms",
+            "idle_timeout_ms",
+            "max_connections",
+            "max_connections_per_peer",
+            "waiting_requests_per_group",
+            "max_pending_auth",
+        ],
+    ),
+];
+
+const WINDOW: &[&str] = &["days", "start_time", "length_minutes", "time_zone"];
+
+/// Keys of `[limits]` that were renamed: the old name and the new one.
+const RENAMED_LIMITS: &[(&str, &str)] = &[
+    ("headers", "max_headers"),
+    ("connections", "max_connections"),
+    ("connections_per_peer", "max_connections_per_peer"),
+    ("waiting_passwords", "max_pending_auth"),
+];
+
+/// Warns of each key of the table that was not taken, most likely because it is misspelt or in the wrong table.
+pub(super) fn warn_of_unknown(diagnostics: &mut Diagnostics, table: Table<'_>) {
+    let header = table.header();
+    let (unknown, asked) = table.finish();
+    let section = SECTIONS.iter().find(|section| section.name == header);
+    debug_assert!(
+        section.is_some_and(|section| section.keys.iter().all(|key| asked.contains(key))
+            && asked.len() == section.keys.len()),
+        "the keys of [{header}] are {asked:?}"
+    );
+    for key in unknown {
+        let text = message(section, &key);
+        diagnostics.warning(&key, text);
+    }
+}
+
+fn message(section: Option<&Section>, unknown: &Located<String>) -> String {
+    let key = unknown.value.as_str();
+    let quoted = quote(key);
+    let own = section.map_or(&[][..], |section| section.keys);
+    if let Some(same) = own.iter().find(|own| own.eq_ignore_ascii_case(key)) {
+        return format!(
+            "key {quoted} is ignored because \"{same}\" is present; remove one of the two"
+        );
+    }
+    let is_limits = section.is_some_and(|section| section.name == "limits");
+    let renamed = RENAMED_LIMITS
+        .iter()
+        .find(|(old, _)| is_limits && old.eq_ignore_ascii_case(key))
+        .map(|(_, new)| *new);
+    let near = || suggest::nearest(key, own.iter().copied(), key.chars().count().div_ceil(2));
+    let suggestion = match (renamed, tables_with(key)) {
+        (None, Some(tables)) => format!("; it belongs {tables}"),
+        (renamed, _) => match renamed.or_else(near) {
+            Some(meant) => format!("; did you mean \"{meant}\"?"),
+            None => String::new(),
+        },
+    };
+    format!("unknown key {quoted} is ignored{suggestion}")
+}
+
+/// Returns where a key belongs; `None` for a key that no table has.
+fn tables_with(key: &str) -> Option<String> {
+    let tables: Vec<String> = SECTIONS
+        .iter()
+        .filter(|section| {
+            section
+                .keys
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(key))
+        })
+        .map(Section::header)
+        .collect();
+    if tables.is_empty() {
+        None
+    } else if tables.iter().any(String::is_empty) {
+        Some(format!("at the top level, as [{}]", key.to_lowercase()))
+    } else {
+        Some(format!("under {}", tables.join(" or ")))
+    }
+}
+
+// === impl Section ===
+
+impl Section {
+    const fn table(name: &'static str, keys: &'static [&'static str]) -> Self {
+        Section {
+            name,
+            is_array: false,
+            keys,
+        }
+    }
+
+    const fn array(name: &'static str, keys: &'static [&'static str]) -> Self {
+        Section {
+            name,
+            is_array: true,
+            keys,
+        }
+    }
+
+    /// Returns the line that starts such a table; empty for the document itself.
+    fn header(&self) -> String {
+        match (self.name, self.is_array) {
+            ("", _) => String::new(),
+            (name, true) => format!("[[{name}]]"),
+            (name, false) => format!("[{name}]"),
+        }
+    }
+}

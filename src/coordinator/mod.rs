@@ -1,0 +1,277 @@
+//! The application layer: decides whether a request may lock its group now, and passes it to the group.
+//!
+//! Group lookup, authorization, reboot windows, waiters and outcome labels are combined here and nowhere else. This
+//! layer knows no HTTP: it returns a [`Granted`], a [`Released`] or a [`Denied`].
+
+mod metrics;
+mod state;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::config::Limits;
+use crate::group::{DenyReason, Group, GroupError};
+use crate::lock::semaphore::{Command, Outcome};
+use crate::lock::window::{Opening, WindowState};
+use crate::lock::{GroupName, NodeId};
+pub(crate) use metrics::GroupCollector;
+pub(crate) use state::{ConfiguredGroup, ServerState, StateReceiver};
+
+/// Coordinates the requests of all nodes.
+pub(crate) struct Coordinator {
+    state: StateReceiver,
+    /// The time that a request may take for all of its work with the store.
+    timeout: Duration,
+}
+
+/// One request, which uses the state of the server at its start: a reload in between does not change its authorization.
+pub(crate) struct Session {
+    state: Arc<ServerState>,
+    timeout: Duration,
+}
+
+/// The identity in a request: the node, and the group it claims to belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// As the client sent it: not empty, not looked up yet.
+    pub(crate) group: String,
+    pub(crate) id: NodeId,
+}
+
+/// A successful pre-reboot request: the node holds a slot.
+#[derive(Debug)]
+pub(crate) struct Granted<'a> {
+    pub(crate) group: &'a GroupName,
+    /// Whether the node held the slot before the request.
+    pub(crate) already_held: bool,
+}
+
+/// A successful steady-state request: the node holds no slot.
+#[derive(Debug)]
+pub(crate) struct Released<'a> {
+    pub(crate) group: &'a GroupName,
+    /// Whether the node held a slot before the request.
+    pub(crate) was_held: bool,
+}
+
+/// A request that was denied.
+#[derive(Debug)]
+pub(crate) struct Denied<'a> {
+    /// The configured group that the request named, if it named one.
+    pub(crate) group: Option<&'a GroupName>,
+    pub(crate) cause: DenialCause,
+}
+
+/// The cause of a denial.
+#[derive(Debug)]
+pub(crate) enum DenialCause {
+    /// The group is not configured.
+    UnknownGroup { name: String },
+    /// The user may not lock the group.
+    Forbidden { user: String, group: GroupName },
+    /// Every slot is taken.
+    Full { slots: u64 },
+    /// The group is paused.
+    Paused { group: GroupName },
+    /// No reboot window of the group is open.
+    OutsideWindow {
+        group: GroupName,
+        next: Option<Opening>,
+    },
+    /// The group could not execute the request.
+    Group(GroupError),
+}
+
+// === impl Coordinator ===
+
+impl Coordinator {
+    pub(crate) fn new(state: StateReceiver, timeout: Duration) -> Self {
+        Coordinator { state, timeout }
+    }
+
+    /// Starts a request.
+    pub(crate) fn begin(&self) -> Session {
+        Session {
+            state: self.state.get(),
+            timeout: self.timeout,
+        }
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.state.limits
+    }
+
+    /// Handles a pre-reboot request: makes the node a holder, unless a policy refuses new grants. A node that holds a
+    /// slot already keeps it in any case (invariant 12).
+    ///
+    /// `user` is the authenticated user, if the server authenticates its clients.
+    pub(crate) async fn pre_reboot(
+        &self,
+        user: Option<String>,
+        identity: Identity,
+        peer: Option<IpAddr>,
+    ) -> Result<Granted<'_>, Denied<'_>> {
+        let Identity { group, id } = identity;
+        tracing::debug!(%group, %id, "processing client pre-reboot request");
+        tracing::trace!(%group, %id, user, peer = peer.map(tracing::field::display), "pre-reboot request");
+        let found = self.authorize(user, group)?;
+        let name = found.group.name();
+        match self.lock(found, &id).await {
+            Ok(already_held) => {
+                found.group.record_served(&id);
+                tracing::debug!(group = %name, %id, "givin green-flag to pre-reboot request");
+                Ok(Granted {
+                    group: name,
+                    already_held,
+                })
+            }
+            Err((reason, cause)) => {
+                if let Some(reason) = reason {
+                    found.group.record_denied(&id, reason);
+                }
+                Err(Denied {
+                    group: Some(name),
+                    cause,
+                })
+            }
+        }
+    }
+
+    /// Handles a steady-state request: releases the slot of the node, if it holds one. No policy refuses it
+    /// (invariant 9).
+    pub(crate) async fn steady_state(
+        &self,
+        user: Option<String>,
+        identity: Identity,
+        peer: Option<IpAddr>,
+    ) -> Result<Released<'_>, Denied<'_>> {
+        let Identity { group, id } = identity;
+        tracing::debug!(%group, %id, "processing client steady-state report");
+        tracing::trace!(%group, %id, user, peer = peer.map(tracing::field::display), "steady-state report");
+        let found = self.authorize(user, group)?;
+        let name = found.group.name();
+        let command = Command::Unlock { id: id.clone() };
+        match found.group.execute(command, self.timeout).await {
+            Ok(outcome) => {
+                found.group.record_served(&id);
+                tracing::debug!(group = %name, %id, "steady-state confirmed");
+                Ok(Released {
+                    group: name,
+                    was_held: outcome == Outcome::Unlocked,
+                })
+            }
+            Err(error) => Err(Denied {
+                group: Some(name),
+                cause: DenialCause::Group(error),
+            }),
+        }
+    }
+
+    /// Looks the group up and checks that the user may lock it.
+    fn authorize(
+        &self,
+        user: Option<String>,
+        name: String,
+    ) -> Result<&ConfiguredGroup, Denied<'_>> {
+        let Some(found) = self.state.groups.get(name.as_str()) else {
+            return Err(Denied {
+                group: None,
+                cause: DenialCause::UnknownGroup { name },
+            });
+        };
+        if let (Some(user), Some(users)) = (user, &found.settings.users)
+            && !users.contains(&user)
+        {
+            let group = found.group.name();
+            return Err(Denied {
+                group: Some(group),
+                cause: DenialCause::Forbidden {
+                    user,
+                    group: group.clone(),
+                },
+            });
+        }
+        Ok(found)
+    }
+
+    /// Locks a slot for the node; returns whether it held one before. An error comes with the reason that is shown in
+    /// the list of waiting nodes; `None` if the node does not count as waiting.
+    async fn lock(
+        &self,
+        found: &ConfiguredGroup,
+        id: &NodeId,
+    ) -> Result<bool, (Option<DenyReason>, DenialCause)> {
+        let now = Timestamp::now();
+        let (command, next) = match found.settings.windows.state(now) {
+            WindowState::Always | WindowState::Open { .. } => (lock_command(id, now), None),
+            WindowState::Closed { next } => (Command::Renew { id: id.clone() }, next),
+        };
+        let group: &Group = &found.group;
+        let (reason, cause) = match group.execute(command, self.timeout).await {
+            Ok(Outcome::Locked) => return Ok(false),
+            Ok(Outcome::AlreadyHeld) => return Ok(true),
+            Ok(Outcome::Full { slots: 0 }) => {
+                let group = group.name().clone();
+                (Some(DenyReason::Paused), DenialCause::Paused { group })
+            }
+            Ok(Outcome::Full { slots }) => (Some(DenyReason::Full), DenialCause::Full { slots }),
+            Ok(Outcome::NotHeld | Outcome::Unlocked) => {
+                let group = group.name().clone();
+                let cause = DenialCause::OutsideWindow { group, next };
+                (Some(DenyReason::OutsideWindow), cause)
+            }
+            Err(error) => {
+                let reason = match &error {
+                    GroupError::Timeout { .. } | GroupError::Ambiguous | GroupError::QueueFull => {
+                        Some(DenyReason::Unavailable)
+                    }
+                    GroupError::Rejected(_) | GroupError::Damaged(_) => Some(DenyReason::Rejected),
+                    GroupError::ShuttingDown => None,
+                };
+                (reason, DenialCause::Group(error))
+            }
+        };
+        Err((reason, cause))
+    }
+}
+
+/// Returns the command that locks a slot at `now`. Lock times are stored to the second.
+fn lock_command(id: &NodeId, now: Timestamp) -> Command {
+    Command::Lock {
+        id: id.clone(),
+        at: Timestamp::from_second(now.as_second()).unwrap_or(now),
+    }
+}
+
+// === impl Granted ===
+
+impl Granted<'_> {
+    /// The value of the label `outcome`.
+    pub(crate) fn label(&self) -> &'static str {
+        if self.already_held {
+            "already_held"
+        } else {
+            "locked"
+        }
+    }
+}
+
+// === impl Released ===
+
+impl Released<'_> {
+    /// The value of the label `outcome`.
+    pub(crate) fn label(&self) -> &'static str {
+        if self.was_held {
+            "unlocked"
+        } else {
+            "not_held"
+        }
+    }
+}

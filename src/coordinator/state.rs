@@ -1,0 +1,55 @@
+//! The state of the server that a reload replaces as a whole: groups, policies and limits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::{GroupSettings, Limits, SlotsMismatch};
+use crate::group::Group;
+use crate::lock::GroupName;
+
+/// One version of the state. A request uses the same version from its start to its end.
+#[derive(Clone)]
+pub(crate) struct ServerState {
+    pub(crate) groups: BTreeMap<GroupName, ConfiguredGroup>,
+    pub(crate) slots_mismatch: SlotsMismatch,
+    pub(crate) limits: Limits,
+}
+
+/// A group with its part of the configuration.
+#[derive(Clone)]
+pub(crate) struct ConfiguredGroup {
+    pub(crate) group: Group,
+    pub(crate) settings: GroupSettings,
+}
+
+/// Returns the current state, and waits for the next one.
+#[derive(Clone)]
+pub(crate) struct StateReceiver(watch::Receiver<Arc<ServerState>>);
+
+// === impl StateReceiver ===
+
+impl StateReceiver {
+    pub(crate) fn new(receiver: watch::Receiver<Arc<ServerState>>) -> Self {
+        StateReceiver(receiver)
+    }
+
+    /// Returns the current state.
+    pub(crate) fn get(&self) -> Arc<ServerState> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// Returns the current state; [`StateReceiver::changed`] then waits for a newer one.
+    pub(crate) fn get_and_mark(&mut self) -> Arc<ServerState> {
+        Arc::clone(&self.0.borrow_and_update())
+    }
+
+    /// Waits for the next state. The server keeps the sender as long as it runs; without a sender this never
+    /// completes.
+    pub(crate) async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

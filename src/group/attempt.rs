@@ -1,0 +1,212 @@
+//! The attempt loop: read, propose, commit, and try again after a conflict or a failure.
+//!
+//! Group tasks and administrators' commands commit through this loop only. It owns the rules for conflicts
+//! (invariant 5) and unknown outcomes (invariant 6); a [`Work`] decides what to commit and what to do with the result.
+
+use std::sync::Arc;
+
+use super::backoff::Backoff;
+use crate::lock::audit::AuditLog;
+use crate::lock::codec::{self, Revision, Stored};
+use crate::lock::protocol::{Attempt, Protocol};
+use crate::lock::semaphore::Semaphore;
+use crate::lock::{GroupName, GroupState};
+use crate::store::{CommitOutcome, DamagedValue, Store, StoreError};
+
+/// Commits the work of one group, one compare-and-swap at a time.
+pub(crate) struct AttemptLoop {
+    store: Arc<dyn Store>,
+    group: GroupName,
+    protocol: Protocol,
+    backoff: Backoff,
+}
+
+/// What an attempt loop commits.
+pub(crate) trait Work {
+    /// Starts an attempt: removes what is no longer wanted. Returns `false` if nothing is left to do.
+    fn start(&mut self) -> bool;
+
+    /// Returns the known state of the group.
+    fn known(&self) -> Option<GroupState>;
+
+    /// Takes a value that was just read, or that a conflict returned.
+    fn observe(&mut self, stored: Stored);
+
+    /// Waits for more work that can share the next commit.
+    fn gather(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Proposes the next commit on top of the known state; `None` if nothing is left to commit.
+    fn propose(
+        &mut self,
+        protocol: &Protocol,
+        state: &GroupState,
+        semaphore: &Arc<Semaphore>,
+    ) -> Option<Proposal>;
+
+    /// The proposal was committed. The value has this revision now.
+    fn committed(&mut self, proposal: Proposal, revision: Revision);
+
+    /// The store rejected the write of this attempt, which had no effect.
+    fn write_rejected(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError);
+
+    /// The outcome of this proposal is unknown.
+    fn outcome_unknown(&mut self, proposal: &Proposal);
+
+    /// The attempt failed for this reason and will be repeated.
+    fn retrying(&mut self, reason: RetryReason);
+
+    /// The attempt cannot succeed: all of the work fails.
+    fn fail(&mut self, error: PermanentError);
+}
+
+/// A commit to attempt.
+pub(crate) struct Proposal {
+    pub(crate) attempt: Attempt,
+    /// The audit log that is written together with the semaphore.
+    pub(crate) audit_log: AuditLog,
+}
+
+/// The reason why an attempt is repeated.
+pub(crate) enum RetryReason {
+    /// Another writer committed first.
+    Conflict,
+    /// The store did not reply.
+    Store(StoreError),
+}
+
+/// The reason why no attempt can succeed.
+pub(crate) enum PermanentError {
+    /// The store rejects the call.
+    Rejected(StoreError),
+    /// The stored value cannot be used.
+    Damaged(Box<DamagedValue>),
+}
+
+/// The reason why an attempt committed nothing.
+enum AttemptError {
+    Conflict,
+    Store(StoreError),
+    Damaged(Box<DamagedValue>),
+    /// The store rejected the write. The work for which the write was needed has failed.
+    WriteRejected,
+}
+
+// === impl AttemptLoop ===
+
+impl AttemptLoop {
+    pub(crate) fn new(store: Arc<dyn Store>, group: GroupName) -> Self {
+        AttemptLoop {
+            store,
+            group,
+            protocol: Protocol::default(),
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// Attempts commits until nothing is left to do. The work sets its own deadline.
+    pub(crate) async fn run<W: Work + Send>(&mut self, work: &mut W) {
+        let mut may_gather = true;
+        while work.start() {
+            let result = self.attempt(work, may_gather).await;
+            may_gather = true;
+            match result {
+                Ok(()) => self.backoff.success(),
+                Err(AttemptError::Conflict) => {
+                    work.retrying(RetryReason::Conflict);
+                    self.backoff.after_conflict().await;
+                }
+                Err(AttemptError::Store(error @ StoreError::Rejected(_))) => {
+                    work.fail(PermanentError::Rejected(error));
+                }
+                Err(AttemptError::Damaged(damaged)) => work.fail(PermanentError::Damaged(damaged)),
+                // What needs no write goes first: together with new grants it would be rejected again.
+                Err(AttemptError::WriteRejected) => may_gather = false,
+                Err(AttemptError::Store(error)) => {
+                    tracing::debug!(group = %self.group, reason = %error, "store call failed, retrying");
+                    work.retrying(RetryReason::Store(error));
+                    self.backoff.after_failure().await;
+                }
+            }
+        }
+    }
+
+    async fn attempt<W: Work + Send>(
+        &mut self,
+        work: &mut W,
+        may_gather: bool,
+    ) -> Result<(), AttemptError> {
+        self.read_if_needed(work).await?;
+        if may_gather {
+            work.gather().await;
+        }
+        let Some((state, semaphore)) = self.usable(work)? else {
+            return Ok(());
+        };
+        let Some(proposal) = work.propose(&self.protocol, &state, &semaphore) else {
+            return Ok(());
+        };
+        let attempt = &proposal.attempt;
+        let new = attempt
+            .writes
+            .then(|| codec::encode(&attempt.next, &proposal.audit_log));
+        let committed = self
+            .store
+            .commit(&self.group, attempt.expected, new.as_ref())
+            .await;
+        match committed {
+            Ok(CommitOutcome::Committed(revision)) => {
+                self.protocol.committed(attempt);
+                work.committed(proposal, revision);
+                Ok(())
+            }
+            Ok(CommitOutcome::Conflict(current)) => {
+                work.observe(current);
+                Err(AttemptError::Conflict)
+            }
+            Err(error @ StoreError::Rejected(_)) if attempt.writes => {
+                work.write_rejected(&semaphore, attempt, error);
+                Err(AttemptError::WriteRejected)
+            }
+            Err(error) => {
+                if let StoreError::Unknown(_) = error {
+                    self.protocol.unknown(attempt);
+                    work.outcome_unknown(&proposal);
+                }
+                Err(AttemptError::Store(error))
+            }
+        }
+    }
+
+    /// Reads the store if the known state cannot be the base of a commit.
+    async fn read_if_needed<W: Work + Send>(&mut self, work: &mut W) -> Result<(), AttemptError> {
+        let known = work.known();
+        if !self.protocol.must_read && known.is_some_and(|known| known.semaphore.is_ok()) {
+            return Ok(());
+        }
+        let stored = self.store.read(&self.group).await;
+        let stored = stored.map_err(AttemptError::Store)?;
+        self.protocol.has_read();
+        work.observe(stored);
+        Ok(())
+    }
+
+    /// Returns the known state with its semaphore.
+    fn usable<W: Work>(
+        &self,
+        work: &W,
+    ) -> Result<Option<(GroupState, Arc<Semaphore>)>, AttemptError> {
+        let Some(state) = work.known() else {
+            return Ok(None);
+        };
+        match &state.semaphore {
+            Ok(semaphore) => {
+                let semaphore = Arc::clone(semaphore);
+                Ok(Some((state, semaphore)))
+            }
+            Err(reason) => Err(AttemptError::Damaged(Box::new(DamagedValue {
+                location: self.store.location(&self.group),
+                reason: reason.clone(),
+            }))),
+        }
+    }
+}

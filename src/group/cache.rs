@@ -1,0 +1,123 @@
+//! The known state of a group: one copy, which the task, the gauges and the page share.
+//!
+//! It may be outdated at any time. No request is answered from it without asking the store (invariant 4).
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::lock::audit::AuditLog;
+use crate::lock::codec::Revision;
+use crate::lock::semaphore::Semaphore;
+use crate::lock::{GroupName, GroupState};
+use crate::store::Update;
+
+/// The latest [`GroupState`] of a group.
+pub(super) struct Cache {
+    group: GroupName,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    known: Option<GroupState>,
+    /// The audit entries that are in the log already, or were written before this server started.
+    logged: Option<AuditLog>,
+}
+
+// === impl Cache ===
+
+impl Cache {
+    pub(super) fn new(group: GroupName) -> Self {
+        Cache {
+            group,
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn get(&self) -> Option<GroupState> {
+        self.state.lock().known.clone()
+    }
+
+    /// Takes a value that was read. It replaces a newer one, because an etcd restored from a backup continues at an
+    /// earlier revision. If the reply was merely late, the watch still reports the changes after it.
+    pub(super) fn set(&self, known: GroupState) {
+        self.replace(&mut self.state.lock(), known);
+    }
+
+    /// Takes a value that was written, unless a newer one is known.
+    pub(super) fn set_if_newer(&self, known: GroupState) {
+        let mut state = self.state.lock();
+        if is_newer(&state, known.as_of) {
+            self.replace(&mut state, known);
+        }
+    }
+
+    /// Takes an update from the store.
+    pub(super) fn observe(&self, update: Update, configured_slots: u64) {
+        match update {
+            Update::Current(stored) => self.set(GroupState::new(stored, configured_slots)),
+            // Compared before it is decoded: most changes are this server's own writes.
+            Update::Change(stored) if !is_newer(&self.state.lock(), stored.as_of) => {}
+            Update::Change(stored) => self.set_if_newer(GroupState::new(stored, configured_slots)),
+        }
+    }
+
+    /// Changes the configured slots, which a group without a value starts with.
+    pub(super) fn set_slots_if_absent(&self, slots: u64) {
+        if let Some(known) = &mut self.state.lock().known
+            && known.revision == Revision::ABSENT
+        {
+            known.semaphore = Ok(Arc::new(Semaphore::new(slots)));
+        }
+    }
+
+    fn replace(&self, state: &mut State, known: GroupState) {
+        self.log_new_entries(&mut state.logged, &known.audit_log);
+        state.known = Some(known);
+    }
+
+    /// Logs new audit entries as warnings: each server logs each entry once, at any verbosity.
+    fn log_new_entries(&self, logged: &mut Option<AuditLog>, audit_log: &AuditLog) {
+        if let Some(logged) = logged {
+            for entry in audit_log.iter().filter(|entry| !logged.contains(entry)) {
+                let (group, at, by) = (&self.group, entry.at, &entry.by);
+                tracing::warn!(%group, %by, %at, "an administrator has {}", entry.action);
+            }
+        }
+        // A writer that keeps no audit log does not make the old entries new.
+        if logged.is_none() || !audit_log.is_empty() {
+            *logged = Some(Arc::clone(audit_log));
+        }
+    }
+}
+
+fn is_newer(state: &State, as_of: Revision) -> bool {
+    state.known.as_ref().is_none_or(|known| known.as_of < as_of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::codec::Stored;
+
+    fn known(revision: i64) -> GroupState {
+        let absent = Stored::absent(Revision(revision));
+        GroupState::new(absent, u64::try_from(revision).unwrap())
+    }
+
+    #[test]
+    fn a_late_write_or_a_late_change_does_not_replace_a_newer_value() {
+        let cache = Cache::new(GroupName::new("g").unwrap());
+        cache.set(known(5));
+        cache.set_if_newer(known(4));
+        cache.observe(Update::Change(Stored::absent(Revision(5))), 9);
+        assert_eq!(cache.get(), Some(known(5)));
+        cache.set_if_newer(known(6));
+        assert_eq!(cache.get(), Some(known(6)));
+        cache.observe(Update::Change(Stored::absent(Revision(7))), 7);
+        assert_eq!(cache.get(), Some(known(7)));
+        cache.observe(Update::Current(Stored::absent(Revision(2))), 2);
+        assert_eq!(cache.get(), Some(known(2)));
+    }
+}

@@ -1,0 +1,118 @@
+//! The data that the handles and the task of a group share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::cache::Cache;
+use super::waiters::Waiters;
+use crate::lock::GroupName;
+use crate::lock::codec::Revision;
+use crate::lock::semaphore::{Command, Outcome};
+use crate::store::{DamagedValue, StoreError};
+
+/// The state of a group that its handles and its task share.
+pub(super) struct Shared {
+    pub(super) name: GroupName,
+    /// The number of slots that a group without a value in the store starts with.
+    configured_slots: AtomicU64,
+    pub(super) cache: Cache,
+    pub(super) waiters: Mutex<Waiters>,
+    /// The latest failure of the store while requests were waiting; `None` after a success.
+    pub(super) last_failure: Mutex<Option<StoreError>>,
+    /// Counts the iterations of the task.
+    pub(super) heartbeat: watch::Sender<u64>,
+    /// Makes an idle task iterate.
+    pub(super) wake: Notify,
+}
+
+/// A command on its way to the task. If `reply` is closed, its client no longer waits.
+pub(super) struct Request {
+    pub(super) command: Command,
+    pub(super) reply: oneshot::Sender<Result<Outcome, GroupError>>,
+    /// The revision on which a commit of unknown outcome was based that was to change something for this request.
+    pub(super) in_doubt: Option<Revision>,
+}
+
+/// The reason why a command has no outcome.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum GroupError {
+    /// The deadline has passed. The command may have been applied.
+    #[error("{}", timeout_text(*timeout, last_failure.as_ref()))]
+    Timeout {
+        timeout: Duration,
+        last_failure: Option<StoreError>,
+    },
+    /// The outcome of a commit is unknown and can no longer be determined.
+    #[error(
+        "the store did not reply in time, and another server has written since; it is unknown whether the request was \
+         applied; ask again"
+    )]
+    Ambiguous,
+    /// The store rejects the request.
+    #[error(transparent)]
+    Rejected(StoreError),
+    /// The stored value cannot be used.
+    #[error(transparent)]
+    Damaged(#[from] Box<DamagedValue>),
+    /// The maximum number of requests already waits for the task.
+    #[error("too many requests wait for this group")]
+    QueueFull,
+    /// The task has ended.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}
+
+fn timeout_text(timeout: Duration, last_failure: Option<&StoreError>) -> String {
+    match last_failure {
+        Some(failure) => failure.to_string(),
+        None => format!("no reply from the store within {} ms", timeout.as_millis()),
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub(super) fn new(name: GroupName, configured_slots: u64) -> Self {
+        Shared {
+            cache: Cache::new(name.clone()),
+            name,
+            configured_slots: AtomicU64::new(configured_slots),
+            waiters: Mutex::default(),
+            last_failure: Mutex::default(),
+            heartbeat: watch::Sender::new(0),
+            wake: Notify::new(),
+        }
+    }
+
+    pub(super) fn configured_slots(&self) -> u64 {
+        self.configured_slots.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_configured_slots(&self, slots: u64) {
+        self.configured_slots.store(slots, Ordering::Relaxed);
+        self.cache.set_slots_if_absent(slots);
+    }
+
+    /// Signals that the task has made progress.
+    pub(super) fn beat(&self) {
+        self.heartbeat.send_modify(|beats| *beats += 1);
+    }
+}
+
+// === impl Request ===
+
+impl Request {
+    pub(super) fn new(
+        command: Command,
+        reply: oneshot::Sender<Result<Outcome, GroupError>>,
+    ) -> Self {
+        Request {
+            command,
+            reply,
+            in_doubt: None,
+        }
+    }
+}

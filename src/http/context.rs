@@ -1,0 +1,29 @@
+//! What a connection needs from its listener, and what a request needs from its connection.
+
+use std::net::IpAddr;
+
+use axum::Router;
+use axum::response::Response;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::metrics::ListenerMetrics;
+use crate::config::Limits;
+
+/// The context of all connections of one listener.
+pub(crate) struct ConnectionContext {
+    pub(crate) router: Router,
+    /// Returns the response to a request with more header fields than the limit, which it receives.
+    pub(crate) too_many_headers: fn(usize) -> Response,
+    /// Returns the current limits. A connection keeps the limits it started with.
+    pub(crate) limits: Box<dyn Fn() -> Limits + Send + Sync>,
+    pub(crate) metrics: ListenerMetrics,
+    /// Stops accepting connections, and closes each connection after its current request.
+    pub(crate) shutdown: CancellationToken,
+    /// Tracks the task of every connection.
+    pub(crate) connections: TaskTracker,
+}
+
+/// The address of the client. An extension of each request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);

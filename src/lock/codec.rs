@@ -1,0 +1,240 @@
+//! The codec between a [`Semaphore`] and the bytes in the store.
+//!
+//! The semaphore is written exactly as coreos/airlock writes it, so that both can use one database: compact JSON,
+//! `total_slots` before `holders`, holders sorted by their bytes, escaped as Go's `encoding/json` does. The lock times
+//! are a second value, which is written in the same transaction.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
+
+use super::audit::{AuditEntry, AuditLog};
+use super::semaphore::{Holders, Semaphore};
+
+/// The bytes that the store keeps for one group. Both are written in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// The semaphore, in the format of coreos/airlock.
+    pub semaphore: Vec<u8>,
+    /// The lock times and the audit log; `None` if the stored ones do not belong to this semaphore.
+    pub lock_times: Option<Vec<u8>>,
+}
+
+/// The identity of a write. Revisions are comparable only within one group of one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Revision(pub i64);
+
+impl Revision {
+    /// The revision of a group without a value.
+    pub const ABSENT: Revision = Revision(0);
+}
+
+/// The content of the store for one group at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// [`Revision::ABSENT`] if and only if there is no value.
+    pub revision: Revision,
+    /// The value, if there is one.
+    pub value: Option<Value>,
+    /// The store's own clock at that moment; a larger one is newer.
+    pub as_of: Revision,
+}
+
+impl Stored {
+    /// Describes a group without a value at the moment `as_of`.
+    pub fn absent(as_of: Revision) -> Self {
+        Stored {
+            revision: Revision::ABSENT,
+            value: None,
+            as_of,
+        }
+    }
+}
+
+/// The reason why a stored value cannot be used. Such a value is never overwritten; an administrator has to repair it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The value has no bytes.
+    #[error("it is empty")]
+    Empty,
+    /// The value is not the JSON of a semaphore.
+    #[error("{reason}, in {found:?}")]
+    Malformed {
+        /// The message of the JSON parser.
+        reason: String,
+        /// The beginning of the value, at most [`DecodeError::MAX_FOUND`] characters of it.
+        found: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct SemaphoreIn {
+    // Go reads a missing or null field as the zero value.
+    total_slots: Option<u64>,
+    holders: Option<Vec<Arc<str>>>,
+}
+
+#[derive(Serialize)]
+struct SemaphoreOut<'a> {
+    total_slots: u64,
+    #[serde(serialize_with = "serialize_ids")]
+    holders: &'a Holders,
+}
+
+#[derive(Deserialize, Default)]
+struct LockTimesIn {
+    #[serde(default)]
+    holders: BTreeMap<String, Timestamp>,
+    /// Each entry is decoded on its own: one that a newer version wrote must not make the lock times unreadable.
+    #[serde(default)]
+    admin: Vec<serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct LockTimesOut<'a> {
+    #[serde(serialize_with = "serialize_known_times")]
+    holders: &'a Holders,
+    #[serde(skip_serializing_if = "<[AuditEntry]>::is_empty")]
+    admin: &'a [AuditEntry],
+}
+
+/// Decodes the semaphore in `value` and its audit log.
+///
+/// Lock times and audit entries that cannot be decoded count as unknown, not as an error: they are information for
+/// people, and no lock may depend on them.
+///
+/// # Errors
+/// If the semaphore cannot be decoded.
+pub fn decode(value: &Value) -> Result<(Semaphore, AuditLog), DecodeError> {
+    if value.semaphore.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    let stored: SemaphoreIn = serde_json::from_slice(&value.semaphore)
+        .map_err(|error| DecodeError::malformed(&error, &value.semaphore))?;
+    let times: LockTimesIn = value
+        .lock_times
+        .as_deref()
+        .and_then(|bytes| serde_json::from_slice(bytes).ok())
+        .unwrap_or_default();
+    let holders = stored.holders.unwrap_or_default();
+    let semaphore = Semaphore {
+        slots: stored.total_slots.unwrap_or_default(),
+        holders: holders
+            .into_iter()
+            .map(|id| {
+                let since = times.holders.get(id.as_ref()).copied();
+                (id, since)
+            })
+            .collect(),
+    };
+    let entries = times.admin.into_iter();
+    let audit_log = entries.filter_map(|entry| serde_json::from_value(entry).ok());
+    Ok((semaphore, audit_log.collect()))
+}
+
+/// Encodes `semaphore` together with its audit log.
+pub fn encode(semaphore: &Semaphore, audit_log: &[AuditEntry]) -> Value {
+    let holders = &semaphore.holders;
+    Value {
+        semaphore: go_json(&SemaphoreOut {
+            total_slots: semaphore.slots,
+            holders,
+        }),
+        lock_times: Some(go_json(&LockTimesOut {
+            holders,
+            admin: audit_log,
+        })),
+    }
+}
+
+fn serialize_ids<S: Serializer>(holders: &&Holders, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(holders.keys())
+}
+
+fn serialize_known_times<S: Serializer>(
+    holders: &&Holders,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let known = holders
+        .iter()
+        .filter_map(|(id, since)| Some((id, (*since)?)));
+    serializer.collect_map(known)
+}
+
+/// Serializes as Go 1.18's `encoding/json` does by default.
+fn go_json(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, GoFormatter);
+    #[expect(
+        clippy::expect_used,
+        reason = "strings and numbers written into a Vec cannot fail"
+    )]
+    value.serialize(&mut serializer).expect("JSON in memory");
+    bytes
+}
+
+// === impl DecodeError ===
+
+impl DecodeError {
+    /// The maximum number of characters of a value in a message.
+    pub const MAX_FOUND: usize = 120;
+
+    fn malformed(error: &serde_json::Error, value: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(value);
+        let mut found: String = text.chars().take(DecodeError::MAX_FOUND).collect();
+        if found.len() < text.len() {
+            found.push('…');
+        }
+        DecodeError::Malformed {
+            reason: error.to_string(),
+            found,
+        }
+    }
+}
+
+/// Formats JSON strings as Go does.
+struct GoFormatter;
+
+impl Formatter for GoFormatter {
+    /// Go also escapes the characters that could end a `<script>` element or a line of JavaScript.
+    fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + io::Write,
+    {
+        // The common case is a fragment without any of them. 0xe2 is the first byte of U+2028 and U+2029.
+        let special = |byte| matches!(byte, b'<' | b'>' | b'&' | 0xe2);
+        if !fragment.bytes().any(special) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        let mut written = 0;
+        for (at, found) in fragment.match_indices(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+            writer.write_all(&fragment.as_bytes()[written..at])?;
+            write!(
+                writer,
+                "\\u{:04x}",
+                u32::from(found.chars().next().unwrap_or_default())
+            )?;
+            written = at + found.len();
+        }
+        writer.write_all(&fragment.as_bytes()[written..])
+    }
+
+    /// Go 1.18 writes no short form for backspace and form feed.
+    fn write_char_escape<W>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()>
+    where
+        W: ?Sized + io::Write,
+    {
+        match escape {
+            CharEscape::Backspace => writer.write_all(b"\\u0008"),
+            CharEscape::FormFeed => writer.write_all(b"\\u000c"),
+            other => CompactFormatter.write_char_escape(writer, other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

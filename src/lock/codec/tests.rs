@@ -1,0 +1,194 @@
+//! Tests of the codec: golden values, and properties for arbitrary bytes.
+
+use super::*;
+use crate::testing::mutated;
+use proptest::prelude::*;
+
+fn stored(semaphore: &str, lock_times: Option<&str>) -> Value {
+    Value {
+        semaphore: semaphore.into(),
+        lock_times: lock_times.map(Into::into),
+    }
+}
+
+fn text(value: &Value) -> (&str, &str) {
+    (
+        std::str::from_utf8(&value.semaphore).unwrap(),
+        std::str::from_utf8(value.lock_times.as_deref().unwrap()).unwrap(),
+    )
+}
+
+fn semaphore_in(value: &Value) -> Semaphore {
+    decode(value).unwrap().0
+}
+
+fn held_by(slots: u64, ids: &[&str]) -> Semaphore {
+    let mut semaphore = Semaphore::new(slots);
+    for id in ids {
+        semaphore
+            .holders
+            .insert((*id).into(), Some("2026-11-22T20:33:00Z".parse().unwrap()));
+    }
+    semaphore
+}
+
+#[test]
+fn golden_values_have_the_format_of_coreos_airlock() {
+    assert_eq!(
+        text(&encode(&held_by(2, &["b", "a"]), &[])),
+        (
+            r#"{"total_slots":2,"holders":["a","b"]}"#,
+            r#"{"holders":{"a":"2026-11-22T20:33:00Z","b":"2026-11-22T20:33:00Z"}}"#
+        )
+    );
+    assert_eq!(
+        text(&encode(&Semaphore::new(1), &[])),
+        (r#"{"total_slots":1,"holders":[]}"#, r#"{"holders":{}}"#)
+    );
+}
+
+#[test]
+fn golden_holders_are_sorted_by_their_bytes() {
+    let semaphore = encode(&held_by(9, &["é", "z", "Z", "10", "9"]), &[]);
+    assert_eq!(
+        text(&semaphore).0,
+        r#"{"total_slots":9,"holders":["10","9","Z","z","é"]}"#
+    );
+}
+
+#[test]
+fn golden_strings_are_escaped_as_go_does() {
+    let semaphore = held_by(1, &["<a>&\"\\\u{8}\u{c}\n\u{2028}\u{1}\u{7f}"]);
+    assert_eq!(
+        text(&encode(&semaphore, &[])).0,
+        "{\"total_slots\":1,\"holders\":[\"\\u003ca\\u003e\\u0026\\\"\\\\\\u0008\\u000c\\n\\u2028\\u0001\u{7f}\"]}"
+    );
+    assert_eq!(semaphore_in(&encode(&semaphore, &[])), semaphore);
+}
+
+#[test]
+fn unsorted_and_repeated_holders_spaces_and_unknown_fields_are_accepted() {
+    let value = stored(
+        r#" { "extra": [1], "holders": ["b","a","b"], "total_slots": 3 } "#,
+        None,
+    );
+    let semaphore = semaphore_in(&value);
+    assert_eq!(semaphore.slots, 3);
+    assert_eq!(
+        semaphore
+            .holders
+            .keys()
+            .map(AsRef::as_ref)
+            .collect::<Vec<_>>(),
+        ["a", "b"]
+    );
+}
+
+#[test]
+fn missing_and_null_fields_have_the_zero_value_as_in_go() {
+    assert_eq!(semaphore_in(&stored("{}", None)), Semaphore::new(0));
+    assert_eq!(
+        semaphore_in(&stored(r#"{"total_slots":1,"holders":null}"#, None)),
+        Semaphore::new(1)
+    );
+}
+
+#[test]
+fn a_decode_error_names_the_problem() {
+    for (bytes, expected) in [
+        ("", "it is empty"),
+        ("{", "EOF while parsing"),
+        (r#"{"total_slots":-1}"#, "invalid value: integer `-1`"),
+        (
+            r#"{"total_slots":1,"holders":[7]}"#,
+            "invalid type: integer `7`",
+        ),
+        (r#"{"total_slots":1,"holders":[]}x"#, "trailing characters"),
+    ] {
+        let error = decode(&stored(bytes, None)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{bytes}: {error}");
+    }
+}
+
+#[test]
+fn missing_and_unreadable_lock_times_are_unknown() {
+    let semaphore = r#"{"total_slots":2,"holders":["a","b"]}"#;
+    let times = r#"{"holders":{"a":"2026-11-22T20:33:00Z","gone":"2026-11-22T20:33:00Z"}}"#;
+    let known = semaphore_in(&stored(semaphore, Some(times)));
+    assert_eq!(
+        known.holders["a"],
+        Some("2026-11-22T20:33:00Z".parse().unwrap())
+    );
+    assert_eq!(known.holders["b"], None);
+    assert_eq!(known.holders.len(), 2);
+    for broken in ["", "7", r#"{"holders":{"a":"yesterday"}}"#] {
+        let unknown = semaphore_in(&stored(semaphore, Some(broken)));
+        assert_eq!(unknown.holders["a"], None, "{broken}");
+    }
+}
+
+#[test]
+fn audit_entries_are_kept_and_an_unreadable_one_is_skipped() {
+    let semaphore = r#"{"total_slots":2,"holders":["a"]}"#;
+    let entry = r#"{"at":"2026-11-22T20:33:00Z","by":"root@ops","action":"pause"}"#;
+    let times = format!(
+        r#"{{"holders":{{"a":"2026-11-22T20:33:00Z"}},"admin":[{{"action":"dance"}},{entry}]}}"#
+    );
+    let (read, audit_log) = decode(&stored(semaphore, Some(&times))).unwrap();
+    assert!(read.holders["a"].is_some());
+    assert_eq!(audit_log.len(), 1);
+    assert_eq!(audit_log[0].action, crate::lock::audit::Action::Pause);
+    assert_eq!(
+        text(&encode(&read, &audit_log)).1,
+        format!(r#"{{"holders":{{"a":"2026-11-22T20:33:00Z"}},"admin":[{entry}]}}"#)
+    );
+}
+
+const VALUES: &[&str] = &[
+    r#"{"total_slots":2,"holders":["a","b"]}"#,
+    r#"{"holders":{"a":"2026-11-22T20:33:00Z"}}"#,
+    r#"{"holders":{},"admin":[{"at":"2026-11-22T20:33:00Z","by":"r@h","action":"unlock","ids":["a"],"more":1}]}"#,
+    r#"{"total_slots":18446744073709551615,"holders":["\u003c"]}"#,
+];
+
+prop_compose! {
+    fn any_semaphore()(
+        slots: u64,
+        holders in prop::collection::btree_map(
+            any::<String>(),
+            prop::option::of(-62_000_000_000..253_000_000_000_i64),
+            0..8,
+        ),
+    ) -> Semaphore {
+        let since = |second| Timestamp::from_second(second).unwrap();
+        let holders = holders.into_iter();
+        Semaphore {
+            slots,
+            holders: holders.map(|(id, second)| (id.into(), second.map(since))).collect(),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_decode_to_a_semaphore_or_an_error(semaphore: Vec<u8>, lock_times: Option<Vec<u8>>) {
+        let _ = decode(&Value { semaphore, lock_times });
+    }
+
+    #[test]
+    fn a_decoded_mutated_value_is_encoded_and_decoded_to_the_same(
+        semaphore in mutated(VALUES),
+        lock_times in mutated(VALUES),
+    ) {
+        if let Ok((read, audit_log)) = decode(&stored(&semaphore, Some(&lock_times))) {
+            prop_assert_eq!(decode(&encode(&read, &audit_log)), Ok((read, audit_log)));
+        }
+    }
+
+    #[test]
+    fn any_semaphore_is_decoded_as_it_was_encoded(semaphore in any_semaphore()) {
+        let value = encode(&semaphore, &[]);
+        prop_assert_eq!(value.semaphore.iter().find(|byte| byte.is_ascii_control()), None);
+        prop_assert_eq!(decode(&value).unwrap().0, semaphore);
+    }
+}

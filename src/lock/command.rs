@@ -1,0 +1,245 @@
+//! Administrators' commands and the decision about each of them.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::audit::Action;
+use super::names::NodeId;
+use super::semaphore::{Command, Outcome, Semaphore};
+
+/// A command of an administrator for one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminCommand {
+    /// Locks a slot for a node, inside and outside reboot windows.
+    Lock {
+        /// The node.
+        id: NodeId,
+    },
+    /// Unlocks a holder.
+    Unlock {
+        /// The holder, as stored.
+        id: Arc<str>,
+    },
+    /// Unlocks the holders that still hold since the given time. A holder that released its slot and was granted a
+    /// new one in the meantime keeps the new one.
+    UnlockHeldSince {
+        /// The holders, each with the time of its grant.
+        holds: Vec<(Arc<str>, Timestamp)>,
+    },
+    /// Sets the number of slots. Ends a pause.
+    SetSlots {
+        /// The new number, at least 1.
+        slots: u64,
+    },
+    /// Sets the number of slots, except while the group is paused.
+    UpdateSlots {
+        /// The new number, at least 1.
+        slots: u64,
+    },
+    /// Sets the number of slots to 0: no server grants a lock, coreos/airlock included. Holders keep their slots.
+    Pause,
+    /// Ends a pause.
+    Resume {
+        /// The number of slots from now on.
+        slots: u64,
+    },
+}
+
+/// The effect of a command on a given semaphore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The semaphore already is what the command asks for.
+    Unchanged,
+    /// The semaphore becomes this one; the action is recorded.
+    Change(Semaphore, Action),
+    /// The command is refused.
+    Refused(Refused),
+}
+
+/// The reason why a command is refused. The message names the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Every slot is taken.
+    #[error("all {slots} slots are taken; unlock a holder first, or set more slots")]
+    Full {
+        /// The number of slots.
+        slots: u64,
+    },
+    /// The group is paused.
+    #[error("the group is paused; resume it first")]
+    Paused,
+    /// The node holds no slot.
+    #[error("{id} does not hold a slot; {}", holders_text(.holders))]
+    NotHeld {
+        /// The node.
+        id: Arc<str>,
+        /// The current holders.
+        holders: Vec<Arc<str>>,
+    },
+}
+
+fn holders_text(ids: &[Arc<str>]) -> String {
+    match ids {
+        [] => "the group has no holders".into(),
+        ids if ids.len() <= 10 => format!("holders are: {}", ids.join(", ")),
+        ids => format!("the group has {} other holders", ids.len()),
+    }
+}
+
+// === impl AdminCommand ===
+
+impl AdminCommand {
+    /// Decides what the command does to `semaphore`. A lock is recorded as granted `at` that time.
+    pub fn decide(&self, semaphore: &Semaphore, at: Timestamp) -> Decision {
+        let mut next = semaphore.clone();
+        let action = match self {
+            AdminCommand::Lock { id } => {
+                let command = Command::Lock { id: id.clone(), at };
+                match next.apply(&command) {
+                    Outcome::Locked => Action::Lock { id: id.shared() },
+                    Outcome::Full { slots: 0 } => return Decision::Refused(Refused::Paused),
+                    Outcome::Full { slots } => return Decision::Refused(Refused::Full { slots }),
+                    Outcome::AlreadyHeld | Outcome::Unlocked | Outcome::NotHeld => {
+                        return Decision::Unchanged;
+                    }
+                }
+            }
+            AdminCommand::Unlock { id } => {
+                if next.holders.remove(id).is_none() {
+                    return Decision::Refused(Refused::NotHeld {
+                        id: Arc::clone(id),
+                        holders: next.holders.into_keys().collect(),
+                    });
+                }
+                Action::unlock(vec![Arc::clone(id)])
+            }
+            AdminCommand::UnlockHeldSince { holds } => {
+                let ids: Vec<Arc<str>> = holds
+                    .iter()
+                    .filter(|(id, since)| next.holders.get(id) == Some(&Some(*since)))
+                    .map(|(id, _)| Arc::clone(id))
+                    .collect();
+                if ids.is_empty() {
+                    return Decision::Unchanged;
+                }
+                for id in &ids {
+                    next.holders.remove(id);
+                }
+                Action::unlock(ids)
+            }
+            AdminCommand::UpdateSlots { .. } if semaphore.slots == 0 => return Decision::Unchanged,
+            AdminCommand::SetSlots { slots } | AdminCommand::UpdateSlots { slots } => {
+                next.slots = *slots;
+                Action::SetSlots { slots: *slots }
+            }
+            AdminCommand::Pause => {
+                next.slots = 0;
+                Action::Pause
+            }
+            AdminCommand::Resume { .. } if semaphore.slots > 0 => return Decision::Unchanged,
+            AdminCommand::Resume { slots } => {
+                next.slots = *slots;
+                Action::Resume { slots: *slots }
+            }
+        };
+        if next == *semaphore {
+            Decision::Unchanged
+        } else {
+            Decision::Change(next, action)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(slots: u64, ids: &[&str]) -> Semaphore {
+        let mut semaphore = Semaphore::new(slots);
+        for id in ids {
+            let since = Some(Timestamp::UNIX_EPOCH);
+            semaphore.holders.insert((*id).into(), since);
+        }
+        semaphore
+    }
+
+    fn decide(order: AdminCommand, semaphore: &Semaphore) -> Decision {
+        order.decide(semaphore, Timestamp::UNIX_EPOCH)
+    }
+
+    fn changed(order: AdminCommand, semaphore: &Semaphore) -> Semaphore {
+        match decide(order, semaphore) {
+            Decision::Change(next, _) => next,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn invariant_2_an_administrators_lock_needs_a_slot_too() {
+        let lock = |id: &str| AdminCommand::Lock {
+            id: id.parse().unwrap(),
+        };
+        assert_eq!(changed(lock("b"), &held(2, &["a"])), held(2, &["a", "b"]));
+        assert_eq!(decide(lock("a"), &held(1, &["a"])), Decision::Unchanged);
+        assert_eq!(
+            decide(lock("b"), &held(1, &["a"])),
+            Decision::Refused(Refused::Full { slots: 1 })
+        );
+        assert_eq!(
+            decide(lock("b"), &held(0, &[])),
+            Decision::Refused(Refused::Paused)
+        );
+    }
+
+    #[test]
+    fn an_unlock_of_who_holds_nothing_is_refused_and_names_who_does() {
+        let unlock = |id: &str| AdminCommand::Unlock { id: id.into() };
+        assert_eq!(changed(unlock("a"), &held(1, &["a"])), held(1, &[]));
+        let Decision::Refused(refused) = decide(unlock("typo"), &held(2, &["a", "b"])) else {
+            panic!("not refused");
+        };
+        assert_eq!(
+            refused.to_string(),
+            "typo does not hold a slot; holders are: a, b"
+        );
+    }
+
+    #[test]
+    fn a_release_spares_who_was_granted_anew() {
+        let release = AdminCommand::UnlockHeldSince {
+            holds: vec![
+                ("a".into(), Timestamp::UNIX_EPOCH),
+                ("b".into(), Timestamp::UNIX_EPOCH),
+            ],
+        };
+        let mut semaphore = held(2, &["a", "b"]);
+        semaphore.holders.insert("b".into(), Some(Timestamp::MAX));
+        let after = changed(release.clone(), &semaphore);
+        assert_eq!(after.holders.into_keys().collect::<Vec<_>>(), ["b".into()]);
+        assert_eq!(decide(release, &held(2, &["c"])), Decision::Unchanged);
+    }
+
+    #[test]
+    fn a_pause_evicts_nobody_and_only_a_resume_or_new_slots_end_it() {
+        let running = held(2, &["a"]);
+        let paused = changed(AdminCommand::Pause, &running);
+        assert_eq!(paused, held(0, &["a"]));
+        assert_eq!(decide(AdminCommand::Pause, &paused), Decision::Unchanged);
+        let update = AdminCommand::UpdateSlots { slots: 2 };
+        assert_eq!(decide(update, &paused), Decision::Unchanged);
+        assert_eq!(changed(AdminCommand::Resume { slots: 2 }, &paused), running);
+        assert_eq!(
+            changed(AdminCommand::SetSlots { slots: 2 }, &paused),
+            running
+        );
+        let resume = AdminCommand::Resume { slots: 5 };
+        assert_eq!(decide(resume, &running), Decision::Unchanged);
+    }
+
+    #[test]
+    fn fewer_slots_evict_nobody() {
+        let after = changed(AdminCommand::SetSlots { slots: 1 }, &held(3, &["a", "b"]));
+        assert_eq!(after, held(1, &["a", "b"]));
+    }
+}

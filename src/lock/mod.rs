@@ -1,0 +1,17 @@
+//! The locking itself: names, semaphores, the bytes in the store, the commit protocol, administrators' commands
+//! and reboot windows.
+//!
+//! Everything here is pure. No function performs I/O or reads a clock, and no file imports from another module of
+//! this crate: the time, the stored value and the request come in as arguments, and a decision goes out.
+
+pub mod audit;
+pub mod codec;
+pub mod command;
+mod names;
+pub mod protocol;
+pub mod semaphore;
+mod state;
+pub mod window;
+
+pub use names::{GroupName, InvalidNodeId, NodeId};
+pub use state::GroupState;

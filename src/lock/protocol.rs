@@ -1,0 +1,97 @@
+//! The commit protocol of one group: what to send to the store next, and what its result means.
+//!
+//! The attempt loop carries it out. The model in tests/it/model checks it in every order of events.
+
+use std::sync::Arc;
+
+use super::codec::Revision;
+use super::semaphore::{Applied, Command, Outcome, Semaphore};
+
+/// What a server remembers about a group between two attempts, besides the value itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Protocol {
+    /// The known value may be outdated: the next attempt has to read the store first.
+    pub must_read: bool,
+    /// The revision on which a write of unknown outcome was based.
+    pub in_doubt: Option<Revision>,
+}
+
+/// One commit, and the outcomes that depend on it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// The revision that the commit compares with.
+    pub expected: Revision,
+    /// The semaphore after the commit.
+    pub next: Arc<Semaphore>,
+    /// Whether the commit writes `next`; otherwise it only compares.
+    pub writes: bool,
+    /// The outcomes of as many commands, from the front, as this commit answers.
+    pub outcomes: Vec<Outcome>,
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// Plans the commit of `commands` on top of the known value.
+    pub fn attempt<'a>(
+        &self,
+        expected: Revision,
+        known: &Arc<Semaphore>,
+        commands: impl IntoIterator<Item = &'a Command>,
+    ) -> Attempt {
+        let Applied { next, outcomes } = known.apply_all(commands);
+        // SUBTLE: as long as a write based on this revision may still arrive, a comparison without a write proves
+        // nothing: that write could remove a confirmed holder a moment later. If this attempt writes on top of the
+        // same revision, one of the two writes fails for good (invariant 6).
+        let writes = !Arc::ptr_eq(&next, known) || self.in_doubt == Some(expected);
+        Attempt {
+            expected,
+            next,
+            writes,
+            outcomes,
+        }
+    }
+
+    /// Reports whether it can no longer be determined what became of a command that was part of an attempt of unknown
+    /// outcome, based on the revision `in_doubt`.
+    ///
+    /// SUBTLE: once another commit has been written on top of that revision, the attempt has happened or never will.
+    /// If the store shows the result that the command asked for, the command is done. Otherwise it may have been
+    /// applied and then undone by another request of the same node. Applying it again could make one command take
+    /// effect twice; refusing it would deny that it did. The only correct answer is that the outcome is unknown.
+    pub fn is_ambiguous(
+        command: &Command,
+        in_doubt: Option<Revision>,
+        known: Revision,
+        semaphore: &Semaphore,
+    ) -> bool {
+        let moved = in_doubt.is_some_and(|in_doubt| in_doubt != known);
+        let done = match command {
+            Command::Lock { id, .. } | Command::Renew { id } => {
+                semaphore.holders.contains_key(id.as_str())
+            }
+            Command::Unlock { id } => !semaphore.holders.contains_key(id.as_str()),
+        };
+        moved && !done
+    }
+
+    /// Records that the store was read.
+    pub fn has_read(&mut self) {
+        self.must_read = false;
+    }
+
+    /// Records that the attempt was committed.
+    pub fn committed(&mut self, attempt: &Attempt) {
+        if attempt.writes {
+            self.in_doubt = None;
+        }
+    }
+
+    /// Records that the outcome of the attempt is unknown: it may have happened, or may still happen (invariant 6).
+    pub fn unknown(&mut self, attempt: &Attempt) {
+        self.must_read = true;
+        if attempt.writes {
+            self.in_doubt = Some(attempt.expected);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! The counting semaphore of a reboot group: its holders, and its number of slots.
+//!
+//! "Full" is an outcome, not an error.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::names::NodeId;
+
+/// The semaphore of one group, as in one revision of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Semaphore {
+    /// The number of nodes that may hold the semaphore at the same time. 0 is a pause: no lock is granted.
+    pub slots: u64,
+    /// The nodes that hold it.
+    pub holders: Holders,
+}
+
+/// The holders of a semaphore: the id, and the time of the grant where it is known.
+///
+/// Ids are plain text here, not [`NodeId`], because an id that another program stored must be preserved.
+pub type Holders = BTreeMap<Arc<str>, Option<Timestamp>>;
+
+/// A request of a node to its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Makes the node a holder.
+    Lock {
+        /// The node.
+        id: NodeId,
+        /// The time that is recorded as the time of the grant.
+        at: Timestamp,
+    },
+    /// Confirms a holder, and grants nothing: the command of a node that asks while a policy refuses new grants.
+    Renew {
+        /// The node.
+        id: NodeId,
+    },
+    /// Releases the slot of the node.
+    Unlock {
+        /// The node.
+        id: NodeId,
+    },
+}
+
+/// The outcome of a [`Command`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The node became a holder.
+    Locked,
+    /// The node was a holder before: the lock is recursive.
+    AlreadyHeld,
+    /// Every slot is taken; nothing changed.
+    Full {
+        /// The number of slots.
+        slots: u64,
+    },
+    /// The node was a holder and released its slot.
+    Unlocked,
+    /// The node held no slot; nothing changed.
+    NotHeld,
+}
+
+impl Outcome {
+    /// Reports whether the command changed the semaphore.
+    pub fn changes(self) -> bool {
+        match self {
+            Outcome::Locked | Outcome::Unlocked => true,
+            Outcome::AlreadyHeld | Outcome::Full { .. } | Outcome::NotHeld => false,
+        }
+    }
+}
+
+/// The result of applying a sequence of commands to a semaphore.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The semaphore afterwards: the same `Arc` if nothing changed.
+    pub next: Arc<Semaphore>,
+    /// One outcome for each command that was applied, in order. There are fewer outcomes than commands if the other
+    /// commands need a commit of their own.
+    pub outcomes: Vec<Outcome>,
+}
+
+// === impl Semaphore ===
+
+impl Semaphore {
+    /// Creates a semaphore without holders.
+    pub fn new(slots: u64) -> Self {
+        Semaphore {
+            slots,
+            holders: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the number of free slots.
+    pub fn free(&self) -> u64 {
+        self.slots.saturating_sub(self.holders.len() as u64)
+    }
+
+    /// Decides the outcome of `command`.
+    pub fn decide(&self, command: &Command) -> Outcome {
+        match command {
+            Command::Lock { id, .. } if self.holders.contains_key(id.as_str()) => {
+                Outcome::AlreadyHeld
+            }
+            // Invariant 2: the only place where a node becomes a holder, and only below the number of slots.
+            Command::Lock { .. } if (self.holders.len() as u64) < self.slots => Outcome::Locked,
+            Command::Lock { .. } => Outcome::Full { slots: self.slots },
+            Command::Renew { id } if self.holders.contains_key(id.as_str()) => Outcome::AlreadyHeld,
+            Command::Unlock { id } if self.holders.contains_key(id.as_str()) => Outcome::Unlocked,
+            Command::Renew { .. } | Command::Unlock { .. } => Outcome::NotHeld,
+        }
+    }
+
+    /// Applies one command.
+    pub fn apply(&mut self, command: &Command) -> Outcome {
+        let outcome = self.decide(command);
+        match (outcome, command) {
+            (Outcome::Locked, Command::Lock { id, at }) => {
+                self.holders.insert(id.shared(), Some(*at));
+            }
+            (Outcome::Unlocked, Command::Unlock { id }) => {
+                self.holders.remove(id.as_str());
+            }
+            _ => {}
+        }
+        outcome
+    }
+
+    /// Applies commands in order, as far as one commit can answer them.
+    ///
+    /// It stops before the unlock of a node to which the same sequence has granted a lock. If both were committed
+    /// together, no committed value would contain the node, although it received a grant (invariant 1).
+    pub fn apply_all<'a>(
+        self: &Arc<Self>,
+        commands: impl IntoIterator<Item = &'a Command>,
+    ) -> Applied {
+        let mut next = Arc::clone(self);
+        let mut outcomes = Vec::new();
+        for command in commands {
+            let outcome = next.decide(command);
+            if let (Outcome::Unlocked, Command::Unlock { id }) = (outcome, command)
+                && !self.holders.contains_key(id.as_str())
+            {
+                break;
+            }
+            if outcome.changes() {
+                Arc::make_mut(&mut next).apply(command);
+            }
+            outcomes.push(outcome);
+        }
+        Applied { next, outcomes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> NodeId {
+        text.parse().unwrap()
+    }
+
+    fn lock(text: &str) -> Command {
+        Command::Lock {
+            id: id(text),
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn unlock(text: &str) -> Command {
+        Command::Unlock { id: id(text) }
+    }
+
+    #[test]
+    fn invariant_2_a_lock_is_granted_up_to_the_slots_and_no_further() {
+        let mut semaphore = Semaphore::new(2);
+        assert_eq!(semaphore.apply(&lock("a")), Outcome::Locked);
+        assert_eq!(semaphore.apply(&lock("b")), Outcome::Locked);
+        assert_eq!(semaphore.apply(&lock("c")), Outcome::Full { slots: 2 });
+        assert_eq!(semaphore.apply(&lock("a")), Outcome::AlreadyHeld);
+        assert_eq!(semaphore.apply(&unlock("a")), Outcome::Unlocked);
+        assert_eq!(semaphore.apply(&unlock("a")), Outcome::NotHeld);
+        assert_eq!(semaphore.apply(&lock("c")), Outcome::Locked);
+        assert_eq!(semaphore.holders.len(), 2);
+    }
+
+    #[test]
+    fn invariant_2_fewer_slots_than_holders_stop_grants_and_evict_no_holder() {
+        let mut semaphore = Semaphore::new(3);
+        for node in ["a", "b", "c"] {
+            semaphore.apply(&lock(node));
+        }
+        semaphore.slots = 1;
+        assert_eq!(semaphore.apply(&lock("b")), Outcome::AlreadyHeld);
+        assert_eq!(semaphore.apply(&lock("d")), Outcome::Full { slots: 1 });
+        assert_eq!(semaphore.holders.len(), 3);
+    }
+
+    #[test]
+    fn a_recursive_lock_keeps_the_time_of_the_first_grant() {
+        let mut semaphore = Semaphore::new(1);
+        semaphore.apply(&lock("a"));
+        semaphore.apply(&Command::Lock {
+            id: id("a"),
+            at: Timestamp::MAX,
+        });
+        assert_eq!(semaphore.holders["a"], Some(Timestamp::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn a_renewal_confirms_a_holder_and_grants_nothing() {
+        let renew = |text| Command::Renew { id: id(text) };
+        let mut semaphore = Semaphore::new(2);
+        semaphore.apply(&lock("a"));
+        assert_eq!(semaphore.apply(&renew("a")), Outcome::AlreadyHeld);
+        assert_eq!(semaphore.apply(&renew("b")), Outcome::NotHeld);
+        assert_eq!(semaphore.holders.len(), 1);
+    }
+
+    #[test]
+    fn a_sequence_without_a_change_returns_the_same_value() {
+        let mut held = Semaphore::new(1);
+        held.apply(&lock("a"));
+        let held = Arc::new(held);
+        let applied = held.apply_all(&[lock("a"), lock("b"), unlock("c")]);
+        assert!(Arc::ptr_eq(&applied.next, &held));
+        assert_eq!(
+            applied.outcomes,
+            [
+                Outcome::AlreadyHeld,
+                Outcome::Full { slots: 1 },
+                Outcome::NotHeld
+            ]
+        );
+    }
+
+    #[test]
+    fn a_slot_released_in_a_sequence_is_granted_in_the_same_sequence() {
+        let mut held = Semaphore::new(1);
+        held.apply(&lock("a"));
+        let applied = Arc::new(held).apply_all(&[unlock("a"), lock("b")]);
+        assert_eq!(applied.outcomes, [Outcome::Unlocked, Outcome::Locked]);
+        assert!(applied.next.holders.contains_key("b"));
+    }
+
+    #[test]
+    fn invariant_1_a_grant_and_its_release_are_never_one_commit() {
+        let empty = Arc::new(Semaphore::new(1));
+        let applied = empty.apply_all(&[lock("a"), unlock("a"), lock("b")]);
+        assert_eq!(applied.outcomes, [Outcome::Locked]);
+        assert!(applied.next.holders.contains_key("a"));
+    }
+}

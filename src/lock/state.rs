@@ -1,0 +1,41 @@
+//! The decoded state of a group.
+
+use std::sync::Arc;
+
+use super::audit::AuditLog;
+use super::codec::{self, DecodeError, Revision, Stored};
+use super::semaphore::Semaphore;
+
+/// The value of a group as the store had it at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupState {
+    /// The revision that the next commit has to compare with.
+    pub revision: Revision,
+    /// The store's own clock at that moment.
+    pub as_of: Revision,
+    /// The semaphore, or the reason why the stored value cannot be used. An absent value counts as the one that its
+    /// first use would create: the configured slots, all of them free.
+    pub semaphore: Result<Arc<Semaphore>, DecodeError>,
+    /// The latest commands of administrators.
+    pub audit_log: AuditLog,
+}
+
+impl GroupState {
+    /// Decodes `stored`. `configured_slots` applies where the store has no value.
+    pub fn new(stored: Stored, configured_slots: u64) -> Self {
+        let decoded = match &stored.value {
+            Some(value) => codec::decode(value),
+            None => Ok((Semaphore::new(configured_slots), AuditLog::default())),
+        };
+        let (semaphore, audit_log) = match decoded {
+            Ok((semaphore, audit_log)) => (Ok(Arc::new(semaphore)), audit_log),
+            Err(invalid) => (Err(invalid), AuditLog::default()),
+        };
+        GroupState {
+            revision: stored.revision,
+            as_of: stored.as_of,
+            semaphore,
+            audit_log,
+        }
+    }
+}

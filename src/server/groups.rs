@@ -1,0 +1,66 @@
+//! The groups of the server: creates them from settings, and spawns their tasks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::supervisor::Supervisor;
+use crate::config::{GroupSettings, Settings};
+use crate::coordinator::{ConfiguredGroup, ServerState};
+use crate::group::{Group, GroupMetrics};
+use crate::lock::GroupName;
+use crate::store::Store;
+
+/// Creates groups on one store.
+pub(super) struct GroupFactory {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) metrics: GroupMetrics,
+}
+
+// === impl GroupFactory ===
+
+impl GroupFactory {
+    /// Creates the state for `settings`. A group that exists in `running` keeps its task and its queue.
+    pub(super) fn state(
+        &self,
+        supervisor: &mut Supervisor,
+        settings: &Settings,
+        running: &BTreeMap<GroupName, ConfiguredGroup>,
+    ) -> ServerState {
+        let mut groups = BTreeMap::new();
+        for (name, group_settings) in &settings.groups {
+            let group = match running.get(name) {
+                Some(running) => {
+                    let group = running.group.clone();
+                    group.set_configured_slots(group_settings.slots);
+                    group
+                }
+                None => self.spawn(supervisor, name, group_settings, settings),
+            };
+            let settings = group_settings.clone();
+            groups.insert(name.clone(), ConfiguredGroup { group, settings });
+        }
+        ServerState {
+            groups,
+            slots_mismatch: settings.slots_mismatch,
+            limits: settings.limits.clone(),
+        }
+    }
+
+    fn spawn(
+        &self,
+        supervisor: &mut Supervisor,
+        name: &GroupName,
+        group_settings: &GroupSettings,
+        settings: &Settings,
+    ) -> Group {
+        let (group, task) = Group::new(
+            name.clone(),
+            group_settings.slots,
+            settings.limits.waiting_requests_per_group,
+            Arc::clone(&self.store),
+            self.metrics.of(name),
+        );
+        supervisor.spawn_until_unused(task.run());
+        group
+    }
+}

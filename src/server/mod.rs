@@ -1,0 +1,356 @@
+//! The server process: binds everything first, then spawns everything, and ends as one.
+
+mod groups;
+pub(crate) mod host;
+mod metrics;
+mod monitor;
+mod reload;
+mod rlimit;
+mod signals;
+mod supervisor;
+mod systemd;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::api::{self, Api};
+use crate::auth::{AuthError, Authenticator};
+use crate::config::{Limits, ListenSettings, Settings, StoreSettings};
+use crate::coordinator::{Coordinator, StateReceiver};
+use crate::http::{BindError, ConnectionContext, ConnectionMetrics, Listener};
+use crate::reloadable::FileWatcher;
+use crate::status::{self, Status};
+use crate::store::Store;
+use crate::store::instrumented::InstrumentedStore;
+use crate::store::open::{StoreSetupError, open_reloadable};
+use crate::tls::{ServerTls, TlsError};
+use groups::GroupFactory;
+use metrics::{Families, ServerMetrics};
+use reload::{ReloadTarget, Reloader};
+use signals::Signals;
+pub(crate) use signals::Termination;
+use supervisor::Supervisor;
+
+/// The reason why the server did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Store(#[from] StoreSetupError),
+    #[error("{error} ({listener}.tls_cert_path, {listener}.tls_key_path)")]
+    Tls {
+        listener: &'static str,
+        error: TlsError,
+    },
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error("cannot register the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("cannot handle signals: {0}")]
+    Signals(io::Error),
+    /// Invariant 10: no server accepts requests that it cannot process.
+    #[error("the task {0} ended unexpectedly")]
+    TaskEnded(String),
+}
+
+/// The end of a server that received a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// All requests in flight were answered, or cut off after a timeout.
+    Drained,
+    /// A second signal arrived before that. The caller exits at once.
+    Aborted(Termination),
+}
+
+/// A server with loaded files and bound addresses. It does not accept connections yet.
+pub(crate) struct Server {
+    settings: Settings,
+    config: PathBuf,
+    signals: Signals,
+    hangups: Signal,
+    metrics: Arc<ServerMetrics>,
+    families: Families,
+    files: FileWatcher<ReloadTarget>,
+    store: Arc<dyn Store>,
+    authenticator: Option<Arc<Authenticator>>,
+    status_listener: Option<Listener>,
+    listener: Listener,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Loads the files and binds the addresses of `settings`. SIGHUP will reload `config`.
+    ///
+    /// # Errors
+    /// If a file cannot be used, or an address cannot be bound.
+    pub(crate) async fn bind(mut settings: Settings, config: PathBuf) -> Result<Self, ServeError> {
+        log_settings(&settings);
+        let limits = &mut settings.limits;
+        limits.max_connections = rlimit::raise_nofile_limit(limits.max_connections);
+        let signals = Signals::listen().map_err(ServeError::Signals)?;
+        let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
+        let (metrics, families) = ServerMetrics::register()?;
+        let mut files = FileWatcher::new();
+        let (store, credentials) = open_reloadable(&settings.store, settings.transaction_timeout)?;
+        if let Some(credentials) = credentials {
+            metrics.init_tls_target(ReloadTarget::Etcd.label());
+            files.push(ReloadTarget::Etcd, credentials);
+        }
+        let authenticator = load_authenticator(&settings, &mut files)?;
+        let status_listener = match &settings.status {
+            Some(listen) => {
+                let listener = bind("status", listen, &metrics, &mut files).await?;
+                announce("status service", listen, &listener);
+                Some(listener)
+            }
+            None => {
+                tracing::warn!("status service disabled");
+                None
+            }
+        };
+        let listener = bind("service", &settings.service, &metrics, &mut files).await?;
+        announce("main service", &settings.service, &listener);
+        Ok(Server {
+            settings,
+            config,
+            signals,
+            hangups,
+            metrics: Arc::new(metrics),
+            families,
+            files,
+            store,
+            authenticator,
+            status_listener,
+            listener,
+        })
+    }
+
+    /// Runs until a signal asks it to end.
+    ///
+    /// # Errors
+    /// If a task ends that must not end.
+    pub(crate) async fn run(self) -> Result<Stopped, ServeError> {
+        let mut supervisor = Supervisor::default();
+        let (mut signals, mut hangups, reloader) = self.spawn(&mut supervisor)?;
+        systemd::ready();
+        loop {
+            tokio::select! {
+                _ = signals.next() => break,
+                name = supervisor.first_exit() => return Err(ServeError::TaskEnded(name)),
+                _ = hangups.recv() => reloader.reload(&mut supervisor),
+            }
+        }
+        tracing::info!("shutting down");
+        systemd::stopping();
+        tokio::select! {
+            () = supervisor.drain() => Ok(Stopped::Drained),
+            signal = signals.next() => Ok(Stopped::Aborted(signal)),
+        }
+    }
+
+    /// Spawns all tasks.
+    fn spawn(self, supervisor: &mut Supervisor) -> Result<(Signals, Signal, Reloader), ServeError> {
+        let Families {
+            api,
+            connections,
+            groups,
+            store,
+        } = self.families;
+        let store = Arc::new(InstrumentedStore::new(self.store, store));
+        let groups = GroupFactory {
+            store: Arc::clone(&store) as _,
+            metrics: groups,
+        };
+        let initial = groups.state(supervisor, &self.settings, &BTreeMap::new());
+        let (sender, receiver) = watch::channel(Arc::new(initial));
+        let state = StateReceiver::new(receiver);
+        self.metrics.register_groups(state.clone())?;
+
+        let api = Api {
+            authenticator: self.authenticator.clone(),
+            coordinator: Coordinator::new(state.clone(), self.settings.transaction_timeout),
+            metrics: api,
+        };
+        let metrics = Arc::clone(&self.metrics);
+        let status = Status {
+            state: state.clone(),
+            health: store.health(),
+            metrics: Box::new(move || metrics.render()),
+            host: host::name(),
+        };
+        let routers = Routers {
+            main: api::router(Arc::new(api)),
+            status: status::router(Arc::new(status)),
+        };
+        let listeners = (self.listener, self.status_listener);
+        spawn_listeners(supervisor, listeners, routers, &connections, &state);
+        spawn_systemd(supervisor, &store, &state);
+        spawn_monitor(supervisor, &store, &state);
+        let files = Arc::new(self.files);
+        spawn_file_watcher(supervisor, &files, &self.metrics);
+        let reloader = Reloader {
+            config: self.config,
+            running: self.settings,
+            state: sender,
+            groups,
+            files,
+            authenticator: self.authenticator,
+            metrics: self.metrics,
+        };
+        Ok((self.signals, self.hangups, reloader))
+    }
+}
+
+/// The routers of the two listeners.
+struct Routers {
+    main: Router,
+    status: Router,
+}
+
+fn spawn_listeners(
+    supervisor: &mut Supervisor,
+    (main, status): (Listener, Option<Listener>),
+    routers: Routers,
+    metrics: &ConnectionMetrics,
+    state: &StateReceiver,
+) {
+    let context = |name, router, limits: fn(&Limits) -> Limits| {
+        let state = state.clone();
+        ConnectionContext {
+            router,
+            too_many_headers: api::too_many_headers,
+            limits: Box::new(move || limits(&state.get().limits)),
+            metrics: metrics.of(name),
+            shutdown: supervisor.shutdown.clone(),
+            connections: supervisor.connections.clone(),
+        }
+    };
+    let main_context = context("service", routers.main, Limits::clone);
+    let status_context = context("status", routers.status, Limits::for_operators);
+    supervisor.spawn("main listener", main.serve(main_context));
+    if let Some(status) = status {
+        supervisor.spawn("status listener", status.serve(status_context));
+    }
+}
+
+/// Spawns the tasks that talk to the service manager, if there is one.
+fn spawn_systemd(
+    supervisor: &mut Supervisor,
+    store: &Arc<InstrumentedStore>,
+    state: &StateReceiver,
+) {
+    if systemd::is_enabled() {
+        let status = systemd::report_status(state.clone(), store.health());
+        supervisor.spawn("service status", status);
+    }
+    if let Some(timeout) = systemd::watchdog_timeout() {
+        let state = state.clone();
+        supervisor.spawn("watchdog", async move {
+            systemd::watchdog(state, timeout).await;
+        });
+    }
+}
+
+fn spawn_monitor(
+    supervisor: &mut Supervisor,
+    store: &Arc<InstrumentedStore>,
+    state: &StateReceiver,
+) {
+    let (probed, probe_state) = (Arc::clone(store), state.clone());
+    supervisor.spawn("store probe", async move {
+        monitor::probe(&probed, probe_state).await;
+    });
+    let (followed, follower_state) = (Arc::clone(store), state.clone());
+    supervisor.spawn("store follower", async move {
+        monitor::follow(&followed, follower_state).await;
+    });
+    let check = monitor::check_consistency(Arc::clone(store) as _, state.clone());
+    supervisor.spawn("consistency check", check);
+}
+
+fn spawn_file_watcher(
+    supervisor: &mut Supervisor,
+    files: &Arc<FileWatcher<ReloadTarget>>,
+    metrics: &Arc<ServerMetrics>,
+) {
+    let (files, metrics) = (Arc::clone(files), Arc::clone(metrics));
+    supervisor.spawn("file watcher", async move {
+        files
+            .watch(|target, successful| target.record(&metrics, successful))
+            .await;
+    });
+}
+
+fn load_authenticator(
+    settings: &Settings,
+    files: &mut FileWatcher<ReloadTarget>,
+) -> Result<Option<Arc<Authenticator>>, AuthError> {
+    let Some(path) = settings.htpasswd_path.clone() else {
+        return Ok(None);
+    };
+    let authenticator = Arc::new(Authenticator::load(path, settings.limits.max_pending_auth)?);
+    authenticator.warn_of_unknown_users(&settings.groups);
+    files.push(ReloadTarget::Htpasswd, Arc::clone(&authenticator) as _);
+    Ok(Some(authenticator))
+}
+
+async fn bind(
+    name: &'static str,
+    settings: &ListenSettings,
+    metrics: &ServerMetrics,
+    files: &mut FileWatcher<ReloadTarget>,
+) -> Result<Listener, ServeError> {
+    let tls = match settings.tls.clone() {
+        None => None,
+        Some(tls) => {
+            let tls = ServerTls::load(name, tls).map_err(|error| ServeError::Tls {
+                listener: name,
+                error,
+            })?;
+            let tls = Arc::new(tls);
+            metrics.init_tls_target(name);
+            metrics.certificate_loaded(&tls);
+            files.push(
+                ReloadTarget::Listener(Arc::clone(&tls)),
+                Arc::clone(&tls) as _,
+            );
+            Some(tls)
+        }
+    };
+    Ok(Listener::bind(name, settings, tls).await?)
+}
+
+/// Logs the address of a listener, in the words of coreos/airlock.
+fn announce(what: &str, settings: &ListenSettings, listener: &Listener) {
+    let port = listener
+        .local_addr()
+        .map_or(settings.port, |bound| bound.port());
+    tracing::info!(address = settings.address, port = u64::from(port), "{what}");
+}
+
+/// Logs the settings, in the words of coreos/airlock.
+fn log_settings(settings: &Settings) {
+    match &settings.store {
+        StoreSettings::Etcd(etcd) => {
+            let endpoints = format!("[{}]", etcd.endpoints.join(" "));
+            tracing::debug!(endpoints, "etcd3 configuration");
+        }
+        StoreSettings::Embedded { path } => {
+            tracing::debug!(path = %path.display(), "embedded configuration");
+        }
+    }
+    let groups: Vec<String> = settings
+        .groups
+        .iter()
+        .map(|(name, group)| format!("{name}:{}", group.slots))
+        .collect();
+    tracing::debug!(groups = format!("map[{}]", groups.join(" ")), "lock groups");
+}

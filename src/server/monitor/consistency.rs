@@ -1,0 +1,120 @@
+//! The consistency check: compares the store with the configuration, as coreos/airlock does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{self, MissedTickBehavior};
+
+use super::probe;
+use crate::admin::{self, ExecuteError};
+use crate::config::SlotsMismatch;
+use crate::coordinator::{ServerState, StateReceiver};
+use crate::group::Group;
+use crate::lock::command::AdminCommand;
+use crate::server::host;
+use crate::store::{Store, Update};
+
+/// The interval between two checks, as in coreos/airlock.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// Warns of differences between the store and the configuration, at the start and every 60 s. Never returns.
+pub(crate) async fn check_consistency(store: Arc<dyn Store>, mut state: StateReceiver) {
+    let mut tick = time::interval(INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut to_update = groups_to_update(&state.get_and_mark());
+    loop {
+        update_slots(&store, &mut to_update).await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = state.changed() => {
+                to_update = groups_to_update(&state.get_and_mark());
+                update_slots(&store, &mut to_update).await;
+            }
+            () = time::sleep(probe::INTERVAL), if !to_update.is_empty() => continue,
+        }
+        for configured in state.get().groups.values() {
+            check(&store, &configured.group).await;
+        }
+    }
+}
+
+/// Returns the groups whose configured slots are to be written to the store, once: a number that an administrator sets
+/// later stays.
+fn groups_to_update(state: &ServerState) -> Vec<Group> {
+    match state.slots_mismatch {
+        SlotsMismatch::Warn => Vec::new(),
+        SlotsMismatch::Update => {
+            let groups = state.groups.values();
+            groups.map(|configured| configured.group.clone()).collect()
+        }
+    }
+}
+
+/// Writes the configured slots to the store. The groups for which the store was unavailable remain.
+async fn update_slots(store: &Arc<dyn Store>, groups: &mut Vec<Group>) {
+    let by = format!("on_slots_mismatch@{}", host::name());
+    let mut remaining = Vec::new();
+    for group in groups.drain(..) {
+        let slots = group.configured_slots();
+        let command = AdminCommand::UpdateSlots { slots };
+        match admin::execute(store, group.name(), slots, &command, &by).await {
+            Ok(_) | Err(ExecuteError::Refused(_) | ExecuteError::Damaged(_)) => {}
+            Err(
+                error @ (ExecuteError::Unavailable(_)
+                | ExecuteError::Contended
+                | ExecuteError::Unknown(_)),
+            ) => {
+                tracing::debug!(group = %group.name(), reason = %error, "slots not updated yet");
+                remaining.push(group);
+            }
+        }
+    }
+    *groups = remaining;
+}
+
+async fn check(store: &Arc<dyn Store>, group: &Group) {
+    match store.read(group.name()).await {
+        Ok(stored) => {
+            group.observe(Update::Change(stored));
+            warn_of_differences(group);
+        }
+        Err(reason) => {
+            let group = group.name();
+            tracing::warn!(%group, %reason, "consistency check, semaphore fetch failed");
+        }
+    }
+}
+
+fn warn_of_differences(group: &Group) {
+    let (name, config) = (group.name(), group.configured_slots());
+    match group.known().map(|known| known.semaphore) {
+        Some(Ok(semaphore)) => {
+            if semaphore.slots != config {
+                let remedy = match semaphore.slots {
+                    0 => format!("the group is paused; resume it with: airlock resume {name}"),
+                    _ => format!("airlock set slots {name} {config}"),
+                };
+                tracing::warn!(
+                    config,
+                    database = semaphore.slots,
+                    group = %name,
+                    remedy,
+                    "semaphore max slots consistency check failed"
+                );
+            }
+            // During a pause, holders release their slots in their own time.
+            if semaphore.slots > 0 && (semaphore.holders.len() as u64) > semaphore.slots {
+                tracing::warn!(
+                    group = %name,
+                    holder = semaphore.holders.len() as u64,
+                    slots = semaphore.slots,
+                    "semaphore locks consistency check failed"
+                );
+            }
+        }
+        Some(Err(reason)) => {
+            tracing::error!(group = %name, %reason, "the stored value cannot be used");
+        }
+        None => {}
+    }
+}

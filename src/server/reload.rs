@@ -1,0 +1,171 @@
+//! The reload: SIGHUP has the server read its files again. A new configuration replaces the current one as a whole, or
+//! not at all.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::groups::GroupFactory;
+use super::metrics::ServerMetrics;
+use super::supervisor::Supervisor;
+use super::{rlimit, systemd};
+use crate::auth::Authenticator;
+use crate::config::{self, Settings};
+use crate::coordinator::ServerState;
+use crate::reloadable::FileWatcher;
+use crate::tls::ServerTls;
+
+/// A file or group of files that is reloaded, as the key of a [`FileWatcher`].
+pub(super) enum ReloadTarget {
+    Listener(Arc<ServerTls>),
+    Etcd,
+    Htpasswd,
+}
+
+/// Reloads everything that can change while the server runs.
+pub(super) struct Reloader {
+    pub(super) config: PathBuf,
+    /// The settings at the start of the server.
+    pub(super) running: Settings,
+    pub(super) state: watch::Sender<Arc<ServerState>>,
+    pub(super) groups: GroupFactory,
+    pub(super) files: Arc<FileWatcher<ReloadTarget>>,
+    pub(super) authenticator: Option<Arc<Authenticator>>,
+    pub(super) metrics: Arc<ServerMetrics>,
+}
+
+// === impl ReloadTarget ===
+
+impl ReloadTarget {
+    /// The value of the label `target`.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            ReloadTarget::Listener(tls) => tls.listener(),
+            ReloadTarget::Etcd => "etcd3",
+            ReloadTarget::Htpasswd => "htpasswd",
+        }
+    }
+
+    /// Records the result of a reload in the metrics.
+    pub(super) fn record(&self, metrics: &ServerMetrics, successful: bool) {
+        match (self, successful) {
+            (ReloadTarget::Listener(tls), true) => metrics.certificate_loaded(tls),
+            (ReloadTarget::Htpasswd, false) => metrics.htpasswd_reload_failed(),
+            (ReloadTarget::Listener(_) | ReloadTarget::Etcd, false) => {
+                metrics.tls_reload_failed(self.label());
+            }
+            (ReloadTarget::Etcd | ReloadTarget::Htpasswd, true) => {}
+        }
+    }
+}
+
+// === impl Reloader ===
+
+impl Reloader {
+    /// Reloads the files, then the configuration. An invalid configuration changes nothing.
+    pub(super) fn reload(&self, supervisor: &mut Supervisor) {
+        let _reloading = systemd::reloading();
+        self.files
+            .reload_all(|target, successful| target.record(&self.metrics, successful));
+        let new = self.read_settings();
+        self.metrics.config_reloaded(new.is_some());
+        let Some(mut new) = new else { return };
+        new.limits.max_connections = rlimit::raise_nofile_limit(new.limits.max_connections);
+        if let Some(authenticator) = &self.authenticator {
+            authenticator.warn_of_unknown_users(&new.groups);
+        }
+        let old = Arc::clone(&self.state.borrow());
+        let changes = describe(&old, &new);
+        let state = self.groups.state(supervisor, &new, &old.groups);
+        self.state.send_replace(Arc::new(state));
+        tracing::warn!(changes, "configuration reloaded");
+    }
+
+    /// Reads the settings; `None` if the file is invalid. Errors and warnings are logged.
+    fn read_settings(&self) -> Option<Settings> {
+        let loaded = config::load(&self.config);
+        for warning in config::warnings(&loaded) {
+            tracing::warn!("{warning}");
+        }
+        match loaded {
+            Ok(loaded) => {
+                for section in needs_restart(&self.running, &loaded.settings) {
+                    tracing::warn!("{section} has changed; restart the server to apply the change");
+                }
+                Some(loaded.settings)
+            }
+            Err(invalid) => {
+                for error in &invalid.errors {
+                    tracing::error!("{error}");
+                }
+                tracing::error!(
+                    "configuration not reloaded, the previous one stays in effect; fix the errors above \
+                     (`airlock check-config` reports the same), then send SIGHUP again"
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Returns the sections that differ and are used at the start only.
+fn needs_restart(running: &Settings, new: &Settings) -> Vec<&'static str> {
+    let store = (&running.store, running.transaction_timeout);
+    [
+        (
+            "[service]",
+            (&running.service, &running.htpasswd_path) != (&new.service, &new.htpasswd_path),
+        ),
+        ("[status]", running.status != new.status),
+        (
+            "[etcd3] or [embedded]",
+            store != (&new.store, new.transaction_timeout),
+        ),
+        (
+            "limits.waiting_requests_per_group",
+            running.limits.waiting_requests_per_group != new.limits.waiting_requests_per_group,
+        ),
+        (
+            "limits.max_pending_auth",
+            running.limits.max_pending_auth != new.limits.max_pending_auth,
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(section, differs)| differs.then_some(section))
+    .collect()
+}
+
+/// Describes for the log what a reload changes.
+fn describe(old: &ServerState, new: &Settings) -> String {
+    let mut changes = Vec::new();
+    for (name, settings) in &new.groups {
+        match old.groups.get(name).map(|old| &old.settings) {
+            None => changes.push(format!("group {name} added")),
+            Some(old) => {
+                if old.slots != settings.slots {
+                    changes.push(format!(
+                        "slots of {name} {} -> {}",
+                        old.slots, settings.slots
+                    ));
+                }
+                if old.users != settings.users {
+                    changes.push(format!("users of {name}"));
+                }
+                if old.windows != settings.windows {
+                    changes.push(format!("windows of {name}"));
+                }
+            }
+        }
+    }
+    let removed = old
+        .groups
+        .keys()
+        .filter(|name| !new.groups.contains_key(*name));
+    changes.extend(removed.map(|name| format!("group {name} removed")));
+    if changes.is_empty() {
+        "no group has changed".into()
+    } else {
+        changes.join(", ")
+    }
+}

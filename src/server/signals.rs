@@ -1,0 +1,60 @@
+//! The signals that end the server: the first one asks for an orderly shutdown, the second one aborts it.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// A signal that ends the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Termination {
+    Interrupt,
+    Terminate,
+}
+
+/// Receives the signals that end the server.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+// === impl Termination ===
+
+impl Termination {
+    /// Returns the exit code that a shell reports for a process that this signal ended: 128 plus its number.
+    pub(crate) fn exit_code(self) -> u8 {
+        match self {
+            Termination::Interrupt => 130,
+            Termination::Terminate => 143,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Termination::Interrupt => "SIGINT",
+            Termination::Terminate => "SIGTERM",
+        }
+    }
+}
+
+// === impl Signals ===
+
+impl Signals {
+    /// Handles the signals from now on.
+    ///
+    /// # Errors
+    /// If the system refuses the handlers.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT.
+    pub(super) async fn next(&mut self) -> Termination {
+        tokio::select! {
+            _ = self.terminate.recv() => Termination::Terminate,
+            _ = self.interrupt.recv() => Termination::Interrupt,
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Notifications to the service manager (`sd_notify`): ready, reloading, stopping, the status text, and a watchdog for
+//! the group tasks. Without `NOTIFY_SOCKET`, nothing is sent and no task runs.
+//!
+//! A failed notification is logged and never stops the server.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::sync::watch;
+use tokio::time::{self, MissedTickBehavior};
+
+use crate::coordinator::StateReceiver;
+use crate::group::Group;
+use crate::store::health::Health;
+
+/// The interval at which the status text follows the health of the store.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Reports whether a service manager listens.
+pub(super) fn is_enabled() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
+/// Returns the timeout of the service manager's watchdog (`WatchdogSec=`), if it has one.
+pub(super) fn watchdog_timeout() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|timeout| is_enabled() && !timeout.is_zero())
+}
+
+/// Notifies the service manager that all listeners accept connections.
+pub(super) fn ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+/// Notifies the service manager that the server shuts down.
+pub(super) fn stopping() {
+    notify(&[
+        NotifyState::Stopping,
+        NotifyState::Status("shutting down after the requests in flight"),
+    ]);
+}
+
+/// A reload. It ends when this is dropped, whether it succeeded or not.
+#[must_use]
+pub(super) struct Reloading(());
+
+/// Notifies the service manager that a reload starts.
+pub(super) fn reloading() -> Reloading {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "cannot read the monotonic clock"),
+    }
+    Reloading(())
+}
+
+/// Keeps the status text of `systemctl status` current. Never returns.
+pub(super) async fn report_status(state: StateReceiver, health: watch::Receiver<Health>) {
+    let mut reported = String::new();
+    let mut tick = time::interval(STATUS_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let status = status_text(state.get().groups.len(), &health.borrow());
+        if status != reported {
+            notify(&[NotifyState::Status(&status)]);
+            reported = status;
+        }
+    }
+}
+
+/// Notifies the watchdog as long as the task of every group makes progress. Never returns.
+///
+/// An unavailable store stops no task: a restart would not bring it back.
+pub(super) async fn watchdog(state: StateReceiver, timeout: Duration) {
+    let groups = || {
+        let state = state.get();
+        let groups = state.groups.values();
+        groups.map(|configured| configured.group.clone()).collect()
+    };
+    watch_groups(groups, timeout, || notify(&[NotifyState::Watchdog])).await;
+}
+
+async fn watch_groups(groups: impl Fn() -> Vec<Group>, timeout: Duration, alive: impl Fn()) -> ! {
+    let mut tick = time::interval(timeout / 3);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        // All groups are asked for a heartbeat before one is awaited.
+        let groups = groups();
+        let heartbeats: Vec<_> = groups.iter().map(Group::next_heartbeat).collect();
+        for (group, heartbeat) in groups.iter().zip(heartbeats) {
+            tokio::pin!(heartbeat);
+            if time::timeout(timeout / 2, &mut heartbeat).await.is_err() {
+                tracing::error!(group = %group.name(), "the task of the group makes no progress");
+                heartbeat.await;
+            }
+        }
+        alive();
+    }
+}
+
+fn status_text(groups: usize, health: &Health) -> String {
+    let plural = if groups == 1 { "" } else { "s" };
+    match health {
+        Health::Unknown => format!("{groups} group{plural}; the store was not reached yet"),
+        Health::Up { .. } => format!("{groups} group{plural}; the store is available"),
+        Health::Down { reason, .. } => {
+            let reason = reason.replace('\n', " ");
+            format!(
+                "{groups} group{plural}; the store is unavailable, requests are denied: {reason}"
+            )
+        }
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "cannot notify the service manager");
+    }
+}
+
+// === impl Reloading ===
+
+impl Drop for Reloading {
+    fn drop(&mut self) {
+        ready();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::group::{GroupMetrics, GroupTask};
+    use crate::lock::GroupName;
+    use crate::lock::codec::{Revision, Stored, Value};
+    use crate::lock::semaphore::Command;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{CommitOutcome, Location, Report, Store, StoreError};
+
+    /// A store whose calls never return, which the contract forbids.
+    struct Stuck;
+
+    #[async_trait]
+    impl Store for Stuck {
+        async fn read(&self, _: &GroupName) -> Result<Stored, StoreError> {
+            std::future::pending().await
+        }
+        async fn commit(
+            &self,
+            _: &GroupName,
+            _: Revision,
+            _: Option<&Value>,
+        ) -> Result<CommitOutcome, StoreError> {
+            std::future::pending().await
+        }
+        async fn watch(&self, _: &[GroupName], _: &mut Report<'_>) -> StoreError {
+            std::future::pending().await
+        }
+        fn location(&self, group: &GroupName) -> Location {
+            MemoryStore::default().location(group)
+        }
+    }
+
+    fn group(name: &str, store: Arc<dyn Store>) -> (Group, GroupTask) {
+        let name = GroupName::new(name).unwrap();
+        let registry = prometheus::Registry::new();
+        let metrics = GroupMetrics::register(&registry).unwrap().of(&name);
+        Group::new(name, 1, 8, store, metrics)
+    }
+
+    /// Reports whether the watchdog is notified `times` within `timeout`, with a check every 10 ms.
+    async fn are_alive(groups: Vec<Group>, times: usize, timeout: Duration) -> bool {
+        let groups = || groups.clone();
+        let (sender, mut notified) = mpsc::unbounded_channel();
+        let watchdog = watch_groups(groups, Duration::from_millis(30), || {
+            let _ = sender.send(());
+        });
+        let notifications = async {
+            for _ in 0..times {
+                notified.recv().await;
+            }
+        };
+        tokio::select! {
+            _ = watchdog => false,
+            () = notifications => true,
+            () = time::sleep(timeout) => false,
+        }
+    }
+
+    #[tokio::test]
+    async fn idle_groups_keep_the_watchdog_notified() {
+        let (one, its_task) = group("one", Arc::new(MemoryStore::default()));
+        let (two, second_task) = group("two", Arc::new(MemoryStore::default()));
+        tokio::spawn(its_task.run());
+        tokio::spawn(second_task.run());
+        assert!(are_alive(vec![one, two], 3, Duration::from_secs(60)).await);
+    }
+
+    #[tokio::test]
+    async fn one_stuck_group_silences_the_watchdog() {
+        let (good, its_task) = group("good", Arc::new(MemoryStore::default()));
+        let (stuck, second_task) = group("stuck", Arc::new(Stuck));
+        tokio::spawn(its_task.run());
+        tokio::spawn(second_task.run());
+        let id = "a".parse().unwrap();
+        let at = jiff::Timestamp::UNIX_EPOCH;
+        let asked = stuck.execute(Command::Lock { id, at }, Duration::from_millis(1));
+        assert!(asked.await.is_err());
+        assert!(!are_alive(vec![good, stuck], 1, Duration::from_millis(200)).await);
+    }
+}

@@ -1,0 +1,191 @@
+//! The calls to a cluster: to the preferred endpoint first, then to the others.
+//!
+//! Each endpoint has its own client, because the balanced channel of one client neither leaves a dead endpoint nor
+//! notices a silent one. A call goes to the preferred endpoint, the one that replied last. If that fails, a call that
+//! only reads goes to all other endpoints at the same time, and a write goes to them in turn.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use etcd_client::{Client, Error};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+
+use super::client::EndpointClient;
+use super::credentials::Credentials;
+use super::error::{EndpointError, ErrorClass, EtcdError};
+use crate::store::StoreError;
+
+/// The endpoints of a cluster.
+pub(super) struct Cluster {
+    endpoints: Vec<EndpointClient>,
+    /// The index of the endpoint that replied last, or [`NONE`].
+    preferred: AtomicUsize,
+    /// The timeout of a call to one endpoint.
+    attempt_timeout: Duration,
+}
+
+/// No endpoint is preferred: the preferred one failed, and none has replied since.
+const NONE: usize = usize::MAX;
+
+/// The effect of a call, which determines what may follow if its outcome is unknown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// The call only reads: it may be repeated on other endpoints.
+    Reads,
+    /// The call writes: it is not sent again if it may have had an effect (invariant 6).
+    Writes,
+}
+
+/// The errors of the endpoints that were tried.
+type Failures = Vec<EndpointError>;
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Creates a cluster with these endpoints (URLs with scheme).
+    ///
+    /// `timeout` is the time for one call. One endpoint gets two fifths of it, which leaves time for two rounds: the
+    /// preferred endpoint, then all others. Therefore every endpoint is tried before the timeout, and each error is
+    /// reported. A cluster that is merely slow is not given up too early.
+    pub(super) fn new(
+        endpoints: Vec<String>,
+        credentials: &Arc<Credentials>,
+        timeout: Duration,
+    ) -> Self {
+        let attempt_timeout = timeout * 2 / 5;
+        Cluster {
+            endpoints: endpoints
+                .into_iter()
+                .map(|url| EndpointClient::new(url, Arc::clone(credentials), attempt_timeout))
+                .collect(),
+            preferred: AtomicUsize::new(0),
+            attempt_timeout,
+        }
+    }
+
+    /// Returns the URLs of the endpoints.
+    pub(super) fn urls(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.iter().map(EndpointClient::url)
+    }
+
+    /// Makes a call to the preferred endpoint, then to the others, as far as `effect` allows.
+    pub(super) async fn call<T, F>(
+        &self,
+        effect: Effect,
+        call: impl Fn(Client) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut failures = Failures::new();
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        if let Some(result) = self.try_endpoint(preferred, &call, &mut failures).await? {
+            return Ok(result);
+        }
+        let others = (0..self.endpoints.len()).filter(|index| *index != preferred);
+        let result = match effect {
+            Effect::Reads => self.try_together(others, &call, &mut failures).await?,
+            Effect::Writes => self.try_in_turn(others, &call, &mut failures).await?,
+        };
+        result.ok_or_else(|| into_error(failures))
+    }
+
+    /// Makes a call to several endpoints at the same time, and returns the first result.
+    async fn try_together<T, F>(
+        &self,
+        indexes: impl Iterator<Item = usize>,
+        call: &impl Fn(Client) -> F,
+        failures: &mut Failures,
+    ) -> Result<Option<T>, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let mut calls: FuturesUnordered<_> = indexes
+            .map(async |index| {
+                let mut failures = Failures::new();
+                let result = self.try_endpoint(index, call, &mut failures).await;
+                (result, failures)
+            })
+            .collect();
+        while let Some((result, failed)) = calls.next().await {
+            if let Some(result) = result? {
+                return Ok(Some(result));
+            }
+            failures.extend(failed);
+        }
+        Ok(None)
+    }
+
+    /// Makes a call to one endpoint after the other, until one returns a result or the outcome is unknown.
+    async fn try_in_turn<T, F>(
+        &self,
+        indexes: impl Iterator<Item = usize>,
+        call: &impl Fn(Client) -> F,
+        failures: &mut Failures,
+    ) -> Result<Option<T>, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        for index in indexes {
+            if is_unknown(failures) {
+                break;
+            }
+            if let Some(result) = self.try_endpoint(index, call, failures).await? {
+                return Ok(Some(result));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Makes a call to one endpoint. Returns `None` if another endpoint may return a result; `failures` then contains
+    /// the error. An `index` that is [`NONE`] has no endpoint.
+    async fn try_endpoint<T, F>(
+        &self,
+        index: usize,
+        call: impl FnOnce(Client) -> F,
+        failures: &mut Failures,
+    ) -> Result<Option<T>, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let Some(endpoint) = self.endpoints.get(index) else {
+            return Ok(None);
+        };
+        match endpoint.call(self.attempt_timeout, call).await {
+            Ok(result) => {
+                self.replace_preferred(NONE, index);
+                Ok(Some(result))
+            }
+            Err(error) if error.class == ErrorClass::Rejected => {
+                Err(StoreError::rejected(EtcdError::Endpoints(vec![error])))
+            }
+            Err(error) => {
+                self.replace_preferred(index, NONE);
+                failures.push(error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Replaces the preferred endpoint, unless another call already did.
+    fn replace_preferred(&self, current: usize, new: usize) {
+        let _ = self
+            .preferred
+            .compare_exchange(current, new, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+fn is_unknown(failures: &[EndpointError]) -> bool {
+    let mut classes = failures.iter().map(|error| error.class);
+    classes.any(|class| class == ErrorClass::Unknown)
+}
+
+fn into_error(failures: Failures) -> StoreError {
+    if is_unknown(&failures) {
+        StoreError::unknown(EtcdError::Endpoints(failures))
+    } else {
+        StoreError::unreachable(EtcdError::Endpoints(failures))
+    }
+}

@@ -1,0 +1,326 @@
+//! The errors of etcd: the endpoint, the cause found in the chain of errors, and the remedy where there is one.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use etcd_client::Error;
+use rustls::{CertificateError, InvalidMessage};
+
+/// The reason why the cluster returned no result. The message names each endpoint once.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum EtcdError {
+    /// Each endpoint that was tried failed.
+    #[error("{}", join(.0))]
+    Endpoints(Vec<EndpointError>),
+    /// etcd replied to something else than the request.
+    #[error("etcd sent a malformed response: {0}")]
+    MalformedResponse(&'static str),
+    /// The stream of a watch failed.
+    #[error("the watch on etcd failed: {0}")]
+    WatchFailed(Error),
+    /// The stream of a watch ended.
+    #[error("the watch on etcd ended: etcd closed the stream")]
+    WatchClosed,
+    /// etcd canceled a watch.
+    #[error("the watch on etcd ended: etcd canceled it: {reason}")]
+    WatchCanceled { reason: String },
+}
+
+/// The reason why a call to one endpoint returned no result.
+#[derive(Debug, thiserror::Error)]
+#[error("{url}: {problem}")]
+pub(super) struct EndpointError {
+    /// The endpoint, with its scheme.
+    pub(super) url: String,
+    /// What is known about the effect of the call.
+    pub(super) class: ErrorClass,
+    /// The cause.
+    pub(super) problem: Problem,
+}
+
+/// What is known about the effect of a failed call to one endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ErrorClass {
+    /// The call had no effect, and every other endpoint would reject it too.
+    Rejected,
+    /// The call had no effect; another endpoint may accept it.
+    Unreachable,
+    /// The call may have had an effect.
+    Unknown,
+}
+
+/// The cause of a failed call to one endpoint. The message contains the remedy, but not the endpoint.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Problem {
+    #[error("no reply within {} ms", .0.as_millis())]
+    NoReply(Duration),
+    #[error("unreachable: {cause}")]
+    Connect { cause: String },
+    #[error("{}", certificate_text(.0))]
+    Certificate(CertificateError),
+    #[error(transparent)]
+    Mismatch(Mismatch),
+    #[error("etcd closed the connection ({cause}); if this happens every time: {mismatch}")]
+    Closed { cause: String, mismatch: Mismatch },
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(rustls::Error),
+    #[error("{}", status_text(.0))]
+    Status(tonic::Status),
+    #[error("{}", chain_text(.0))]
+    Other(Error),
+}
+
+/// A difference between the settings of this server and those of etcd.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Mismatch {
+    #[error(
+        "the endpoint does not use TLS; write http:// in etcd3.endpoints, or give etcd a certificate (--cert-file, \
+         --key-file)"
+    )]
+    PlainEndpoint,
+    #[error("the endpoint uses TLS; write https:// in etcd3.endpoints")]
+    TlsEndpoint,
+    #[error(
+        "etcd rejected the client certificate, or requires one; set etcd3.client_cert_pub_path and \
+         etcd3.client_cert_key_path to a certificate that is signed by a CA in etcd's --trusted-ca-file"
+    )]
+    ClientCertificate,
+}
+
+/// Returns the causes of an error, the outermost first.
+pub(super) fn sources(
+    error: &dyn std::error::Error,
+) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |source| (*source).source())
+}
+
+/// Joins errors in the order of their endpoints.
+fn join(errors: &[EndpointError]) -> String {
+    let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    texts.sort();
+    texts.join("; ")
+}
+
+/// Formats a status that etcd or the gRPC library returned, with its innermost cause: that one says more than the
+/// layers around it.
+fn status_text(status: &tonic::Status) -> String {
+    let message = status.message();
+    match sources(status).last().map(ToString::to_string) {
+        Some(cause) if !message.contains(&cause) => {
+            format!("{message}: {cause}{}", remedy(message))
+        }
+        _ if message.is_empty() => format!("gRPC status {:?}", status.code()),
+        _ => format!("{message}{}", remedy(message)),
+    }
+}
+
+/// Formats an error of the client with all its causes.
+fn chain_text(error: &Error) -> String {
+    let causes = causes(error).into_iter().map(|cause| format!(": {cause}"));
+    error.to_string() + &causes.collect::<String>()
+}
+
+/// Returns the remedy for an error message of etcd.
+fn remedy(message: &str) -> &'static str {
+    match message {
+        "etcdserver: mvcc: database space exceeded" => {
+            " (etcd is out of space; compact and defragment it, then run `etcdctl alarm disarm`)"
+        }
+        "etcdserver: permission denied" => {
+            " (grant the etcd user readwrite permission on the prefix com.coreos.airlock/groups/)"
+        }
+        "etcdserver: user name is empty" => {
+            " (etcd requires a user; set etcd3.username and etcd3.password_path)"
+        }
+        "etcdserver: authentication failed, invalid user ID or password" => {
+            " (check etcd3.username and the password in the file etcd3.password_path)"
+        }
+        "etcdserver: authentication is not enabled" => {
+            " (remove etcd3.username and etcd3.password_path, or run `etcdctl auth enable`)"
+        }
+        "etcdserver: request is too large" => {
+            " (the value has too many holders; configure fewer slots, or a larger --max-request-bytes in etcd)"
+        }
+        _ => "",
+    }
+}
+
+fn certificate_text(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the certificate of etcd is not signed by a trusted CA; set etcd3.ca_cert_path to the CA that signed it \
+             (without this key, the CAs of the system are trusted)"
+                .into()
+        }
+        CertificateError::NotValidForName => {
+            "the certificate of etcd is not valid for this name; use a name of the certificate in etcd3.endpoints"
+                .into()
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => format!(
+            "the certificate of etcd is only valid for other names ({}); use one of them in etcd3.endpoints, or give \
+             etcd a certificate for this name",
+            // rustls writes `DnsName("etcd.example")`.
+            presented
+                .iter()
+                .map(|name| name.split('"').nth(1).unwrap_or(name))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            let at = i64::try_from(not_after.as_secs())
+                .ok()
+                .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+            let at = at.map_or_else(String::new, |at| format!(" at {at}"));
+            format!(
+                "the certificate of etcd expired{at}; replace it, or correct the clock of this machine"
+            )
+        }
+        CertificateError::Expired => "the certificate of etcd has expired; replace it".into(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the certificate of etcd is not valid yet; correct the clock of this machine, or reissue the certificate"
+                .into()
+        }
+        other => format!("the certificate of etcd is not trusted: {other}"),
+    }
+}
+
+// === impl Problem ===
+
+impl Problem {
+    /// Finds the cause of an error of a call to the endpoint `url`.
+    pub(super) fn new(url: &str, error: Error) -> Self {
+        let causes = causes(&error);
+        let found = causes
+            .iter()
+            .find_map(|cause| tls_problem(*cause))
+            .or_else(|| closed(url, &causes))
+            .or_else(|| connect(&causes));
+        match (found, error) {
+            (Some(problem), _) => problem,
+            (None, Error::GRpcStatus(status)) => Problem::Status(status),
+            (None, other) => Problem::Other(other),
+        }
+    }
+}
+
+/// Returns the causes of an error of the client, which does not list them itself.
+fn causes(error: &Error) -> Vec<&(dyn std::error::Error + 'static)> {
+    match error {
+        Error::GRpcStatus(status) => sources(status).collect(),
+        Error::TransportError(error) => sources(error).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Recognizes an error of TLS.
+fn tls_problem(cause: &(dyn std::error::Error + 'static)) -> Option<Problem> {
+    let error = match cause.downcast_ref::<io::Error>() {
+        Some(io) => io.get_ref()?.downcast_ref::<rustls::Error>()?,
+        None => cause.downcast_ref::<rustls::Error>()?,
+    };
+    Some(match error {
+        rustls::Error::InvalidCertificate(error) => Problem::Certificate(error.clone()),
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            Problem::Mismatch(Mismatch::PlainEndpoint)
+        }
+        rustls::Error::AlertReceived(_) => Problem::Closed {
+            cause: error.to_string(),
+            mismatch: Mismatch::ClientCertificate,
+        },
+        other => Problem::Handshake(other.clone()),
+    })
+}
+
+/// Recognizes a connection that etcd closed, which is its only reply to the wrong protocol.
+///
+/// SUBTLE: etcd rejects a client certificate after the handshake: as an alert, as the text of an alert, or without
+/// any. How the end of the connection appears here is a race: etcd may have read all data before it closes, or not.
+fn closed(url: &str, causes: &[&(dyn std::error::Error + 'static)]) -> Option<Problem> {
+    let cause = causes.last()?;
+    let text = cause.to_string();
+    let is_alert = text.starts_with("received fatal alert");
+    let is_end = match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(
+            ErrorKind::BrokenPipe
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::UnexpectedEof,
+        ) => true,
+        // An error of hyper, which has no public type.
+        _ => text == "connection closed",
+    };
+    if !is_alert && !is_end {
+        return None;
+    }
+    let connecting = causes.iter().any(|cause| cause.is::<tonic::ConnectError>());
+    let mismatch = match (url.starts_with("https://"), connecting && !is_alert) {
+        (true, true) => Mismatch::PlainEndpoint,
+        (true, false) => Mismatch::ClientCertificate,
+        (false, true) => return None,
+        (false, false) => Mismatch::TlsEndpoint,
+    };
+    Some(Problem::Closed {
+        cause: text,
+        mismatch,
+    })
+}
+
+/// Recognizes an endpoint to which no connection can be made.
+fn connect(causes: &[&(dyn std::error::Error + 'static)]) -> Option<Problem> {
+    let connecting = causes.iter().any(|cause| cause.is::<tonic::ConnectError>());
+    let cause = causes.last().filter(|_| connecting)?.to_string();
+    Some(Problem::Connect { cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etcd_client::{Client, ConnectOptions, TlsOptions};
+    use socket2::SockRef;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    /// Returns the message about an endpoint that reads `read` bytes of each connection and closes it.
+    async fn message(scheme: &str, read: usize, reset: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let endpoint = async {
+            loop {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let _ = connection.read_exact(&mut vec![0; read]).await;
+                if reset {
+                    let _ = SockRef::from(&connection).set_linger(Some(Duration::ZERO));
+                }
+            }
+        };
+        let options = match scheme {
+            "https" => ConnectOptions::new().with_tls(TlsOptions::new()),
+            _ => ConnectOptions::new(),
+        };
+        let call = async {
+            let client = Client::connect([&url], Some(options)).await?;
+            client.kv_client().get("key", None).await
+        };
+        tokio::select! {
+            () = endpoint => unreachable!(),
+            result = call => Problem::new(&url, result.unwrap_err()).to_string(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_wrong_protocol_is_recognized_however_etcd_closes_the_connection() {
+        for (scheme, mismatch) in [
+            ("http", Mismatch::TlsEndpoint),
+            ("https", Mismatch::PlainEndpoint),
+        ] {
+            // The kernel sends a reset if unread data is left, or if it is told to.
+            for (read, reset) in [(0, false), (5, false), (40, false), (40, true)] {
+                let message = message(scheme, read, reset).await;
+                assert!(
+                    message.contains(&mismatch.to_string()),
+                    "{scheme} {read} {reset}: {message}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The errors of the SQLite file: the cause, and the remedy where there is one.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::ErrorCode;
+use tokio::task::JoinError;
+
+use crate::store::StoreError;
+use crate::text::permission::current_user;
+
+/// The reason why a file cannot be the store. The message names the file once, and the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct OpenError {
+    path: PathBuf,
+    problem: OpenProblem,
+}
+
+/// The part of an [`OpenError`] without the file.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenProblem {
+    #[error("the folder {} cannot be used: {error}; create it, or name another file", folder.display())]
+    Folder { folder: PathBuf, error: io::Error },
+    #[error("{} is not a folder; name a file in a folder", .0.display())]
+    NotAFolder(PathBuf),
+    #[error("this is a folder; name a file")]
+    IsFolder,
+    #[error("this is a SQLite database of another program; name another file")]
+    Foreign,
+    #[error(
+        "a newer version of Airlock wrote this file (schema {found}, this version supports {supported}); run that \
+         version, or name another file"
+    )]
+    Newer { found: i32, supported: i32 },
+    #[error(transparent)]
+    Database(DatabaseError),
+    #[error("cannot start the thread of the store: {0}")]
+    Thread(io::Error),
+}
+
+/// An error of the store while it is in use. The message names the file once.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SqliteError {
+    #[error("{}: {error}", path.display())]
+    Database { path: PathBuf, error: DatabaseError },
+    #[error("{}: no reply from the disk within {} ms", path.display(), timeout.as_millis())]
+    Timeout { path: PathBuf, timeout: Duration },
+    #[error("{}: the thread of the store has ended", path.display())]
+    ThreadEnded { path: PathBuf },
+    #[error("{}: cannot be polled: {error}", path.display())]
+    Poll { path: PathBuf, error: JoinError },
+}
+
+/// An error of SQLite, with the remedy. The message does not name the file.
+#[derive(Debug)]
+pub(super) struct DatabaseError {
+    error: rusqlite::Error,
+    /// The path as SQLite appends it to some messages.
+    path_suffix: String,
+    /// Whether no user may write the file.
+    read_only: bool,
+}
+
+// === impl OpenError ===
+
+impl OpenError {
+    pub(super) fn new(path: &Path, problem: OpenProblem) -> Self {
+        OpenError {
+            path: path.to_owned(),
+            problem,
+        }
+    }
+}
+
+// === impl SqliteError ===
+
+impl SqliteError {
+    /// Classifies an error of a store in use.
+    pub(super) fn classify(path: &Path, error: rusqlite::Error) -> StoreError {
+        let code = error.sqlite_error_code();
+        let cause = SqliteError::Database {
+            path: path.to_owned(),
+            error: DatabaseError::new(path, error),
+        };
+        match code {
+            // The transaction never began.
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                StoreError::unreachable(cause)
+            }
+            // SQLite rolls the transaction back before it reports one of these.
+            Some(
+                ErrorCode::DiskFull
+                | ErrorCode::ReadOnly
+                | ErrorCode::NotADatabase
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::CannotOpen
+                | ErrorCode::PermissionDenied
+                | ErrorCode::TooBig,
+            ) => StoreError::rejected(cause),
+            _ => StoreError::unknown(cause),
+        }
+    }
+}
+
+// === impl DatabaseError ===
+
+impl DatabaseError {
+    pub(super) fn new(path: &Path, error: rusqlite::Error) -> Self {
+        DatabaseError {
+            error,
+            path_suffix: format!(": {}", path.display()),
+            read_only: path
+                .metadata()
+                .is_ok_and(|file| file.permissions().readonly()),
+        }
+    }
+
+    fn remedy(&self) -> Option<String> {
+        Some(match self.error.sqlite_error_code()? {
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+                "another process keeps the file locked; end that process".into()
+            }
+            ErrorCode::DiskFull => "the disk is full; free some space".into(),
+            ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => format!(
+                "{} needs write permission on the file and its folder",
+                current_user()
+            ),
+            ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => {
+                "the file is damaged or not a SQLite database; move it away and restart the server, which then creates \
+                 an empty one, in which no node holds a lock"
+                    .into()
+            }
+            ErrorCode::SystemIoFailure => "the disk reported an error; see the log of the system".into(),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for DatabaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.error.to_string().replace(&self.path_suffix, "");
+        f.write_str(&text)?;
+        let Some(remedy) = self.remedy() else {
+            return Ok(());
+        };
+        if self.read_only {
+            f.write_str(" (the file is read-only)")?;
+        }
+        write!(f, ": {remedy}")
+    }
+}
+
+impl std::error::Error for DatabaseError {}

@@ -1,0 +1,5 @@
+//! Test helpers that several modules share.
+
+mod mutation;
+
+pub(crate) use mutation::mutated;

@@ -1,0 +1,108 @@
+//! Escaping of untrusted text for one line of a log, an error message, or a shell command.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// Quotes `text` and escapes it almost as Go's `%q` does: the result contains no character that ends the line or
+/// controls a terminal.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c => push_printable(&mut out, c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Escapes the characters of `text` that end the line or control a terminal, and leaves all others as they are. Text
+/// for people: the result does not tell an escaped character from the same escape in `text`.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if text.chars().all(is_printable) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        push_printable(&mut out, c);
+    }
+    out.into()
+}
+
+fn is_printable(c: char) -> bool {
+    // Rust escapes these three, and all characters that are not printable.
+    matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1
+}
+
+fn push_printable(out: &mut String, c: char) {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        c if is_printable(c) => out.push(c),
+        c => {
+            let code = u32::from(c);
+            // Writing to a String cannot fail.
+            let _ = match code {
+                0..0x80 => write!(out, "\\x{code:02x}"),
+                0x80..0x1_0000 => write!(out, "\\u{code:04x}"),
+                _ => write!(out, "\\U{code:08x}"),
+            };
+        }
+    }
+}
+
+/// Quotes `word` for a POSIX shell, if it needs quotes.
+pub(crate) fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@:+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn quoted_text_contains_no_control_character_and_no_line_end() {
+        assert_eq!(quoted("nope"), r#""nope""#);
+        assert_eq!(quoted("it's é"), r#""it's é""#);
+        assert_eq!(quoted("a\"b\\c\n\r\t"), r#""a\"b\\c\n\r\t""#);
+        assert_eq!(quoted("\u{1b}[2J\u{7f}"), r#""\x1b[2J\x7f""#);
+        assert_eq!(quoted("\u{85}\u{2028}\u{202e}"), r#""\u0085\u2028\u202e""#);
+        assert_eq!(quoted("\u{e0001}"), r#""\U000e0001""#);
+    }
+
+    #[test]
+    fn printable_text_stays_as_it_is_and_control_characters_are_escaped() {
+        assert_eq!(printable(r#"it's "é" \n"#), r#"it's "é" \n"#);
+        assert_eq!(printable("a\u{1b}[2J\nb\u{202e}"), r"a\x1b[2J\nb\u202e");
+    }
+
+    #[test]
+    fn a_word_with_special_characters_is_quoted_for_the_shell() {
+        assert_eq!(shell_word("node-1.example:22"), "node-1.example:22");
+        assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_word("it's; rm"), r"'it'\''s; rm'");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_becomes_one_quoted_word_of_printable_characters(text: String) {
+            let quoted = quoted(&text);
+            let steers = |c: char| c.is_control() || "\u{2028}\u{202e}".contains(c);
+            prop_assert_eq!(quoted.find(steers), None);
+            // The only bare quotes are the first and the last.
+            let inner = quoted[1..quoted.len() - 1].replace("\\\\", "").replace("\\\"", "");
+            prop_assert!(!inner.contains('"'), "{}", quoted);
+            prop_assert!(!inner.ends_with('\\'), "{}", quoted);
+        }
+    }
+}
