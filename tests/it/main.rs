@@ -8,6 +8,7 @@
 mod admin_commands;
 mod admin_terminal;
 mod api;
+mod architecture;
 mod auth;
 mod check_config;
 mod cli;
