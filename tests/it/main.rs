@@ -29,6 +29,7 @@ mod reload;
 mod repair;
 mod runbook;
 mod sqlite;
+mod status_json;
 mod status_page;
 mod systemd;
 mod tls;
