@@ -127,6 +127,7 @@ pub(super) fn differences(before: &Semaphore, after: &Semaphore, now: Timestamp)
         (before, 0) => lines.push(format!(
             "paused (slots {before} -> 0); holders keep their slots"
         )),
+        (0, 1) => lines.push("resumed with 1 slot".into()),
         (0, after) => lines.push(format!("resumed with {after} slots")),
         (before, after) => lines.push(format!("slots {before} -> {after}")),
     }

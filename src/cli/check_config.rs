@@ -29,13 +29,14 @@ pub(super) struct Arguments {
 /// If a server with it would not start on this machine. The output has the reasons.
 pub(super) fn run(path: &Path, arguments: &Arguments) -> Result<(), CliError> {
     let mut findings = Findings::of(path);
-    if arguments.strict {
+    let is_promoted = arguments.strict && !findings.warnings.is_empty();
+    if is_promoted {
         findings.errors.append(&mut findings.warnings);
     }
     if arguments.json {
         report_json(&findings)?;
     } else {
-        report_text(path, &findings, arguments.strict);
+        report_text(path, &findings, is_promoted);
     }
     if findings.is_valid() {
         Ok(())
@@ -53,7 +54,7 @@ struct Findings {
     description: Vec<String>,
 }
 
-fn report_text(path: &Path, findings: &Findings, strict: bool) {
+fn report_text(path: &Path, findings: &Findings, is_promoted: bool) {
     for warning in &findings.warnings {
         report(format_args!("warning: {warning}"));
     }
@@ -66,7 +67,7 @@ fn report_text(path: &Path, findings: &Findings, strict: bool) {
         for line in &findings.description {
             report(format_args!("  {line}"));
         }
-    } else if strict {
+    } else if is_promoted {
         report("With --strict, every warning is an error.");
     }
 }

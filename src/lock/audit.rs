@@ -97,6 +97,7 @@ impl fmt::Display for Action {
             }
             Action::SetSlots { slots } => write!(f, "set the slots to {slots}"),
             Action::Pause => f.write_str("paused the group"),
+            Action::Resume { slots: 1 } => f.write_str("resumed the group with 1 slot"),
             Action::Resume { slots } => write!(f, "resumed the group with {slots} slots"),
         }
     }

@@ -4,7 +4,7 @@ use airlock_test_support::airlock::Airlock;
 
 use crate::cli_output::{assert_filtered_snapshot, format_json};
 
-/// A server with a held group, a paused one that is waited for, and one that is outside its reboot windows.
+/// A server with a held group, a paused one that is waited for, and one with an open reboot window.
 const GROUPS: &str = r#"
 [[lock.groups]]
 name = "paused"

@@ -76,7 +76,7 @@ async fn check(store: &Arc<dyn Store>, group: &Group) {
     match store.read(group.name()).await {
         Ok(stored) => {
             group.observe(Update::Change(stored));
-            warn_of_differences(group);
+            warn_of_differences(store, group);
         }
         Err(reason) => {
             let group = group.name();
@@ -85,7 +85,7 @@ async fn check(store: &Arc<dyn Store>, group: &Group) {
     }
 }
 
-fn warn_of_differences(group: &Group) {
+fn warn_of_differences(store: &Arc<dyn Store>, group: &Group) {
     let (name, config) = (group.name(), group.configured_slots());
     match group.known().map(|known| known.semaphore) {
         Some(Ok(semaphore)) => {
@@ -113,7 +113,9 @@ fn warn_of_differences(group: &Group) {
             }
         }
         Some(Err(reason)) => {
-            tracing::error!(group = %name, %reason, "the stored value cannot be used");
+            let location = store.location(name);
+            let repair = &location.repair_command;
+            tracing::error!(group = %name, %location, %reason, repair, "the stored value cannot be used");
         }
         None => {}
     }
