@@ -8,7 +8,7 @@ use crate::config::ConfigErrors;
 use crate::lock::codec::DecodeError;
 use crate::lock::command::Refused;
 use crate::lock::{GroupName, InvalidNodeId, NodeId};
-use crate::server::{ServeError, Termination};
+use crate::server::ServeError;
 use crate::store::open::StoreSetupError;
 use crate::store::{DamagedValue, Location, StoreError};
 use crate::text::escape::{quoted, shell_word};
@@ -97,9 +97,6 @@ pub(super) enum CliError {
     /// The server did not start, or ended by itself.
     #[error(transparent)]
     Serve(Box<ServeError>),
-    /// A second signal ended the server.
-    #[error("ended by a second {}; some requests may not have been answered", .0.name())]
-    Aborted(Termination),
 }
 
 /// Describes a refusal without its remedy, which [`CliError::hint`] returns.
@@ -164,7 +161,6 @@ impl CliError {
             | CliError::Write { .. }
             | CliError::Runtime(_)
             | CliError::Serve(_) => 1,
-            CliError::Aborted(signal) => signal.exit_code(),
         }
     }
 

@@ -23,7 +23,8 @@ pub(super) fn run(loaded: Loaded, config: &Path) -> Result<(), CliError> {
     runtime.shutdown_background();
     match result {
         Ok(Stopped::Drained) => Ok(()),
-        Ok(Stopped::Aborted(signal)) => Err(CliError::Aborted(signal)),
+        // At once: neither the log nor the store delays the exit.
+        Ok(Stopped::Aborted(signal)) => std::process::exit(signal.exit_code().into()),
         Err(error) => Err(error.into()),
     }
 }

@@ -183,6 +183,14 @@ impl DecodeError {
     /// The maximum number of characters of a value in a message.
     pub const MAX_FOUND: usize = 120;
 
+    /// Returns the message without the stored value.
+    pub fn without_value(&self) -> String {
+        match self {
+            DecodeError::Empty => self.to_string(),
+            DecodeError::Malformed { reason, .. } => reason.clone(),
+        }
+    }
+
     fn malformed(error: &serde_json::Error, value: &[u8]) -> Self {
         let text = String::from_utf8_lossy(value);
         let mut found: String = text.chars().take(DecodeError::MAX_FOUND).collect();

@@ -27,13 +27,6 @@ impl Termination {
             Termination::Terminate => 143,
         }
     }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Termination::Interrupt => "SIGINT",
-            Termination::Terminate => "SIGTERM",
-        }
-    }
 }
 
 // === impl Signals ===

@@ -98,11 +98,12 @@ pub struct Location {
     pub repair_command: String,
 }
 
-/// A stored value that cannot be used. The message does not contain the repair command, which names files of the server:
-/// nodes can read the message.
+/// A stored value that cannot be used. Nodes can read the message, so it contains neither the stored value, which names
+/// other nodes, nor the repair command, which names files of the server.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "the value of {location} cannot be used: {reason} (docs/operations.md, \"A damaged value\")"
+    "the value of {location} cannot be used: {} (docs/operations.md, \"A damaged value\")",
+    reason.without_value()
 )]
 pub struct DamagedValue {
     /// The location of the value.

@@ -92,6 +92,8 @@ fn a_damaged_value_is_reported_never_overwritten_and_usable_once_repaired() {
             assert_eq!((answer.status, &*answer.kind()), (500, "failed_sem_init"));
             let value = answer.value();
             assert!(value.contains(KEY), "{value}");
+            let shows_value = !damaged.is_empty() && value.contains(damaged);
+            assert!(!shows_value && !value.contains("[7]"), "{value}");
         }
         assert_eq!(etcd.get(KEY), damaged);
         etcd.put(KEY, r#"{"total_slots":1,"holders":[]}"#);
