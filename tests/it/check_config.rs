@@ -374,3 +374,20 @@ fn one_port_for_both_listeners_and_an_address_with_a_port_are_errors() {
         "{text}"
     );
 }
+
+#[test]
+fn an_embedded_store_that_is_not_a_database_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("notes.txt");
+    fs::write(&store, "not a database").unwrap();
+    let checked = Config::new(&format!(
+        "[service]\ntls = false\n[embedded]\npath = {store:?}\n"
+    ));
+    let text = checked.check(78, &[]);
+    assert!(
+        text.contains("notes.txt is not a SQLite database; move it away, or name another file"),
+        "{text}"
+    );
+    fs::write(&store, "").unwrap();
+    checked.check(0, &[]);
+}

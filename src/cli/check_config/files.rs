@@ -1,6 +1,8 @@
 //! The check of the files that the configuration names.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use crate::auth;
@@ -162,13 +164,30 @@ fn embedded_problem(path: &Path) -> Option<FileProblem> {
         Ok(_) if path.is_dir() => {
             format!("{path_text} is a folder; name a file in it")
         }
-        Ok(_) => return None,
+        Ok(_) => match first_bytes(&path) {
+            Ok(bytes) if bytes.is_empty() || bytes == SQLITE_MAGIC => return None,
+            Ok(_) => {
+                format!("{path_text} is not a SQLite database; move it away, or name another file")
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => format!("{path_text} cannot be read: {error}"),
+        },
     };
     Some(FileProblem {
         is_fatal: true,
         key: "embedded.path".into(),
         text,
     })
+}
+
+/// The first bytes of a SQLite database. Source: https://www.sqlite.org/fileformat.html, "The Database Header".
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
+
+fn first_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let length = SQLITE_MAGIC.len() as u64;
+    File::open(path)?.take(length).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 // === impl FileProblem ===
