@@ -86,16 +86,15 @@ struct Lines {
     writer: NonBlocking,
 }
 
-impl Lines {
-    fn is_enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let is_own = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
-        *metadata.level() <= if is_own { self.level } else { Level::WARN }
-    }
+/// Reports whether an event is logged: those of this crate up to `level`, and the warnings of libraries.
+pub(crate) fn is_enabled(level: Level, metadata: &Metadata<'_>) -> bool {
+    let is_own = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    *metadata.level() <= if is_own { level } else { Level::WARN }
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.is_enabled(metadata)
+        is_enabled(self.level, metadata)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

@@ -79,7 +79,7 @@ async fn invariant_6_a_command_that_may_have_been_applied_is_never_reported_as_f
         "{answer:?}"
     );
 
-    // Change, not answered, and then an original Airlock wrote, which keeps no audit_log.
+    // The change is applied, its reply is lost, and then coreos/airlock writes, which keeps no audit log.
     store.next(&[Fault::AnswerLost]);
     let shared = shared(&store);
     let (answer, ()) = tokio::join!(run(&shared, unlock()), async {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::CliError;
 use crate::config::{Loaded, Settings, StoreSettings};
+use crate::lock::codec::DecodeError;
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
 use crate::store::open::open;
@@ -165,9 +166,14 @@ impl StoreContext {
     /// If the stored value is damaged, or cannot be read.
     pub(super) async fn semaphore(&self, target: &Target) -> Result<Arc<Semaphore>, CliError> {
         let state = self.state(target).await?;
-        state.semaphore.map_err(|reason| {
-            let location = self.store.location(&target.name);
-            CliError::damaged(&target.name, DamagedValue { location, reason })
-        })
+        state
+            .semaphore
+            .map_err(|reason| self.damaged(target, reason))
+    }
+
+    /// Returns the error about a stored value that cannot be used.
+    pub(super) fn damaged(&self, target: &Target, reason: DecodeError) -> CliError {
+        let location = self.store.location(&target.name);
+        CliError::damaged(&target.name, DamagedValue { location, reason })
     }
 }

@@ -10,7 +10,6 @@ use crate::lock::audit::{Action, AuditEntry};
 use crate::lock::window::Windows;
 use crate::lock::{GroupState, NodeId};
 use crate::status::{GroupFacts, GroupView};
-use crate::store::DamagedValue;
 use crate::text::duration::age;
 use crate::text::escape::{printable, shell_word};
 
@@ -42,11 +41,7 @@ pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<
     for target in targets {
         let state = context.state(&target).await?;
         if let (Err(reason), None) = (&state.semaphore, &damaged) {
-            let value = DamagedValue {
-                location: context.store.location(&target.name),
-                reason: reason.clone(),
-            };
-            damaged = Some(CliError::damaged(&target.name, value));
+            damaged = Some(context.damaged(&target, reason.clone()));
         }
         views.push(view(&context, &target, &state, now));
     }

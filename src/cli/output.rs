@@ -116,8 +116,7 @@ struct EventText {
 
 impl<S: Subscriber> Layer<S> for PlainText {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        let is_ours = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
-        *metadata.level() <= if is_ours { self.level } else { Level::WARN }
+        logging::is_enabled(self.level, metadata)
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {

@@ -164,12 +164,12 @@ mod tests {
         semaphore
     }
 
-    fn decide(order: AdminCommand, semaphore: &Semaphore) -> Decision {
-        order.decide(semaphore, Timestamp::UNIX_EPOCH)
+    fn decide(command: AdminCommand, semaphore: &Semaphore) -> Decision {
+        command.decide(semaphore, Timestamp::UNIX_EPOCH)
     }
 
-    fn changed(order: AdminCommand, semaphore: &Semaphore) -> Semaphore {
-        match decide(order, semaphore) {
+    fn changed(command: AdminCommand, semaphore: &Semaphore) -> Semaphore {
+        match decide(command, semaphore) {
             Decision::Change(next, _) => next,
             other => panic!("{other:?}"),
         }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unlock_of_who_holds_nothing_is_refused_and_names_who_does() {
+    fn an_unlock_of_a_non_holder_is_refused_and_names_the_holders() {
         let unlock = |id: &str| AdminCommand::Unlock { id: id.into() };
         assert_eq!(changed(unlock("a"), &held(1, &["a"])), held(1, &[]));
         let Decision::Refused(refused) = decide(unlock("typo"), &held(2, &["a", "b"])) else {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_spares_who_was_granted_anew() {
+    fn unlocking_old_holders_spares_a_node_with_a_newer_grant() {
         let release = AdminCommand::UnlockHeldSince {
             holds: vec![
                 ("a".into(), Timestamp::UNIX_EPOCH),
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_evicts_nobody_and_only_a_resume_or_new_slots_end_it() {
+    fn a_pause_evicts_no_holder_and_only_a_resume_or_new_slots_end_it() {
         let running = held(2, &["a"]);
         let paused = changed(AdminCommand::Pause, &running);
         assert_eq!(paused, held(0, &["a"]));
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_slots_evict_nobody() {
+    fn fewer_slots_evict_no_holder() {
         let after = changed(AdminCommand::SetSlots { slots: 1 }, &held(3, &["a", "b"]));
         assert_eq!(after, held(1, &["a", "b"]));
     }

@@ -42,14 +42,21 @@ fn an_upward_import_and_a_circle_are_found() {
             "left",
             "use crate::low::Thing;\nfn f() { crate::right::g() }",
         ),
-        source("right", "use crate::{low, low::Thing};"),
+        source(
+            "right",
+            "use crate::{low, low::Thing};\nuse super::high::Thing;",
+        ),
         source("high", "mod part;\nuse part::Part;\npub struct Thing;"),
         source("high::part", "use super::Thing;\npub struct Part;"),
     ];
     let import = |from: &str, to: &str| (from.to_owned(), to.to_owned());
     assert_eq!(
         upward_imports(&sources),
-        [import("left", "right"), import("low", "high")]
+        [
+            import("left", "right"),
+            import("low", "high"),
+            import("right", "high")
+        ]
     );
     assert_eq!(circles(&imports(&sources)), [["high", "high::part"]]);
 }
@@ -62,12 +69,13 @@ fn upward_imports(sources: &[Source]) -> Vec<Import> {
         let layer = layers.get(module);
         *layer.unwrap_or_else(|| panic!("src/lib.rs does not declare {module}"))
     };
+    let modules = by_path(sources);
     let mut upward = BTreeSet::new();
     for source in sources.iter().filter(|source| !source.module.is_empty()) {
         let own = &source.module[0];
         for path in paths(&source.code) {
-            if let [root, module, ..] = &path[..]
-                && root == "crate"
+            if let Some(path) = absolute(&source.module, &path, &modules)
+                && let Some(module) = path.first()
                 && module != own
                 && layer(module) >= layer(own)
             {
@@ -97,10 +105,7 @@ fn layers(lib: &str) -> BTreeMap<String, usize> {
 /// Returns for each file the files that it imports. A re-export counts as an import by the files that use it, not by
 /// the file that contains it.
 fn imports(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
-    let modules: BTreeMap<String, &Source> = sources
-        .iter()
-        .map(|source| (source.module.join("::"), source))
-        .collect();
+    let modules = by_path(sources);
     let mut imports = BTreeMap::new();
     for source in sources {
         let own = source.module.join("::");
@@ -112,6 +117,13 @@ fn imports(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
         imports.insert(own.clone(), targets.collect());
     }
     imports
+}
+
+fn by_path(sources: &[Source]) -> BTreeMap<String, &Source> {
+    let sources = sources.iter();
+    sources
+        .map(|source| (source.module.join("::"), source))
+        .collect()
 }
 
 /// Returns the path from the root of the crate; `None` if it leads to another crate.
