@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use tokio::time::{self, MissedTickBehavior};
 
+use crate::text::explain::{Remedy, explain};
+
 /// The interval between two checks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -30,7 +32,13 @@ pub(crate) trait Reload: Send + Sync {
 }
 
 /// The reason why files cannot be reloaded.
-pub(crate) type ReloadError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type ReloadError = Box<dyn Remedy>;
+
+impl<E: Remedy + 'static> From<E> for ReloadError {
+    fn from(error: E) -> Self {
+        Box::new(error)
+    }
+}
 
 /// Watches files, and reloads what was loaded from them. Each item has a key `K`, under which its reloads are reported.
 pub(crate) struct FileWatcher<K> {
@@ -107,8 +115,13 @@ impl<K> Item<K> {
                 tracing::info!(what, "files reloaded");
                 true
             }
-            Err(reason) => {
-                tracing::error!(what, %reason, "files cannot be reloaded; their previous content stays in use");
+            Err(error) => {
+                let reason = explain(&*error);
+                tracing::error!(
+                    what,
+                    reason,
+                    "files cannot be reloaded; their previous content stays in use"
+                );
                 false
             }
         }

@@ -19,8 +19,7 @@ use super::metrics::ApiMetrics;
 use super::{identity, response};
 use crate::auth::{Authenticator, BasicCredentials, QueueFull};
 use crate::config::Limits;
-use crate::coordinator::{Coordinator, DenialCause, Denied, Session};
-use crate::group::GroupError;
+use crate::coordinator::{Coordinator, Denied, Session};
 use crate::http::Peer;
 use crate::lock::GroupName;
 
@@ -155,13 +154,6 @@ fn log(error: &ApiError<'_>, peer: Option<IpAddr>) {
         ApiError::Unauthorized { .. } | ApiError::AuthQueueFull => {
             let peer = peer.map(|peer| peer.to_string());
             tracing::error!(peer, "{message}");
-        }
-        ApiError::Denied(Denied {
-            cause: DenialCause::Group(GroupError::Damaged(damaged)),
-            ..
-        }) => {
-            let repair = &damaged.location.repair_command;
-            tracing::error!(repair, "{message}");
         }
         _ => tracing::error!("{message}"),
     }

@@ -14,6 +14,7 @@ use aws_lc_rs::error::Unspecified;
 use crate::config::GroupSettings;
 use crate::lock::GroupName;
 use crate::reloadable::{Reload, ReloadError};
+use crate::text::explain::Remedy;
 pub(crate) use basic::BasicCredentials;
 pub(crate) use htpasswd::HtpasswdError;
 use htpasswd::Users;
@@ -29,10 +30,19 @@ pub(crate) struct Authenticator {
 /// The reason why clients cannot be authenticated.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AuthError {
-    #[error("{0} (service.htpasswd_path)")]
+    #[error(transparent)]
     Htpasswd(#[from] HtpasswdError),
     #[error("the system returned no random numbers")]
     Random(#[from] Unspecified),
+}
+
+impl Remedy for AuthError {
+    fn remedy(&self) -> Option<String> {
+        match self {
+            AuthError::Htpasswd(error) => error.remedy(),
+            AuthError::Random(_) => None,
+        }
+    }
 }
 
 /// A user that a group names, but the htpasswd file does not contain.

@@ -1,7 +1,6 @@
-//! `airlock check-config`: checks the configuration and the files that it names, without starting anything.
+//! `airlock check-config`: checks the configuration and what it names, without starting anything.
 
 mod description;
-mod files;
 
 use std::path::Path;
 
@@ -9,7 +8,8 @@ use serde::Serialize;
 
 use super::CliError;
 use super::output::{print_raw, report};
-use crate::config::{self, Diagnostic};
+use super::preflight::{self, Scope};
+use crate::config::{self, Checked, Diagnostic};
 
 /// The arguments of `airlock check-config`.
 #[derive(Debug, clap::Args)]
@@ -27,12 +27,15 @@ pub(super) struct Arguments {
 ///
 /// # Errors
 /// If a server with it would not start on this machine. The output has the reasons.
-pub(super) fn run(path: &Path, arguments: &Arguments) -> Result<(), CliError> {
-    let mut findings = Findings::of(path);
-    let is_promoted = arguments.strict && !findings.warnings.is_empty();
+pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CliError> {
+    let mut checked = config::check(path);
+    preflight::check(&mut checked, Scope::Server).await;
+    let is_promoted = arguments.strict && !checked.warnings.is_empty();
     if is_promoted {
-        findings.errors.append(&mut findings.warnings);
+        checked.errors.append(&mut checked.warnings);
+        checked.sort();
     }
+    let findings = Findings::new(checked);
     if arguments.json {
         report_json(&findings)?;
     } else {
@@ -50,7 +53,7 @@ struct Findings {
     /// What would keep the server from starting.
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
-    /// What a server with the configuration does. It applies only if there is no error.
+    /// What a server with the configuration does; empty if there is an error.
     description: Vec<String>,
 }
 
@@ -73,16 +76,11 @@ fn report_text(path: &Path, findings: &Findings, is_promoted: bool) {
 }
 
 fn report_json(findings: &Findings) -> Result<(), CliError> {
-    let description = if findings.is_valid() {
-        &findings.description[..]
-    } else {
-        &[]
-    };
     let json = FindingsJson {
         valid: findings.is_valid(),
         errors: findings.errors.iter().map(DiagnosticJson::new).collect(),
         warnings: findings.warnings.iter().map(DiagnosticJson::new).collect(),
-        description,
+        description: &findings.description,
     };
     // The value has no map, the only type that JSON may not be able to represent.
     let text = serde_json::to_string(&json).unwrap_or_default();
@@ -100,7 +98,7 @@ struct FindingsJson<'a> {
 #[derive(Serialize)]
 struct DiagnosticJson<'a> {
     file: String,
-    /// `None`: the diagnostic is about something that is missing, or about a file that the configuration names.
+    /// `None`: the diagnostic is about something that is missing, or about the whole file.
     line: Option<usize>,
     /// `None`: the diagnostic is about the whole file.
     key: Option<&'a str>,
@@ -110,36 +108,16 @@ struct DiagnosticJson<'a> {
 // === impl Findings ===
 
 impl Findings {
-    fn of(path: &Path) -> Self {
-        let loaded = match config::load(path) {
-            Ok(loaded) => loaded,
-            Err(invalid) => {
-                return Findings {
-                    errors: invalid.errors,
-                    warnings: invalid.warnings,
-                    description: Vec::new(),
-                };
-            }
-        };
-        let mut findings = Findings {
-            errors: Vec::new(),
-            warnings: loaded.warnings,
-            description: description::lines(&loaded.settings),
-        };
-        for problem in files::problems(&loaded.settings) {
-            let diagnostic = Diagnostic {
-                file: path.to_owned(),
-                line: None,
-                key: problem.key,
-                text: problem.text,
-            };
-            if problem.is_fatal {
-                findings.errors.push(diagnostic);
-            } else {
-                findings.warnings.push(diagnostic);
-            }
+    fn new(checked: Checked) -> Self {
+        let settings = checked.draft.filter(|_| checked.errors.is_empty());
+        Findings {
+            description: settings
+                .as_ref()
+                .map(description::lines)
+                .unwrap_or_default(),
+            errors: checked.errors,
+            warnings: checked.warnings,
         }
-        findings
     }
 
     fn is_valid(&self) -> bool {

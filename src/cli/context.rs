@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::CliError;
-use crate::config::{Loaded, Settings, StoreSettings};
+use crate::config::{Loaded, Settings, StoreSettings, command_line};
 use crate::lock::codec::DecodeError;
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
+use crate::store::etcd;
 use crate::store::open::open;
 use crate::store::{DamagedValue, Store, StoreError};
 
@@ -70,6 +71,11 @@ impl StoreContext {
         format!("{} (from {})", self.store_name(), self.config.display())
     }
 
+    /// Returns the command line of another command on the same store.
+    pub(super) fn command_line(&self, command: &str, arguments: &[&str]) -> String {
+        command_line(&self.config, command, arguments)
+    }
+
     fn store_name(&self) -> String {
         match &self.settings.store {
             StoreSettings::Etcd(etcd) => format!("etcd {}", etcd.endpoints.join(" ")),
@@ -93,9 +99,11 @@ impl StoreContext {
             (StoreSettings::Etcd(_), StoreError::Rejected(_)) => {
                 ("the store rejects the request", None)
             }
+            // The message of any other error contains its remedy.
             (StoreSettings::Etcd(_), StoreError::Unreachable(_) | StoreError::Unknown(_)) => (
                 "cannot reach the store",
-                Some("check that etcd is running, and that etcd3.endpoints names it"),
+                etcd::is_down(&error)
+                    .then_some("check that etcd is running, and that etcd3.endpoints names it"),
             ),
         };
         CliError::Store {

@@ -1,17 +1,18 @@
 //! The errors of commands, and their exit codes (those of sysexits.h, where it has one).
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::admin::ExecuteError;
-use crate::config::ConfigErrors;
+use crate::config::{ConfigErrors, Diagnostic, TooManySlots, command_line};
 use crate::lock::codec::DecodeError;
 use crate::lock::command::Refused;
 use crate::lock::{GroupName, InvalidNodeId, NodeId};
 use crate::server::ServeError;
 use crate::store::open::StoreSetupError;
 use crate::store::{DamagedValue, Location, StoreError};
-use crate::text::escape::{quoted, shell_word};
+use crate::text::escape::quoted;
+use crate::text::explain::Remedy as _;
 
 /// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +68,9 @@ pub(super) enum CliError {
     /// A paused group is not configured, so the number of its slots is unknown.
     #[error("group {group} is not configured in {}, so the number of its slots is unknown", config.display())]
     NotConfigured { group: GroupName, config: PathBuf },
-    /// The store cannot hold so many slots; the message is that of the configuration.
-    #[error("{0}")]
-    TooManySlots(String),
+    /// The store cannot hold so many slots.
+    #[error(transparent)]
+    TooManySlots(#[from] TooManySlots),
     /// A node cannot have this id.
     #[error("this id cannot be used: {0}")]
     InvalidId(InvalidNodeId),
@@ -80,20 +81,24 @@ pub(super) enum CliError {
     #[error("nothing was changed")]
     Declined,
     /// The server does not reply to the health check.
-    #[error("the server at {address} is not healthy: {error}")]
+    #[error("the server at {address} is not healthy")]
     Unhealthy {
         address: String,
+        #[source]
         error: HealthcheckError,
     },
     /// The result of the command cannot be printed.
-    #[error("cannot write to stdout: {0}")]
-    Output(io::Error),
+    #[error("cannot write to stdout")]
+    Output(#[source] io::Error),
     /// A file or folder of the command cannot be written.
-    #[error("{}: cannot be written: {error}", path.display())]
-    Write { path: PathBuf, error: io::Error },
+    #[error("{}: cannot be written", path.display())]
+    Write { path: PathBuf, source: io::Error },
     /// The async runtime cannot be started.
-    #[error("cannot start the runtime: {0}")]
-    Runtime(io::Error),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// The server cannot listen on an address.
+    #[error("{0}")]
+    Bind(Diagnostic),
     /// The server did not start, or ended by itself.
     #[error(transparent)]
     Serve(Box<ServeError>),
@@ -113,17 +118,17 @@ fn refusal(refused: &Refused) -> String {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HealthcheckError {
     /// The address of the listener cannot be resolved.
-    #[error("cannot resolve the address: {0}")]
-    Resolve(io::Error),
+    #[error("cannot resolve the address")]
+    Resolve(#[source] io::Error),
     /// The name of the listener has no address.
     #[error("the name has no IP address")]
     NoAddress,
     /// The listener does not accept connections.
-    #[error("cannot connect: {0}")]
-    Connect(io::Error),
+    #[error("cannot connect")]
+    Connect(#[source] io::Error),
     /// The listener accepts connections and does not reply.
-    #[error("no reply: {0}")]
-    Reply(io::Error),
+    #[error("no reply")]
+    Reply(#[source] io::Error),
     /// The reply to `/healthz` is not a 200.
     #[error("unexpected reply {}", quoted(.0))]
     Status(String),
@@ -160,12 +165,15 @@ impl CliError {
             | CliError::Output(_)
             | CliError::Write { .. }
             | CliError::Runtime(_)
+            | CliError::Bind(_)
             | CliError::Serve(_) => 1,
         }
     }
 
-    /// Returns the remedy, if there is one that the message does not contain.
-    pub(super) fn hint(&self) -> Option<String> {
+    /// Returns the remedy, if there is one that the message does not contain. `config` is the configuration that the
+    /// suggested commands use.
+    pub(super) fn hint(&self, config: &Path) -> Option<String> {
+        let command = |command: &str, arguments: &[&str]| command_line(config, command, arguments);
         match self {
             CliError::NoStore { .. } => Some(
                 "start a server once, or correct embedded.path; a relative path is relative to the directory in \
@@ -175,20 +183,22 @@ impl CliError {
             CliError::Store { hint, .. } => hint.map(Into::into),
             CliError::Contended { .. } => Some("run the command again".into()),
             CliError::Unknown { group, .. } => Some(format!(
-                "check with: airlock get slots {}",
-                shell_word(group.as_str())
+                "check with: {}",
+                command("get slots", &[group.as_str()])
             )),
+            CliError::StoreSetup(error) => error.remedy(),
+            CliError::Serve(error) => error.remedy(),
             CliError::Damaged { location, .. } => Some(format!(
                 "see \"A damaged value\" in docs/operations.md, and repair it with: {}",
                 location.repair_command
             )),
-            CliError::Refused { group, refused } => Some(refusal_hint(group, refused)),
+            CliError::Refused { group, refused } => Some(refusal_hint(group, refused, config)),
             CliError::UnknownGroup { configured, .. } => {
                 Some(format!("configured groups: {}", joined(configured)))
             }
             CliError::NotConfigured { group, .. } => Some(format!(
-                "set the number with: airlock set slots {} N",
-                shell_word(group.as_str())
+                "set the number with: {}",
+                command("set slots", &[group.as_str(), "N"])
             )),
             CliError::InvalidId(_) => Some(format!(
                 "an id has 1 to {} bytes without control characters",
@@ -200,17 +210,23 @@ impl CliError {
     }
 }
 
-fn refusal_hint(group: &GroupName, refused: &Refused) -> String {
-    let group = shell_word(group.as_str());
+fn refusal_hint(group: &GroupName, refused: &Refused, config: &Path) -> String {
+    let command = |command: &str, arguments: &[&str]| command_line(config, command, arguments);
+    let group = group.as_str();
     match refused {
         Refused::Full { .. } => format!(
-            "unlock a holder first (airlock unlock {group} ID), or set more slots (airlock set slots {group} N)"
+            "unlock a holder that is back and healthy ({}), or set more slots ({})",
+            command("unlock", &[group, "ID"]),
+            command("set slots", &[group, "N"])
         ),
-        Refused::Paused => format!("end the pause first: airlock resume {group}"),
+        Refused::Paused => format!("end the pause first: {}", command("resume", &[group])),
         Refused::NotHeld { holders, .. } => match holders.len() {
             0 => "the group has no holders".into(),
             1..=10 => format!("the holders are: {}", joined(holders)),
-            count => format!("list the {count} holders with: airlock get slots {group}"),
+            count => format!(
+                "list the {count} holders with: {}",
+                command("get slots", &[group])
+            ),
         },
     }
 }

@@ -11,7 +11,7 @@ use crate::lock::window::Windows;
 use crate::lock::{GroupState, NodeId};
 use crate::status::{GroupFacts, GroupView};
 use crate::text::duration::age;
-use crate::text::escape::{printable, shell_word};
+use crate::text::escape::printable;
 
 /// The arguments of `airlock get slots`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +50,8 @@ pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<
     } else {
         print(context.location())?;
         print("")?;
-        print_table(&views, now)?;
+        print_table(&views)?;
+        print_notes(&context, &views, now)?;
     }
     damaged.map_or(Ok(()), Err)
 }
@@ -68,7 +69,7 @@ fn view(context: &StoreContext, target: &Target, state: &GroupState, now: Timest
     GroupView::new(&facts, now)
 }
 
-fn print_table(groups: &[GroupView], now: Timestamp) -> Result<(), CliError> {
+fn print_table(groups: &[GroupView]) -> Result<(), CliError> {
     let mut rows = vec![HEADER.map(str::to_owned)];
     rows.extend(groups.iter().flat_map(rows_of));
     for row in &mut rows {
@@ -82,14 +83,7 @@ fn print_table(groups: &[GroupView], now: Timestamp) -> Result<(), CliError> {
         );
         print(line.trim_end())?;
     }
-    let mut notes = groups
-        .iter()
-        .filter_map(|group| note(group, now))
-        .peekable();
-    if notes.peek().is_some() {
-        print("")?;
-    }
-    notes.try_for_each(print)
+    Ok(())
 }
 
 /// Returns the width of a column. A cell of more than [`MAX_WIDTH`] characters does not widen it.
@@ -127,11 +121,24 @@ fn rows_of(group: &GroupView) -> Vec<[String; 6]> {
     rows
 }
 
+fn print_notes(
+    context: &StoreContext,
+    groups: &[GroupView],
+    now: Timestamp,
+) -> Result<(), CliError> {
+    let notes = groups.iter().filter_map(|group| note(context, group, now));
+    let mut notes = notes.peekable();
+    if notes.peek().is_some() {
+        print("")?;
+    }
+    notes.try_for_each(print)
+}
+
 /// Explains a group that is paused or has other slots than the configured ones, and names the command that changes
 /// that.
-fn note(group: &GroupView, now: Timestamp) -> Option<String> {
+fn note(context: &StoreContext, group: &GroupView, now: Timestamp) -> Option<String> {
     let lock = group.lock.as_ref()?;
-    let (name, word) = (&group.name, shell_word(&group.name));
+    let name = group.name.as_str();
     if lock.paused {
         let is_pause = |entry: &&AuditEntry| entry.action == Action::Pause;
         let by = match group.audit_log.iter().find(is_pause) {
@@ -139,7 +146,8 @@ fn note(group: &GroupView, now: Timestamp) -> Option<String> {
             None => String::new(),
         };
         return Some(format!(
-            "{name}: paused{by}; to end the pause: airlock resume {word}"
+            "{name}: paused{by}; to end the pause: {}",
+            context.command_line("resume", &[name])
         ));
     }
     let configured = group
@@ -147,6 +155,7 @@ fn note(group: &GroupView, now: Timestamp) -> Option<String> {
         .filter(|slots| *slots != lock.slots)?;
     let slots = if configured == 1 { "slot" } else { "slots" };
     Some(format!(
-        "{name}: the configuration has {configured} {slots}; to apply it: airlock set slots {word} {configured}"
+        "{name}: the configuration has {configured} {slots}; to apply it: {}",
+        context.command_line("set slots", &[name, &configured.to_string()])
     ))
 }

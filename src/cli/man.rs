@@ -10,8 +10,8 @@ use super::args::Cli;
 
 /// Writes one manual page for each command into `folder`.
 pub(super) fn run(folder: &Path) -> Result<(), CliError> {
-    clap_mangen::generate_to(Cli::command(), folder).map_err(|error| CliError::Write {
+    clap_mangen::generate_to(Cli::command(), folder).map_err(|source| CliError::Write {
         path: folder.to_owned(),
-        error,
+        source,
     })
 }

@@ -12,6 +12,7 @@ mod lock;
 mod man;
 mod output;
 mod pause;
+mod preflight;
 mod resume;
 mod serve;
 mod set_slots;
@@ -30,6 +31,7 @@ use args::{Cli, CliCommand, Ex, ExGet, Get, Set};
 use context::StoreContext;
 use error::CliError;
 use output::print_raw;
+use preflight::Scope;
 
 /// Runs the command that the arguments of this process name, and returns its exit code.
 pub fn run() -> ExitCode {
@@ -58,9 +60,9 @@ impl Cli {
             }
             Err(error) => {
                 if is_server {
-                    output::log_error(&error);
+                    output::log_error(&error, &self.config);
                 } else {
-                    output::print_error(&error);
+                    output::print_error(&error, &self.config);
                 }
                 ExitCode::from(error.exit_code())
             }
@@ -69,8 +71,10 @@ impl Cli {
 
     fn dispatch(&self) -> Result<(), CliError> {
         match &self.command {
-            CliCommand::Serve => serve::run(self.load()?, &self.config),
-            CliCommand::CheckConfig(arguments) => check_config::run(&self.config, arguments),
+            CliCommand::Serve => serve::run(&self.config),
+            CliCommand::CheckConfig(arguments) => {
+                context::block_on(check_config::run(&self.config, arguments))
+            }
             CliCommand::Healthcheck => healthcheck::run(self.load()?),
             CliCommand::Get(Get::Slots(arguments)) => {
                 self.with_context(|context| get_slots::run(context, arguments))
@@ -108,12 +112,13 @@ impl Cli {
     where
         F: Future<Output = Result<(), CliError>>,
     {
-        let loaded = self.load()?;
-        // The client of etcd has to be created within the runtime.
-        context::block_on(async { command(StoreContext::open(loaded, &self.config)?).await })
+        context::block_on(async {
+            let loaded = preflight::load(&self.config, Scope::Store).await?;
+            command(StoreContext::open(loaded, &self.config)?).await
+        })
     }
 
-    /// Loads the configuration, and emits its warnings.
+    /// Loads the configuration without a check of what it names, and logs the warnings.
     fn load(&self) -> Result<Loaded, CliError> {
         let loaded = config::load(&self.config);
         for warning in config::warnings(&loaded) {

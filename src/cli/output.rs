@@ -1,9 +1,9 @@
 //! Output of commands: results on stdout, errors and warnings on stderr. Each reader may close its end at any time, as
 //! `head` does.
 
-use std::error::Error;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display};
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -13,6 +13,7 @@ use tracing_subscriber::registry::Registry;
 use super::CliError;
 use crate::logging;
 use crate::text::escape::printable;
+use crate::text::explain::{causes, chain};
 
 /// Prints a line that is the result of a command. Control characters are escaped.
 ///
@@ -36,7 +37,7 @@ pub(super) fn report(line: impl Display) {
 }
 
 /// Prints the reason why a command failed to stderr: the message, its causes, and the remedy if there is one.
-pub(super) fn print_error(error: &CliError) {
+pub(super) fn print_error(error: &CliError, config: &Path) {
     match error {
         CliError::Config(invalid) => {
             for error in &invalid.errors {
@@ -51,39 +52,23 @@ pub(super) fn print_error(error: &CliError) {
     for cause in causes(error) {
         print_message(format_args!("  caused by: {cause}"));
     }
-    if let Some(hint) = error.hint() {
+    if let Some(hint) = error.hint(config) {
         print_message(format_args!("hint: {hint}"));
     }
 }
 
-/// Logs the reason why the server failed.
-pub(super) fn log_error(error: &CliError) {
+/// Logs the reason why the server failed: the message, its causes, and the remedy if there is one.
+pub(super) fn log_error(error: &CliError, config: &Path) {
     if let CliError::Config(invalid) = error {
         for error in &invalid.errors {
             tracing::error!("{error}");
         }
         return;
     }
-    let mut text = error.to_string();
-    for cause in causes(error) {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ": {cause}");
+    match error.hint(config) {
+        Some(hint) => tracing::error!("{}; {hint}", chain(error)),
+        None => tracing::error!("{}", chain(error)),
     }
-    tracing::error!("{text}");
-}
-
-/// Returns the messages of the causes of `error`, except those that the message before already contains.
-fn causes(error: &dyn Error) -> Vec<String> {
-    let mut last = error.to_string();
-    let mut texts = Vec::new();
-    let sources = std::iter::successors(error.source(), |cause| (*cause).source());
-    for cause in sources.map(ToString::to_string) {
-        if !last.contains(&cause) {
-            texts.push(cause.clone());
-            last = cause;
-        }
-    }
-    texts
 }
 
 /// Prints a line to stderr. There is no other place for the error of a failure to do so.
@@ -156,40 +141,5 @@ impl Display for EventText {
             fields if fields.is_empty() => Ok(()),
             fields => write!(f, " ({fields})"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::StoreError;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("http://etcd:2379: {text}")]
-    struct Outer {
-        text: &'static str,
-        #[source]
-        source: io::Error,
-    }
-
-    fn causes_of(text: &'static str) -> Vec<String> {
-        let source = io::Error::other("connection refused");
-        causes(&CliError::Store {
-            message: "cannot reach the store".into(),
-            hint: None,
-            error: StoreError::unreachable(Outer { text, source }),
-        })
-    }
-
-    #[test]
-    fn each_cause_is_named_once() {
-        assert_eq!(
-            causes_of("cannot connect"),
-            ["http://etcd:2379: cannot connect", "connection refused"]
-        );
-        assert_eq!(
-            causes_of("connection refused"),
-            ["http://etcd:2379: connection refused"]
-        );
     }
 }

@@ -3,21 +3,25 @@
 use std::path::Path;
 
 use super::CliError;
-use crate::config::Loaded;
+use super::preflight::{self, Scope};
+use crate::config::Places;
 use crate::server::{ServeError, Server, Stopped};
+use crate::text::explain::explain;
 
 /// Runs the server until a signal ends it.
 ///
 /// # Errors
 /// If the server does not start, or ends for another reason.
-pub(super) fn run(loaded: Loaded, config: &Path) -> Result<(), CliError> {
+pub(super) fn run(config: &Path) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(CliError::Runtime)?;
     let result = runtime.block_on(async {
-        let server = Server::bind(loaded.settings, config.to_owned()).await?;
-        server.run().await
+        let loaded = preflight::load(config, Scope::Server).await?;
+        let server = Server::bind(loaded.settings, config.to_owned()).await;
+        let server = server.map_err(|error| startup_error(error, &loaded.places))?;
+        Ok(server.run().await?)
     });
     // Blocking calls that hang, such as name lookups, do not delay the exit.
     runtime.shutdown_background();
@@ -25,7 +29,18 @@ pub(super) fn run(loaded: Loaded, config: &Path) -> Result<(), CliError> {
         Ok(Stopped::Drained) => Ok(()),
         // At once: neither the log nor the store delays the exit.
         Ok(Stopped::Aborted(signal)) => std::process::exit(signal.exit_code().into()),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Adds the place in the configuration to an error that has one.
+fn startup_error(error: ServeError, places: &Places) -> CliError {
+    match error {
+        ServeError::Bind(error) => {
+            let text = explain(&error);
+            CliError::Bind(places.diagnostic(&[&error.key()], text))
+        }
+        error => error.into(),
     }
 }
 

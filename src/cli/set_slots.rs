@@ -11,19 +11,25 @@ pub(super) struct Arguments {
     /// The reboot group
     group: String,
     /// The number of nodes that may hold a slot at the same time; ends a pause
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_parser = parse_slots)]
     slots: u64,
     #[command(flatten)]
     confirm: ConfirmArgs,
+}
+
+fn parse_slots(text: &str) -> Result<u64, &'static str> {
+    match text.parse() {
+        Ok(0) => Err("a group has 1 slot or more; `airlock pause` stops new locks"),
+        Ok(slots) => Ok(slots),
+        Err(_) => Err("expected a whole number, 1 or more"),
+    }
 }
 
 /// Runs the command.
 pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
     let target = context.target(&arguments.group).await?;
     let slots = arguments.slots;
-    if let Some(reason) = context.settings.store.too_many_slots(slots) {
-        return Err(CliError::TooManySlots(reason));
-    }
+    context.settings.store.check_slots(slots)?;
     apply(
         &context,
         &target,

@@ -11,8 +11,13 @@ use super::output::report;
 use crate::lock::command::AdminCommand;
 use crate::text::duration;
 
+const USAGE: &str = "\
+airlock unlock [OPTIONS] <GROUP> <ID>
+       airlock unlock [OPTIONS] <GROUP> --held-longer-than <TIME>";
+
 /// The arguments of `airlock unlock`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = USAGE)]
 pub(super) struct Arguments {
     /// The reboot group
     group: String,

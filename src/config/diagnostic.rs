@@ -1,5 +1,6 @@
 //! What a configuration file is told about itself: errors and warnings, each with its place in the file.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -32,9 +33,16 @@ pub(crate) struct ConfigErrors {
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
+/// The places of the keys of one file, for problems that are found after the file was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    file: PathBuf,
+    lines: BTreeMap<String, usize>,
+}
+
 /// The errors and warnings about one file, collected while the file is read and checked.
 pub(super) struct Diagnostics {
-    file: PathBuf,
+    places: Places,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
 }
@@ -98,14 +106,44 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+// === impl Places ===
+
+impl Places {
+    /// Returns a diagnostic about the values of `keys`, at the line of the first one. A key that the file does not
+    /// contain has the line of its table.
+    pub(crate) fn diagnostic(&self, keys: &[&str], text: String) -> Diagnostic {
+        let line = |key: &&str| {
+            let table = key.rsplit_once('.').map(|(table, _)| table);
+            let line = self.lines.get(*key);
+            line.or_else(|| self.lines.get(table?)).copied()
+        };
+        Diagnostic {
+            file: self.file.clone(),
+            line: keys.first().and_then(line),
+            key: keys.join(", "),
+            text,
+        }
+    }
+}
+
 // === impl Diagnostics ===
 
 impl Diagnostics {
     pub(super) fn new(file: &Path) -> Self {
         Diagnostics {
-            file: file.to_owned(),
+            places: Places {
+                file: file.to_owned(),
+                lines: BTreeMap::new(),
+            },
             errors: Vec::new(),
             warnings: Vec::new(),
+        }
+    }
+
+    /// Records the place of a key that the file contains.
+    pub(super) fn found<T>(&mut self, located: &Located<T>) {
+        if let Some(line) = located.line {
+            self.places.lines.insert(located.key.clone(), line);
         }
     }
 
@@ -126,27 +164,14 @@ impl Diagnostics {
         self.warnings.push(diagnostic);
     }
 
-    /// Returns `checked` and the warnings if there was no error. Both lists are sorted by line; what has no line is
-    /// last.
-    pub(super) fn finish<T>(
-        mut self,
-        checked: Option<T>,
-    ) -> Result<(T, Vec<Diagnostic>), ConfigErrors> {
-        for list in [&mut self.errors, &mut self.warnings] {
-            list.sort_by_key(|diagnostic| diagnostic.line.unwrap_or(usize::MAX));
-        }
-        match checked {
-            Some(checked) if self.errors.is_empty() => Ok((checked, self.warnings)),
-            _ => Err(ConfigErrors {
-                errors: self.errors,
-                warnings: self.warnings,
-            }),
-        }
+    /// Returns the places, the errors and the warnings.
+    pub(super) fn finish(self) -> (Places, Vec<Diagnostic>, Vec<Diagnostic>) {
+        (self.places, self.errors, self.warnings)
     }
 
     fn diagnostic(&self, line: Option<usize>, key: &str, text: String) -> Diagnostic {
         Diagnostic {
-            file: self.file.clone(),
+            file: self.places.file.clone(),
             line,
             key: key.to_owned(),
             text,

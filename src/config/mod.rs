@@ -5,7 +5,9 @@
 //! * `schema` lists the keys with their types and ranges; `keys` suggests a known key for an unknown one.
 //! * `settings` gives them their meaning: defaults, and what must go together.
 //! * `diagnostic` collects the errors and warnings of all these steps.
+//! * `command` writes the command lines that messages suggest.
 
+mod command;
 mod diagnostic;
 mod field;
 mod keys;
@@ -20,10 +22,12 @@ mod tests;
 
 use std::path::Path;
 
-pub(crate) use diagnostic::{ConfigErrors, Diagnostic};
+pub(crate) use command::command_line;
+pub(crate) use diagnostic::{ConfigErrors, Diagnostic, Places};
 pub use settings::{EtcdSettings, EtcdUser, KeyPair, MAX_ETCD_SLOTS};
 pub(crate) use settings::{
     GroupSettings, Limits, ListenSettings, Settings, SlotsMismatch, StoreSettings, TlsSettings,
+    TooManySlots,
 };
 
 use diagnostic::Diagnostics;
@@ -36,7 +40,22 @@ pub(crate) const DEFAULT_PATH: &str = "/etc/airlock/config.toml";
 pub(crate) struct Loaded {
     /// The settings.
     pub(crate) settings: Settings,
+    /// The places of the keys, for problems with what they name.
+    pub(crate) places: Places,
     /// The warnings, which do not prevent the server from starting.
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// A file that was checked and may be invalid.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    /// The settings, with a default for each value that is invalid or missing. `None`: the file cannot be read.
+    pub(crate) draft: Option<Settings>,
+    /// The places of the keys.
+    pub(crate) places: Places,
+    /// The errors, in the order of their lines.
+    pub(crate) errors: Vec<Diagnostic>,
+    /// The warnings, in the order of their lines.
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
@@ -45,22 +64,30 @@ pub(crate) struct Loaded {
 /// # Errors
 /// All errors of the file together, each with its line, key and remedy.
 pub(crate) fn load(path: &Path) -> Result<Loaded, ConfigErrors> {
+    check(path).into_loaded()
+}
+
+/// Reads and checks the file, for a caller that also checks what an invalid one names.
+pub(crate) fn check(path: &Path) -> Checked {
     let mut diagnostics = Diagnostics::new(path);
-    match read::text(&mut diagnostics, path) {
-        Some(text) => parse(path, &text),
-        None => loaded(diagnostics, None),
-    }
+    let draft = read::text(&mut diagnostics, path).and_then(|text| draft(&mut diagnostics, &text));
+    Checked::new(diagnostics, draft)
 }
 
 /// Checks `text`, the content of the file at `path`.
 ///
 /// # Errors
 /// As for [`load`].
+#[cfg(test)]
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Loaded, ConfigErrors> {
     let mut diagnostics = Diagnostics::new(path);
-    let settings = schema::File::read(&mut diagnostics, text)
-        .and_then(|file| Settings::check(&mut diagnostics, file));
-    loaded(diagnostics, settings)
+    let draft = draft(&mut diagnostics, text);
+    Checked::new(diagnostics, draft).into_loaded()
+}
+
+fn draft(diagnostics: &mut Diagnostics, text: &str) -> Option<Settings> {
+    let file = schema::File::read(diagnostics, text)?;
+    Some(Settings::check(diagnostics, file))
 }
 
 /// Returns the warnings about a file, whether it is valid or not.
@@ -71,7 +98,43 @@ pub(crate) fn warnings(loaded: &Result<Loaded, ConfigErrors>) -> &[Diagnostic] {
     }
 }
 
-fn loaded(diagnostics: Diagnostics, settings: Option<Settings>) -> Result<Loaded, ConfigErrors> {
-    let (settings, warnings) = diagnostics.finish(settings)?;
-    Ok(Loaded { settings, warnings })
+// === impl Checked ===
+
+impl Checked {
+    fn new(diagnostics: Diagnostics, draft: Option<Settings>) -> Self {
+        let (places, errors, warnings) = diagnostics.finish();
+        let mut checked = Checked {
+            draft,
+            places,
+            errors,
+            warnings,
+        };
+        checked.sort();
+        checked
+    }
+
+    /// Sorts errors and warnings by line. Those without a line are last.
+    pub(crate) fn sort(&mut self) {
+        for list in [&mut self.errors, &mut self.warnings] {
+            list.sort_by_key(|diagnostic| diagnostic.line.unwrap_or(usize::MAX));
+        }
+    }
+
+    /// Returns the settings if the file is valid.
+    ///
+    /// # Errors
+    /// All errors of the file.
+    pub(crate) fn into_loaded(self) -> Result<Loaded, ConfigErrors> {
+        match self.draft {
+            Some(settings) if self.errors.is_empty() => Ok(Loaded {
+                settings,
+                places: self.places,
+                warnings: self.warnings,
+            }),
+            _ => Err(ConfigErrors {
+                errors: self.errors,
+                warnings: self.warnings,
+            }),
+        }
+    }
 }

@@ -62,7 +62,7 @@ impl<'t> Table<'t> {
         diagnostics: &mut Diagnostics,
         key: &'static str,
     ) -> Field<bool> {
-        let raw = self.take(key);
+        let raw = self.take(diagnostics, key);
         raw.map_or(Field::Absent, |raw| {
             raw.convert(diagnostics, "true or false", |value| value.as_bool())
         })
@@ -73,7 +73,7 @@ impl<'t> Table<'t> {
         diagnostics: &mut Diagnostics,
         key: &'static str,
     ) -> Field<String> {
-        let raw = self.take(key);
+        let raw = self.take(diagnostics, key);
         raw.map_or(Field::Absent, |raw| raw.into_string(diagnostics))
     }
 
@@ -95,7 +95,7 @@ impl<'t> Table<'t> {
         key: &'static str,
         range: &NumberRange,
     ) -> Field<u64> {
-        let raw = self.take(key);
+        let raw = self.take(diagnostics, key);
         raw.map_or(Field::Absent, |raw| {
             if number(&raw.value) == Some(0)
                 && !range.contains(0)
@@ -116,7 +116,7 @@ impl<'t> Table<'t> {
         diagnostics: &mut Diagnostics,
         key: &'static str,
     ) -> Field<Vec<Located<String>>> {
-        let raw = self.take(key);
+        let raw = self.take(diagnostics, key);
         raw.map_or(Field::Absent, |raw| {
             let expected = "an array of strings such as [\"a\", \"b\"]";
             raw.into_array(diagnostics, expected, Raw::into_string)
@@ -128,7 +128,7 @@ impl<'t> Table<'t> {
         diagnostics: &mut Diagnostics,
         key: &'static str,
     ) -> Field<Table<'t>> {
-        let raw = self.take(key);
+        let raw = self.take(diagnostics, key);
         raw.map_or(Field::Absent, |raw| {
             let header = format!("[{}]", without_indices(&raw.place.key));
             raw.into_table(diagnostics, &header)
@@ -141,7 +141,7 @@ impl<'t> Table<'t> {
         diagnostics: &mut Diagnostics,
         key: &'static str,
     ) -> Field<Vec<Located<Table<'t>>>> {
-        let raw = self.take(key);
+        let raw = self.take(diagnostics, key);
         raw.map_or(Field::Absent, |raw| {
             let header = format!("[[{}]]", without_indices(&raw.place.key));
             let expected = format!("tables, each written as {header}");
@@ -171,7 +171,7 @@ impl<'t> Table<'t> {
     }
 
     /// Takes a value of any type.
-    fn take(&mut self, key: &'static str) -> Option<Raw<'t>> {
+    fn take(&mut self, diagnostics: &mut Diagnostics, key: &'static str) -> Option<Raw<'t>> {
         self.known.push(key);
         let (name, value) = match self.values.remove_entry(key) {
             Some(exactly) => exactly,
@@ -187,6 +187,7 @@ impl<'t> Table<'t> {
             line: Some(line(self.text, name.span().start)),
             key: join(&self.name, key),
         };
+        diagnostics.found(&place);
         Some(Raw::new(place, value, self.text))
     }
 }

@@ -2,24 +2,20 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::io::Errno;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time;
 use tokio_rustls::TlsAcceptor;
 
+use super::address::{self, BindError};
 use super::connection::{self, ConnectionError};
 use super::context::ConnectionContext;
 use crate::config::{Limits, ListenSettings};
 use crate::tls::ServerTls;
-
-/// The number of connections that the kernel queues until they are accepted.
-const BACKLOG: u32 = 4096;
 
 /// A listener that is bound but does not accept connections yet.
 pub(crate) struct Listener {
@@ -29,39 +25,22 @@ pub(crate) struct Listener {
     tls: Option<Arc<ServerTls>>,
 }
 
-/// The reason why an address cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}:{port} ({name}.address, {name}.port): {error}{}", hint(.error))]
-pub(crate) struct BindError {
-    name: &'static str,
-    address: String,
-    port: u16,
-    error: io::Error,
-}
-
 /// The number of connections of each peer.
 type Peers = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 // === impl Listener ===
 
 impl Listener {
-    /// Binds the address as Go does: of the addresses of a host name, the first IPv4 address is taken.
+    /// Binds the address of the section `name`.
     ///
     /// # Errors
-    /// If the name has no address, or the address cannot be bound.
+    /// If the address cannot be bound.
     pub(crate) async fn bind(
         name: &'static str,
         settings: &ListenSettings,
         tls: Option<Arc<ServerTls>>,
     ) -> Result<Self, BindError> {
-        let socket = bind(&settings.address, settings.port)
-            .await
-            .map_err(|error| BindError {
-                name,
-                address: settings.address.clone(),
-                port: settings.port,
-                error,
-            })?;
+        let socket = address::listen(name, settings).await?;
         Ok(Listener { name, socket, tls })
     }
 
@@ -127,59 +106,6 @@ fn take_permits(
         return None;
     };
     Some((permit, peer_permit))
-}
-
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "; another program listens there, possibly another Airlock: `ss -ltnp` shows which one"
-        }
-        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need CAP_NET_BIND_SERVICE: choose a higher port"
-        }
-        _ => "",
-    }
-}
-
-async fn bind(address: &str, port: u16) -> io::Result<TcpListener> {
-    // Go's `net.Listen` takes "all IPv4 addresses" for all addresses, and so does coreos/airlock.
-    if matches!(address, "" | "0.0.0.0" | "::") {
-        let everywhere = listen((Ipv6Addr::UNSPECIFIED, port).into());
-        return match everywhere {
-            Err(error) if has_no_ipv6(&error) => listen((Ipv4Addr::UNSPECIFIED, port).into()),
-            result => result,
-        };
-    }
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((address, port)).await?.collect();
-    let address = addresses
-        .iter()
-        .find(|address| address.is_ipv4())
-        .or(addresses.first())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host name has no address"))?;
-    listen(*address)
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    if address.ip() == Ipv6Addr::UNSPECIFIED {
-        SockRef::from(&socket).set_only_v6(false)?;
-    }
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Reports whether an error comes from a kernel that was built or configured without IPv6.
-fn has_no_ipv6(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error().map(Errno::from_raw_os_error),
-        Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
-    )
 }
 
 /// Logs the error, most likely a lack of file descriptors, and waits for connections to close.

@@ -2,6 +2,7 @@
 //!
 //! It serves any router, and knows neither FleetLock nor groups.
 
+mod address;
 mod connection;
 mod context;
 mod header_limit;
@@ -9,6 +10,7 @@ mod listener;
 mod metrics;
 mod timeouts;
 
+pub(crate) use address::{BindError, check_address};
 pub(crate) use context::{ConnectionContext, Peer};
-pub(crate) use listener::{BindError, Listener};
+pub(crate) use listener::Listener;
 pub(crate) use metrics::ConnectionMetrics;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::error::Category;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 use super::audit::{AuditEntry, AuditLog};
@@ -62,13 +63,32 @@ pub enum DecodeError {
     #[error("it is empty")]
     Empty,
     /// The value is not the JSON of a semaphore.
-    #[error("{reason}, in {found:?}")]
+    #[error("{problem}: {found}")]
     Malformed {
-        /// The message of the JSON parser.
-        reason: String,
+        /// The problem and its position.
+        problem: JsonProblem,
         /// The beginning of the value, at most [`DecodeError::MAX_FOUND`] characters of it.
         found: String,
     },
+}
+
+/// The reason why a text is not the JSON of a semaphore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonProblem {
+    /// The text ends too early.
+    #[error("its JSON is cut off")]
+    CutOff,
+    /// The text is not JSON.
+    #[error("its JSON has a mistake at line {line}, column {column}")]
+    Syntax {
+        /// The line, counted from 1.
+        line: usize,
+        /// The byte in the line, counted from 1.
+        column: usize,
+    },
+    /// The text is other JSON.
+    #[error("its JSON does not have the form {{\"total_slots\":SLOTS,\"holders\":[\"ID\"]}}")]
+    Form,
 }
 
 #[derive(Deserialize)]
@@ -187,7 +207,7 @@ impl DecodeError {
     pub fn without_value(&self) -> String {
         match self {
             DecodeError::Empty => self.to_string(),
-            DecodeError::Malformed { reason, .. } => reason.clone(),
+            DecodeError::Malformed { problem, .. } => problem.to_string(),
         }
     }
 
@@ -197,10 +217,15 @@ impl DecodeError {
         if found.len() < text.len() {
             found.push('…');
         }
-        DecodeError::Malformed {
-            reason: error.to_string(),
-            found,
-        }
+        let problem = match error.classify() {
+            Category::Eof => JsonProblem::CutOff,
+            Category::Io | Category::Syntax => JsonProblem::Syntax {
+                line: error.line(),
+                column: error.column(),
+            },
+            Category::Data => JsonProblem::Form,
+        };
+        DecodeError::Malformed { problem, found }
     }
 }
 

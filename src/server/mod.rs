@@ -29,6 +29,7 @@ use crate::status::{self, Status};
 use crate::store::Store;
 use crate::store::instrumented::InstrumentedStore;
 use crate::store::open::{StoreSetupError, open_reloadable};
+use crate::text::explain::Remedy;
 use crate::tls::{ServerTls, TlsError};
 use groups::GroupFactory;
 use metrics::{Families, ServerMetrics};
@@ -44,20 +45,29 @@ pub(crate) enum ServeError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Store(#[from] StoreSetupError),
-    #[error("{error} ({listener}.tls_cert_path, {listener}.tls_key_path)")]
-    Tls {
-        listener: &'static str,
-        error: TlsError,
-    },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Auth(#[from] AuthError),
-    #[error("cannot register the metrics: {0}")]
+    #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
-    #[error("cannot handle signals: {0}")]
-    Signals(io::Error),
+    #[error("cannot handle signals")]
+    Signals(#[source] io::Error),
     /// Invariant 10: no server accepts requests that it cannot process.
     #[error("the task {0} ended unexpectedly")]
     TaskEnded(String),
+}
+
+impl Remedy for ServeError {
+    fn remedy(&self) -> Option<String> {
+        match self {
+            ServeError::Bind(error) => error.remedy(),
+            ServeError::Store(error) => error.remedy(),
+            ServeError::Tls(error) => error.remedy(),
+            ServeError::Auth(error) => error.remedy(),
+            ServeError::Metrics(_) | ServeError::Signals(_) | ServeError::TaskEnded(_) => None,
+        }
+    }
 }
 
 /// The end of a server that received a signal.
@@ -185,6 +195,7 @@ impl Server {
             health: store.health(),
             metrics: Box::new(move || metrics.render()),
             host: host::name(),
+            config: self.config.clone(),
         };
         let routers = Routers {
             main: api::router(Arc::new(api)),
@@ -193,7 +204,7 @@ impl Server {
         let listeners = (self.listener, self.status_listener);
         spawn_listeners(supervisor, listeners, routers, &connections, &state);
         spawn_systemd(supervisor, &store, &state);
-        spawn_monitor(supervisor, &store, &state);
+        spawn_monitor(supervisor, &store, &state, self.config.clone());
         let files = Arc::new(self.files);
         spawn_file_watcher(supervisor, &files, &self.metrics);
         let reloader = Reloader {
@@ -263,6 +274,7 @@ fn spawn_monitor(
     supervisor: &mut Supervisor,
     store: &Arc<InstrumentedStore>,
     state: &StateReceiver,
+    config: PathBuf,
 ) {
     let (probed, probe_state) = (Arc::clone(store), state.clone());
     supervisor.spawn("store probe", async move {
@@ -272,7 +284,7 @@ fn spawn_monitor(
     supervisor.spawn("store follower", async move {
         monitor::follow(&followed, follower_state).await;
     });
-    let check = monitor::check_consistency(Arc::clone(store) as _, state.clone());
+    let check = monitor::check_consistency(Arc::clone(store) as _, state.clone(), config);
     supervisor.spawn("consistency check", check);
 }
 
@@ -311,11 +323,7 @@ async fn bind(
     let tls = match settings.tls.clone() {
         None => None,
         Some(tls) => {
-            let tls = ServerTls::load(name, tls).map_err(|error| ServeError::Tls {
-                listener: name,
-                error,
-            })?;
-            let tls = Arc::new(tls);
+            let tls = Arc::new(ServerTls::load(name, tls)?);
             metrics.init_tls_target(name);
             metrics.certificate_loaded(&tls);
             files.push(

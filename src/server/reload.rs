@@ -11,7 +11,7 @@ use super::metrics::ServerMetrics;
 use super::supervisor::Supervisor;
 use super::{rlimit, systemd};
 use crate::auth::Authenticator;
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, command_line};
 use crate::coordinator::ServerState;
 use crate::reloadable::FileWatcher;
 use crate::tls::ServerTls;
@@ -99,9 +99,10 @@ impl Reloader {
                 for error in &invalid.errors {
                     tracing::error!("{error}");
                 }
+                let check = command_line(&self.config, "check-config", &[]);
                 tracing::error!(
-                    "configuration not reloaded, the previous one stays in effect; fix the errors above \
-                     (`airlock check-config` reports the same), then send SIGHUP again"
+                    "configuration not reloaded, the previous one stays in effect; fix the errors above (`{check}` \
+                     reports the same), then send SIGHUP again"
                 );
                 None
             }

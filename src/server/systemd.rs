@@ -12,6 +12,7 @@ use tokio::time::{self, MissedTickBehavior};
 use crate::coordinator::StateReceiver;
 use crate::group::Group;
 use crate::store::health::Health;
+use crate::text::explain::chain;
 
 /// The interval at which the status text follows the health of the store.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -103,8 +104,8 @@ fn status_text(groups: usize, health: &Health) -> String {
     match health {
         Health::Unknown => format!("{groups} group{plural}; the store was not reached yet"),
         Health::Up { .. } => format!("{groups} group{plural}; the store is available"),
-        Health::Down { reason, .. } => {
-            let reason = reason.replace('\n', " ");
+        Health::Down { error, .. } => {
+            let reason = chain(error).replace('\n', " ");
             format!(
                 "{groups} group{plural}; the store is unavailable, requests are denied: {reason}"
             )

@@ -3,6 +3,7 @@
 mod page;
 mod view;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::coordinator::StateReceiver;
 use crate::store::health::Health;
+use crate::text::explain::chain;
 use view::StatusView;
 pub(crate) use view::{GroupFacts, GroupView};
 
@@ -27,6 +29,8 @@ pub(crate) struct Status {
     pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// The name of this machine.
     pub(crate) host: String,
+    /// The configuration file, which the commands on the page use.
+    pub(crate) config: PathBuf,
 }
 
 /// Returns the routes of the status listener.
@@ -50,7 +54,7 @@ async fn index(State(status): State<Arc<Status>>) -> Response {
         (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    let page = page::render(&status.view(), &status.host);
+    let page = page::render(&status.view(), &status.host, &status.config);
     (headers, page.into_string()).into_response()
 }
 
@@ -73,7 +77,11 @@ async fn metrics(State(status): State<Arc<Status>>) -> Response {
 async fn readyz(State(status): State<Arc<Status>>) -> Response {
     match status.health.borrow().readiness(Instant::now()) {
         Ok(()) => "ok\n".into_response(),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+        Err(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{}\n", chain(&reason)),
+        )
+            .into_response(),
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! The HTML contains no scripts and refers to no other site. maud escapes all text from clients.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::view::{GroupView, LockView, StatusView, WaiterView};
+use crate::config::command_line;
 use crate::text::duration::age;
-use crate::text::escape::shell_word;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -17,8 +19,8 @@ const REFRESH_SECONDS: u32 = 10;
 /// The maximum number of slots that are drawn.
 const MAX_DRAWN_SLOTS: u64 = 60;
 
-/// Renders the page of the server on the machine `host`.
-pub(super) fn render(view: &StatusView, host: &str) -> Markup {
+/// Renders the page of the server on the machine `host`, with commands that use the configuration `config`.
+pub(super) fn render(view: &StatusView, host: &str, config: &Path) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -30,12 +32,12 @@ pub(super) fn render(view: &StatusView, host: &str) -> Markup {
                 title { (title(view)) }
                 style { (PreEscaped(STYLE)) }
             }
-            body { (body(view, host)) }
+            body { (body(view, host, config)) }
         }
     }
 }
 
-fn body(view: &StatusView, host: &str) -> Markup {
+fn body(view: &StatusView, host: &str, config: &Path) -> Markup {
     html! {
         header {
             h1 { "Airlock" }
@@ -54,7 +56,7 @@ fn body(view: &StatusView, host: &str) -> Markup {
         }
         main {
             @for group in &view.groups {
-                (section(group, view.now))
+                (section(group, view.now, config))
             }
         }
         footer {
@@ -112,7 +114,7 @@ fn count(number: usize, thing: &str, state: &str) -> String {
 }
 
 /// Renders a group.
-fn section(group: &GroupView, now: Timestamp) -> Markup {
+fn section(group: &GroupView, now: Timestamp, config: &Path) -> Markup {
     html! {
         section {
             div.head {
@@ -126,7 +128,7 @@ fn section(group: &GroupView, now: Timestamp) -> Markup {
                 }
             } @else if let Some(lock) = &group.lock {
                 (slots(lock))
-                (holders(lock, &group.name))
+                (holders(lock, &group.name, config))
             } @else {
                 p.quiet { "Unknown: the store has not replied yet." }
             }
@@ -179,7 +181,7 @@ fn slots(lock: &LockView) -> Markup {
 }
 
 /// Renders the holders, and the command that unlocks the oldest one.
-fn holders(lock: &LockView, group: &str) -> Markup {
+fn holders(lock: &LockView, group: &str, config: &Path) -> Markup {
     html! {
         @if lock.holders.is_empty() {
             p.quiet { "No node holds a slot." }
@@ -206,7 +208,7 @@ fn holders(lock: &LockView, group: &str) -> Markup {
             details {
                 summary { "Unlock a node that does not come back" }
                 p { "Make sure that the node is down for good or already back, then run:" }
-                code { (unlock(group, &lock.holders[0].id)) }
+                code { (command_line(config, "unlock", &[group, &lock.holders[0].id])) }
             }
         }
     }
@@ -267,15 +269,4 @@ fn is_old(age_seconds: Option<i64>) -> bool {
 
 fn utc(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
-}
-
-/// Returns the command that unlocks a node. The id, which the node chooses itself, never becomes an option.
-fn unlock(group: &str, id: &str) -> String {
-    let is_like_an_option = [group, id].iter().any(|word| word.starts_with('-'));
-    let end_of_options = if is_like_an_option { "-- " } else { "" };
-    format!(
-        "airlock unlock {end_of_options}{} {}",
-        shell_word(group),
-        shell_word(id)
-    )
 }

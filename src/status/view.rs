@@ -14,6 +14,7 @@ use crate::lock::window::{WindowState, Windows};
 use crate::lock::{GroupName, GroupState};
 use crate::store::health::Health;
 use crate::text::duration::age;
+use crate::text::explain::chain;
 
 /// The maximum number of waiting nodes that are listed for a group. All of them are counted.
 const MAX_LISTED: usize = 100;
@@ -128,7 +129,7 @@ impl StatusView {
             now,
             store: StoreView {
                 up: problem.is_none(),
-                problem: problem.map(|problem| problem.to_string()),
+                problem: problem.map(|problem| chain(&problem)),
             },
             groups: state
                 .groups

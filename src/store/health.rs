@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::StoreError;
+
 /// Whether the store replied to the latest call.
 #[derive(Clone, Debug)]
 pub(crate) enum Health {
@@ -10,7 +12,7 @@ pub(crate) enum Health {
     /// The store replied.
     Up { at: Instant },
     /// The store did not reply.
-    Down { since: Instant, reason: String },
+    Down { since: Instant, error: StoreError },
 }
 
 /// The age at which a reply no longer proves that the store is available.
@@ -22,13 +24,13 @@ impl Health {
     /// Reports whether the store can be used, as far as is known at `now`.
     ///
     /// # Errors
-    /// The reason, as text for `/readyz` and the page.
+    /// The reason, for `/readyz` and the page.
     pub(crate) fn readiness(&self, now: Instant) -> Result<(), NotReady> {
         match self {
             Health::Unknown => Err(NotReady::Unknown),
-            Health::Down { since, reason } => Err(NotReady::Down {
+            Health::Down { since, error } => Err(NotReady::Down {
                 seconds: now.saturating_duration_since(*since).as_secs(),
-                reason: reason.clone(),
+                error: error.clone(),
             }),
             Health::Up { at } => {
                 let age = now.saturating_duration_since(*at);
@@ -48,8 +50,12 @@ impl Health {
 pub(crate) enum NotReady {
     #[error("the store has not been reached yet")]
     Unknown,
-    #[error("the store has been unavailable for {seconds} s: {reason}")]
-    Down { seconds: u64, reason: String },
+    #[error("the store has been unavailable for {seconds} s")]
+    Down {
+        seconds: u64,
+        #[source]
+        error: StoreError,
+    },
     #[error("the store has not replied for {seconds} s")]
     Silent { seconds: u64 },
 }

@@ -72,8 +72,8 @@ impl InstrumentedStore {
                 Health::Down { since, .. } => *since,
                 Health::Unknown | Health::Up { .. } => Instant::now(),
             };
-            let reason = error.to_string();
-            *health = Health::Down { since, reason };
+            let error = error.clone();
+            *health = Health::Down { since, error };
         });
     }
 }

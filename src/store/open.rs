@@ -7,14 +7,24 @@ use super::Store;
 use super::etcd::{Credentials, CredentialsError, EtcdStore};
 use super::sqlite::{OpenError, SqliteStore};
 use crate::config::StoreSettings;
+use crate::text::explain::Remedy;
 
 /// The reason why the configured store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreSetupError {
-    #[error("{0} (embedded.path)")]
+    #[error(transparent)]
     Embedded(#[from] OpenError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+}
+
+impl Remedy for StoreSetupError {
+    fn remedy(&self) -> Option<String> {
+        match self {
+            StoreSetupError::Embedded(error) => error.remedy(),
+            StoreSetupError::Credentials(error) => error.remedy(),
+        }
+    }
 }
 
 /// A store, and the credentials of etcd, which can be reloaded.

@@ -1,16 +1,24 @@
-//! The remedy for a missing file permission, for error messages.
+//! The remedy for a file that cannot be read, for error messages.
 
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
-/// Returns the remedy, to be appended to `error`; empty if the error has another cause.
-pub(crate) fn read_hint(error: &io::Error) -> String {
-    if error.kind() != ErrorKind::PermissionDenied {
-        return String::new();
+/// Returns the remedy for an error of reading the file at `path`, if there is one.
+pub(crate) fn read_remedy(path: &Path, error: &io::Error) -> Option<String> {
+    match error.kind() {
+        ErrorKind::PermissionDenied => Some(permission_remedy(path)),
+        ErrorKind::NotFound | ErrorKind::NotADirectory if path.is_relative() => Some(format!(
+            "create the file, or correct the path, which is relative to the working directory {}",
+            std::env::current_dir().unwrap_or_default().display()
+        )),
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            Some("create the file, or correct the path".into())
+        }
+        ErrorKind::IsADirectory => Some("name a file".into()),
+        ErrorKind::InvalidData => Some("save the file as UTF-8 text".into()),
+        _ => None,
     }
-    format!(
-        "; {} needs read permission on the file and execute permission on its folders",
-        current_user()
-    )
 }
 
 /// Names the user that this process runs as.
@@ -18,18 +26,87 @@ pub(crate) fn current_user() -> String {
     format!("the user with uid {}", rustix::process::geteuid())
 }
 
+/// Returns how to let the user of this process read the file at `path`.
+pub(crate) fn permission_remedy(path: &Path) -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    let gid = rustix::process::getegid().as_raw();
+    // If the metadata cannot be read either, one of the folders is closed, and the last one with metadata is that one.
+    let closed = path
+        .ancestors()
+        .find_map(|path| Some((path, std::fs::metadata(path).ok()?)));
+    match closed {
+        Some((closed, metadata)) => {
+            let owner = (metadata.uid(), metadata.gid());
+            change_of_mode(closed, metadata.mode(), owner, (uid, gid))
+        }
+        None => format!("allow the user with uid {uid} to read the file"),
+    }
+}
+
+/// Returns how to let the user of this process (`user`, uid and gid) read the file or enter the folder at `path`,
+/// which has the given mode and `owner`.
+fn change_of_mode(path: &Path, mode: u32, owner: (u32, u32), user: (u32, u32)) -> String {
+    const FOLDER: u32 = 0o040_000;
+    let (uid, gid) = user;
+    let path = path.display();
+    let (needed, letter) = if mode & 0o170_000 == FOLDER {
+        (format!("enter the folder {path}"), "x")
+    } else {
+        ("read the file".to_owned(), "r")
+    };
+    let change = if uid == owner.0 {
+        format!("chmod u+{letter} {path}")
+    } else if gid == owner.1 {
+        format!("chmod g+{letter} {path}")
+    } else {
+        format!("chgrp {gid} {path} && chmod g+{letter} {path}")
+    };
+    format!(
+        "the user with uid {uid} and gid {gid} must be able to {needed}, which has mode {:04o}, uid {} and gid {}: \
+         {change}",
+        mode & 0o7777,
+        owner.0,
+        owner.1,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn remedy_for(mode: u32, owner: (u32, u32)) -> String {
+        change_of_mode(Path::new("/etc/a/c.toml"), mode, owner, (997, 996))
+    }
+
     #[test]
-    fn a_missing_permission_names_the_user_and_other_errors_get_no_remedy() {
-        let denied = read_hint(&ErrorKind::PermissionDenied.into());
-        let user = rustix::process::geteuid().to_string();
-        assert!(
-            denied.starts_with(&format!("; the user with uid {user} needs read permission")),
-            "{denied}"
+    fn the_remedy_for_a_file_names_user_mode_owner_and_command() {
+        assert_eq!(
+            remedy_for(0o100_600, (0, 0)),
+            "the user with uid 997 and gid 996 must be able to read the file, which has mode 0600, uid 0 and \
+             gid 0: chgrp 996 /etc/a/c.toml && chmod g+r /etc/a/c.toml"
         );
-        assert_eq!(read_hint(&ErrorKind::NotFound.into()), "");
+        assert!(remedy_for(0o100_600, (0, 996)).ends_with("gid 996: chmod g+r /etc/a/c.toml"));
+        assert!(remedy_for(0o100_000, (997, 0)).ends_with("gid 0: chmod u+r /etc/a/c.toml"));
+    }
+
+    #[test]
+    fn the_remedy_for_a_folder_is_the_permission_to_enter_it() {
+        assert_eq!(
+            remedy_for(0o040_700, (0, 996)),
+            "the user with uid 997 and gid 996 must be able to enter the folder /etc/a/c.toml, which has mode 0700, \
+             uid 0 and gid 996: chmod g+x /etc/a/c.toml"
+        );
+    }
+
+    #[test]
+    fn a_missing_file_has_to_be_created_or_named_correctly() {
+        let remedy = |path| read_remedy(Path::new(path), &ErrorKind::NotFound.into()).unwrap();
+        assert_eq!(remedy("/a"), "create the file, or correct the path");
+        let relative = remedy("a");
+        assert!(
+            relative.contains("relative to the working directory /"),
+            "{relative}"
+        );
+        assert_eq!(read_remedy(Path::new("/a"), &ErrorKind::Other.into()), None);
     }
 }

@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use rustls::pki_types::pem as pem_types;
 
-use crate::text::permission::read_hint;
+use crate::text::explain::Remedy;
+use crate::text::permission::read_remedy;
 pub(crate) use pem::{ca_pem, certificates, key_pair_pem, private_key};
 pub(crate) use server::{ServerTls, check};
 
@@ -18,22 +19,22 @@ pub(crate) use server::{ServerTls, check};
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("{}: cannot be read: {error}{}", path.display(), read_hint(.error))]
+    #[error("{}: cannot be read", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// The error of the operating system.
-        error: io::Error,
+        source: io::Error,
     },
     /// A file is not the PEM that it should be.
-    #[error("{}: is not {expected}: {error}", path.display())]
+    #[error("{}: is not {expected}", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
         /// The expected content.
         expected: &'static str,
         /// The error of the parser.
-        error: pem_types::Error,
+        source: pem_types::Error,
     },
     /// A file contains no certificate.
     #[error("{}: contains no PEM certificate (-----BEGIN CERTIFICATE-----)", path.display())]
@@ -41,7 +42,7 @@ pub enum TlsError {
         /// The file.
         path: PathBuf,
     },
-    /// A file contains no usable private key.
+    /// A file contains no private key, or one with a passphrase.
     #[error(
         "{}: contains no PEM private key without a passphrase (-----BEGIN PRIVATE KEY-----)", path.display()
     )]
@@ -50,35 +51,49 @@ pub enum TlsError {
         path: PathBuf,
     },
     /// A certificate cannot be decoded.
-    #[error("{}: contains a damaged certificate: {error}", path.display())]
+    #[error("{}: contains a damaged certificate", path.display())]
     Certificate {
         /// The file.
         path: PathBuf,
         /// The error of the decoder.
-        error: Box<x509_cert::der::Error>,
+        source: Box<x509_cert::der::Error>,
+    },
+    /// A certificate is one without extensions, which TLS libraries do not accept from a server or a client.
+    #[error("{}: contains an X.509 certificate of version {version}, but TLS needs version 3", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version of the certificate, 1 or 2.
+        version: u8,
     },
     /// A certificate is not one of a CA that can be trusted.
-    #[error("{}: is not a CA that can be trusted: {error}", path.display())]
+    #[error("{}: is not a CA that can be trusted", path.display())]
     Ca {
         /// The file.
         path: PathBuf,
         /// The error of rustls.
-        error: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Certificate and key do not belong together.
-    #[error(
-        "{} and {} do not belong together: {}", cert_path.display(), key_path.display(), mismatch_text(.error)
-    )]
+    #[error("{} and {} do not belong together", cert_path.display(), key_path.display())]
     Mismatch {
         /// The certificate chain.
         cert_path: PathBuf,
         /// The private key.
         key_path: PathBuf,
+    },
+    /// rustls rejects certificate and key for another reason.
+    #[error("{} and {} cannot be used", cert_path.display(), key_path.display())]
+    Pair {
+        /// The certificate chain.
+        cert_path: PathBuf,
+        /// The private key.
+        key_path: PathBuf,
         /// The error of rustls.
-        error: Box<rustls::Error>,
+        source: Box<rustls::Error>,
     },
     /// The server's own certificate has expired.
-    #[error("{}: contains a certificate that expired{}; replace it", path.display(), at_text(*.at))]
+    #[error("{}: contains a certificate that expired{}", path.display(), at_text(*.at))]
     Expired {
         /// The certificate chain.
         path: PathBuf,
@@ -87,17 +102,32 @@ pub enum TlsError {
     },
 }
 
-fn mismatch_text(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InconsistentKeys(_) => {
-            "the key does not match the first certificate in the file; the server's own certificate comes first, then \
-             those of intermediate CAs"
-                .into()
-        }
-        other => other.to_string(),
-    }
-}
-
 fn at_text(at: SystemTime) -> String {
     Timestamp::try_from(at).map_or_else(|_| String::new(), |at| format!(" at {at}"))
+}
+
+// === impl TlsError ===
+
+impl Remedy for TlsError {
+    fn remedy(&self) -> Option<String> {
+        let text = match self {
+            TlsError::Read { path, source } => return read_remedy(path, source),
+            TlsError::Pem { .. } | TlsError::NoCertificate { .. } => "name a file in PEM format",
+            TlsError::NoKey { .. } => {
+                "name a file in PEM format; `openssl pkey` removes a passphrase"
+            }
+            TlsError::Certificate { .. } => "copy or issue the certificate again",
+            TlsError::Version { .. } => {
+                "issue the certificate again with extensions, for example with `openssl x509 -req -extfile`"
+            }
+            TlsError::Ca { .. } => "name the certificate of a CA",
+            TlsError::Mismatch { .. } => {
+                "name the key of the first certificate in the file; the server's own certificate comes first, then \
+                 those of intermediate CAs"
+            }
+            TlsError::Pair { .. } => "issue both again, for example with an ECDSA P-256 key",
+            TlsError::Expired { .. } => "replace it",
+        };
+        Some(text.into())
+    }
 }

@@ -6,6 +6,9 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use x509_cert::Certificate;
+use x509_cert::certificate::Version;
+use x509_cert::der::Decode as _;
 
 use super::TlsError;
 use crate::config::KeyPair;
@@ -24,10 +27,39 @@ pub(crate) fn ca_pem(path: &Path) -> Result<Vec<u8>, TlsError> {
 /// # Errors
 /// If one of the files cannot be used, or they do not belong together.
 pub(crate) fn key_pair_pem(pair: &KeyPair) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
-    let (chain, key) = (certificates(&pair.cert_path)?, private_key(&pair.key_path)?);
+    let (chain, key) = key_pair(pair)?;
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    CertifiedKey::from_der(chain, key, &provider).map_err(|error| mismatch(pair, error))?;
+    CertifiedKey::from_der(chain, key, &provider).map_err(|error| pair_error(pair, error))?;
     Ok((read(&pair.cert_path)?, read(&pair.key_path)?))
+}
+
+/// Reads a certificate chain and its key. The first certificate has the version that TLS needs.
+pub(super) fn key_pair(
+    pair: &KeyPair,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let (chain, key) = (certificates(&pair.cert_path)?, private_key(&pair.key_path)?);
+    if let Some(first) = chain.first() {
+        let version = decode(&pair.cert_path, first)?.tbs_certificate.version;
+        if version != Version::V3 {
+            return Err(TlsError::Version {
+                path: pair.cert_path.clone(),
+                // The encoding of version 1 is 0.
+                version: version as u8 + 1,
+            });
+        }
+    }
+    Ok((chain, key))
+}
+
+/// Decodes one certificate of the file at `path`.
+pub(super) fn decode(
+    path: &Path,
+    certificate: &CertificateDer<'_>,
+) -> Result<Certificate, TlsError> {
+    Certificate::from_der(certificate).map_err(|error| TlsError::Certificate {
+        path: path.to_owned(),
+        source: Box::new(error),
+    })
 }
 
 /// Reads the CAs to trust.
@@ -36,7 +68,7 @@ pub(super) fn root_store(path: &Path) -> Result<RootCertStore, TlsError> {
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|error| TlsError::Ca {
             path: path.to_owned(),
-            error: error.into(),
+            source: error.into(),
         })?;
     }
     Ok(roots)
@@ -64,29 +96,37 @@ pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsErro
     })
 }
 
-pub(super) fn mismatch(pair: &KeyPair, error: rustls::Error) -> TlsError {
-    TlsError::Mismatch {
-        cert_path: pair.cert_path.clone(),
-        key_path: pair.key_path.clone(),
-        error: Box::new(error),
+/// Converts the error of rustls about a certificate and its key.
+pub(super) fn pair_error(pair: &KeyPair, error: rustls::Error) -> TlsError {
+    let (cert_path, key_path) = (pair.cert_path.clone(), pair.key_path.clone());
+    match error {
+        rustls::Error::InconsistentKeys(_) => TlsError::Mismatch {
+            cert_path,
+            key_path,
+        },
+        error => TlsError::Pair {
+            cert_path,
+            key_path,
+            source: Box::new(error),
+        },
     }
 }
 
 fn pem_error(path: &Path, expected: &'static str, error: pem::Error) -> TlsError {
     let path = path.to_owned();
     match error {
-        pem::Error::Io(error) => TlsError::Read { path, error },
-        error => TlsError::Pem {
+        pem::Error::Io(source) => TlsError::Read { path, source },
+        source => TlsError::Pem {
             path,
             expected,
-            error,
+            source,
         },
     }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|error| TlsError::Read {
+    std::fs::read(path).map_err(|source| TlsError::Read {
         path: path.to_owned(),
-        error,
+        source,
     })
 }

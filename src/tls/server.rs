@@ -8,11 +8,11 @@ use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
-use x509_cert::der::Decode as _;
 
 use super::{TlsError, pem};
 use crate::config::TlsSettings;
 use crate::reloadable::{Reload, ReloadError};
+use crate::text::explain::explain;
 
 /// The TLS of one listener: TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2. Its files can be reloaded at any time; a connection
 /// keeps the certificate it started with.
@@ -41,7 +41,12 @@ impl ServerTls {
     pub(crate) fn load(listener: &'static str, settings: TlsSettings) -> Result<Self, TlsError> {
         let loaded = load(&settings)?;
         if let Err(reason) = loaded.check_expiry(&settings) {
-            tracing::error!(listener, %reason, "clients will refuse to connect to this server");
+            let reason = explain(&reason);
+            tracing::error!(
+                listener,
+                reason,
+                "clients will refuse to connect to this server"
+            );
         }
         Ok(ServerTls {
             listener,
@@ -106,8 +111,7 @@ fn load_unexpired(settings: &TlsSettings) -> Result<LoadedFiles, TlsError> {
 
 fn load(settings: &TlsSettings) -> Result<LoadedFiles, TlsError> {
     let pair = &settings.pair;
-    let chain = pem::certificates(&pair.cert_path)?;
-    let key = pem::private_key(&pair.key_path)?;
+    let (chain, key) = pem::key_pair(pair)?;
     let ends = chain
         .iter()
         .map(|certificate| not_after(&pair.cert_path, certificate))
@@ -115,7 +119,7 @@ fn load(settings: &TlsSettings) -> Result<LoadedFiles, TlsError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| pem::mismatch(pair, error))?;
+        .map_err(|error| pem::pair_error(pair, error))?;
     let builder = match &settings.client_ca_path {
         None => builder.with_no_client_auth(),
         Some(path) => {
@@ -124,14 +128,14 @@ fn load(settings: &TlsSettings) -> Result<LoadedFiles, TlsError> {
                 .build()
                 .map_err(|error| TlsError::Ca {
                     path: path.clone(),
-                    error: error.into(),
+                    source: error.into(),
                 })?;
             builder.with_client_cert_verifier(verifier)
         }
     };
     let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|error| pem::mismatch(pair, error))?;
+        .map_err(|error| pem::pair_error(pair, error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(LoadedFiles {
         config: Arc::new(config),
@@ -142,11 +146,7 @@ fn load(settings: &TlsSettings) -> Result<LoadedFiles, TlsError> {
 }
 
 fn not_after(path: &Path, certificate: &CertificateDer<'_>) -> Result<SystemTime, TlsError> {
-    let certificate =
-        x509_cert::Certificate::from_der(certificate).map_err(|error| TlsError::Certificate {
-            path: path.to_owned(),
-            error: Box::new(error),
-        })?;
+    let certificate = pem::decode(path, certificate)?;
     let not_after = certificate.tbs_certificate.validity.not_after;
     Ok(SystemTime::UNIX_EPOCH + not_after.to_unix_duration())
 }

@@ -50,7 +50,7 @@ fn commands_do_not_depend_on_a_reader_of_their_output() {
     let errors = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(
-        errors.contains("cannot write to stdout: No space left"),
+        errors.contains("cannot write to stdout\n  caused by: No space left"),
         "{errors}"
     );
 }

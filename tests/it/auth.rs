@@ -350,7 +350,10 @@ fn plain_text_passwords_and_unusable_files_are_reported_at_startup() {
             fs::write(&path, text).unwrap();
         }
         let error = refusal_to_start(&config(path.to_str().unwrap(), ""));
-        assert!(error.contains("(service.htpasswd_path)"), "{error}");
+        assert!(
+            error.contains("config.toml:3, service.htpasswd_path)"),
+            "{error}"
+        );
         error
     };
     assert!(refused(None).contains("users: cannot be read: No such file or directory"));

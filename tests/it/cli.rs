@@ -206,7 +206,9 @@ fn the_healthcheck_is_about_the_server_and_not_about_the_store() {
     let text = stderr(&gone);
     assert!(
         text.starts_with("error: the server at localhost port ")
-            && text.contains("is not healthy: cannot connect: Connection refused"),
+            && text.contains(
+                "is not healthy\n  caused by: cannot connect\n  caused by: Connection refused"
+            ),
         "{text}"
     );
 }

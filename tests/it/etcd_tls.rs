@@ -255,7 +255,7 @@ fn unusable_files_are_reported_at_startup_with_their_keys() {
                 cert: one.cert.clone(),
                 key: two.key.clone(),
             }),
-            "do not belong together: the key does not match the first certificate",
+            "do not belong together; name the key of the first certificate in the file",
         ),
         (
             password(&path("none")),

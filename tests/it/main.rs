@@ -24,6 +24,7 @@ mod lifecycle;
 mod limits;
 mod linearizability;
 mod model;
+mod preflight;
 mod prometheus;
 mod reload;
 mod repair;

@@ -94,10 +94,10 @@ fn changed_slots_cause_a_warning_with_a_remedy_unless_the_file_takes_precedence(
     assert!(airlock.client().lock("default", "a").granted());
 
     airlock.reload(&config("default_slots = 3"));
-    airlock.wait_for_log(
-        "msg=\"semaphore max slots consistency check failed\" config=3 database=2 group=default \
-         remedy=\"airlock set slots default 3\"",
-    );
+    let remedy = airlock.suggested("set slots default 3");
+    airlock.wait_for_log(&format!(
+        "msg=\"semaphore max slots consistency check failed\" config=3 database=2 group=default remedy=\"{remedy}\"",
+    ));
     assert_eq!(etcd.get(key), r#"{"total_slots":2,"holders":["a"]}"#);
 
     airlock.reload(&config("default_slots = 3\non_slots_mismatch = \"update\""));

@@ -56,7 +56,7 @@ fn one_unlock_resolves_a_node_that_died_holding_the_lock() {
         "Waiting (2, at this server)",
         "node2",
         "node3",
-        "airlock unlock workers node1",
+        &airlock.suggested("unlock workers node1"),
     ] {
         assert!(
             page.contains(expected),

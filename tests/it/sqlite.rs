@@ -198,10 +198,10 @@ impl Server {
 
 const DAMAGED: &[&str] = &[
     "the file is damaged or not a SQLite database",
-    "move it away",
+    "move this one away",
 ];
 const FULL: &[&str] = &["the disk is full; free some space"];
-const READ_ONLY: &[&str] = &["needs write permission on the file and its folder"];
+const READ_ONLY: &[&str] = &["needs write permission on the file and on its folder"];
 
 #[test]
 fn a_file_that_is_not_a_database_is_reported_at_startup() {
@@ -248,7 +248,7 @@ fn a_database_of_another_program_is_reported_at_startup_and_not_changed() {
     let before = fs::read(&place.file).unwrap();
     place.refuses(&[
         "a SQLite database of another program",
-        "name another file (embedded.path)",
+        "name another file (",
     ]);
     assert_eq!(fs::read(&place.file).unwrap(), before);
 }
@@ -279,14 +279,14 @@ fn a_file_that_another_process_keeps_locked_is_reported_at_startup_and_later() {
 fn a_missing_folder_and_a_folder_in_place_of_the_file_are_reported_at_startup() {
     let place = Place::new();
     fs::create_dir(&place.file).unwrap();
-    place.refuses(&["this is a folder", "name a file (embedded.path)"]);
+    place.refuses(&["this is a folder", "name a file in it ("]);
     fs::remove_dir_all(&place.data).unwrap();
     let text = place.refusal(place.serve());
     let data = place.data.display().to_string();
     for expected in [
         &data,
         "No such file or directory",
-        "create it, or name another file",
+        "create the folder, or name another file",
     ] {
         assert!(text.contains(expected), "{expected:?} in {text}");
     }

@@ -73,7 +73,10 @@ fn the_page_shows_holders_and_waiting_nodes() {
         "2204af7f41984cb19b8cde4edc06c142",
         "Waiting (2, at this server)",
         "all slots taken, asked once, last ",
-        "<code>airlock unlock workers 5a1f9e0c7d3b4a2e8f6c1b0d9e8f7a6b</code>",
+        &format!(
+            "<code>{}</code>",
+            airlock.suggested("unlock workers 5a1f9e0c7d3b4a2e8f6c1b0d9e8f7a6b")
+        ),
         "paused</span>",
         "group paused, asked once",
         "Last change by an administrator: ",
@@ -113,7 +116,7 @@ fn client_input_is_rendered_as_text_only() {
     assert!(policy.starts_with("default-src 'none';"), "{policy}");
     let text = response.text().unwrap();
     assert!(
-        text.contains("airlock unlock -- default '--held-longer-than=1s'"),
+        text.contains(&airlock.suggested("unlock -- default '--held-longer-than=1s'")),
         "{text}"
     );
     for outside in ["http://", "https://", "src=", "@import", "url("] {

@@ -189,8 +189,7 @@ fn checked_users(
             users,
             "users are identified by their passwords; set service.htpasswd_path, or remove this key",
         );
-    }
-    if users.value.is_empty() {
+    } else if users.value.is_empty() {
         diagnostics.error(
             users,
             "the list is empty, so that no client could lock; name a user, or remove this key to allow all users",
@@ -216,11 +215,9 @@ fn checked_slots(
     context: &Context<'_>,
 ) -> Option<u64> {
     let slots = field.as_present()?;
-    if let Some(text) = context
-        .store
-        .and_then(|store| store.too_many_slots(slots.value))
-    {
-        diagnostics.error(slots, text);
+    let fits = context.store.map(|store| store.check_slots(slots.value));
+    if let Some(Err(error)) = fits {
+        diagnostics.error(slots, error.to_string());
     }
     Some(slots.value)
 }

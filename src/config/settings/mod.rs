@@ -20,8 +20,8 @@ pub(crate) use groups::{GroupSettings, SlotsMismatch};
 pub use key_pair::KeyPair;
 pub(crate) use limits::Limits;
 pub(crate) use listen::{ListenSettings, TlsSettings};
-pub(crate) use store::StoreSettings;
 pub use store::{EtcdSettings, EtcdUser, MAX_ETCD_SLOTS};
+pub(crate) use store::{StoreSettings, TooManySlots};
 
 /// The settings of a server.
 #[derive(Clone, Debug)]
@@ -47,9 +47,9 @@ pub(crate) struct Settings {
 // === impl Settings ===
 
 impl Settings {
-    /// Checks the whole file. The settings are valid only if no error was reported; they are `None` if there is not
-    /// exactly one store.
-    pub(super) fn check(diagnostics: &mut Diagnostics, file: File) -> Option<Self> {
+    /// Checks the whole file. The settings are valid only if no error was reported. Without exactly one store, that one
+    /// has no path.
+    pub(super) fn check(diagnostics: &mut Diagnostics, file: File) -> Self {
         let service = listen::service(diagnostics, file.service);
         let status = listen::status(diagnostics, file.status, &service);
         if let Some(status) = &status {
@@ -63,8 +63,11 @@ impl Settings {
         };
         let groups = groups::check(diagnostics, file.lock, &context);
         let limits = limits::check(file.limits);
-        let (store, transaction_timeout) = store?;
-        Some(Settings {
+        let (store, transaction_timeout) = store.unwrap_or_else(|| {
+            let path = PathBuf::new();
+            (StoreSettings::Embedded { path }, Duration::ZERO)
+        });
+        Settings {
             service: service.listen,
             htpasswd_path: service.htpasswd_path,
             status: status.map(|status| status.value),
@@ -73,6 +76,6 @@ impl Settings {
             groups,
             slots_mismatch,
             limits,
-        })
+        }
     }
 }

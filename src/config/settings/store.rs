@@ -47,6 +47,17 @@ pub struct EtcdUser {
 /// the lock times.
 pub const MAX_ETCD_SLOTS: u64 = 16_000;
 
+/// The reason why a group cannot have so many slots.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{slots} lock holders do not fit into one request to etcd, which is limited to 1.5 MiB; set {max} slots or fewer, \
+     and use more groups"
+)]
+pub(crate) struct TooManySlots {
+    slots: u64,
+    max: u64,
+}
+
 const DEFAULT_TIMEOUT_MS: u64 = 3000;
 
 const NO_STORE: &str = "no store is configured; add [etcd3] with endpoints = [\"http://127.0.0.1:2379\"], or, for a \
@@ -63,13 +74,15 @@ impl StoreSettings {
         }
     }
 
-    /// Returns the error message if a group cannot have `slots` slots in this store.
-    pub(crate) fn too_many_slots(&self, slots: u64) -> Option<String> {
-        let max = self.max_slots().filter(|max| slots > *max)?;
-        Some(format!(
-            "{slots} lock holders do not fit into one request to etcd, which is limited to 1.5 MiB; set {max} slots or \
-             fewer, and use more groups"
-        ))
+    /// Verifies that a group can have `slots` slots in this store.
+    ///
+    /// # Errors
+    /// If they do not fit.
+    pub(crate) fn check_slots(&self, slots: u64) -> Result<(), TooManySlots> {
+        match self.max_slots() {
+            Some(max) if slots > max => Err(TooManySlots { slots, max }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -179,7 +192,7 @@ fn endpoints(diagnostics: &mut Diagnostics, field: Field<Vec<Located<String>>>) 
                 diagnostics.warning(found, text);
             }
             Ok(url) => endpoints.push(url),
-            Err(text) => diagnostics.error(found, text),
+            Err(error) => diagnostics.error(found, error.to_string()),
         }
     }
     endpoints

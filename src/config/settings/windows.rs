@@ -7,25 +7,7 @@ use crate::config::diagnostic::{Diagnostics, Located, quote};
 use crate::config::field::Field;
 use crate::config::schema::WindowSection;
 use crate::config::suggest;
-use crate::lock::window::{Window, Windows, parse_weekday};
-
-/// The names that [`parse_weekday`] accepts.
-const DAYS: [&str; 14] = [
-    "Mon",
-    "Tue",
-    "Wed",
-    "Thu",
-    "Fri",
-    "Sat",
-    "Sun",
-    "Monday",
-    "Tuesday",
-    "Wednesday",
-    "Thursday",
-    "Friday",
-    "Saturday",
-    "Sunday",
-];
+use crate::lock::window::{Window, Windows, parse_weekday, weekday_names};
 
 /// Returns the windows; `None` if the key is absent, which is not the same as `windows = []`.
 pub(super) fn check(
@@ -92,9 +74,16 @@ fn checked_days(
 }
 
 fn unknown_day(name: &str) -> String {
-    // Two edits turn any two letters into a day, so short names get only one.
-    let max = if name.chars().count() <= 3 { 1 } else { 2 };
-    let suggestion = match suggest::nearest(name, DAYS, max) {
+    // Two edits turn any two letters into a day, and one turns the Monday of some languages ("lun") into another day.
+    let is_short = name.chars().count() <= 3;
+    let max = if is_short { 1 } else { 2 };
+    let same_start = |day: &str| {
+        name.chars()
+            .next()
+            .is_some_and(|c| day[..1].eq_ignore_ascii_case(c.encode_utf8(&mut [0; 4])))
+    };
+    let days = weekday_names().filter(|day| !is_short || same_start(day));
+    let suggestion = match suggest::nearest(name, days, max) {
         Some(near) => format!("did you mean \"{near}\"?"),
         None => "write a day such as \"Mon\" or \"Monday\"".into(),
     };

@@ -94,12 +94,21 @@ fn users_are_checked_and_need_passwords() {
         &[
             "users are identified by their passwords; set service.htpasswd_path, or remove this key \
              (c.toml:8, lock.default_users)",
-            "the list is empty, so that no client could lock; name a user, or remove this key to allow all users \
-             (c.toml:8, lock.default_users)",
             "users are identified by their passwords; set service.htpasswd_path, or remove this key \
              (c.toml:11, lock.groups[0].users)",
             "\"a:b\" is not a valid user name; an htpasswd file has no empty names, and none with ':' or control \
              characters (c.toml:11, lock.groups[0].users[1])",
+        ],
+    );
+}
+
+#[test]
+fn a_list_without_users_is_an_error() {
+    assert_errors(
+        "[service]\ntls = false\nhtpasswd_path = \"p\"\n[embedded]\npath = \"/x\"\n[lock]\ndefault_users = []\n",
+        &[
+            "the list is empty, so that no client could lock; name a user, or remove this key to allow all users \
+             (c.toml:7, lock.default_users)",
         ],
     );
 }

@@ -70,6 +70,8 @@ fn a_key_of_a_later_window_is_named_with_its_indices() {
 fn the_nearest_day_is_suggested() {
     for (day, suggestion) in [
         ("Mo", "did you mean \"Mon\"?"),
+        ("Fir", "did you mean \"Fri\"?"),
+        ("lun", "write a day such as \"Mon\" or \"Monday\""),
         ("tu", "did you mean \"Tue\"?"),
         ("Thurs", "did you mean \"Thu\"?"),
         ("Montag", "did you mean \"Monday\"?"),

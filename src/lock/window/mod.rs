@@ -7,7 +7,7 @@ mod weekly;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-pub use weekly::{Window, parse_weekday};
+pub use weekly::{Window, parse_weekday, weekday_names};
 
 /// The reboot windows of a group. A group without windows is always open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -67,19 +67,25 @@ impl Window {
 
 /// Parses the English name of a day: three letters or all of it, in any case.
 pub fn parse_weekday(name: &str) -> Option<Weekday> {
-    let name = name.to_ascii_lowercase();
-    WEEKDAYS
+    let is_name = |full: &str| name.eq_ignore_ascii_case(full);
+    let found = WEEKDAYS
         .iter()
-        .find(|(full, _)| name == *full || name == full[..3])
-        .map(|(_, day)| *day)
+        .find(|(full, _)| is_name(full) || is_name(&full[..3]));
+    found.map(|(_, day)| *day)
+}
+
+/// Returns the names that [`parse_weekday`] accepts.
+pub fn weekday_names() -> impl Iterator<Item = &'static str> {
+    let names = WEEKDAYS.iter().map(|(full, _)| *full);
+    names.clone().map(|full| &full[..3]).chain(names)
 }
 
 const WEEKDAYS: [(&str, Weekday); 7] = [
-    ("monday", Weekday::Monday),
-    ("tuesday", Weekday::Tuesday),
-    ("wednesday", Weekday::Wednesday),
-    ("thursday", Weekday::Thursday),
-    ("friday", Weekday::Friday),
-    ("saturday", Weekday::Saturday),
-    ("sunday", Weekday::Sunday),
+    ("Monday", Weekday::Monday),
+    ("Tuesday", Weekday::Tuesday),
+    ("Wednesday", Weekday::Wednesday),
+    ("Thursday", Weekday::Thursday),
+    ("Friday", Weekday::Friday),
+    ("Saturday", Weekday::Saturday),
+    ("Sunday", Weekday::Sunday),
 ];

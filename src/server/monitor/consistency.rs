@@ -1,5 +1,6 @@
 //! The consistency check: compares the store with the configuration, as coreos/airlock does.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio::time::{self, MissedTickBehavior};
 
 use super::probe;
 use crate::admin::{self, ExecuteError};
-use crate::config::SlotsMismatch;
+use crate::config::{SlotsMismatch, command_line};
 use crate::coordinator::{ServerState, StateReceiver};
 use crate::group::Group;
 use crate::lock::command::AdminCommand;
@@ -17,8 +18,13 @@ use crate::store::{Store, Update};
 /// The interval between two checks, as in coreos/airlock.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Warns of differences between the store and the configuration, at the start and every 60 s. Never returns.
-pub(crate) async fn check_consistency(store: Arc<dyn Store>, mut state: StateReceiver) {
+/// Warns of differences between the store and the configuration, at the start and every 60 s. `config` is the file that
+/// the suggested commands use. Never returns.
+pub(crate) async fn check_consistency(
+    store: Arc<dyn Store>,
+    mut state: StateReceiver,
+    config: PathBuf,
+) {
     let mut tick = time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut to_update = groups_to_update(&state.get_and_mark());
@@ -33,7 +39,7 @@ pub(crate) async fn check_consistency(store: Arc<dyn Store>, mut state: StateRec
             () = time::sleep(probe::INTERVAL), if !to_update.is_empty() => continue,
         }
         for configured in state.get().groups.values() {
-            check(&store, &configured.group).await;
+            check(&store, &configured.group, &config).await;
         }
     }
 }
@@ -72,11 +78,11 @@ async fn update_slots(store: &Arc<dyn Store>, groups: &mut Vec<Group>) {
     *groups = remaining;
 }
 
-async fn check(store: &Arc<dyn Store>, group: &Group) {
+async fn check(store: &Arc<dyn Store>, group: &Group, config: &Path) {
     match store.read(group.name()).await {
         Ok(stored) => {
             group.observe(Update::Change(stored));
-            warn_of_differences(store, group);
+            warn_of_differences(store, group, config);
         }
         Err(reason) => {
             let group = group.name();
@@ -85,17 +91,22 @@ async fn check(store: &Arc<dyn Store>, group: &Group) {
     }
 }
 
-fn warn_of_differences(store: &Arc<dyn Store>, group: &Group) {
-    let (name, config) = (group.name(), group.configured_slots());
+fn warn_of_differences(store: &Arc<dyn Store>, group: &Group, config: &Path) {
+    let (name, configured) = (group.name(), group.configured_slots());
+    let command = |command, arguments: &[&str]| command_line(config, command, arguments);
     match group.known().map(|known| known.semaphore) {
         Some(Ok(semaphore)) => {
-            if semaphore.slots != config {
+            if semaphore.slots != configured {
+                let name = name.as_str();
                 let remedy = match semaphore.slots {
-                    0 => format!("the group is paused; resume it with: airlock resume {name}"),
-                    _ => format!("airlock set slots {name} {config}"),
+                    0 => format!(
+                        "the group is paused; resume it with: {}",
+                        command("resume", &[name])
+                    ),
+                    _ => command("set slots", &[name, &configured.to_string()]),
                 };
                 tracing::warn!(
-                    config,
+                    config = configured,
                     database = semaphore.slots,
                     group = %name,
                     remedy,
@@ -114,8 +125,11 @@ fn warn_of_differences(store: &Arc<dyn Store>, group: &Group) {
         }
         Some(Err(reason)) => {
             let location = store.location(name);
-            let repair = &location.repair_command;
-            tracing::error!(group = %name, %location, %reason, repair, "the stored value cannot be used");
+            // Not the repair command itself: its quotes would be escaped in the log.
+            let get_slots = command("get slots", &[name.as_str()]);
+            let remedy =
+                format!("the output of this command has the one that repairs it: {get_slots}");
+            tracing::error!(group = %name, %location, %reason, remedy, "the stored value cannot be used");
         }
         None => {}
     }

@@ -8,6 +8,7 @@ use crate::coordinator::StateReceiver;
 use crate::lock::GroupName;
 use crate::store::instrumented::InstrumentedStore;
 use crate::store::{Store as _, Update};
+use crate::text::explain::chain;
 
 /// The pause after a failed watch. For that long, the known state of a group may differ from the store.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -26,7 +27,10 @@ pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) 
             error = store.watch(&names, &mut report) => error,
             () = state.changed() => continue,
         };
-        tracing::debug!(reason = %error, "watching the store failed, retrying");
+        tracing::debug!(
+            reason = chain(&error),
+            "watching the store failed, retrying"
+        );
         time::sleep(PAUSE).await;
     }
 }

@@ -8,6 +8,7 @@ use crate::coordinator::StateReceiver;
 use crate::store::Store as _;
 use crate::store::health::Health;
 use crate::store::instrumented::InstrumentedStore;
+use crate::text::explain::chain;
 
 /// The age of the latest reply after which the store is called again.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
@@ -26,9 +27,13 @@ pub(crate) async fn probe(store: &InstrumentedStore, state: StateReceiver) {
             let _ = store.read(group).await;
         }
         match health.borrow().clone() {
-            Health::Down { reason, .. } if !down => {
+            Health::Down { error, .. } if !down => {
                 down = true;
-                tracing::error!(%reason, "the store is unavailable; requests are denied until it is available again");
+                let reason = chain(&error);
+                tracing::error!(
+                    reason,
+                    "the store is unavailable; requests are denied until it is available again"
+                );
             }
             Health::Up { .. } if down => {
                 down = false;

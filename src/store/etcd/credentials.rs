@@ -8,7 +8,8 @@ use parking_lot::RwLock;
 
 use crate::config::EtcdSettings;
 use crate::reloadable::{Reload, ReloadError};
-use crate::text::permission::read_hint;
+use crate::text::explain::Remedy;
+use crate::text::permission::read_remedy;
 use crate::tls::{self, TlsError};
 
 /// The CA, the client certificate and the user, as of the last successful load.
@@ -17,27 +18,22 @@ pub struct Credentials {
     current: RwLock<Current>,
 }
 
-/// The reason why the files cannot be used. The message names the file and the keys of the configuration.
+/// The reason why the files cannot be used. The message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// The CA or the client certificate cannot be used.
-    #[error("{error} ({keys})")]
-    Certificate {
-        /// The keys that name the files.
-        keys: &'static str,
-        /// The reason.
-        error: TlsError,
-    },
-    /// The password cannot be read.
-    #[error("{}: cannot be read: {error}{} (etcd3.password_path)", path.display(), read_hint(.error))]
+    /// The CA (`etcd3.ca_cert_path`) or the client certificate (`etcd3.client_cert_…`) cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
+    /// The password (`etcd3.password_path`) cannot be read.
+    #[error("{}: cannot be read", path.display())]
     Password {
         /// The file.
         path: PathBuf,
         /// The error of the operating system.
-        error: io::Error,
+        source: io::Error,
     },
     /// The password is empty.
-    #[error("{}: is empty; write the password of the etcd user into it (etcd3.password_path)", path.display())]
+    #[error("{}: is empty", path.display())]
     NoPassword {
         /// The file.
         path: PathBuf,
@@ -54,6 +50,20 @@ struct LoadedFiles {
     tls: TlsOptions,
     /// The name and the password.
     user: Option<(String, String)>,
+}
+
+// === impl CredentialsError ===
+
+impl Remedy for CredentialsError {
+    fn remedy(&self) -> Option<String> {
+        match self {
+            CredentialsError::Certificate(error) => error.remedy(),
+            CredentialsError::Password { path, source } => read_remedy(path, source),
+            CredentialsError::NoPassword { .. } => {
+                Some("write the password of the etcd user into it".into())
+            }
+        }
+    }
 }
 
 // === impl Credentials ===
@@ -151,16 +161,10 @@ fn load(settings: &EtcdSettings) -> Result<LoadedFiles, CredentialsError> {
     let mut tls = TlsOptions::new();
     tls = match &settings.ca_cert_path {
         None => tls.with_native_roots(),
-        Some(path) => {
-            let keys = "etcd3.ca_cert_path";
-            let failed = |error| CredentialsError::Certificate { keys, error };
-            tls.ca_certificate(Certificate::from_pem(tls::ca_pem(path).map_err(failed)?))
-        }
+        Some(path) => tls.ca_certificate(Certificate::from_pem(tls::ca_pem(path)?)),
     };
     if let Some(pair) = &settings.client_cert {
-        let keys = "etcd3.client_cert_pub_path, etcd3.client_cert_key_path";
-        let failed = |error| CredentialsError::Certificate { keys, error };
-        let (cert, key) = tls::key_pair_pem(pair).map_err(failed)?;
+        let (cert, key) = tls::key_pair_pem(pair)?;
         tls = tls.identity(Identity::from_pem(cert, key));
     }
     let user = match &settings.user {
@@ -173,9 +177,9 @@ fn load(settings: &EtcdSettings) -> Result<LoadedFiles, CredentialsError> {
 /// Reads a password, without the newline that editors append.
 fn password(path: &Path) -> Result<String, CredentialsError> {
     let path = || path.to_owned();
-    let text = std::fs::read_to_string(path()).map_err(|error| CredentialsError::Password {
+    let text = std::fs::read_to_string(path()).map_err(|source| CredentialsError::Password {
         path: path(),
-        error,
+        source,
     })?;
     let password = text.trim_end_matches(['\r', '\n']);
     if password.is_empty() {

@@ -16,8 +16,8 @@ pub(super) enum EtcdError {
     #[error("etcd sent a malformed response: {0}")]
     MalformedResponse(&'static str),
     /// The stream of a watch failed.
-    #[error("the watch on etcd failed: {0}")]
-    WatchFailed(Error),
+    #[error("the watch on etcd failed")]
+    WatchFailed(#[source] Error),
     /// The stream of a watch ended.
     #[error("the watch on etcd ended: etcd closed the stream")]
     WatchClosed,
@@ -181,6 +181,18 @@ fn certificate_text(error: &CertificateError) -> String {
                 .into()
         }
         other => format!("the certificate of etcd is not trusted: {other}"),
+    }
+}
+
+// === impl EtcdError ===
+
+impl EtcdError {
+    /// Reports whether no endpoint replied.
+    pub(super) fn is_down(&self) -> bool {
+        let is_down = |error: &EndpointError| {
+            matches!(error.problem, Problem::NoReply(_) | Problem::Connect { .. })
+        };
+        matches!(self, EtcdError::Endpoints(errors) if errors.iter().all(is_down))
     }
 }
 

@@ -19,6 +19,14 @@ use crate::lock::codec::{Revision, Stored, Value};
 use crate::text::escape::shell_word;
 use cluster::Cluster;
 pub use credentials::{Credentials, CredentialsError};
+use error::EtcdError;
+
+/// Reports whether no endpoint replied, in which case most likely etcd does not run.
+pub(crate) fn is_down(error: &StoreError) -> bool {
+    let (StoreError::Rejected(cause) | StoreError::Unreachable(cause) | StoreError::Unknown(cause)) =
+        error;
+    cause.downcast_ref().is_some_and(EtcdError::is_down)
+}
 
 /// A store in an etcd cluster.
 pub struct EtcdStore {

@@ -9,36 +9,41 @@ use rusqlite::ErrorCode;
 use tokio::task::JoinError;
 
 use crate::store::StoreError;
+use crate::text::explain::Remedy;
 use crate::text::permission::current_user;
 
-/// The reason why a file cannot be the store. The message names the file once, and the remedy.
+/// The reason why a file cannot be the store (`embedded.path`). The message names the file.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
+#[error("{}: cannot be used", path.display())]
 pub struct OpenError {
     path: PathBuf,
+    #[source]
     problem: OpenProblem,
 }
 
-/// The part of an [`OpenError`] without the file.
+/// The cause of an [`OpenError`].
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenProblem {
-    #[error("the folder {} cannot be used: {error}; create it, or name another file", folder.display())]
-    Folder { folder: PathBuf, error: io::Error },
-    #[error("{} is not a folder; name a file in a folder", .0.display())]
+    #[error("cannot open its folder {}", folder.display())]
+    Folder { folder: PathBuf, source: io::Error },
+    #[error("{} is not a folder", .0.display())]
     NotAFolder(PathBuf),
-    #[error("this is a folder; name a file")]
+    #[error("this is a folder")]
     IsFolder,
-    #[error("this is a SQLite database of another program; name another file")]
+    #[error("no permission to write it")]
+    NotWritable(#[source] io::Error),
+    #[error("no permission to write its folder {}", folder.display())]
+    FolderNotWritable { folder: PathBuf, source: io::Error },
+    #[error("this is a SQLite database of another program")]
     Foreign,
     #[error(
-        "a newer version of Airlock wrote this file (schema {found}, this version supports {supported}); run that \
-         version, or name another file"
+        "a newer version of Airlock wrote this file (schema {found}, this version supports {supported})"
     )]
     Newer { found: i32, supported: i32 },
     #[error(transparent)]
     Database(DatabaseError),
-    #[error("cannot start the thread of the store: {0}")]
-    Thread(io::Error),
+    #[error("cannot start the thread of the store")]
+    Thread(#[source] io::Error),
 }
 
 /// An error of the store while it is in use. The message names the file once.
@@ -50,8 +55,8 @@ pub(super) enum SqliteError {
     Timeout { path: PathBuf, timeout: Duration },
     #[error("{}: the thread of the store has ended", path.display())]
     ThreadEnded { path: PathBuf },
-    #[error("{}: cannot be polled: {error}", path.display())]
-    Poll { path: PathBuf, error: JoinError },
+    #[error("{}: cannot be polled", path.display())]
+    Poll { path: PathBuf, source: JoinError },
 }
 
 /// An error of SQLite, with the remedy. The message does not name the file.
@@ -72,6 +77,24 @@ impl OpenError {
             path: path.to_owned(),
             problem,
         }
+    }
+}
+
+impl Remedy for OpenError {
+    fn remedy(&self) -> Option<String> {
+        Some(match &self.problem {
+            OpenProblem::Folder { .. } => "create the folder, or name another file".into(),
+            OpenProblem::NotAFolder(_) => "name a file in a folder".into(),
+            OpenProblem::IsFolder => "name a file in it".into(),
+            OpenProblem::NotWritable(_) | OpenProblem::FolderNotWritable { .. } => format!(
+                "{} needs write permission on the file and on its folder",
+                current_user()
+            ),
+            OpenProblem::Foreign => "name another file".into(),
+            OpenProblem::Newer { .. } => "run that version, or name another file".into(),
+            // The message of a database error contains it.
+            OpenProblem::Database(_) | OpenProblem::Thread(_) => return None,
+        })
     }
 }
 
@@ -125,12 +148,12 @@ impl DatabaseError {
             }
             ErrorCode::DiskFull => "the disk is full; free some space".into(),
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => format!(
-                "{} needs write permission on the file and its folder",
+                "{} needs write permission on the file and on its folder",
                 current_user()
             ),
             ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => {
-                "the file is damaged or not a SQLite database; move it away and restart the server, which then creates \
-                 an empty one, in which no node holds a lock"
+                "the file is damaged or not a SQLite database; name another file, or move this one away and restart the \
+                 server, which then creates an empty one, in which no node holds a lock"
                     .into()
             }
             ErrorCode::SystemIoFailure => "the disk reported an error; see the log of the system".into(),

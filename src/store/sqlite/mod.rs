@@ -22,6 +22,7 @@ use crate::lock::GroupName;
 use crate::lock::codec::{Revision, Stored, Value};
 pub use error::OpenError;
 use error::{OpenProblem, SqliteError};
+pub(crate) use schema::check;
 
 /// The interval at which the file is checked for changes by other processes.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -157,7 +158,7 @@ impl Store for SqliteStore {
                 Err(error) => {
                     return StoreError::unknown(SqliteError::Poll {
                         path: self.path.clone(),
-                        error,
+                        source: error,
                     });
                 }
             }

@@ -1,9 +1,13 @@
 //! The SQLite file: its schema and its statements.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params,
+};
+use rustix::fs::{Access, AtFlags};
 
 use super::error::{DatabaseError, OpenError, OpenProblem};
 use crate::lock::GroupName;
@@ -33,24 +37,33 @@ const SCHEMA: &str = "
 /// Opens or creates the file, and verifies that it belongs to Airlock.
 pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
     let open = || {
-        check_folder(path)?;
-        let database = |error| OpenProblem::Database(DatabaseError::new(path, error));
-        let mut connection = Connection::open(path).map_err(database)?;
-        prepare(&mut connection, busy_timeout).map_err(|error| match error {
-            Unsuitable::Sqlite(error) => database(error),
-            Unsuitable::Foreign => OpenProblem::Foreign,
-            Unsuitable::Newer(version) => OpenProblem::Newer {
-                found: version,
-                supported: SCHEMA_VERSION,
-            },
-        })?;
+        check_access(path)?;
+        let mut connection = Connection::open(path)?;
+        prepare(&mut connection, busy_timeout)?;
         Ok(connection)
     };
-    open().map_err(|problem| OpenError::new(path, problem))
+    open().map_err(|error: Unsuitable| error.into_error(path))
 }
 
-/// Verifies that the folder of the file exists, and that the file is not a folder.
-fn check_folder(path: &Path) -> Result<(), OpenProblem> {
+/// Checks whether the file, or a new one if it does not exist, could be the store. Creates no file.
+///
+/// # Errors
+/// If it could not.
+pub(crate) fn check(path: &Path) -> Result<(), OpenError> {
+    let check = || {
+        check_access(path)?;
+        if path.exists() {
+            // Not read-only: SQLite would then leave the files behind that it creates beside one in WAL mode.
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            contents(&Connection::open_with_flags(path, flags)?)?;
+        }
+        Ok(())
+    };
+    check().map_err(|error: Unsuitable| error.into_error(path))
+}
+
+/// Verifies that the folder of the file exists, and that both can be written.
+fn check_access(path: &Path) -> Result<(), OpenProblem> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -58,22 +71,51 @@ fn check_folder(path: &Path) -> Result<(), OpenProblem> {
     match folder.metadata() {
         Ok(metadata) if metadata.is_dir() => {}
         Ok(_) => return Err(OpenProblem::NotAFolder(folder.to_owned())),
-        Err(error) => {
+        Err(source) => {
             let folder = folder.to_owned();
-            return Err(OpenProblem::Folder { folder, error });
+            return Err(OpenProblem::Folder { folder, source });
         }
     }
     if path.is_dir() {
         return Err(OpenProblem::IsFolder);
     }
+    // SQLite creates files beside the database.
+    let check = |path, access| {
+        rustix::fs::accessat(rustix::fs::CWD, path, access, AtFlags::EACCESS)
+            .map_err(io::Error::from)
+    };
+    check(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|source| {
+        let folder = folder.to_owned();
+        OpenProblem::FolderNotWritable { folder, source }
+    })?;
+    if path.exists() {
+        check(path, Access::READ_OK | Access::WRITE_OK).map_err(OpenProblem::NotWritable)?;
+    }
     Ok(())
 }
 
-/// The reason why an existing file cannot be the store.
+/// The reason why a file cannot be the store; an error of SQLite does not name the file yet.
 enum Unsuitable {
+    Problem(OpenProblem),
     Sqlite(rusqlite::Error),
-    Foreign,
-    Newer(i32),
+}
+
+// === impl Unsuitable ===
+
+impl Unsuitable {
+    fn into_error(self, path: &Path) -> OpenError {
+        let problem = match self {
+            Unsuitable::Problem(problem) => problem,
+            Unsuitable::Sqlite(error) => OpenProblem::Database(DatabaseError::new(path, error)),
+        };
+        OpenError::new(path, problem)
+    }
+}
+
+impl From<OpenProblem> for Unsuitable {
+    fn from(problem: OpenProblem) -> Self {
+        Unsuitable::Problem(problem)
+    }
 }
 
 impl From<rusqlite::Error> for Unsuitable {
@@ -115,8 +157,12 @@ fn contents(connection: &Connection) -> Result<Contents, Unsuitable> {
     match (application, version) {
         (0, 0) if tables == 0 => Ok(Contents::Empty),
         (APPLICATION_ID, SCHEMA_VERSION) => Ok(Contents::Airlock),
-        (APPLICATION_ID, newer) => Err(Unsuitable::Newer(newer)),
-        _ => Err(Unsuitable::Foreign),
+        (APPLICATION_ID, found) => Err(OpenProblem::Newer {
+            found,
+            supported: SCHEMA_VERSION,
+        }
+        .into()),
+        _ => Err(OpenProblem::Foreign.into()),
     }
 }
 

@@ -101,6 +101,12 @@ impl Airlock {
         self.folder.path()
     }
 
+    /// Returns the command line that messages of this server suggest for `command`.
+    pub fn suggested(&self, command: &str) -> String {
+        let config = self.folder().join("config.toml");
+        format!("airlock -c {} {command}", config.display())
+    }
+
     /// Returns the process of the server.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

@@ -1,0 +1,231 @@
+//! The check of everything that a configuration names: files, addresses, and the embedded store. `airlock check-config`
+//! reports the result; the server and the commands do not start with an error.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::auth;
+use crate::config::{
+    self, Checked, ConfigErrors, EtcdSettings, KeyPair, ListenSettings, Loaded, Settings,
+    StoreSettings, TlsSettings,
+};
+use crate::http::check_address;
+use crate::store::etcd::Credentials;
+use crate::store::sqlite;
+use crate::text::escape::shell_word;
+use crate::text::explain::{Remedy, explain};
+use crate::tls::{self, TlsError};
+
+/// A problem with something that the configuration names.
+struct Problem {
+    /// Whether a server would not start.
+    is_fatal: bool,
+    /// The keys that name it.
+    keys: Vec<String>,
+    text: String,
+}
+
+/// What is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// What a server opens at its start.
+    Server,
+    /// What a command opens that works on the store.
+    Store,
+}
+
+/// Loads the configuration and checks what it names. Logs the warnings about the file.
+///
+/// # Errors
+/// All errors of both.
+pub(super) async fn load(path: &Path, scope: Scope) -> Result<Loaded, ConfigErrors> {
+    let mut checked = config::check(path);
+    for warning in &checked.warnings {
+        tracing::warn!("{warning}");
+    }
+    check(&mut checked, scope).await;
+    checked.into_loaded()
+}
+
+/// Checks what the file names, and adds the problems to those of the file. A value that has an error already is not
+/// checked.
+pub(super) async fn check(checked: &mut Checked, scope: Scope) {
+    let Some(draft) = &checked.draft else {
+        return;
+    };
+    let mut problems = Vec::new();
+    if scope == Scope::Server {
+        problems.extend(address_problem("service", &draft.service).await);
+        if let Some(status) = &draft.status {
+            problems.extend(address_problem("status", status).await);
+        }
+        problems.extend(listener_file_problems(draft));
+    }
+    problems.extend(store_problems(&draft.store, scope));
+    let has_error = |key: &String| checked.errors.iter().any(|error| error.key == *key);
+    problems.retain(|problem| !problem.keys.iter().any(has_error));
+    for Problem {
+        is_fatal,
+        keys,
+        text,
+    } in problems
+    {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let diagnostic = checked.places.diagnostic(&keys, text);
+        if is_fatal {
+            checked.errors.push(diagnostic);
+        } else {
+            checked.warnings.push(diagnostic);
+        }
+    }
+    checked.sort();
+}
+
+async fn address_problem(section: &'static str, listen: &ListenSettings) -> Option<Problem> {
+    let error = check_address(section, listen).await.err()?;
+    Some(Problem::error([error.key()], &error))
+}
+
+/// Returns the problems with the files of the listeners.
+fn listener_file_problems(settings: &Settings) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let service = settings.service.tls.as_ref();
+    if let Some(tls) = service {
+        problems.extend(tls_problems("service", tls));
+    }
+    // The status listener may use the certificate of the service, which is reported once.
+    let status = settings
+        .status
+        .iter()
+        .filter_map(|listen| listen.tls.as_ref());
+    for tls in status.filter(|tls| service.is_none_or(|service| service.pair != tls.pair)) {
+        problems.extend(tls_problems("status", tls));
+    }
+    if let Some(path) = &settings.htpasswd_path {
+        problems.extend(htpasswd_problems(path, settings));
+    }
+    problems
+}
+
+fn tls_problems(section: &str, tls: &TlsSettings) -> Vec<Problem> {
+    let keys = ["tls_cert_path", "tls_key_path"].map(|key| format!("{section}.{key}"));
+    let check_pair = || {
+        tls::check(&TlsSettings {
+            pair: tls.pair.clone(),
+            client_ca_path: None,
+        })
+    };
+    let mut problems = pair_problems(keys, &tls.pair, check_pair);
+    if let Some(Err(error)) = tls.client_ca_path.as_deref().map(tls::ca_pem) {
+        problems.push(Problem::error(
+            [format!("{section}.client_ca_path")],
+            &error,
+        ));
+    }
+    problems
+}
+
+/// Returns the problems with a certificate and its key. `check_pair` is called if both can be read.
+fn pair_problems(
+    [cert_key, key_key]: [String; 2],
+    pair: &KeyPair,
+    check_pair: impl FnOnce() -> Result<(), TlsError>,
+) -> Vec<Problem> {
+    let cert = tls::certificates(&pair.cert_path).err();
+    let key = tls::private_key(&pair.key_path).err();
+    if cert.is_none() && key.is_none() {
+        let problem = check_pair().err().map(|error| match error {
+            TlsError::Expired { .. } => Problem {
+                is_fatal: false,
+                keys: vec![cert_key],
+                text: format!("clients will refuse to connect: {}", explain(&error)),
+            },
+            TlsError::Mismatch { .. } | TlsError::Pair { .. } => {
+                Problem::error([cert_key, key_key], &error)
+            }
+            _ => Problem::error([cert_key], &error),
+        });
+        return problem.into_iter().collect();
+    }
+    let cert = cert.map(|error| Problem::error([cert_key], &error));
+    let key = key.map(|error| Problem::error([key_key], &error));
+    cert.into_iter().chain(key).collect()
+}
+
+/// Returns the problems with the htpasswd file. A user that it does not contain is a warning: the file may be changed
+/// while the server runs.
+fn htpasswd_problems(path: &Path, settings: &Settings) -> Vec<Problem> {
+    let key = "service.htpasswd_path";
+    let unknown = match auth::check(path, &settings.groups) {
+        Ok(unknown) => unknown,
+        Err(error) => return vec![Problem::error([key.to_owned()], &error)],
+    };
+    let mut groups_of = BTreeMap::<String, Vec<String>>::new();
+    for unknown in unknown {
+        let groups = groups_of.entry(unknown.user).or_default();
+        groups.push(unknown.group.to_string());
+    }
+    let file = path.display();
+    let problem = |(user, groups): (String, Vec<String>)| Problem {
+        is_fatal: false,
+        keys: vec![key.to_owned()],
+        text: format!(
+            "{file}: contains no user {user:?}, which may lock in {groups}; add it with: htpasswd -B {} {}",
+            shell_word(&file.to_string()),
+            shell_word(&user),
+            groups = match &groups[..] {
+                [group] => format!("group {group}"),
+                groups => format!("groups {}", groups.join(", ")),
+            },
+        ),
+    };
+    groups_of.into_iter().map(problem).collect()
+}
+
+fn store_problems(store: &StoreSettings, scope: Scope) -> Vec<Problem> {
+    match store {
+        StoreSettings::Etcd(etcd) => etcd_problems(etcd),
+        // A command explains a missing file itself, since it does not create one.
+        StoreSettings::Embedded { path } if scope == Scope::Store && !path.exists() => Vec::new(),
+        StoreSettings::Embedded { path } => {
+            let error = sqlite::check(path).err();
+            let problem = |error| Problem::error(["embedded.path".to_owned()], &error);
+            error.map(problem).into_iter().collect()
+        }
+    }
+}
+
+/// Returns the problems with the files for the connection to etcd.
+fn etcd_problems(etcd: &EtcdSettings) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(Err(error)) = etcd.ca_cert_path.as_deref().map(tls::ca_pem) {
+        problems.push(Problem::error(["etcd3.ca_cert_path".to_owned()], &error));
+    }
+    if let Some(pair) = &etcd.client_cert {
+        let keys = ["pub", "key"].map(|file| format!("etcd3.client_cert_{file}_path"));
+        let check_pair = || tls::key_pair_pem(pair).map(drop);
+        problems.extend(pair_problems(keys, pair, check_pair));
+    }
+    let password_only = EtcdSettings {
+        ca_cert_path: None,
+        client_cert: None,
+        ..etcd.clone()
+    };
+    if let Err(error) = Credentials::load(password_only) {
+        problems.push(Problem::error(["etcd3.password_path".to_owned()], &error));
+    }
+    problems
+}
+
+// === impl Problem ===
+
+impl Problem {
+    /// Creates a problem with which a server would not start.
+    fn error<const N: usize>(keys: [String; N], error: &dyn Remedy) -> Self {
+        Problem {
+            is_fatal: true,
+            keys: keys.into(),
+            text: explain(error),
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! The check of everything that a configuration names, by `airlock check-config` and by a server at its start.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use airlock_test_support::airlock::{airlock, binary};
+use airlock_test_support::pki::{Ca, Pair};
+use rcgen::date_time_ymd;
+use rusqlite::Connection;
+
+use crate::check_config::{Config, EMBEDDED};
+
+fn listener(section: &str, pair: &Pair) -> String {
+    let (cert, key) = (&pair.cert, &pair.key);
+    format!("[{section}]\ntls = true\ntls_cert_path = {cert:?}\ntls_key_path = {key:?}\n")
+}
+
+fn pair_in(folder: &Path, name: &str) -> Pair {
+    Pair {
+        cert: folder.join(format!("{name}.pem")),
+        key: folder.join(format!("{name}-key.pem")),
+    }
+}
+
+#[test]
+fn all_problems_with_files_are_named_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let [service, status, etcd] =
+        ["service", "status", "etcd"].map(|name| pair_in(folder.path(), name));
+    let folder = folder.path().display();
+    let config = Config::new(&format!(
+        "{service}client_ca_path = \"{folder}/client-ca.pem\"\nhtpasswd_path = \"{folder}/htpasswd\"\n\
+         {status}enabled = true\nport = 9091\n\
+         [etcd3]\nendpoints = [\"https://127.0.0.1:2379\"]\nca_cert_path = \"{folder}/etcd-ca.pem\"\n\
+         client_cert_pub_path = {:?}\nclient_cert_key_path = {:?}\n\
+         username = \"airlock\"\npassword_path = \"{folder}/password\"\n",
+        etcd.cert,
+        etcd.key,
+        service = listener("service", &service),
+        status = listener("status", &status),
+    ));
+    config.assert_errors(&[
+        (":3, service.tls_cert_path", "/service.pem"),
+        (":4, service.tls_key_path", "/service-key.pem"),
+        (":5, service.client_ca_path", "/client-ca.pem"),
+        (":6, service.htpasswd_path", "/htpasswd"),
+        (":9, status.tls_cert_path", "/status.pem"),
+        (":10, status.tls_key_path", "/status-key.pem"),
+        (":15, etcd3.ca_cert_path", "/etcd-ca.pem"),
+        (":16, etcd3.client_cert_pub_path", "/etcd.pem"),
+        (":17, etcd3.client_cert_key_path", "/etcd-key.pem"),
+        (":19, etcd3.password_path", "/password"),
+    ]);
+    // The server does not start, and reports the same.
+    let serve = airlock().args(["serve", "-c", &config.path()]).output();
+    let serve = serve.unwrap();
+    assert_eq!(serve.status.code(), Some(78));
+    let log = String::from_utf8(serve.stderr).unwrap();
+    assert_eq!(log.matches("level=error").count(), 10, "{log}");
+}
+
+#[test]
+fn an_invalid_configuration_does_not_hide_problems_with_files() {
+    let config = Config::new(
+        "[service]\ntls = false\nhtpasswd_path = \"{folder}/users\"\n[lock]\ndefault_slots = 0\n",
+    );
+    let text = config.check(78, &[]);
+    let errors = text.lines().filter(|line| line.starts_with("error: "));
+    let errors: Vec<&str> = errors.collect();
+    assert_eq!(errors.len(), 3, "{text}");
+    assert!(
+        errors[0].contains("/users: cannot be read: No such file"),
+        "{text}"
+    );
+    assert!(errors[1].contains(":5, lock.default_slots"), "{text}");
+    assert!(errors[2].contains("no store is configured"), "{text}");
+}
+
+#[test]
+fn certificates_and_keys_that_cannot_be_used_are_errors() {
+    let ca = Ca::new("ca");
+    let (one, two) = (
+        ca.issue("one", &["localhost"]),
+        ca.issue("two", &["localhost"]),
+    );
+    let mixed = Pair {
+        cert: one.cert.clone(),
+        key: two.key.clone(),
+    };
+    let swapped = Pair {
+        cert: one.key.clone(),
+        key: one.cert.clone(),
+    };
+    let pair = listener("service", &mixed);
+    Config::new(&format!("{pair}{EMBEDDED}"))
+        .assert_errors(&[("service.tls_cert_path, service.tls_key_path", "two-key.pem")]);
+    let pair = listener("service", &swapped);
+    Config::new(&format!("{pair}{EMBEDDED}")).assert_errors(&[
+        ("service.tls_cert_path", "one-key.pem"),
+        ("service.tls_key_path", "one.pem"),
+    ]);
+    let (pair, key) = (listener("service", &one), &two.key);
+    Config::new(&format!("{pair}client_ca_path = {key:?}\n{EMBEDDED}"))
+        .assert_errors(&[("service.client_ca_path", "two-key.pem")]);
+    Config::new(&format!(
+        "[service]\ntls = false\n[etcd3]\nendpoints = [\"https://127.0.0.1:2379\"]\n\
+         client_cert_pub_path = {:?}\nclient_cert_key_path = {:?}\n",
+        mixed.cert, mixed.key
+    ))
+    .assert_errors(&[(
+        "etcd3.client_cert_pub_path, etcd3.client_cert_key_path",
+        "two-key.pem",
+    )]);
+}
+
+#[test]
+fn the_certificate_that_both_listeners_share_is_named_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = listener("service", &pair_in(folder.path(), "both"));
+    let status = "[status]\nenabled = true\nport = 9091\ntls = true\n";
+    Config::new(&format!("{pair}{status}{EMBEDDED}")).assert_errors(&[
+        ("service.tls_cert_path", "/both.pem"),
+        ("service.tls_key_path", "/both-key.pem"),
+    ]);
+}
+
+#[test]
+fn an_expired_certificate_is_a_warning() {
+    let ca = Ca::new("ca");
+    let expired = ca.issue_with("expired", &["localhost"], |params| {
+        params.not_after = date_time_ymd(2020, 1, 1);
+    });
+    let config = Config::new(&format!("{}{EMBEDDED}", listener("service", &expired)));
+    let text = config.check(0, &[]);
+    assert!(text.starts_with("warning: "), "{text}");
+    for expected in [
+        "service.tls_cert_path",
+        "expired.pem",
+        "2020-01-01T00:00:00Z",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    config.check(78, &["--strict"]);
+}
+
+#[test]
+fn the_htpasswd_file_has_to_be_valid_and_should_contain_the_users_of_the_groups() {
+    let text = format!(
+        "[service]\ntls = false\nhtpasswd_path = \"{{folder}}/htpasswd\"\n{EMBEDDED}\
+         [lock]\ndefault_users = [\"node\", \"absent\"]\n[[lock.groups]]\nname = \"g\"\n"
+    );
+    let config = Config::new(&text);
+    let htpasswd = config.folder.path().join("htpasswd");
+    for (content, problem) in [("node:{SHA}x\n", "/htpasswd:1"), ("", "/htpasswd")] {
+        fs::write(&htpasswd, content).unwrap();
+        // The configuration itself has a warning: passwords without TLS.
+        let text = config.check(78, &[]);
+        let errors: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("error: "))
+            .collect();
+        assert_eq!(errors.len(), 1, "{text}");
+        assert!(
+            errors[0].contains("service.htpasswd_path") && errors[0].contains(problem),
+            "{text}"
+        );
+    }
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    fs::write(&htpasswd, format!("node:{hash}\n")).unwrap();
+    let text = config.check(0, &[]);
+    assert_eq!(text.matches("\"absent\"").count(), 1, "{text}");
+    assert!(text.contains("groups default, g"), "{text}");
+    assert!(!text.contains("\"node\""), "{text}");
+    let add = format!("htpasswd -B {} absent", htpasswd.display());
+    assert!(text.contains(&add), "{text}");
+}
+
+#[test]
+fn an_empty_password_file_is_an_error() {
+    let config = Config::new(
+        "[service]\ntls = false\n[etcd3]\nendpoints = [\"https://127.0.0.1:2379\"]\n\
+         username = \"airlock\"\npassword_path = \"{folder}/password\"\n",
+    );
+    fs::write(config.folder.path().join("password"), "\n").unwrap();
+    config.assert_errors(&[("etcd3.password_path", "/password")]);
+}
+
+#[test]
+fn the_folder_of_the_embedded_store_has_to_exist() {
+    let config =
+        Config::new("[service]\ntls = false\n[embedded]\npath = \"{folder}/missing/airlock.db\"\n");
+    let missing = format!(
+        "cannot open its folder {}/missing: No such file",
+        config.folder.path().display()
+    );
+    config.assert_errors(&[(":4, embedded.path", &missing)]);
+    fs::write(config.folder.path().join("missing"), "").unwrap();
+    config.assert_errors(&[("embedded.path", "/missing is not a folder")]);
+    fs::remove_file(config.folder.path().join("missing")).unwrap();
+    fs::create_dir_all(config.folder.path().join("missing/airlock.db")).unwrap();
+    config.assert_errors(&[(
+        "embedded.path",
+        "/missing/airlock.db: cannot be used: this is a folder",
+    )]);
+}
+
+#[test]
+fn an_embedded_store_that_is_not_a_database_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("notes.txt");
+    fs::write(&store, "not a database").unwrap();
+    let checked = Config::new(&format!(
+        "[service]\ntls = false\n[embedded]\npath = {store:?}\n"
+    ));
+    let text = checked.check(78, &[]);
+    assert!(
+        text.contains("notes.txt: cannot be used: file is not a database"),
+        "{text}"
+    );
+    fs::write(&store, "").unwrap();
+    checked.check(0, &[]);
+}
+
+#[test]
+fn an_embedded_store_of_another_program_or_of_a_newer_version_is_an_error() {
+    let config = Config::new(&format!("[service]\ntls = false\n{EMBEDDED}"));
+    let file = Connection::open(config.folder.path().join("airlock.db")).unwrap();
+    file.execute_batch("CREATE TABLE t (c)").unwrap();
+    config.assert_errors(&[(":4, embedded.path", "a SQLite database of another program")]);
+    file.execute_batch("PRAGMA application_id = 1634300524; PRAGMA user_version = 7")
+        .unwrap();
+    config.assert_errors(&[(":4, embedded.path", "a newer version of Airlock")]);
+}
+
+#[test]
+fn an_address_that_no_server_can_use_is_an_error() {
+    for (address, problem) in [
+        ("no-such-host.invalid", "cannot resolve the address"),
+        // An address for documentation, which no machine has.
+        ("192.0.2.1", "cannot listen on 192.0.2.1:9090"),
+    ] {
+        let text = format!("[service]\ntls = false\naddress = \"{address}\"\n{EMBEDDED}");
+        let config = Config::new(&text);
+        config.assert_errors(&[(":3, service.address", problem)]);
+        let serve = airlock().args(["serve", "-c", &config.path()]).output();
+        let serve = serve.unwrap();
+        assert_eq!(serve.status.code(), Some(78), "{serve:?}");
+    }
+}
+
+#[test]
+fn what_the_user_may_not_use_is_an_error() {
+    let config = Config::new(
+        "[service]\ntls = false\nport = 81\nhtpasswd_path = \"{folder}/users\"\n[embedded]\npath = \"{folder}/closed/airlock.db\"\n",
+    );
+    let path = |name: &str| config.folder.path().join(name);
+    fs::write(path("users"), "").unwrap();
+    fs::create_dir(path("closed")).unwrap();
+    let mode = |name: &str, mode| {
+        fs::set_permissions(path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode("", 0o755);
+    mode("users", 0o000);
+    mode("closed", 0o555);
+    // A copy, since other users may have no access to the build folder.
+    let copy = path("airlock");
+    fs::copy(binary(), &copy).unwrap();
+    let mut command = Command::new(copy);
+    command.args(["check-config", "-c", &config.path()]);
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(65534).gid(65534);
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{text}");
+    let first_port = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let is_privileged = first_port.trim().parse::<u16>().unwrap() > 81;
+    let port = [":3, service.port", "choose a higher port"].map(|text| (text, is_privileged));
+    let files = [
+        ":4, service.htpasswd_path",
+        "must be able to read the file, which has mode 0000, uid ",
+        "+r ",
+        ":6, embedded.path",
+        "no permission to write its folder",
+    ];
+    for (expected, is_expected) in files.map(|text| (text, true)).into_iter().chain(port) {
+        assert_eq!(text.contains(expected), is_expected, "{expected}: {text}");
+    }
+}
+
+#[test]
+fn a_certificate_of_version_1_is_an_error_with_that_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = pair_in(folder.path(), "v1");
+    fs::write(&pair.cert, VERSION_1).unwrap();
+    fs::write(&pair.key, VERSION_1_KEY).unwrap();
+    let text = format!("{}{EMBEDDED}", listener("service", &pair));
+    Config::new(&text).assert_errors(&[(
+        ":3, service.tls_cert_path",
+        "v1.pem: contains an X.509 certificate of version 1, but TLS needs version 3",
+    )]);
+}
+
+/// A self-signed certificate without extensions, from OpenSSL 3.0: `openssl x509 -req -signkey`.
+const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBJDCBywIUYgolxV8St86edSYTnCYRuf8Pv/QwCgYIKoZIzj0EAwIwFDESMBAG
+A1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNDE3MzU1MFoYDzIxMjYxMDMxMTczNTUw
+WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AASQm8yP+YQJuBFLUk3eRj7CU6GPiCyJHBcn25hjzPMGNl/ld/lomLeNK6gGE3bk
+TSxKvzpBklhWfhnhZbXpMpltMAoGCCqGSM49BAMCA0gAMEUCIHeqnKBvgUh6ohDM
+Y3xXJ/swdY2xqZbhDyX2pEOMVP+0AiEAzPJYp/52pFPcHfpbB5DP4W659Nlx3XAI
+NjnvI/58/Ek=
+-----END CERTIFICATE-----
+";
+
+const VERSION_1_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg+DhpelIEZcq7yWTl
+ikPDQe/AFhvhXnFX26KmsMaC8qmhRANCAASQm8yP+YQJuBFLUk3eRj7CU6GPiCyJ
+HBcn25hjzPMGNl/ld/lomLeNK6gGE3bkTSxKvzpBklhWfhnhZbXpMplt
+-----END PRIVATE KEY-----
+";
