@@ -16,7 +16,7 @@ mod text;
 pub mod config;
 
 // Layer: what the process has in common.
-pub mod logging;
+mod logging;
 mod reloadable;
 
 // Layer: certificates.

@@ -20,7 +20,7 @@ use crate::text::escape::quoted;
 
 /// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// `time="…" level=debug msg="…" group=default`
     #[default]
     Logfmt,
@@ -33,7 +33,7 @@ const MAX_PENDING_LINES: usize = 16_384;
 
 /// Starts the log on standard error: events of Airlock up to `verbosity` (the number of `-v` flags), and warnings of
 /// libraries. Dropping the guard flushes the log.
-pub fn init(verbosity: u8, format: Format) -> WorkerGuard {
+pub(crate) fn init(verbosity: u8, format: Format) -> WorkerGuard {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(MAX_PENDING_LINES)

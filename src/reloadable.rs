@@ -80,7 +80,7 @@ impl<K> FileWatcher<K> {
         }
     }
 
-    /// Reloads each item whose files have changed. Never returns.
+    /// Reloads each item after a change of its files. Never returns.
     ///
     /// A change counts once two checks in a row have seen it: the two files of a pair are rarely written at the same
     /// moment.

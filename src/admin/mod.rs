@@ -3,6 +3,8 @@
 //! Each command is one compare-and-swap that contains an [`AuditEntry`]. After an unknown outcome, the entry tells
 //! whether the command was applied (invariant 6).
 
+pub(crate) mod host;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,7 +68,6 @@ pub(crate) async fn execute(
         by: by.into(),
         slots_if_absent,
         at: now,
-        lock_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
         deadline: Instant::now() + TIMEOUT,
         known: None,
         proposed: None,
@@ -92,8 +93,6 @@ struct Execution<'a> {
     slots_if_absent: u64,
     /// The time in the audit entry. It identifies the entry, so it is the same in all attempts.
     at: Timestamp,
-    /// The same to the second, as lock times are stored.
-    lock_at: Timestamp,
     deadline: Instant,
     known: Option<GroupState>,
     /// The entry and the change of the current attempt.
@@ -131,7 +130,7 @@ impl Work for Execution<'_> {
             return None;
         }
         let before = Arc::clone(before);
-        let (next, action) = match self.command.decide(&before, self.lock_at) {
+        let (next, action) = match self.command.decide(&before, self.at) {
             Decision::Unchanged => {
                 let after = Arc::clone(&before);
                 self.result = Some(Ok(Change { before, after }));

@@ -51,7 +51,7 @@ impl ApiError<'_> {
                 DenialCause::UnknownGroup { .. } => StatusCode::BAD_REQUEST,
                 DenialCause::Forbidden { .. } => StatusCode::FORBIDDEN,
                 DenialCause::OutsideWindow { .. } => StatusCode::LOCKED,
-                // As coreos/airlock responds.
+                // The status of coreos/airlock.
                 DenialCause::Full { .. }
                 | DenialCause::Paused { .. }
                 | DenialCause::Group(
@@ -95,6 +95,26 @@ impl ApiError<'_> {
         }
     }
 
+    /// Returns the value of the label `outcome`: that of the coordinator if it denied the request, else the kind.
+    pub(super) fn label(&self) -> &'static str {
+        self.denied().map_or_else(|| self.kind(), Denied::label)
+    }
+
+    /// Returns the denial if the coordinator denied the request.
+    pub(super) fn denied(&self) -> Option<&Denied<'_>> {
+        match self {
+            ApiError::Denied(denied) => Some(denied),
+            ApiError::InvalidIdentity(_)
+            | ApiError::BodyTooLarge { .. }
+            | ApiError::RequestTimeout
+            | ApiError::TooManyHeaders { .. }
+            | ApiError::Unauthorized { .. }
+            | ApiError::AuthQueueFull
+            | ApiError::NotFound
+            | ApiError::MethodNotAllowed => None,
+        }
+    }
+
     /// Returns the text for people. Where coreos/airlock has a text for the same error, it is that one.
     pub(super) fn value(&self) -> String {
         match self {
@@ -123,15 +143,18 @@ impl ApiError<'_> {
 
     /// Returns the line for the log, in the words of coreos/airlock where it logs the same error.
     pub(super) fn log_message(&self) -> String {
-        match self {
-            ApiError::Denied(Denied {
-                cause:
-                    DenialCause::Full { .. }
-                    | DenialCause::Paused { .. }
-                    | DenialCause::OutsideWindow { .. },
-                ..
-            }) => format!("failed to lock semaphore: {}", self.value()),
-            _ => self.value(),
+        let is_refused_lock = self.denied().is_some_and(|denied| match denied.cause {
+            DenialCause::Full { .. }
+            | DenialCause::Paused { .. }
+            | DenialCause::OutsideWindow { .. } => true,
+            DenialCause::UnknownGroup { .. }
+            | DenialCause::Forbidden { .. }
+            | DenialCause::Group(_) => false,
+        });
+        if is_refused_lock {
+            format!("failed to lock semaphore: {}", self.value())
+        } else {
+            self.value()
         }
     }
 }

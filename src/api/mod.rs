@@ -1,6 +1,6 @@
 //! FleetLock over HTTP: the two endpoints, and the responses of the main listener.
 //!
-//! This layer reads requests and turns each result into a status, a kind and a text. It decides nothing.
+//! This layer reads requests and turns each result into a status, a kind and a text. It decides nothing about locks.
 
 mod endpoint;
 mod error;

@@ -19,11 +19,11 @@ use super::metrics::ApiMetrics;
 use super::{identity, response};
 use crate::auth::{Authenticator, BasicCredentials, QueueFull};
 use crate::config::Limits;
-use crate::coordinator::{Coordinator, Denied, Session};
+use crate::coordinator::{Coordinator, Session};
 use crate::http::Peer;
 use crate::lock::GroupName;
 
-/// What the handlers need.
+/// The shared state of the handlers.
 pub(crate) struct Api {
     /// `None`: every client is accepted without a password.
     pub(crate) authenticator: Option<Arc<Authenticator>>,
@@ -70,11 +70,8 @@ impl Api {
             Ok(Success { group, outcome }) => (Some(*group), *outcome, response::ok()),
             Err(error) => {
                 log(error, peer);
-                let group = match error {
-                    ApiError::Denied(Denied { group, .. }) => *group,
-                    _ => None,
-                };
-                (group, error.kind(), response::error(error))
+                let group = error.denied().and_then(|denied| denied.group);
+                (group, error.label(), response::error(error))
             }
         };
         let group = group.map_or("", GroupName::as_str);
@@ -146,16 +143,15 @@ impl Api {
     }
 }
 
-/// Logs a denied request.
+/// Logs an error.
 fn log(error: &ApiError<'_>, peer: Option<IpAddr>) {
     let message = error.log_message();
-    match error {
-        // The user is not logged: it may be a password in the wrong place.
-        ApiError::Unauthorized { .. } | ApiError::AuthQueueFull => {
-            let peer = peer.map(|peer| peer.to_string());
-            tracing::error!(peer, "{message}");
-        }
-        _ => tracing::error!("{message}"),
+    // The user is not logged: it may be a password in the wrong place.
+    if let ApiError::Unauthorized { .. } | ApiError::AuthQueueFull = error {
+        let peer = peer.map(|peer| peer.to_string());
+        tracing::error!(peer, "{message}");
+    } else {
+        tracing::error!("{message}");
     }
 }
 

@@ -32,11 +32,11 @@ pub(super) struct Users {
 pub(crate) enum HtpasswdError {
     #[error("{}: cannot be read", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{}:{line}: {problem}", path.display())]
-    Line {
+    #[error("{}", lines_text(path, .lines))]
+    Lines {
         path: PathBuf,
-        line: usize,
-        problem: LineProblem,
+        /// All unusable lines with their problems, in order. Never empty.
+        lines: Vec<(usize, LineProblem)>,
     },
     #[error("{}: contains no user", path.display())]
     Empty { path: PathBuf },
@@ -75,8 +75,8 @@ impl Remedy for HtpasswdError {
     fn remedy(&self) -> Option<String> {
         match self {
             HtpasswdError::Read { path, source } => read_remedy(path, source),
-            // The problem contains it.
-            HtpasswdError::Line { .. } => None,
+            // The problem of each line contains it.
+            HtpasswdError::Lines { .. } => None,
             HtpasswdError::Empty { path } => Some(format!(
                 "add one with `htpasswd -B {} NAME`",
                 shell_word(&path.to_string_lossy())
@@ -104,21 +104,31 @@ impl Users {
         let mut hashes = HashMap::new();
         let mut lines = HashMap::new();
         let mut max_cost = MIN_COST;
+        let mut unusable = Vec::new();
         for (line, entry) in (1..).zip(text.lines().map(str::trim)) {
             if entry.is_empty() || entry.starts_with('#') {
                 continue;
             }
-            let failed = |problem| HtpasswdError::Line {
-                path: path.to_owned(),
-                line,
-                problem,
-            };
-            let (user, hash) = user_and_hash(entry).map_err(failed)?;
-            max_cost = max_cost.max(cost(hash).map_err(failed)?);
-            if let Some(first) = lines.insert(user, line) {
-                return Err(failed(LineProblem::Duplicate { first }));
+            let checked = user_and_hash(entry).and_then(|(user, hash)| {
+                let cost = cost(hash)?;
+                match lines.insert(user, line) {
+                    Some(first) => Err(LineProblem::Duplicate { first }),
+                    None => Ok((user, hash, cost)),
+                }
+            });
+            match checked {
+                Ok((user, hash, cost)) => {
+                    max_cost = max_cost.max(cost);
+                    hashes.insert(user.to_owned(), hash.into());
+                }
+                Err(problem) => unusable.push((line, problem)),
             }
-            hashes.insert(user.to_owned(), hash.into());
+        }
+        if !unusable.is_empty() {
+            return Err(HtpasswdError::Lines {
+                path: path.to_owned(),
+                lines: unusable,
+            });
         }
         if hashes.is_empty() {
             let path = path.to_owned();
@@ -142,6 +152,17 @@ impl Users {
     pub(super) fn contains(&self, user: &str) -> bool {
         self.hashes.contains_key(user)
     }
+}
+
+fn lines_text(path: &Path, lines: &[(usize, LineProblem)]) -> String {
+    const MAX_LISTED: usize = 10;
+    let listed = lines.iter().take(MAX_LISTED);
+    let listed = listed.map(|(line, problem)| format!("{}:{line}: {problem}", path.display()));
+    let mut texts: Vec<String> = listed.collect();
+    if lines.len() > MAX_LISTED {
+        texts.push(format!("and {} more lines", lines.len() - MAX_LISTED));
+    }
+    texts.join("; ")
 }
 
 fn user_and_hash(entry: &str) -> Result<(&str, &str), LineProblem> {
@@ -228,6 +249,14 @@ mod tests {
             assert!(problem.contains(expected), "{problem}");
             assert!(!problem.contains("SECRET"), "{problem}");
         }
+        assert_eq!(
+            problem("a\n\nb\n")
+                .matches(": the line is not name:hash")
+                .count(),
+            2
+        );
+        let many = problem(&"a\n".repeat(12));
+        assert!(many.ends_with("; and 2 more lines"), "{many}");
         assert!(
             problem("# nodes\n").contains("contains no user; add one with `htpasswd -B /p NAME`")
         );

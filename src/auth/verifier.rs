@@ -20,9 +20,9 @@ const MAX_REJECTED: usize = 1024;
 /// Verifies passwords of users.
 pub(super) struct Verifier {
     users: RwLock<Arc<Users>>,
-    /// Random, and never stored.
+    /// This key is random and never stored.
     key: hmac::Key,
-    state: Mutex<State>,
+    state: Mutex<VerifierState>,
     /// One permit for each check that may run at the same time.
     running: Semaphore,
     max_pending: usize,
@@ -43,7 +43,7 @@ type ResultSender = watch::Sender<Option<bool>>;
 type ResultReceiver = watch::Receiver<Option<bool>>;
 
 #[derive(Default)]
-struct State {
+struct VerifierState {
     /// The latest verified password of each user.
     verified: HashMap<String, CacheKey>,
     /// The latest rejected passwords, oldest first, of existing and unknown users alike.
@@ -86,7 +86,7 @@ impl Verifier {
         }))
     }
 
-    /// Replaces the users. The cached password of a user whose hash is unchanged stays valid.
+    /// Replaces the users. A cached password stays valid while the hash of its user is unchanged.
     pub(super) fn set_users(&self, users: Users) {
         self.state().verified.retain(|user, _| users.contains(user));
         *self.users.write() = Arc::new(users);
@@ -137,7 +137,7 @@ impl Verifier {
 
     fn enqueue(
         &self,
-        state: &mut State,
+        state: &mut VerifierState,
         key: CacheKey,
         peer: IpAddr,
     ) -> Result<ResultReceiver, QueueFull> {
@@ -203,14 +203,14 @@ impl Verifier {
         key
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, VerifierState> {
         self.state.lock()
     }
 }
 
-// === impl State ===
+// === impl VerifierState ===
 
-impl State {
+impl VerifierState {
     /// Returns the result of an earlier check.
     fn cached(&self, user: &str, key: &CacheKey) -> Option<bool> {
         if self.verified.get(user) == Some(key) {

@@ -8,11 +8,10 @@ use jiff::Timestamp;
 use super::CliError;
 use super::context::{StoreContext, Target};
 use super::output::report;
-use crate::admin::{self, Change, ExecuteError};
+use crate::admin::{self, Change, ExecuteError, host};
 use crate::lock::GroupName;
 use crate::lock::command::{AdminCommand, Decision};
 use crate::lock::semaphore::Semaphore;
-use crate::server::host;
 use crate::text::duration::age;
 
 /// The options of every command that changes something.

@@ -50,10 +50,10 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CliErr
 
 /// The result of the check.
 struct Findings {
-    /// What would keep the server from starting.
+    /// The problems that would keep the server from starting.
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
-    /// What a server with the configuration does; empty if there is an error.
+    /// The description of a server with the configuration; empty if there is an error.
     description: Vec<String>,
 }
 

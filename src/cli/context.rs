@@ -16,7 +16,8 @@ use crate::store::{DamagedValue, Store, StoreError};
 pub(super) struct StoreContext {
     pub(super) settings: Settings,
     pub(super) store: Arc<dyn Store>,
-    config: PathBuf,
+    /// The configuration that names the store.
+    pub(super) config: PathBuf,
 }
 
 /// A group that a command names.

@@ -56,7 +56,7 @@ pub(super) enum CliError {
         reason: DecodeError,
     },
     /// The command does not fit the state of the group; nothing was changed.
-    #[error("group {group}: {}", refusal(.refused))]
+    #[error("group {group}: {refused}")]
     Refused { group: GroupName, refused: Refused },
     /// A group is neither configured nor stored.
     #[error("unknown group {}: it is neither in {} nor in the store", quoted(.name), config.display())]
@@ -72,8 +72,8 @@ pub(super) enum CliError {
     #[error(transparent)]
     TooManySlots(#[from] TooManySlots),
     /// A node cannot have this id.
-    #[error("this id cannot be used: {0}")]
-    InvalidId(InvalidNodeId),
+    #[error("the id {} cannot be used: {error}", quoted(.id))]
+    InvalidId { id: String, error: InvalidNodeId },
     /// Neither `--yes` nor a terminal to ask for confirmation.
     #[error("nothing was changed: cannot ask for confirmation, because stdin is not a terminal")]
     NoTerminal,
@@ -81,9 +81,12 @@ pub(super) enum CliError {
     #[error("nothing was changed")]
     Declined,
     /// The server does not reply to the health check.
-    #[error("the server at {address} is not healthy")]
+    #[error("the server at {address} is not healthy ({section}.address, {section}.port in {})", config.display())]
     Unhealthy {
         address: String,
+        /// The section of the configuration.
+        section: &'static str,
+        config: PathBuf,
         #[source]
         error: HealthcheckError,
     },
@@ -102,16 +105,6 @@ pub(super) enum CliError {
     /// The server did not start, or ended by itself.
     #[error(transparent)]
     Serve(Box<ServeError>),
-}
-
-/// Describes a refusal without its remedy, which [`CliError::hint`] returns.
-fn refusal(refused: &Refused) -> String {
-    match refused {
-        Refused::Full { slots: 1 } => "the only slot is held".into(),
-        Refused::Full { slots } => format!("all {slots} slots are held"),
-        Refused::Paused => "the group is paused".into(),
-        Refused::NotHeld { id, .. } => format!("{} does not hold a slot", quoted(id)),
-    }
 }
 
 /// The reason why the server is not healthy.
@@ -159,7 +152,7 @@ impl CliError {
             | CliError::UnknownGroup { .. }
             | CliError::NotConfigured { .. }
             | CliError::TooManySlots(_)
-            | CliError::InvalidId(_)
+            | CliError::InvalidId { .. }
             | CliError::NoTerminal
             | CliError::Declined
             | CliError::Output(_)
@@ -189,7 +182,7 @@ impl CliError {
             CliError::StoreSetup(error) => error.remedy(),
             CliError::Serve(error) => error.remedy(),
             CliError::Damaged { location, .. } => Some(format!(
-                "see \"A damaged value\" in docs/operations.md, and repair it with: {}",
+                "see \"Repair a damaged value\" in docs/operations.md, and repair it with: {}",
                 location.repair_command
             )),
             CliError::Refused { group, refused } => Some(refusal_hint(group, refused, config)),
@@ -200,10 +193,13 @@ impl CliError {
                 "set the number with: {}",
                 command("set slots", &[group.as_str(), "N"])
             )),
-            CliError::InvalidId(_) => Some(format!(
+            CliError::InvalidId { .. } => Some(format!(
                 "an id has 1 to {} bytes without control characters",
                 NodeId::MAX_BYTES
             )),
+            CliError::Unhealthy { .. } => {
+                Some("check that a server runs on this machine with this configuration".into())
+            }
             CliError::NoTerminal => Some("add --yes to change without confirmation".into()),
             _ => None,
         }

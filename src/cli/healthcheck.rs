@@ -4,6 +4,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
+use std::path::Path;
 use std::time::Duration;
 
 use super::error::{CliError, HealthcheckError};
@@ -15,9 +16,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If it is not healthy.
-pub(super) fn run(loaded: Loaded) -> Result<(), CliError> {
+pub(super) fn run(loaded: Loaded, config: &Path) -> Result<(), CliError> {
     let settings = loaded.settings;
-    let listen = settings.status.as_ref().unwrap_or(&settings.service);
+    let (section, listen) = match &settings.status {
+        Some(status) => ("status", status),
+        None => ("service", &settings.service),
+    };
     // Only the status listener has /healthz. Without it, or if it requires TLS, a connection is enough.
     let has_healthz = settings
         .status
@@ -25,6 +29,8 @@ pub(super) fn run(loaded: Loaded) -> Result<(), CliError> {
         .is_some_and(|listen| listen.tls.is_none());
     check(listen, has_healthz).map_err(|error| CliError::Unhealthy {
         address: format!("{} port {}", host(listen), listen.port),
+        section,
+        config: config.to_owned(),
         error,
     })
 }

@@ -18,7 +18,11 @@ pub(super) struct Arguments {
 
 /// Runs the command.
 pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
-    let id = arguments.id.parse().map_err(CliError::InvalidId)?;
+    let id = arguments.id.parse();
+    let id = id.map_err(|error| CliError::InvalidId {
+        id: arguments.id.clone(),
+        error,
+    })?;
     let target = context.target(&arguments.group).await?;
     apply(
         &context,

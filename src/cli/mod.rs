@@ -75,7 +75,7 @@ impl Cli {
             CliCommand::CheckConfig(arguments) => {
                 context::block_on(check_config::run(&self.config, arguments))
             }
-            CliCommand::Healthcheck => healthcheck::run(self.load()?),
+            CliCommand::Healthcheck => healthcheck::run(self.load()?, &self.config),
             CliCommand::Get(Get::Slots(arguments)) => {
                 self.with_context(|context| get_slots::run(context, arguments))
             }

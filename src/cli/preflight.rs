@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::auth;
+use crate::auth::{self, HtpasswdError};
 use crate::config::{
     self, Checked, ConfigErrors, EtcdSettings, KeyPair, ListenSettings, Loaded, Settings,
     StoreSettings, TlsSettings,
@@ -158,6 +158,14 @@ fn htpasswd_problems(path: &Path, settings: &Settings) -> Vec<Problem> {
     let key = "service.htpasswd_path";
     let unknown = match auth::check(path, &settings.groups) {
         Ok(unknown) => unknown,
+        Err(HtpasswdError::Lines { path, lines }) => {
+            let problem = |(line, problem)| Problem {
+                is_fatal: true,
+                keys: vec![key.to_owned()],
+                text: format!("{}:{line}: {problem}", path.display()),
+            };
+            return lines.into_iter().map(problem).collect();
+        }
         Err(error) => return vec![Problem::error([key.to_owned()], &error)],
     };
     let mut groups_of = BTreeMap::<String, Vec<String>>::new();

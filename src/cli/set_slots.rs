@@ -41,8 +41,11 @@ pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<
         && configured != slots
         && !arguments.confirm.dry_run
     {
+        let plural = if configured == 1 { "" } else { "s" };
         tracing::warn!(
-            "the configuration still has {configured} slots for group {}; servers log a warning until both agree",
+            "{} still has {configured} slot{plural} for group {}; change it there too, or servers log a warning every \
+             minute",
+            context.config.display(),
             target.name
         );
     }

@@ -12,7 +12,7 @@ use super::args::Cli;
 ///
 /// # Errors
 /// If they are invalid, or ask for help. The message about an unknown command lists the commands. It suggests none: the
-/// command whose name is the most similar may be one that changes something.
+/// most similar name may be that of a command that changes something.
 pub(super) fn parse(arguments: Vec<OsString>) -> Result<Cli, Error> {
     Cli::try_parse_from(&arguments).map_err(|mut error| {
         error.remove(ContextKind::SuggestedSubcommand);

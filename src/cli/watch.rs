@@ -53,7 +53,7 @@ async fn follow(
             let Some(state) = newer(before, update, configured_slots(context, group)) else {
                 return;
             };
-            for line in describe(before, &state) {
+            for line in describe(context, group, before, &state) {
                 // The receiver lives as long as this future.
                 let _ = lines.send(format!("{:.0}  {group}: {line}", Timestamp::now()));
             }
@@ -86,10 +86,22 @@ fn newer(before: Option<&GroupState>, update: Update, slots: u64) -> Option<Grou
 }
 
 /// Describes the change from `before` to `after`, or all of `after` if there is nothing to compare it with.
-fn describe(before: Option<&GroupState>, after: &GroupState) -> Vec<String> {
+fn describe(
+    context: &StoreContext,
+    group: &GroupName,
+    before: Option<&GroupState>,
+    after: &GroupState,
+) -> Vec<String> {
     let semaphore = match &after.semaphore {
         Ok(semaphore) => semaphore,
-        Err(reason) => return vec![format!("the stored value cannot be used: {reason}")],
+        Err(reason) => {
+            let location = context.store.location(group);
+            let get_slots = context.command_line("get slots", &[group.as_str()]);
+            return vec![
+                format!("the stored value cannot be used ({location}): {reason}"),
+                format!("this command prints the one that repairs the value: {get_slots}"),
+            ];
+        }
     };
     let Some((before, Ok(previous))) = before.map(|state| (state, &state.semaphore)) else {
         return vec![summary(semaphore)];

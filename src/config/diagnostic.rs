@@ -1,19 +1,16 @@
-//! What a configuration file is told about itself: errors and warnings, each with its place in the file.
+//! The errors and warnings about a configuration file, each with its place.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::{Serialize, Serializer};
-
 /// An error or a warning about one place of the configuration.
 ///
 /// Its text form is the message, followed by the place:
 /// `expected true or false, found 1 (config.toml:3, service.tls)`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Diagnostic {
     /// The configuration file.
-    #[serde(serialize_with = "lossy")]
     pub(crate) file: PathBuf,
     /// The line, counted from 1; `None` if the problem is something that the file does not contain.
     pub(crate) line: Option<usize>,
@@ -84,11 +81,6 @@ pub(super) fn join(table: &str, key: &str) -> String {
 fn lines(diagnostics: &[Diagnostic]) -> String {
     let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
     lines.join("\n")
-}
-
-/// Serializes a path of any encoding.
-fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&path.display())
 }
 
 // === impl Diagnostic ===

@@ -1,10 +1,10 @@
-//! What a key of a table may contain: nothing, an invalid value, or a valid one with its place.
+//! The content of a key of a table: nothing, an invalid value, or a valid one with its place.
 
 use std::fmt;
 
 use super::diagnostic::Located;
 
-/// What a table contains under a key.
+/// The content of a table under a key.
 ///
 /// An invalid value is not absent: it was already reported, and nothing else must be reported because of it.
 #[derive(Clone, Debug, Default)]

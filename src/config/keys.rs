@@ -88,12 +88,20 @@ const SECTIONS: &[Section] = &[
 
 const WINDOW: &[&str] = &["days", "start_time", "length_minutes", "time_zone"];
 
-/// Keys of `[limits]` that were renamed: the old name and the new one.
-const RENAMED_LIMITS: &[(&str, &str)] = &[
-    ("headers", "max_headers"),
-    ("connections", "max_connections"),
-    ("connections_per_peer", "max_connections_per_peer"),
-    ("waiting_passwords", "max_pending_auth"),
+/// Common mistakes: the table, the key in it, and the key that is meant.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    ("etcd3", "password", "password_path"),
+    ("lock", "users", "default_users"),
+    ("lock", "slots", "default_slots"),
+    ("lock.windows", "start", "start_time"),
+    ("lock.windows", "duration", "length_minutes"),
+    ("lock.groups.windows", "start", "start_time"),
+    ("lock.groups.windows", "duration", "length_minutes"),
+    // The names before version 1.0.0.
+    ("limits", "headers", "max_headers"),
+    ("limits", "connections", "max_connections"),
+    ("limits", "connections_per_peer", "max_connections_per_peer"),
+    ("limits", "waiting_passwords", "max_pending_auth"),
 ];
 
 /// Warns of each key of the table that was not taken, most likely because it is misspelt or in the wrong table.
@@ -121,20 +129,31 @@ fn message(section: Option<&Section>, unknown: &Located<String>) -> String {
             "key {quoted} is ignored because \"{same}\" is present; remove one of the two"
         );
     }
-    let is_limits = section.is_some_and(|section| section.name == "limits");
-    let renamed = RENAMED_LIMITS
+    let table = section.map_or("", |section| section.name);
+    let meant = MISTAKES
         .iter()
-        .find(|(old, _)| is_limits && old.eq_ignore_ascii_case(key))
-        .map(|(_, new)| *new);
+        .find(|(in_table, wrong, _)| *in_table == table && wrong.eq_ignore_ascii_case(key))
+        .map(|(.., meant)| *meant);
     let near = || suggest::nearest(key, own.iter().copied(), key.chars().count().div_ceil(2));
-    let suggestion = match (renamed, tables_with(key)) {
-        (None, Some(tables)) => format!("; it belongs {tables}"),
-        (renamed, _) => match renamed.or_else(near) {
-            Some(meant) => format!("; did you mean \"{meant}\"?"),
-            None => String::new(),
+    let suggestion = match (meant, tables_with(key)) {
+        (Some(meant), None) => format!("did you mean \"{meant}\"?"),
+        (Some(meant), Some(tables)) => {
+            format!("did you mean \"{meant}\"? \"{key}\" belongs {tables}")
+        }
+        (None, Some(tables)) => format!("it belongs {tables}"),
+        (None, None) => match (near(), section) {
+            (Some(near), _) => format!("did you mean \"{near}\"?"),
+            (None, Some(section)) if !section.name.is_empty() => {
+                format!("the keys of {} are: {}", section.header(), own.join(", "))
+            }
+            (None, _) => {
+                let tables = SECTIONS.iter().map(Section::header);
+                let tables: Vec<String> = tables.filter(|header| !header.is_empty()).collect();
+                format!("the tables are: {}", tables.join(", "))
+            }
         },
     };
-    format!("unknown key {quoted} is ignored{suggestion}")
+    format!("unknown key {quoted} is ignored; {suggestion}")
 }
 
 /// Returns where a key belongs; `None` for a key that no table has.

@@ -77,7 +77,7 @@ pub(crate) fn check(path: &Path) -> Checked {
 /// Checks `text`, the content of the file at `path`.
 ///
 /// # Errors
-/// As for [`load`].
+/// The same as those of [`load`].
 #[cfg(test)]
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Loaded, ConfigErrors> {
     let mut diagnostics = Diagnostics::new(path);

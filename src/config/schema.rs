@@ -99,7 +99,7 @@ const SLOTS: NumberRange = NumberRange {
     max: u64::MAX,
     instead_of_zero: Some("to stop all reboots of a group, use `airlock pause`"),
 };
-/// At most a week.
+/// The maximum is a week.
 const LENGTH_MINUTES: NumberRange = NumberRange::new(1, Window::MAX_MINUTES);
 
 // === impl File ===

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostics, Located, join, line, quote};
 use super::field::{Field, NumberRange};
+use crate::text::escape::printable;
 
 /// A table from which values are taken. The keys that are left at the end are unknown ones.
 pub(super) struct Table<'t> {
@@ -37,17 +38,16 @@ impl<'t> Table<'t> {
     pub(super) fn document(diagnostics: &mut Diagnostics, text: &'t str) -> Option<Self> {
         let (document, errors) = DeTable::parse_recoverable(text);
         let mut readable = true;
-        for error in &errors {
+        for error in errors {
             let span = error.span().unwrap_or_default();
             if error.message() == duplicate::MESSAGE {
                 duplicate::report(diagnostics, text, &span);
                 continue;
             }
-            readable = false;
-            let line = line(text, span.start);
-            let content = text.lines().nth(line - 1).unwrap_or_default();
-            let message = format!("invalid TOML: {} in {}", error.message(), quote(content));
-            diagnostics.error_at(Some(line), "", message);
+            // The parser may report more errors as a consequence of the first one.
+            if std::mem::replace(&mut readable, false) {
+                report_syntax(diagnostics, text, span.start, error.message());
+            }
         }
         readable.then(|| Table::new(String::new(), text, document.into_inner()))
     }
@@ -293,6 +293,28 @@ impl fmt::Display for Raw<'_> {
             }
         }
     }
+}
+
+/// Reports an error of the parser, at a byte of the text.
+fn report_syntax(diagnostics: &mut Diagnostics, text: &str, start: usize, message: &str) {
+    let line = line(text, start);
+    let content = text.lines().nth(line - 1).unwrap_or_default().trim();
+    let is_word = |c: char| c.is_alphanumeric() || "_-./:".contains(c);
+    let value = content.split_once('=').map(|(_, value)| value.trim());
+    let text = match value {
+        Some(value) if value.starts_with(char::is_alphabetic) && value.chars().all(is_word) => {
+            let value = quote(value);
+            format!("{value} is not a TOML value; put a string in quotes, or write true or false")
+        }
+        _ => {
+            let shown: String = content.chars().take(100).collect();
+            format!(
+                "invalid TOML: {message}, in the line `{}`",
+                printable(&shown)
+            )
+        }
+    };
+    diagnostics.error_at(Some(line), "", text);
 }
 
 fn number(value: &DeValue<'_>) -> Option<u64> {

@@ -138,7 +138,7 @@ impl Gauges {
         let Some(Ok(semaphore)) = group.known().map(|known| known.semaphore) else {
             return;
         };
-        set(&self.paused, (semaphore.slots == 0).into());
+        set(&self.paused, semaphore.is_paused().into());
         set(&self.database_holders, semaphore.holders.len() as u64);
         self.database_slots
             .with_label_values(label)

@@ -36,7 +36,7 @@ pub(crate) struct Session {
 /// The identity in a request: the node, and the group it claims to belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// As the client sent it: not empty, not looked up yet.
+    /// The name that the client sent: not empty, not looked up yet.
     pub(crate) group: String,
     pub(crate) id: NodeId,
 }
@@ -72,7 +72,7 @@ pub(crate) enum DenialCause {
     UnknownGroup { name: String },
     /// The user may not lock the group.
     Forbidden { user: String, group: GroupName },
-    /// Every slot is taken.
+    /// Every slot is held.
     Full { slots: u64 },
     /// The group is paused.
     Paused { group: GroupName },
@@ -209,9 +209,10 @@ impl Session {
         id: &NodeId,
     ) -> Result<bool, (Option<DenyReason>, DenialCause)> {
         let now = Timestamp::now();
+        let id = id.clone();
         let (command, next) = match found.settings.windows.state(now) {
-            WindowState::Always | WindowState::Open { .. } => (lock_command(id, now), None),
-            WindowState::Closed { next } => (Command::Renew { id: id.clone() }, next),
+            WindowState::Always | WindowState::Open { .. } => (Command::Lock { id, at: now }, None),
+            WindowState::Closed { next } => (Command::Renew { id }, next),
         };
         let group: &Group = &found.group;
         let (reason, cause) = match group.execute(command, self.timeout).await {
@@ -242,11 +243,25 @@ impl Session {
     }
 }
 
-/// Returns the command that locks a slot at `now`. Lock times are stored to the second.
-fn lock_command(id: &NodeId, now: Timestamp) -> Command {
-    Command::Lock {
-        id: id.clone(),
-        at: Timestamp::from_second(now.as_second()).unwrap_or(now),
+// === impl Denied ===
+
+impl Denied<'_> {
+    /// The value of the label `outcome`.
+    pub(crate) fn label(&self) -> &'static str {
+        match &self.cause {
+            DenialCause::UnknownGroup { .. } => "unknown_group",
+            DenialCause::Forbidden { .. } => "forbidden",
+            DenialCause::Full { .. } | DenialCause::Paused { .. } => "failed_lock",
+            DenialCause::OutsideWindow { .. } => "outside_reboot_window",
+            DenialCause::Group(
+                GroupError::Timeout { .. }
+                | GroupError::Ambiguous
+                | GroupError::Rejected(_)
+                | GroupError::Damaged(_),
+            ) => "failed_sem_init",
+            DenialCause::Group(GroupError::QueueFull) => "server_busy",
+            DenialCause::Group(GroupError::ShuttingDown) => "server_shutting_down",
+        }
     }
 }
 

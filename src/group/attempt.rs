@@ -1,6 +1,6 @@
 //! The attempt loop: read, propose, commit, and try again after a conflict or a failure.
 //!
-//! Group tasks and administrators' commands commit through this loop only. It owns the rules for conflicts
+//! Group tasks and administrators' commands commit through this loop only. It owns the handling of conflicts
 //! (invariant 5) and unknown outcomes (invariant 6); a [`Work`] decides what to commit and what to do with the result.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(crate) struct AttemptLoop {
     backoff: Backoff,
 }
 
-/// What an attempt loop commits.
+/// The work of an attempt loop: requests, or a command of an administrator.
 pub(crate) trait Work {
     /// Starts an attempt: removes what is no longer wanted. Returns `false` if nothing is left to do.
     fn start(&mut self) -> bool;
@@ -29,7 +29,7 @@ pub(crate) trait Work {
     /// Returns the known state of the group.
     fn known(&self) -> Option<GroupState>;
 
-    /// Takes a value that was just read, or that a conflict returned.
+    /// Takes a value that was just read, or that a conflict returned. From now on, there is a known state.
     fn observe(&mut self, stored: Stored);
 
     /// Waits for more work that can share the next commit.

@@ -15,11 +15,11 @@ use crate::store::Update;
 /// The latest [`GroupState`] of a group.
 pub(super) struct Cache {
     group: GroupName,
-    state: Mutex<State>,
+    state: Mutex<CacheState>,
 }
 
 #[derive(Default)]
-struct State {
+struct CacheState {
     known: Option<GroupState>,
     /// The audit entries that are in the log already, or were written before this server started.
     logged: Option<AuditLog>,
@@ -72,7 +72,7 @@ impl Cache {
         }
     }
 
-    fn replace(&self, state: &mut State, known: GroupState) {
+    fn replace(&self, state: &mut CacheState, known: GroupState) {
         self.log_new_entries(&mut state.logged, &known.audit_log);
         state.known = Some(known);
     }
@@ -92,7 +92,7 @@ impl Cache {
     }
 }
 
-fn is_newer(state: &State, as_of: Revision) -> bool {
+fn is_newer(state: &CacheState, as_of: Revision) -> bool {
     state.known.as_ref().is_none_or(|known| known.as_of < as_of)
 }
 

@@ -41,7 +41,7 @@ impl GroupMetrics {
             )?,
             unknown_outcomes: register_int_counter_vec_with_registry!(
                 "airlock_store_unknown_outcomes_total",
-                "Commits whose outcome was unknown; the server reads the store to find out.",
+                "Commits with an unknown outcome; the server reads the store to determine it.",
                 &["group"],
                 registry
             )?,

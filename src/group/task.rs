@@ -180,7 +180,7 @@ impl Batch {
         self.requests.retain(|request| !request.reply.is_closed());
     }
 
-    /// Fails the requests whose outcome can no longer be determined; their nodes ask again.
+    /// Fails the requests with an outcome that can no longer be determined; their nodes ask again.
     fn fail_ambiguous(&mut self, known: Revision, semaphore: &Semaphore) {
         let is_ambiguous = |request: &mut Request| {
             Protocol::is_ambiguous(&request.command, request.in_doubt, known, semaphore)
@@ -200,7 +200,7 @@ impl Batch {
             let holds = |id: &NodeId| semaphore.holders.contains_key(id.as_str());
             match &request.command {
                 _ if !has_changes => true,
-                // A request that is refused because the slots are taken would be the next to take one.
+                // A request that is refused because every slot is held would be the next to be granted one.
                 Command::Lock { id, .. } => has_grants && (changes || !holds(id)),
                 Command::Unlock { id } => !has_grants && (changes || holds(id)),
                 Command::Renew { .. } => false,

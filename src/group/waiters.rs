@@ -16,7 +16,7 @@ const MAX_WAITERS: usize = 10_000;
 /// The reason why a node was denied a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DenyReason {
-    /// Every slot is taken.
+    /// Every slot is held.
     Full,
     /// The group is paused: it has no slots.
     Paused,
@@ -119,7 +119,7 @@ impl DenyReason {
     /// Returns the reason as text for the page and the JSON.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            DenyReason::Full => "all slots taken",
+            DenyReason::Full => "all slots held",
             DenyReason::Paused => "group paused",
             DenyReason::OutsideWindow => "outside the reboot windows",
             DenyReason::Unavailable => "store or server unavailable",

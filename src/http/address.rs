@@ -49,7 +49,7 @@ pub(super) async fn listen(
 /// program may be the server itself.
 ///
 /// # Errors
-/// As for [`listen`].
+/// The same as those of [`listen`].
 pub(crate) async fn check_address(
     section: &'static str,
     settings: &ListenSettings,

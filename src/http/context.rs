@@ -1,4 +1,4 @@
-//! What a connection needs from its listener, and what a request needs from its connection.
+//! The context that a listener gives to its connections, and a connection to its requests.
 
 use std::net::IpAddr;
 

@@ -11,10 +11,10 @@ use tokio::time::{self, Instant};
 use crate::config::Limits;
 
 /// The phase of one connection, and its start.
-pub(super) struct ConnectionTimeouts(Mutex<State>);
+pub(super) struct ConnectionTimeouts(Mutex<PhaseState>);
 
 #[derive(Clone, Copy)]
-struct State {
+struct PhaseState {
     phase: Phase,
     since: Instant,
 }
@@ -36,7 +36,7 @@ pub(super) struct Answering(Arc<ConnectionTimeouts>);
 
 impl ConnectionTimeouts {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(ConnectionTimeouts(Mutex::new(State {
+        Arc::new(ConnectionTimeouts(Mutex::new(PhaseState {
             phase: Phase::Head,
             since: Instant::now(),
         })))
@@ -46,7 +46,7 @@ impl ConnectionTimeouts {
     pub(super) fn received(&self) {
         let mut state = self.0.lock();
         if let Phase::Idle = state.phase {
-            *state = State {
+            *state = PhaseState {
                 phase: Phase::Head,
                 since: Instant::now(),
             };
@@ -70,7 +70,7 @@ impl ConnectionTimeouts {
     pub(super) async fn expired(&self, limits: &Limits) {
         let shortest = limits.idle_timeout.min(limits.header_timeout);
         loop {
-            let State { phase, since } = *self.0.lock();
+            let PhaseState { phase, since } = *self.0.lock();
             // A phase that starts after this moment lasts at least that long.
             let next_check = Instant::now() + shortest;
             let deadline = match phase {
@@ -90,11 +90,11 @@ impl Drop for Answering {
     fn drop(&mut self) {
         let mut state = self.0.0.lock();
         *state = match state.phase {
-            Phase::Answering(requests) if requests > 1 => State {
+            Phase::Answering(requests) if requests > 1 => PhaseState {
                 phase: Phase::Answering(requests - 1),
                 ..*state
             },
-            Phase::Answering(_) | Phase::Idle | Phase::Head => State {
+            Phase::Answering(_) | Phase::Idle | Phase::Head => PhaseState {
                 phase: Phase::Idle,
                 since: Instant::now(),
             },

@@ -1,7 +1,7 @@
 //! Audit entries: what administrators changed by hand, as stored beside the lock times.
 //!
 //! An entry is written in the same transaction as the change. Therefore every server sees it and logs it, the status
-//! page shows it, and a command whose outcome is unknown can find out whether it was applied.
+//! page shows it, and a command with an unknown outcome can find out whether it was applied.
 
 use std::fmt;
 use std::sync::Arc;

@@ -201,10 +201,10 @@ fn go_json(value: &impl Serialize) -> Vec<u8> {
 
 impl DecodeError {
     /// The maximum number of characters of a value in a message.
-    pub const MAX_FOUND: usize = 120;
+    pub(crate) const MAX_FOUND: usize = 120;
 
     /// Returns the message without the stored value.
-    pub fn without_value(&self) -> String {
+    pub(crate) fn without_value(&self) -> String {
         match self {
             DecodeError::Empty => self.to_string(),
             DecodeError::Malformed { problem, .. } => problem.to_string(),

@@ -10,7 +10,7 @@ use super::semaphore::{Command, Outcome, Semaphore};
 
 /// A command of an administrator for one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminCommand {
+pub(crate) enum AdminCommand {
     /// Locks a slot for a node, inside and outside reboot windows.
     Lock {
         /// The node.
@@ -48,7 +48,7 @@ pub enum AdminCommand {
 
 /// The effect of a command on a given semaphore.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// The semaphore already is what the command asks for.
     Unchanged,
     /// The semaphore becomes this one; the action is recorded.
@@ -57,20 +57,20 @@ pub enum Decision {
     Refused(Refused),
 }
 
-/// The reason why a command is refused. The message names the remedy.
+/// The reason why a command is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Every slot is taken.
-    #[error("all {slots} slots are taken; unlock a holder first, or set more slots")]
+pub(crate) enum Refused {
+    /// Every slot is held.
+    #[error("{}", full_text(*.slots))]
     Full {
         /// The number of slots.
         slots: u64,
     },
     /// The group is paused.
-    #[error("the group is paused; resume it first")]
+    #[error("the group is paused")]
     Paused,
     /// The node holds no slot.
-    #[error("{id} does not hold a slot; {}", holders_text(.holders))]
+    #[error("{id:?} does not hold a slot")]
     NotHeld {
         /// The node.
         id: Arc<str>,
@@ -79,11 +79,10 @@ pub enum Refused {
     },
 }
 
-fn holders_text(ids: &[Arc<str>]) -> String {
-    match ids {
-        [] => "the group has no holders".into(),
-        ids if ids.len() <= 10 => format!("holders are: {}", ids.join(", ")),
-        ids => format!("the group has {} other holders", ids.len()),
+fn full_text(slots: u64) -> String {
+    match slots {
+        1 => "the only slot is held".into(),
+        slots => format!("all {slots} slots are held"),
     }
 }
 
@@ -91,7 +90,7 @@ fn holders_text(ids: &[Arc<str>]) -> String {
 
 impl AdminCommand {
     /// Decides what the command does to `semaphore`. A lock is recorded as granted `at` that time.
-    pub fn decide(&self, semaphore: &Semaphore, at: Timestamp) -> Decision {
+    pub(crate) fn decide(&self, semaphore: &Semaphore, at: Timestamp) -> Decision {
         let mut next = semaphore.clone();
         let action = match self {
             AdminCommand::Lock { id } => {
@@ -128,7 +127,9 @@ impl AdminCommand {
                 }
                 Action::unlock(ids)
             }
-            AdminCommand::UpdateSlots { .. } if semaphore.slots == 0 => return Decision::Unchanged,
+            AdminCommand::UpdateSlots { .. } if semaphore.is_paused() => {
+                return Decision::Unchanged;
+            }
             AdminCommand::SetSlots { slots } | AdminCommand::UpdateSlots { slots } => {
                 next.slots = *slots;
                 Action::SetSlots { slots: *slots }
@@ -137,7 +138,7 @@ impl AdminCommand {
                 next.slots = 0;
                 Action::Pause
             }
-            AdminCommand::Resume { .. } if semaphore.slots > 0 => return Decision::Unchanged,
+            AdminCommand::Resume { .. } if !semaphore.is_paused() => return Decision::Unchanged,
             AdminCommand::Resume { slots } => {
                 next.slots = *slots;
                 Action::Resume { slots: *slots }
@@ -199,10 +200,9 @@ mod tests {
         let Decision::Refused(refused) = decide(unlock("typo"), &held(2, &["a", "b"])) else {
             panic!("not refused");
         };
-        assert_eq!(
-            refused.to_string(),
-            "typo does not hold a slot; holders are: a, b"
-        );
+        let holders = vec!["a".into(), "b".into()];
+        let id = "typo".into();
+        assert_eq!(refused, Refused::NotHeld { id, holders });
     }
 
     #[test]

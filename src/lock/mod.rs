@@ -6,12 +6,12 @@
 
 pub mod audit;
 pub mod codec;
-pub mod command;
+pub(crate) mod command;
 mod names;
 pub mod protocol;
 pub mod semaphore;
 mod state;
-pub mod window;
+pub(crate) mod window;
 
 pub use names::{GroupName, InvalidNodeId, NodeId};
-pub use state::GroupState;
+pub(crate) use state::GroupState;

@@ -1,13 +1,13 @@
 //! The commit protocol of one group: what to send to the store next, and what its result means.
 //!
-//! The attempt loop carries it out. The model in tests/it/model checks it in every order of events.
+//! The attempt loop executes it. The model in tests/it/model checks it in every order of events.
 
 use std::sync::Arc;
 
 use super::codec::Revision;
 use super::semaphore::{Applied, Command, Outcome, Semaphore};
 
-/// What a server remembers about a group between two attempts, besides the value itself.
+/// The memory of a server about a group between two attempts, besides the value itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Protocol {
     /// The known value may be outdated: the next attempt has to read the store first.
@@ -87,7 +87,8 @@ impl Protocol {
         }
     }
 
-    /// Records that the outcome of the attempt is unknown: it may have happened, or may still happen (invariant 6).
+    /// Records that the outcome of the attempt is unknown: the store may have applied it, or may still do so
+    /// (invariant 6).
     pub fn unknown(&mut self, attempt: &Attempt) {
         self.must_read = true;
         if attempt.writes {

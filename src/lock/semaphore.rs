@@ -52,7 +52,7 @@ pub enum Outcome {
     Locked,
     /// The node was a holder before: the lock is recursive.
     AlreadyHeld,
-    /// Every slot is taken; nothing changed.
+    /// Every slot is held; nothing changed.
     Full {
         /// The number of slots.
         slots: u64,
@@ -94,6 +94,11 @@ impl Semaphore {
         }
     }
 
+    /// Reports whether the group is paused, which is what a semaphore without slots means.
+    pub fn is_paused(&self) -> bool {
+        self.slots == 0
+    }
+
     /// Returns the number of free slots.
     pub fn free(&self) -> u64 {
         self.slots.saturating_sub(self.holders.len() as u64)
@@ -119,7 +124,9 @@ impl Semaphore {
         let outcome = self.decide(command);
         match (outcome, command) {
             (Outcome::Locked, Command::Lock { id, at }) => {
-                self.holders.insert(id.shared(), Some(*at));
+                // Lock times are stored to the second.
+                let at = Timestamp::from_second(at.as_second()).unwrap_or(*at);
+                self.holders.insert(id.shared(), Some(at));
             }
             (Outcome::Unlocked, Command::Unlock { id }) => {
                 self.holders.remove(id.as_str());

@@ -8,21 +8,21 @@ use super::semaphore::Semaphore;
 
 /// The value of a group as the store had it at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupState {
+pub(crate) struct GroupState {
     /// The revision that the next commit has to compare with.
-    pub revision: Revision,
+    pub(crate) revision: Revision,
     /// The store's own clock at that moment.
-    pub as_of: Revision,
+    pub(crate) as_of: Revision,
     /// The semaphore, or the reason why the stored value cannot be used. An absent value counts as the one that its
     /// first use would create: the configured slots, all of them free.
-    pub semaphore: Result<Arc<Semaphore>, DecodeError>,
+    pub(crate) semaphore: Result<Arc<Semaphore>, DecodeError>,
     /// The latest commands of administrators.
-    pub audit_log: AuditLog,
+    pub(crate) audit_log: AuditLog,
 }
 
 impl GroupState {
     /// Decodes `stored`. `configured_slots` applies where the store has no value.
-    pub fn new(stored: Stored, configured_slots: u64) -> Self {
+    pub(crate) fn new(stored: Stored, configured_slots: u64) -> Self {
         let decoded = match &stored.value {
             Some(value) => codec::decode(value),
             None => Ok((Semaphore::new(configured_slots), AuditLog::default())),

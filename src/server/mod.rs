@@ -1,9 +1,9 @@
 //! The server process: binds everything first, then spawns everything, and ends as one.
 
 mod groups;
-pub(crate) mod host;
 mod metrics;
 mod monitor;
+mod process;
 mod reload;
 mod rlimit;
 mod signals;
@@ -19,6 +19,7 @@ use axum::Router;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::admin::host;
 use crate::api::{self, Api};
 use crate::auth::{AuthError, Authenticator};
 use crate::config::{Limits, ListenSettings, Settings, StoreSettings};
@@ -33,10 +34,10 @@ use crate::text::explain::Remedy;
 use crate::tls::{ServerTls, TlsError};
 use groups::GroupFactory;
 use metrics::{Families, ServerMetrics};
-use reload::{ReloadTarget, Reloader};
+use reload::{ReloadMetrics, ReloadTarget, Reloader};
 use signals::Signals;
 pub(crate) use signals::Termination;
-use supervisor::Supervisor;
+use supervisor::{Supervisor, TaskExit};
 
 /// The reason why the server did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +55,8 @@ pub(crate) enum ServeError {
     #[error("cannot handle signals")]
     Signals(#[source] io::Error),
     /// Invariant 10: no server accepts requests that it cannot process.
-    #[error("the task {0} ended unexpectedly")]
-    TaskEnded(String),
+    #[error(transparent)]
+    Task(#[from] TaskExit),
 }
 
 impl Remedy for ServeError {
@@ -65,7 +66,7 @@ impl Remedy for ServeError {
             ServeError::Store(error) => error.remedy(),
             ServeError::Tls(error) => error.remedy(),
             ServeError::Auth(error) => error.remedy(),
-            ServeError::Metrics(_) | ServeError::Signals(_) | ServeError::TaskEnded(_) => None,
+            ServeError::Metrics(_) | ServeError::Signals(_) | ServeError::Task(_) => None,
         }
     }
 }
@@ -85,7 +86,7 @@ pub(crate) struct Server {
     config: PathBuf,
     signals: Signals,
     hangups: Signal,
-    metrics: Arc<ServerMetrics>,
+    metrics: ServerMetrics,
     families: Families,
     files: FileWatcher<ReloadTarget>,
     store: Arc<dyn Store>,
@@ -108,16 +109,17 @@ impl Server {
         let signals = Signals::listen().map_err(ServeError::Signals)?;
         let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
         let (metrics, families) = ServerMetrics::register()?;
+        let reloads = &families.reloads;
         let mut files = FileWatcher::new();
         let (store, credentials) = open_reloadable(&settings.store, settings.transaction_timeout)?;
         if let Some(credentials) = credentials {
-            metrics.init_tls_target(ReloadTarget::Etcd.label());
+            reloads.loaded(&ReloadTarget::Etcd);
             files.push(ReloadTarget::Etcd, credentials);
         }
         let authenticator = load_authenticator(&settings, &mut files)?;
         let status_listener = match &settings.status {
             Some(listen) => {
-                let listener = bind("status", listen, &metrics, &mut files).await?;
+                let listener = bind("status", listen, reloads, &mut files).await?;
                 announce("status service", listen, &listener);
                 Some(listener)
             }
@@ -126,14 +128,14 @@ impl Server {
                 None
             }
         };
-        let listener = bind("service", &settings.service, &metrics, &mut files).await?;
+        let listener = bind("service", &settings.service, reloads, &mut files).await?;
         announce("main service", &settings.service, &listener);
         Ok(Server {
             settings,
             config,
             signals,
             hangups,
-            metrics: Arc::new(metrics),
+            metrics,
             families,
             files,
             store,
@@ -154,7 +156,7 @@ impl Server {
         loop {
             tokio::select! {
                 _ = signals.next() => break,
-                name = supervisor.first_exit() => return Err(ServeError::TaskEnded(name)),
+                exit = supervisor.first_exit() => return Err(exit.into()),
                 _ = hangups.recv() => reloader.reload(&mut supervisor),
             }
         }
@@ -172,6 +174,7 @@ impl Server {
             api,
             connections,
             groups,
+            reloads,
             store,
         } = self.families;
         let store = Arc::new(InstrumentedStore::new(self.store, store));
@@ -189,7 +192,7 @@ impl Server {
             coordinator: Coordinator::new(state.clone(), self.settings.transaction_timeout),
             metrics: api,
         };
-        let metrics = Arc::clone(&self.metrics);
+        let metrics = self.metrics;
         let status = Status {
             state: state.clone(),
             health: store.health(),
@@ -206,7 +209,8 @@ impl Server {
         spawn_systemd(supervisor, &store, &state);
         spawn_monitor(supervisor, &store, &state, self.config.clone());
         let files = Arc::new(self.files);
-        spawn_file_watcher(supervisor, &files, &self.metrics);
+        let reloads = Arc::new(reloads);
+        spawn_file_watcher(supervisor, &files, &reloads);
         let reloader = Reloader {
             config: self.config,
             running: self.settings,
@@ -214,7 +218,7 @@ impl Server {
             groups,
             files,
             authenticator: self.authenticator,
-            metrics: self.metrics,
+            metrics: reloads,
         };
         Ok((self.signals, self.hangups, reloader))
     }
@@ -291,12 +295,12 @@ fn spawn_monitor(
 fn spawn_file_watcher(
     supervisor: &mut Supervisor,
     files: &Arc<FileWatcher<ReloadTarget>>,
-    metrics: &Arc<ServerMetrics>,
+    metrics: &Arc<ReloadMetrics>,
 ) {
     let (files, metrics) = (Arc::clone(files), Arc::clone(metrics));
     supervisor.spawn("file watcher", async move {
         files
-            .watch(|target, successful| target.record(&metrics, successful))
+            .watch(|target, successful| metrics.reloaded(target, successful))
             .await;
     });
 }
@@ -317,19 +321,16 @@ fn load_authenticator(
 async fn bind(
     name: &'static str,
     settings: &ListenSettings,
-    metrics: &ServerMetrics,
+    metrics: &ReloadMetrics,
     files: &mut FileWatcher<ReloadTarget>,
 ) -> Result<Listener, ServeError> {
     let tls = match settings.tls.clone() {
         None => None,
         Some(tls) => {
             let tls = Arc::new(ServerTls::load(name, tls)?);
-            metrics.init_tls_target(name);
-            metrics.certificate_loaded(&tls);
-            files.push(
-                ReloadTarget::Listener(Arc::clone(&tls)),
-                Arc::clone(&tls) as _,
-            );
+            let target = ReloadTarget::Listener(Arc::clone(&tls));
+            metrics.loaded(&target);
+            files.push(target, Arc::clone(&tls) as _);
             Some(tls)
         }
     };

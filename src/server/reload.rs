@@ -1,27 +1,23 @@
 //! The reload: SIGHUP has the server read its files again. A new configuration replaces the current one as a whole, or
 //! not at all.
 
+mod metrics;
+mod target;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::groups::GroupFactory;
-use super::metrics::ServerMetrics;
 use super::supervisor::Supervisor;
 use super::{rlimit, systemd};
 use crate::auth::Authenticator;
 use crate::config::{self, Settings, command_line};
 use crate::coordinator::ServerState;
 use crate::reloadable::FileWatcher;
-use crate::tls::ServerTls;
-
-/// A file or group of files that is reloaded, as the key of a [`FileWatcher`].
-pub(super) enum ReloadTarget {
-    Listener(Arc<ServerTls>),
-    Etcd,
-    Htpasswd,
-}
+pub(super) use metrics::ReloadMetrics;
+pub(super) use target::ReloadTarget;
 
 /// Reloads everything that can change while the server runs.
 pub(super) struct Reloader {
@@ -32,32 +28,7 @@ pub(super) struct Reloader {
     pub(super) groups: GroupFactory,
     pub(super) files: Arc<FileWatcher<ReloadTarget>>,
     pub(super) authenticator: Option<Arc<Authenticator>>,
-    pub(super) metrics: Arc<ServerMetrics>,
-}
-
-// === impl ReloadTarget ===
-
-impl ReloadTarget {
-    /// The value of the label `target`.
-    pub(super) fn label(&self) -> &'static str {
-        match self {
-            ReloadTarget::Listener(tls) => tls.listener(),
-            ReloadTarget::Etcd => "etcd3",
-            ReloadTarget::Htpasswd => "htpasswd",
-        }
-    }
-
-    /// Records the result of a reload in the metrics.
-    pub(super) fn record(&self, metrics: &ServerMetrics, successful: bool) {
-        match (self, successful) {
-            (ReloadTarget::Listener(tls), true) => metrics.certificate_loaded(tls),
-            (ReloadTarget::Htpasswd, false) => metrics.htpasswd_reload_failed(),
-            (ReloadTarget::Listener(_) | ReloadTarget::Etcd, false) => {
-                metrics.tls_reload_failed(self.label());
-            }
-            (ReloadTarget::Etcd | ReloadTarget::Htpasswd, true) => {}
-        }
-    }
+    pub(super) metrics: Arc<ReloadMetrics>,
 }
 
 // === impl Reloader ===
@@ -67,7 +38,7 @@ impl Reloader {
     pub(super) fn reload(&self, supervisor: &mut Supervisor) {
         let _reloading = systemd::reloading();
         self.files
-            .reload_all(|target, successful| target.record(&self.metrics, successful));
+            .reload_all(|target, successful| self.metrics.reloaded(target, successful));
         let new = self.read_settings();
         self.metrics.config_reloaded(new.is_some());
         let Some(mut new) = new else { return };

@@ -2,13 +2,24 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The time that requests in flight have to end after the first signal.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(4500);
+
+/// The reason why the server ends by itself (invariant 10).
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TaskExit {
+    #[error("the task \"{0}\" ended unexpectedly")]
+    Ended(String),
+    #[error("a task of the server panicked")]
+    Panicked(#[from] JoinError),
+    #[error("no task is left")]
+    NoneLeft,
+}
 
 /// All tasks of the server.
 #[derive(Default)]
@@ -40,14 +51,14 @@ impl Supervisor {
         });
     }
 
-    /// Waits for the first task that ends, and returns its name.
-    pub(super) async fn first_exit(&mut self) -> String {
+    /// Waits for the first task that ends and must not.
+    pub(super) async fn first_exit(&mut self) -> TaskExit {
         loop {
             match self.running.join_next().await {
-                Some(Ok(Some(name))) => return name,
+                Some(Ok(Some(name))) => return TaskExit::Ended(name),
                 Some(Ok(None)) => {}
-                Some(Err(panicked)) => return panicked.to_string(),
-                None => return "of the server".into(),
+                Some(Err(panicked)) => return TaskExit::Panicked(panicked),
+                None => return TaskExit::NoneLeft,
             }
         }
     }
@@ -71,13 +82,17 @@ mod tests {
     #[tokio::test]
     async fn invariant_10_a_task_that_ends_or_panics_ends_the_server() {
         let mut supervisor = Supervisor::default();
-        supervisor.spawn("that waits", std::future::pending());
-        supervisor.spawn("of group default", async {});
-        assert_eq!(supervisor.first_exit().await, "of group default");
+        supervisor.spawn("main listener", std::future::pending());
+        supervisor.spawn("store probe", async {});
+        assert_eq!(
+            supervisor.first_exit().await.to_string(),
+            "the task \"store probe\" ended unexpectedly"
+        );
 
         let mut supervisor = Supervisor::default();
-        supervisor.spawn("that waits", std::future::pending());
-        supervisor.spawn("of group default", async { panic!("as a bug would") });
-        assert!(supervisor.first_exit().await.contains("panicked"));
+        supervisor.spawn("main listener", std::future::pending());
+        supervisor.spawn_until_unused(async { panic!("as a bug would") });
+        let exit = supervisor.first_exit().await;
+        assert!(matches!(exit, TaskExit::Panicked(_)), "{exit}");
     }
 }

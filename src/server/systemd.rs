@@ -142,7 +142,7 @@ mod tests {
     use crate::store::memory::MemoryStore;
     use crate::store::{CommitOutcome, Location, Report, Store, StoreError};
 
-    /// A store whose calls never return, which the contract forbids.
+    /// A store with calls that never return, which the contract forbids.
     struct Stuck;
 
     #[async_trait]

@@ -21,7 +21,7 @@ use crate::text::explain::chain;
 use view::StatusView;
 pub(crate) use view::{GroupFacts, GroupView};
 
-/// What the handlers need.
+/// The shared state of the handlers.
 pub(crate) struct Status {
     pub(crate) state: StateReceiver,
     pub(crate) health: watch::Receiver<Health>,

@@ -72,6 +72,9 @@ fn title(view: &StatusView) -> String {
     if !view.store.up {
         return "! Airlock: store unavailable".into();
     }
+    if view.groups.iter().any(|group| group.damaged.is_some()) {
+        return "! Airlock: stored value damaged".into();
+    }
     let locks = || view.groups.iter().filter_map(|group| group.lock.as_ref());
     let held: usize = locks().map(|lock| lock.holders.len()).sum();
     let waiting: usize = view
@@ -101,7 +104,14 @@ fn summary(view: &StatusView) -> String {
         count(held, "slot", "held"),
         count(waiting, "node", "waiting"),
     );
-    format!("{held}{longest}; {waiting} at this server.")
+    let damaged = match groups().filter(|group| group.damaged.is_some()).count() {
+        0 => String::new(),
+        1 => " The holders of 1 group are unknown, because its stored value is damaged.".into(),
+        damaged => format!(
+            " The holders of {damaged} groups are unknown, because their stored values are damaged."
+        ),
+    };
+    format!("{held}{longest}; {waiting} at this server.{damaged}")
 }
 
 /// Formats a number of things, such as `no slots held` and `2 nodes waiting`.
@@ -124,7 +134,8 @@ fn section(group: &GroupView, now: Timestamp, config: &Path) -> Markup {
             @if let Some(reason) = &group.damaged {
                 p.alarm {
                     strong { "The stored value cannot be used: " } (reason)
-                    ". See docs/operations.md, “A damaged value”."
+                    ". All requests of the group are denied. This command prints the one that repairs the value: "
+                    code { (command_line(config, "get slots", &[&group.name])) }
                 }
             } @else if let Some(lock) = &group.lock {
                 (slots(lock))

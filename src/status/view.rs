@@ -37,7 +37,7 @@ pub(super) struct StoreView {
     pub(super) problem: Option<String>,
 }
 
-/// What is known about a group, wherever it comes from: a running server or the store.
+/// The known facts about a group, from a running server or from the store.
 pub(crate) struct GroupFacts<'a> {
     pub(crate) name: &'a GroupName,
     /// `None`: the group is not configured.
@@ -196,7 +196,7 @@ impl LockView {
             slots: semaphore.slots,
             held: semaphore.holders.len(),
             free: semaphore.free(),
-            paused: semaphore.slots == 0,
+            paused: semaphore.is_paused(),
             holders: holders.into_iter().map(holder).collect(),
         }
     }

@@ -24,7 +24,7 @@ struct Inner {
     values: HashMap<GroupName, (Revision, Value)>,
 }
 
-/// The error of a watch whose store was dropped.
+/// The error of a watch after its store was dropped.
 #[derive(Debug, thiserror::Error)]
 #[error("the memory store was dropped")]
 struct Dropped;

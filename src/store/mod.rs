@@ -1,7 +1,7 @@
 //! The stores of semaphores: the contract that every backend fulfils.
 //!
-//! A store keeps one [`Value`] for each group, with a [`Revision`] that changes with every write. It does not know
-//! holders or slots. One conformance suite (tests/it/conformance/) runs against all backends.
+//! A store keeps one [`Value`] for each group, with a [`Revision`] that changes with every write. It does not interpret
+//! values. One conformance suite (tests/it/conformance/) runs against all backends.
 
 pub mod etcd;
 pub(crate) mod health;
@@ -53,7 +53,7 @@ pub type Cause = Arc<dyn Error + Send + Sync>;
 /// A store for the semaphores of all groups.
 ///
 /// Every method is bounded in time by the store itself, and linearizable: its result was true at some moment between
-/// the call and the return. No method sends a request twice.
+/// the call and the return. A write is not sent again once its outcome is unknown (invariant 6).
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Reads the current value.
@@ -102,14 +102,14 @@ pub struct Location {
 /// other nodes, nor the repair command, which names files of the server.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
-    "the value of {location} cannot be used: {} (docs/operations.md, \"A damaged value\")",
+    "the value of {location} cannot be used: {} (docs/operations.md, \"Repair a damaged value\")",
     reason.without_value()
 )]
-pub struct DamagedValue {
+pub(crate) struct DamagedValue {
     /// The location of the value.
-    pub location: Location,
+    pub(crate) location: Location,
     /// The reason.
-    pub reason: DecodeError,
+    pub(crate) reason: DecodeError,
 }
 
 // === impl StoreError ===

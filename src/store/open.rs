@@ -44,7 +44,7 @@ pub(crate) fn open(
 /// Does the same as [`open`], and also returns the credentials.
 ///
 /// # Errors
-/// As [`open`].
+/// The same as those of [`open`].
 pub(crate) fn open_reloadable(
     settings: &StoreSettings,
     timeout: Duration,

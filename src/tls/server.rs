@@ -19,11 +19,11 @@ use crate::text::explain::explain;
 pub(crate) struct ServerTls {
     listener: &'static str,
     settings: TlsSettings,
-    current: RwLock<LoadedFiles>,
+    current: RwLock<ServerFiles>,
 }
 
 /// The content of the files.
-struct LoadedFiles {
+struct ServerFiles {
     config: Arc<ServerConfig>,
     /// The moment from which clients refuse the server's own certificate.
     not_after: SystemTime,
@@ -103,13 +103,13 @@ pub(crate) fn check(settings: &TlsSettings) -> Result<(), TlsError> {
     load_unexpired(settings).map(drop)
 }
 
-fn load_unexpired(settings: &TlsSettings) -> Result<LoadedFiles, TlsError> {
+fn load_unexpired(settings: &TlsSettings) -> Result<ServerFiles, TlsError> {
     let loaded = load(settings)?;
     loaded.check_expiry(settings)?;
     Ok(loaded)
 }
 
-fn load(settings: &TlsSettings) -> Result<LoadedFiles, TlsError> {
+fn load(settings: &TlsSettings) -> Result<ServerFiles, TlsError> {
     let pair = &settings.pair;
     let (chain, key) = pem::key_pair(pair)?;
     let ends = chain
@@ -137,7 +137,7 @@ fn load(settings: &TlsSettings) -> Result<LoadedFiles, TlsError> {
         .with_single_cert(chain, key)
         .map_err(|error| pem::pair_error(pair, error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(LoadedFiles {
+    Ok(ServerFiles {
         config: Arc::new(config),
         // The chain has at least one certificate, and the server's own comes first.
         not_after: ends.first().copied().unwrap_or(SystemTime::UNIX_EPOCH),
@@ -151,9 +151,9 @@ fn not_after(path: &Path, certificate: &CertificateDer<'_>) -> Result<SystemTime
     Ok(SystemTime::UNIX_EPOCH + not_after.to_unix_duration())
 }
 
-// === impl LoadedFiles ===
+// === impl ServerFiles ===
 
-impl LoadedFiles {
+impl ServerFiles {
     fn check_expiry(&self, settings: &TlsSettings) -> Result<(), TlsError> {
         if self.not_after > SystemTime::now() {
             return Ok(());

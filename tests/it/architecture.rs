@@ -61,6 +61,32 @@ fn an_upward_import_and_a_circle_are_found() {
     assert_eq!(circles(&imports(&sources)), [["high", "high::part"]]);
 }
 
+#[test]
+fn the_configuration_imports_no_module_that_does_anything() {
+    let sources = read_sources(&repository().join("src"));
+    let modules = by_path(&sources);
+    let config = sources
+        .iter()
+        .filter(|source| source.module.first().is_some_and(|first| first == "config"));
+    let imported: BTreeSet<String> = config
+        .flat_map(|source| {
+            let paths = paths(&source.code).into_iter();
+            paths.filter_map(|path| absolute(&source.module, &path, &modules)?.first().cloned())
+        })
+        .collect();
+    assert_eq!(
+        imported,
+        ["config", "lock", "text"].map(str::to_owned).into()
+    );
+}
+
+#[test]
+fn only_comments_and_unit_tests_are_left_out() {
+    let file = "use a::b; // c::d\n#[cfg(test)]\nmod tests;\nuse e::f;\n#[cfg(test)]\nuse g::h;\nfn i() {}\n\
+                #[cfg(test)]\nmod tests {\n    use super::*;\n}\n";
+    assert_eq!(code(file), "use a::b; \nuse e::f;\nfn i() {}");
+}
+
 /// Returns the imports of modules that are not in a lower layer.
 fn upward_imports(sources: &[Source]) -> Vec<Import> {
     let root = sources.iter().find(|source| source.module.is_empty());
@@ -310,10 +336,9 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// Returns the code of a file without comments and without what is compiled for unit tests only.
 fn code(text: &str) -> String {
-    let text = text
-        .split("\n#[cfg(test)]\nmod tests")
-        .next()
-        .unwrap_or(text);
+    // Not at `mod tests;`, which may stand above imports.
+    let text = text.split("\n#[cfg(test)]\nmod tests {").next();
+    let text = text.unwrap_or_default();
     let mut lines = Vec::new();
     let mut skip_next = false;
     for line in text.lines() {

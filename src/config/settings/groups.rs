@@ -21,7 +21,7 @@ pub(crate) struct GroupSettings {
     pub(crate) windows: Windows,
 }
 
-/// What the server does if the store has other slots for a group than the configuration.
+/// The reaction of the server to other slots in the store than in the configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SlotsMismatch {
     /// The slots in the store take precedence, and the server logs a warning.
@@ -31,7 +31,7 @@ pub(crate) enum SlotsMismatch {
     Update,
 }
 
-/// What other sections determine for the groups.
+/// The parts of other sections that determine how groups are checked.
 pub(super) struct Context<'a> {
     /// Whether clients have passwords, which tell users apart.
     pub(super) has_passwords: bool,

@@ -1,4 +1,4 @@
-//! The meaning of the configuration: defaults, and rules that combine several keys. One file per section.
+//! The meaning of the configuration: defaults, and constraints on several keys. One file per section.
 
 mod endpoint;
 mod groups;
@@ -38,7 +38,7 @@ pub(crate) struct Settings {
     pub(crate) transaction_timeout: Duration,
     /// The groups, among them the default group.
     pub(crate) groups: BTreeMap<GroupName, GroupSettings>,
-    /// What to do about groups that have other slots in the store.
+    /// The reaction to groups that have other slots in the store.
     pub(crate) slots_mismatch: SlotsMismatch,
     /// The limits on the resources that clients can use.
     pub(crate) limits: Limits,

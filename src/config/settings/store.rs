@@ -108,6 +108,9 @@ pub(super) fn check(
                  store"
             );
             diagnostics.error(&embedded, text);
+            // For the other errors in both.
+            etcd(diagnostics, etcd3);
+            embedded_store(diagnostics, embedded);
             None
         }
         Pair::Neither => {

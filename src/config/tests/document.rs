@@ -6,7 +6,28 @@ use super::{EMBEDDED, ETCD, assert_errors, assert_warnings, parsed, texts};
 fn invalid_toml_is_reported_with_its_line() {
     assert_errors(
         "[service\nport = 1\n",
-        &["invalid TOML: unclosed table, expected `]` in \"[service\" (c.toml:1)"],
+        &["invalid TOML: unclosed table, expected `]`, in the line `[service` (c.toml:1)"],
+    );
+    assert_errors(
+        "[lock]\ndefault_slots = two\n",
+        &["\"two\" is not a TOML value; put a string in quotes, or write true or false (c.toml:2)"],
+    );
+    // One unclosed quote confuses the parser about the next lines as well.
+    let unclosed = "[service]\naddress = \"localhost\nport = 1\n[lock]\n";
+    assert_eq!(parsed(unclosed).map(drop).unwrap_err().errors.len(), 1);
+}
+
+#[test]
+fn a_key_of_another_table_may_be_a_misnamed_one_of_this_table() {
+    assert_warnings(
+        &format!(
+            "{EMBEDDED}[lock]\nusers = [\"a\"]\n[[lock.windows]]\ndays = [\"Sat\"]\nstart_time = \"1:00\"\nlength_minutes = 1\nduration = 1\n"
+        ),
+        &[
+            "unknown key \"users\" is ignored; did you mean \"default_users\"? \"users\" belongs under [[lock.groups]] \
+             (c.toml:8, lock.users)",
+            "unknown key \"duration\" is ignored; did you mean \"length_minutes\"? (c.toml:13, lock.windows[0].duration)",
+        ],
     );
 }
 
@@ -151,7 +172,8 @@ fn an_unknown_key_is_a_warning_with_the_nearest_known_one() {
         &[
             "unknown key \"endpoint\" is ignored; did you mean \"endpoints\"? (c.toml:5, etcd3.endpoint)",
             "unknown key \"locks\" is ignored; did you mean \"lock\"? (c.toml:6, locks)",
-            "unknown key \"zzzzzz\" is ignored (c.toml:8, lock.zzzzzz)",
+            "unknown key \"zzzzzz\" is ignored; the keys of [lock] are: default_group_name, default_slots, \
+             default_users, on_slots_mismatch, windows, groups (c.toml:8, lock.zzzzzz)",
             "unknown key \"slot\" is ignored; did you mean \"slots\"? (c.toml:11, lock.groups[0].slot)",
         ],
     );

@@ -123,20 +123,6 @@ fn an_invalid_file_has_warnings_too_which_may_name_the_cause() {
 }
 
 #[test]
-fn a_diagnostic_is_serialized_with_its_place_and_text_apart() {
-    let warnings = valid(&format!("{ETCD}[locks]\n")).warnings;
-    assert_eq!(
-        serde_json::to_value(&warnings).unwrap(),
-        serde_json::json!([{
-            "file": "c.toml",
-            "line": 5,
-            "key": "locks",
-            "text": "unknown key \"locks\" is ignored; did you mean \"lock\"?",
-        }])
-    );
-}
-
-#[test]
 fn a_file_that_cannot_be_read_is_an_error_with_a_remedy() {
     let error = |path: &Path| load(path).map(drop).unwrap_err().to_string();
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::{EMBEDDED, assert_errors, valid};
 
-/// A file with one window, whose table starts on line 7.
+/// A file with one window; its table starts on line 7.
 fn window(keys: &str) -> String {
     format!("{EMBEDDED}[[lock.windows]]\n{keys}\n")
 }

@@ -7,15 +7,15 @@ mod weekly;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-pub use weekly::{Window, parse_weekday, weekday_names};
+pub(crate) use weekly::{Window, parse_weekday, weekday_names};
 
 /// The reboot windows of a group. A group without windows is always open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Windows(pub Vec<Window>);
+pub(crate) struct Windows(pub(crate) Vec<Window>);
 
 /// The state of the windows of a group at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WindowState {
+pub(crate) enum WindowState {
     /// The group has no windows.
     Always,
     /// A window is open.
@@ -32,20 +32,20 @@ pub enum WindowState {
 
 /// One opening of a window.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opening {
+pub(crate) struct Opening {
     /// The first moment at which it is open.
-    pub opens: Timestamp,
+    pub(crate) opens: Timestamp,
     /// The first moment at which it is closed again.
-    pub closes: Timestamp,
+    pub(crate) closes: Timestamp,
     /// The time zone in which the window is configured.
-    pub zone: TimeZone,
+    pub(crate) zone: TimeZone,
 }
 
 // === impl Windows ===
 
 impl Windows {
     /// Returns the state at `now`.
-    pub fn state(&self, now: Timestamp) -> WindowState {
+    pub(crate) fn state(&self, now: Timestamp) -> WindowState {
         if self.0.is_empty() {
             return WindowState::Always;
         }
@@ -59,7 +59,7 @@ impl Windows {
 
     /// Returns the next `count` openings, starting with the one that is open at `now`. Windows that meet or overlap
     /// count as one opening.
-    pub fn upcoming(&self, now: Timestamp, count: usize) -> Vec<Opening> {
+    pub(crate) fn upcoming(&self, now: Timestamp, count: usize) -> Vec<Opening> {
         let mut at = now;
         let mut found = Vec::new();
         while found.len() < count
@@ -121,12 +121,12 @@ impl Windows {
 
 impl Opening {
     /// Formats the opening, for example `Sat 2026-11-28 23:30 Europe/Berlin (22:30 UTC)`.
-    pub fn opens_text(&self) -> String {
+    pub(crate) fn opens_text(&self) -> String {
         text(self.opens, &self.zone)
     }
 
     /// Formats the end of the opening in the same way.
-    pub fn closes_text(&self) -> String {
+    pub(crate) fn closes_text(&self) -> String {
         text(self.closes, &self.zone)
     }
 }

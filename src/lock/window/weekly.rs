@@ -11,22 +11,22 @@ use jiff::{SignedDuration, Timestamp, ToSpan as _};
 /// * The length is elapsed time: 60 minutes are 60 minutes, also on days with 23 or 25 hours.
 /// * A window may cross midnight and the end of the week, and be open for up to a week.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Window {
+pub(crate) struct Window {
     /// The days on which the window opens. Not empty.
-    pub days: Vec<Weekday>,
+    pub(crate) days: Vec<Weekday>,
     /// The local time at which it opens.
-    pub start: Time,
+    pub(crate) start: Time,
     /// The length in minutes, 1 to [`Window::MAX_MINUTES`].
-    pub minutes: u64,
+    pub(crate) minutes: u64,
     /// The time zone of `start`.
-    pub zone: TimeZone,
+    pub(crate) zone: TimeZone,
 }
 
 // === impl Window ===
 
 impl Window {
     /// The maximum length: one week.
-    pub const MAX_MINUTES: u64 = 7 * 24 * 60;
+    pub(crate) const MAX_MINUTES: u64 = 7 * 24 * 60;
 
     /// Returns the start and the (exclusive) end of the occurrence that contains `now`.
     pub(super) fn occurrence_at(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
@@ -66,7 +66,7 @@ impl Window {
 }
 
 /// Parses the English name of a day: three letters or all of it, in any case.
-pub fn parse_weekday(name: &str) -> Option<Weekday> {
+pub(crate) fn parse_weekday(name: &str) -> Option<Weekday> {
     let is_name = |full: &str| name.eq_ignore_ascii_case(full);
     let found = WEEKDAYS
         .iter()
@@ -75,7 +75,7 @@ pub fn parse_weekday(name: &str) -> Option<Weekday> {
 }
 
 /// Returns the names that [`parse_weekday`] accepts.
-pub fn weekday_names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn weekday_names() -> impl Iterator<Item = &'static str> {
     let names = WEEKDAYS.iter().map(|(full, _)| *full);
     names.clone().map(|full| &full[..3]).chain(names)
 }

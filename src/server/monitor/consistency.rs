@@ -7,12 +7,11 @@ use std::time::Duration;
 use tokio::time::{self, MissedTickBehavior};
 
 use super::probe;
-use crate::admin::{self, ExecuteError};
+use crate::admin::{self, ExecuteError, host};
 use crate::config::{SlotsMismatch, command_line};
 use crate::coordinator::{ServerState, StateReceiver};
 use crate::group::Group;
 use crate::lock::command::AdminCommand;
-use crate::server::host;
 use crate::store::{Store, Update};
 
 /// The interval between two checks, as in coreos/airlock.
@@ -44,8 +43,8 @@ pub(crate) async fn check_consistency(
     }
 }
 
-/// Returns the groups whose configured slots are to be written to the store, once: a number that an administrator sets
-/// later stays.
+/// Returns the groups that get their configured slots in the store, once: a number that an administrator sets later
+/// stays.
 fn groups_to_update(state: &ServerState) -> Vec<Group> {
     match state.slots_mismatch {
         SlotsMismatch::Warn => Vec::new(),
@@ -98,12 +97,13 @@ fn warn_of_differences(store: &Arc<dyn Store>, group: &Group, config: &Path) {
         Some(Ok(semaphore)) => {
             if semaphore.slots != configured {
                 let name = name.as_str();
-                let remedy = match semaphore.slots {
-                    0 => format!(
+                let remedy = if semaphore.is_paused() {
+                    format!(
                         "the group is paused; resume it with: {}",
                         command("resume", &[name])
-                    ),
-                    _ => command("set slots", &[name, &configured.to_string()]),
+                    )
+                } else {
+                    command("set slots", &[name, &configured.to_string()])
                 };
                 tracing::warn!(
                     config = configured,
@@ -114,7 +114,7 @@ fn warn_of_differences(store: &Arc<dyn Store>, group: &Group, config: &Path) {
                 );
             }
             // During a pause, holders release their slots in their own time.
-            if semaphore.slots > 0 && (semaphore.holders.len() as u64) > semaphore.slots {
+            if !semaphore.is_paused() && (semaphore.holders.len() as u64) > semaphore.slots {
                 tracing::warn!(
                     group = %name,
                     holder = semaphore.holders.len() as u64,

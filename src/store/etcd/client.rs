@@ -26,7 +26,7 @@ const TCP_KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// One endpoint of the cluster.
 pub(super) struct EndpointClient {
-    /// As configured, with its scheme.
+    /// The configured endpoint, with its scheme.
     url: String,
     credentials: Arc<Credentials>,
     connect_timeout: Duration,

@@ -46,9 +46,10 @@ type Failures = Vec<EndpointError>;
 impl Cluster {
     /// Creates a cluster with these endpoints (URLs with scheme).
     ///
-    /// `timeout` is the time for one call. One endpoint gets two fifths of it, which leaves time for two rounds: the
-    /// preferred endpoint, then all others. Therefore every endpoint is tried before the timeout, and each error is
-    /// reported. A cluster that is merely slow is not given up too early.
+    /// One endpoint gets two fifths of `timeout`. A read takes two rounds, the preferred endpoint, then all others
+    /// together, so every endpoint is tried before the timeout, and each error is reported. A cluster that is merely
+    /// slow is not given up too early. A write tries the other endpoints in turn, as long as it provably had no effect.
+    /// Then it can exceed `timeout` if several endpoints drop all packets; the deadlines of requests hold nevertheless.
     pub(super) fn new(
         endpoints: Vec<String>,
         credentials: &Arc<Credentials>,

@@ -43,10 +43,10 @@ pub enum CredentialsError {
 struct Current {
     /// The number of reloads so far.
     generation: u64,
-    loaded: LoadedFiles,
+    loaded: EtcdFiles,
 }
 
-struct LoadedFiles {
+struct EtcdFiles {
     tls: TlsOptions,
     /// The name and the password.
     user: Option<(String, String)>,
@@ -157,7 +157,7 @@ impl Reload for Credentials {
     }
 }
 
-fn load(settings: &EtcdSettings) -> Result<LoadedFiles, CredentialsError> {
+fn load(settings: &EtcdSettings) -> Result<EtcdFiles, CredentialsError> {
     let mut tls = TlsOptions::new();
     tls = match &settings.ca_cert_path {
         None => tls.with_native_roots(),
@@ -171,7 +171,7 @@ fn load(settings: &EtcdSettings) -> Result<LoadedFiles, CredentialsError> {
         None => None,
         Some(user) => Some((user.name.clone(), password(&user.password_path)?)),
     };
-    Ok(LoadedFiles { tls, user })
+    Ok(EtcdFiles { tls, user })
 }
 
 /// Reads a password, without the newline that editors append.

@@ -32,13 +32,13 @@ pub(super) enum EtcdError {
 pub(super) struct EndpointError {
     /// The endpoint, with its scheme.
     pub(super) url: String,
-    /// What is known about the effect of the call.
+    /// The effect of the call, as far as is known.
     pub(super) class: ErrorClass,
     /// The cause.
     pub(super) problem: Problem,
 }
 
-/// What is known about the effect of a failed call to one endpoint.
+/// The effect of a failed call to one endpoint, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ErrorClass {
     /// The call had no effect, and every other endpoint would reject it too.
@@ -124,22 +124,23 @@ fn chain_text(error: &Error) -> String {
 fn remedy(message: &str) -> &'static str {
     match message {
         "etcdserver: mvcc: database space exceeded" => {
-            " (etcd is out of space; compact and defragment it, then run `etcdctl alarm disarm`)"
+            "; etcd is out of space: compact and defragment it, then run `etcdctl alarm disarm`"
         }
         "etcdserver: permission denied" => {
-            " (grant the etcd user readwrite permission on the prefix com.coreos.airlock/groups/)"
+            "; grant a role of the etcd user access: `etcdctl role grant-permission ROLE --prefix=true readwrite \
+             com.coreos.airlock/groups/`"
         }
         "etcdserver: user name is empty" => {
-            " (etcd requires a user; set etcd3.username and etcd3.password_path)"
+            "; etcd requires a user: set etcd3.username and etcd3.password_path"
         }
         "etcdserver: authentication failed, invalid user ID or password" => {
-            " (check etcd3.username and the password in the file etcd3.password_path)"
+            "; check etcd3.username, and the password in the file that etcd3.password_path names"
         }
         "etcdserver: authentication is not enabled" => {
-            " (remove etcd3.username and etcd3.password_path, or run `etcdctl auth enable`)"
+            "; remove etcd3.username and etcd3.password_path, or run `etcdctl auth enable`"
         }
         "etcdserver: request is too large" => {
-            " (the value has too many holders; configure fewer slots, or a larger --max-request-bytes in etcd)"
+            "; the value has too many holders: configure fewer slots, or a larger --max-request-bytes in etcd"
         }
         _ => "",
     }

@@ -152,8 +152,8 @@ impl DatabaseError {
                 current_user()
             ),
             ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => {
-                "the file is damaged or not a SQLite database; name another file, or move this one away and restart the \
-                 server, which then creates an empty one, in which no node holds a lock"
+                "the file is damaged or not a SQLite database; name another file, or move this one to another folder and \
+                 restart the server, which then creates an empty one, in which no node holds a lock"
                     .into()
             }
             ErrorCode::SystemIoFailure => "the disk reported an error; see the log of the system".into(),

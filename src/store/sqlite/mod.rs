@@ -41,12 +41,26 @@ pub struct SqliteStore {
     watcher: Arc<Mutex<Connection>>,
 }
 
-/// A read (`expected` is `None`) or a commit.
+/// A read of the value of a group, and the commit that follows it, if there is one.
 struct Job {
     group: GroupName,
-    expected: Option<Revision>,
+    commit: Option<Commit>,
+    reply: oneshot::Sender<Result<Done, StoreError>>,
+}
+
+/// A compare-and-swap, or a comparison if there is no new value.
+struct Commit {
+    expected: Revision,
     new: Option<Value>,
-    reply: oneshot::Sender<Result<CommitOutcome, StoreError>>,
+}
+
+/// The result of a [`Job`].
+#[derive(Clone, Debug)]
+struct Done {
+    /// The value before the job.
+    current: Stored,
+    /// The revision after a commit; `None` if there was none, or the comparison failed.
+    committed: Option<Revision>,
 }
 
 // === impl SqliteStore ===
@@ -76,17 +90,11 @@ impl SqliteStore {
     }
 
     /// Sends a job to the thread, and waits for its result.
-    async fn run(
-        &self,
-        group: &GroupName,
-        expected: Option<Revision>,
-        new: Option<&Value>,
-    ) -> Result<CommitOutcome, StoreError> {
+    async fn run(&self, group: &GroupName, commit: Option<Commit>) -> Result<Done, StoreError> {
         let (reply, result) = oneshot::channel();
         let job = Job {
             group: group.clone(),
-            expected,
-            new: new.cloned(),
+            commit,
             reply,
         };
         let reply = async {
@@ -115,11 +123,7 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn read(&self, group: &GroupName) -> Result<Stored, StoreError> {
-        match self.run(group, None, None).await? {
-            CommitOutcome::Conflict(stored) => Ok(stored),
-            // Without an expected revision, `perform` always reports a conflict.
-            CommitOutcome::Committed(_) => Err(StoreError::unknown(self.thread_ended())),
-        }
+        Ok(self.run(group, None).await?.current)
     }
 
     async fn commit(
@@ -128,7 +132,12 @@ impl Store for SqliteStore {
         expected: Revision,
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError> {
-        self.run(group, Some(expected), new).await
+        let new = new.cloned();
+        let done = self.run(group, Some(Commit { expected, new })).await?;
+        Ok(match done.committed {
+            Some(revision) => CommitOutcome::Committed(revision),
+            None => CommitOutcome::Conflict(done.current),
+        })
     }
 
     fn location(&self, group: &GroupName) -> Location {
@@ -183,7 +192,7 @@ fn run_all(
     path: &Path,
     connection: &mut Connection,
     jobs: &[Job],
-) -> Vec<Result<CommitOutcome, StoreError>> {
+) -> Vec<Result<Done, StoreError>> {
     let error = match transact(connection, jobs) {
         Ok(results) => return results.into_iter().map(Ok).collect(),
         Err(error) => SqliteError::classify(path, error),
@@ -199,8 +208,13 @@ fn run_all(
 }
 
 /// Runs all jobs in one transaction. Their results are valid only because it was committed.
-fn transact(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<CommitOutcome>> {
-    let behavior = if jobs.iter().any(|job| job.new.is_some()) {
+fn transact(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Done>> {
+    let writes = |job: &Job| {
+        job.commit
+            .as_ref()
+            .is_some_and(|commit| commit.new.is_some())
+    };
+    let behavior = if jobs.iter().any(writes) {
         TransactionBehavior::Immediate
     } else {
         TransactionBehavior::Deferred
@@ -214,16 +228,17 @@ fn transact(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<C
     Ok(results)
 }
 
-/// Runs one job. A read is reported as a conflict.
-fn perform(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<CommitOutcome> {
+/// Runs one job.
+fn perform(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<Done> {
     let current = schema::select(transaction, &job.group)?;
-    if job.expected != Some(current.revision) {
-        return Ok(CommitOutcome::Conflict(current));
-    }
-    match &job.new {
-        Some(value) => schema::write(transaction, &job.group, value).map(CommitOutcome::Committed),
-        None => Ok(CommitOutcome::Committed(current.revision)),
-    }
+    let committed = match &job.commit {
+        Some(commit) if commit.expected == current.revision => Some(match &commit.new {
+            Some(value) => schema::write(transaction, &job.group, value)?,
+            None => current.revision,
+        }),
+        Some(_) | None => None,
+    };
+    Ok(Done { current, committed })
 }
 
 /// Returns the version of the file, and the values of all groups if the version is not `known`.
@@ -256,23 +271,23 @@ mod tests {
         connection.pragma_update(None, "max_page_count", 1).unwrap();
         let job = |group: &str, size: Option<usize>| Job {
             group: GroupName::new(group).unwrap(),
-            expected: Some(Revision::ABSENT),
-            new: size.map(|size| Value {
-                semaphore: vec![b' '; size],
-                lock_times: None,
+            commit: Some(Commit {
+                expected: Revision::ABSENT,
+                new: size.map(|size| Value {
+                    semaphore: vec![b' '; size],
+                    lock_times: None,
+                }),
             }),
             reply: oneshot::channel().0,
         };
         let jobs = [job("a", None), job("b", Some(1 << 20)), job("c", None)];
         let results = run_all(&path, &mut connection, &jobs);
+        let absent = Some(Revision::ABSENT);
         assert!(
             matches!(
-                results[..],
-                [
-                    Ok(CommitOutcome::Committed(Revision::ABSENT)),
-                    Err(StoreError::Rejected(_)),
-                    Ok(CommitOutcome::Committed(Revision::ABSENT)),
-                ]
+                &results[..],
+                [Ok(first), Err(StoreError::Rejected(_)), Ok(last)]
+                    if first.committed == absent && last.committed == absent
             ),
             "{results:?}"
         );
