@@ -34,7 +34,7 @@ bench: ## measure the release binary and update docs/performance.*: make bench A
 	cp target/release/airlock target/airlock-to-measure
 	AIRLOCK_BINARY=$(CURDIR)/target/airlock-to-measure $(CARGO) bench --locked --bench bench -- $(ARGS)
 
-lint: ## check the format, clippy (warnings are errors), the TLS provider and the licences
+lint: ## check the format, clippy (warnings are errors), the TLS provider and the licenses
 	@tools/setup build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -45,7 +45,7 @@ lint: ## check the format, clippy (warnings are errors), the TLS provider and th
 	    exit 1; \
 	  fi
 	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
-	  echo 'warning: cargo-deny is not installed; licences and advisories are not checked (cargo install cargo-deny)'; \
+	  echo 'warning: cargo-deny is not installed; licenses and advisories are not checked (cargo install cargo-deny)'; \
 	else \
 	  $(CARGO) deny --log-level error check licenses bans sources && \
 	  if $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny check --disable-fetch advisories; \
