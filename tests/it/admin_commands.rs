@@ -155,7 +155,7 @@ fn a_refused_command_changes_nothing_and_names_the_remedy() {
         (
             1,
             &["lock", "default", "", "--yes"],
-            "error: this id cannot be used: empty client ID",
+            "error: the id \"\" cannot be used: empty client ID",
         ),
         (
             2,

@@ -207,7 +207,7 @@ fn the_healthcheck_is_about_the_server_and_not_about_the_store() {
     assert!(
         text.starts_with("error: the server at localhost port ")
             && text.contains(
-                "is not healthy\n  caused by: cannot connect\n  caused by: Connection refused"
+                "config.toml)\n  caused by: cannot connect\n  caused by: Connection refused"
             ),
         "{text}"
     );

@@ -144,7 +144,9 @@ fn a_user_with_a_role_on_the_prefix_suffices_and_its_token_and_password_are_rene
             (!answer.granted()).then(|| answer.value())
         });
         assert!(
-            error.contains("check etcd3.username and the password in the file etcd3.password_path"),
+            error.contains(
+                "check etcd3.username, and the password in the file that etcd3.password_path names"
+            ),
             "{error}"
         );
         fs::write(&path, "second-secret\n").unwrap();
@@ -159,12 +161,9 @@ fn a_user_with_a_role_on_the_prefix_suffices_and_its_token_and_password_are_rene
         // The error for a user without the role names the missing permission.
         ctl(&["user", "revoke-role", "airlock", "airlock"]);
         let error = refused(&airlock);
-        assert!(
-            error.contains(
-                "grant the etcd user readwrite permission on the prefix com.coreos.airlock/groups/"
-            ),
-            "{error}"
-        );
+        let grant =
+            "etcdctl role grant-permission ROLE --prefix=true readwrite com.coreos.airlock/groups/";
+        assert!(error.contains(grant), "{error}");
 
         fs::write(&path, "").unwrap();
         airlock.wait_for_log("is empty; write the password of the etcd user into it");

@@ -267,7 +267,7 @@ fn an_etcd_out_of_space_is_reported_as_such() {
     let answer = client.lock("default", "b");
     assert_eq!((answer.status, &*answer.kind()), (500, "failed_sem_init"));
     let expected = format!(
-        "{}: etcdserver: mvcc: database space exceeded (etcd is out of space; ",
+        "{}: etcdserver: mvcc: database space exceeded; etcd is out of space: ",
         etcd.endpoints()[0]
     );
     assert!(answer.value().contains(&expected), "{}", answer.value());
@@ -299,7 +299,7 @@ fn an_etcd_that_requires_a_user_is_reported_as_such() {
     let answer = airlock.client().lock("default", "a");
     assert_eq!((answer.status, &*answer.kind()), (500, "failed_sem_init"));
     let expected = format!(
-        "{}: etcdserver: user name is empty (etcd requires a user; ",
+        "{}: etcdserver: user name is empty; etcd requires a user: ",
         etcd.endpoints()[0]
     );
     assert!(answer.value().contains(&expected), "{}", answer.value());

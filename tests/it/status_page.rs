@@ -72,7 +72,7 @@ fn the_page_shows_holders_and_waiting_nodes() {
         "1 of 1 held",
         "2204af7f41984cb19b8cde4edc06c142",
         "Waiting (2, at this server)",
-        "all slots taken, asked once, last ",
+        "all slots held, asked once, last ",
         &format!(
             "<code>{}</code>",
             airlock.suggested("unlock workers 5a1f9e0c7d3b4a2e8f6c1b0d9e8f7a6b")
@@ -162,7 +162,7 @@ fn the_same_state_is_available_as_json() {
     assert_eq!(groups[1]["lock"]["paused"], true);
     assert_eq!(groups[1]["audit_log"][0]["action"], "pause");
     assert_eq!(groups[2]["waiting_count"], 2);
-    assert_eq!(groups[2]["waiting"][0]["reason"], "all slots taken");
+    assert_eq!(groups[2]["waiting"][0]["reason"], "all slots held");
     assert_eq!(groups[2]["windows"]["open"], true);
 }
 
