@@ -184,8 +184,8 @@ fn invariant_2_coreos_airlock_and_airlock_together_never_over_grant() {
         .map(|node| {
             let (client, away) = (airlock.client(), Arc::clone(&away));
             std::thread::spawn(move || {
-                let (id, mut turns) = (format!("ours-{node}"), 0);
-                while Instant::now() < until || turns == 0 {
+                let (id, mut attempts) = (format!("ours-{node}"), 0);
+                while Instant::now() < until || attempts == 0 {
                     let answer = client.lock("default", &id);
                     if !answer.granted() {
                         assert!(answer.value().contains("currently locked"), "{answer:?}");
@@ -194,7 +194,7 @@ fn invariant_2_coreos_airlock_and_airlock_together_never_over_grant() {
                     assert!(away.fetch_add(1, Ordering::SeqCst) < SLOTS, "over-granted");
                     away.fetch_sub(1, Ordering::SeqCst);
                     assert!(client.unlock("default", &id).granted());
-                    turns += 1;
+                    attempts += 1;
                 }
             })
         })

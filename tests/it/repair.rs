@@ -10,7 +10,7 @@ use airlock_test_support::etcd::{Etcd, Version};
 use airlock_test_support::eventually;
 use airlock_test_support::pki::Ca;
 
-/// A configured group whose name has every character with a meaning in a shell or in SQL.
+/// The name of a configured group, with every character that has a meaning in a shell or in SQL.
 const GROUP: &str = "it's \"$HOME\" `x` \\ !é%";
 
 const GROUPS: &str = "[[lock.groups]]\nname = '''it's \"$HOME\" `x` \\ !é%'''\n";

@@ -75,7 +75,7 @@ fn invariant_9_outside_the_windows_only_new_locks_are_refused() {
     assert_eq!(
         gauge(&airlock, "airlock_waiting_nodes"),
         Some(1.0),
-        "who is granted waits no more"
+        "a granted node no longer waits"
     );
 }
 

@@ -87,11 +87,11 @@ impl Fixture {
     async fn send(&self, command: Command) -> JoinHandle<Answer> {
         let group = self.group.clone();
         let asking = tokio::spawn(async move { Ok(group.execute(command, DEADLINE).await?) });
-        settle().await;
+        run_until_idle().await;
         asking
     }
 
-    /// Sends a command whose deadline passes before its outcome.
+    /// Sends a command, and checks that its deadline passes before its outcome.
     async fn send_without_reply(&self, command: Command) {
         let answer = self.execute(command, Duration::from_millis(1)).await;
         assert!(matches!(answer, Err(Failed::Unavailable(_))), "{answer:?}");
@@ -130,7 +130,7 @@ fn unlock(id: &str) -> Command {
 }
 
 /// Lets all other tasks run until they wait for something. The clock does not advance.
-async fn settle() {
+async fn run_until_idle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -188,7 +188,7 @@ async fn invariant_3_no_reply_is_sent_before_the_commit_not_even_a_refusal() {
         fixture.send(lock("b")).await,
         fixture.send(unlock("c")).await,
     ];
-    settle().await;
+    run_until_idle().await;
     assert!(asked.iter().all(|asked| !asked.is_finished()));
     fixture.store.release();
     let mut outcomes = Vec::new();
@@ -266,7 +266,7 @@ async fn invariant_7_a_client_that_disconnects_during_the_read_is_not_applied() 
     fixture.store.hold();
     let gone = fixture.send(lock("gone")).await;
     gone.abort();
-    settle().await;
+    run_until_idle().await;
     fixture.store.release();
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     assert_eq!(fixture.holders().await, ["a"]);
@@ -281,7 +281,7 @@ async fn invariant_7_a_client_that_disconnects_before_its_batch_is_not_applied()
     let gone = fixture.send(lock("gone")).await;
     let last = fixture.send(lock("last")).await;
     gone.abort();
-    settle().await;
+    run_until_idle().await;
     fixture.store.release();
     assert_eq!(first.await.unwrap(), Ok(Outcome::Locked));
     assert_eq!(last.await.unwrap(), Ok(Outcome::Locked));
@@ -345,7 +345,7 @@ async fn requests_that_are_about_to_be_sent_join_the_batch() {
             Answer::Ok(asking.await?)
         }));
     }
-    settle().await;
+    run_until_idle().await;
     first.send(()).unwrap();
     for asked in asked {
         assert_eq!(asked.await.unwrap(), Ok(Outcome::Locked));

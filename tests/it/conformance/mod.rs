@@ -59,9 +59,9 @@ fn invariant_4_an_etcd_member_without_a_quorum_confirms_nothing() {
             let mut client = client.unwrap().kv_client();
             let key = "com.coreos.airlock/groups/g/v1/semaphore";
             let unchanged = Compare::mod_revision(key, CompareOp::Equal, revision.0);
-            let bare = client.txn(Txn::new().when([unchanged]));
-            let bare = timeout(MAX_WAIT, bare).await.unwrap().unwrap();
-            assert!(bare.succeeded());
+            let baseline = client.txn(Txn::new().when([unchanged]));
+            let baseline = timeout(MAX_WAIT, baseline).await.unwrap().unwrap();
+            assert!(baseline.succeeded());
 
             let confirmed = store.commit(&group, revision, None).await;
             assert!(confirmed.is_err(), "{version:?}: {confirmed:?}");

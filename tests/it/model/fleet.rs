@@ -6,7 +6,7 @@ use airlock::lock::semaphore::Command;
 use jiff::Timestamp;
 use stateright::{Model, Property};
 
-use super::state::{Endpoint, Late, Node, Reply, Seen, Server, State, Value, name, semaphore};
+use super::state::{Endpoint, Facts, Late, Node, Reply, Server, State, Value, name, semaphore};
 
 /// The size of a fleet and its protocol.
 #[derive(Clone, Copy, Debug)]
@@ -200,7 +200,7 @@ impl Fleet {
         if state.value.holds(node) {
             actions.push(Action::Release { node });
         }
-        if state.nodes[node].seen.is_some() {
+        if state.nodes[node].facts.is_some() {
             actions.push(Action::HangUp { node });
             return;
         }
@@ -223,13 +223,13 @@ impl Fleet {
                 server,
             } => {
                 state.nodes[node] = Node {
-                    seen: Some(Seen::default().and(value, node)),
+                    facts: Some(Facts::default().and(value, node)),
                     last_reply: None,
                 };
                 state.servers[server].waiting.push((node, endpoint));
             }
             Action::HangUp { node } => {
-                state.nodes[node].seen = None;
+                state.nodes[node].facts = None;
                 // Invariant 7: the request is no longer applied.
                 for server in &mut state.servers {
                     server.waiting.retain(|(waiting, _)| *waiting != node);
@@ -247,30 +247,12 @@ impl Fleet {
                 let late = state.late.remove(late);
                 state.write(late.value);
             }
-            Action::Crash { server } => {
-                for (node, _) in std::mem::take(&mut state.servers[server]).waiting {
-                    state.nodes[node].seen = None;
-                }
-                for late in &mut state.late {
-                    late.of = late.of.filter(|of| *of != server);
-                }
-                state.late.sort_unstable();
-            }
+            Action::Crash { server } => state.crash(server),
             Action::Release { node } => {
                 state.nodes[node].last_reply = None;
                 state.write(value.without(node));
             }
-            Action::CoreosAirlock { node, endpoint } => {
-                let grants = u64::from(value.holders.count_ones()) < value.slots;
-                let after = match endpoint {
-                    Endpoint::PreReboot if value.holds(node) || !grants => value,
-                    Endpoint::PreReboot => value.with(node),
-                    Endpoint::SteadyState => value.without(node),
-                };
-                state.nodes[node].last_reply = Some(after.reply(node));
-                // coreos/airlock writes even an unchanged value.
-                state.write(after);
-            }
+            Action::CoreosAirlock { node, endpoint } => state.coreos_airlock(node, endpoint),
             Action::Pause => state.write(Value { slots: 0, ..value }),
             Action::Resume => state.write(Value {
                 slots: self.slots,

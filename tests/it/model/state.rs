@@ -59,15 +59,16 @@ pub(crate) struct Server {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Node {
     /// While the node waits: the facts that were true at some moment since its request.
-    pub(crate) seen: Option<Seen>,
+    pub(crate) facts: Option<Facts>,
     /// The last response, if it is still expected to be true: neither the node nor an administrator acted since.
     pub(crate) last_reply: Option<Reply>,
 }
 
+/// Facts about a node, each of which a response can state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Seen {
+pub(crate) struct Facts {
     pub(crate) held: bool,
-    pub(crate) free: bool,
+    pub(crate) not_held: bool,
     pub(crate) full: bool,
 }
 
@@ -94,12 +95,12 @@ impl State {
                 *value = Value::default();
             }
             for (node, endpoint) in &server.waiting {
-                let Some(seen) = &mut self.nodes[*node].seen else {
+                let Some(facts) = &mut self.nodes[*node].facts else {
                     continue;
                 };
                 match endpoint {
-                    Endpoint::PreReboot => seen.free = false,
-                    Endpoint::SteadyState => (seen.held, seen.full) = (false, false),
+                    Endpoint::PreReboot => facts.not_held = false,
+                    Endpoint::SteadyState => (facts.held, facts.full) = (false, false),
                 }
             }
         }
@@ -144,7 +145,7 @@ impl State {
             }
         }
         for (node, its) in self.nodes.iter_mut().enumerate() {
-            its.seen = its.seen.map(|seen| seen.and(value, node));
+            its.facts = its.facts.map(|facts| facts.and(value, node));
         }
     }
 
@@ -157,13 +158,38 @@ impl State {
         self.write(value);
     }
 
+    /// Crashes a server. Its nodes receive no response, and its late writes belong to no server.
+    pub(crate) fn crash(&mut self, server: usize) {
+        for (node, _) in std::mem::take(&mut self.servers[server]).waiting {
+            self.nodes[node].facts = None;
+        }
+        for late in &mut self.late {
+            late.of = late.of.filter(|of| *of != server);
+        }
+        self.late.sort_unstable();
+    }
+
+    /// Handles a request of a node as coreos/airlock does, without a conflict.
+    pub(crate) fn coreos_airlock(&mut self, node: usize, endpoint: Endpoint) {
+        let value = self.value;
+        let grants = u64::from(value.holders.count_ones()) < value.slots;
+        let after = match endpoint {
+            Endpoint::PreReboot if value.holds(node) || !grants => value,
+            Endpoint::PreReboot => value.with(node),
+            Endpoint::SteadyState => value.without(node),
+        };
+        self.nodes[node].last_reply = Some(after.reply(node));
+        // coreos/airlock writes even an unchanged value.
+        self.write(after);
+    }
+
     /// Applies a batch in order. Between two of its requests the slots may be full although no committed value is.
     pub(crate) fn apply_in_order(&mut self, server: usize, commands: &[Command]) {
         let mut turn = Semaphore::clone(&semaphore(self.value));
         for ((node, _), command) in self.servers[server].waiting.iter().zip(commands) {
-            let now = Seen::default().and(Value::of(&turn), *node);
-            if let Some(seen) = &mut self.nodes[*node].seen {
-                seen.full |= now.full;
+            let now = Facts::default().and(Value::of(&turn), *node);
+            if let Some(facts) = &mut self.nodes[*node].facts {
+                facts.full |= now.full;
             }
             turn.apply(command);
         }
@@ -173,11 +199,11 @@ impl State {
         let answered = self.servers[server].waiting.drain(..attempt.outcomes.len());
         for ((node, _), outcome) in answered.zip(attempt.outcomes) {
             let its = &mut self.nodes[node];
-            let seen = its.seen.take().unwrap_or_default();
+            let facts = its.facts.take().unwrap_or_default();
             let (is_true, reply) = match outcome {
-                Outcome::Locked | Outcome::AlreadyHeld => (seen.held, Reply::Held),
-                Outcome::Unlocked | Outcome::NotHeld => (seen.free, Reply::NotHeld),
-                Outcome::Full { .. } => (seen.full, Reply::NotHeld),
+                Outcome::Locked | Outcome::AlreadyHeld => (facts.held, Reply::Held),
+                Outcome::Unlocked | Outcome::NotHeld => (facts.not_held, Reply::NotHeld),
+                Outcome::Full { .. } => (facts.full, Reply::NotHeld),
             };
             if !is_true {
                 self.broken = Some(TRUE_ANSWERS);
@@ -198,14 +224,14 @@ impl Server {
     }
 }
 
-impl Seen {
+impl Facts {
     /// Adds the facts that are true now.
     pub(crate) fn and(self, value: Value, node: usize) -> Self {
         let held = value.holds(node);
         let full = u64::from(value.holders.count_ones()) >= value.slots;
-        Seen {
+        Facts {
             held: self.held || held,
-            free: self.free || !held,
+            not_held: self.not_held || !held,
             full: self.full || (full && !held),
         }
     }
