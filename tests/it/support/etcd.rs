@@ -1,7 +1,8 @@
 //! A real etcd cluster of one or more members.
 
+use std::fmt;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
@@ -37,6 +38,26 @@ pub struct Etcd {
     ctl: Vec<String>,
     _folder: TempDir,
 }
+
+/// A failed command of etcdctl.
+#[derive(Debug)]
+pub struct EtcdctlError {
+    arguments: Vec<String>,
+    stderr: String,
+}
+
+impl fmt::Display for EtcdctlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arguments = self.arguments.join(" ");
+        write!(
+            f,
+            "`etcdctl {arguments}` failed: {}",
+            self.stderr.trim_end()
+        )
+    }
+}
+
+impl std::error::Error for EtcdctlError {}
 
 /// One member of a cluster. Its process can be stopped and started again with the same data.
 pub struct Member {
@@ -90,38 +111,14 @@ impl Etcd {
         let members = ports
             .iter()
             .enumerate()
-            .map(|(index, (client, peer))| {
-                let data = folder.path().join(format!("m{index}"));
-                let mut arguments: Vec<String> = [
-                    ("--name", format!("m{index}")),
-                    ("--data-dir", data.display().to_string()),
-                    (
-                        "--listen-client-urls",
-                        format!("{scheme}://127.0.0.1:{client}"),
-                    ),
-                    (
-                        "--advertise-client-urls",
-                        format!("{scheme}://127.0.0.1:{client}"),
-                    ),
-                    ("--listen-peer-urls", format!("http://127.0.0.1:{peer}")),
-                    (
-                        "--initial-advertise-peer-urls",
-                        format!("http://127.0.0.1:{peer}"),
-                    ),
-                    ("--initial-cluster", peers.join(",")),
-                ]
-                .into_iter()
-                .flat_map(|(flag, value)| [flag.to_owned(), value])
-                .collect();
-                arguments.extend(more.iter().map(ToString::to_string));
-                Member {
-                    program: version.program(),
-                    arguments,
-                    log: folder.path().join(format!("m{index}.log")),
-                    scheme,
-                    client_port: *client,
-                    process: None,
-                }
+            .map(|(index, ports)| {
+                let mut member = Member::new(version, scheme, index, *ports, folder.path());
+                member.arguments.push("--initial-cluster".to_owned());
+                member.arguments.push(peers.join(","));
+                member
+                    .arguments
+                    .extend(more.iter().map(ToString::to_string));
+                member
             })
             .collect();
         let mut etcd = Etcd {
@@ -171,11 +168,11 @@ impl Etcd {
     }
 
     /// Runs etcdctl with the first member and returns its output, or its error.
-    pub fn try_ctl(&self, arguments: &[&str]) -> Result<String, String> {
+    pub fn try_ctl(&self, arguments: &[&str]) -> Result<String, EtcdctlError> {
         self.etcdctl(&self.members[0], arguments)
     }
 
-    fn etcdctl(&self, member: &Member, arguments: &[&str]) -> Result<String, String> {
+    fn etcdctl(&self, member: &Member, arguments: &[&str]) -> Result<String, EtcdctlError> {
         let ctl: Vec<&str> = self.ctl.iter().map(String::as_str).collect();
         etcdctl(&member.endpoint(), &[&ctl, arguments].concat())
     }
@@ -205,6 +202,40 @@ impl Etcd {
 }
 
 impl Member {
+    /// Returns a member that is not started; its data and its log are in `folder`. `ports` are the port for clients and
+    /// the port for other members.
+    fn new(
+        version: Version,
+        scheme: &'static str,
+        index: usize,
+        ports: (u16, u16),
+        folder: &Path,
+    ) -> Self {
+        let name = format!("m{index}");
+        let (client_port, peer_port) = ports;
+        let client = format!("{scheme}://127.0.0.1:{client_port}");
+        let peer = format!("http://127.0.0.1:{peer_port}");
+        let arguments = [
+            ("--data-dir", folder.join(&name).display().to_string()),
+            ("--listen-client-urls", client.clone()),
+            ("--advertise-client-urls", client),
+            ("--listen-peer-urls", peer.clone()),
+            ("--initial-advertise-peer-urls", peer),
+            ("--name", name),
+        ];
+        Member {
+            program: version.program(),
+            arguments: arguments
+                .into_iter()
+                .flat_map(|(flag, value)| [flag.to_owned(), value])
+                .collect(),
+            log: folder.join(format!("m{index}.log")),
+            scheme,
+            client_port,
+            process: None,
+        }
+    }
+
     /// Returns the client URL.
     pub fn endpoint(&self) -> String {
         format!("{}://127.0.0.1:{}", self.scheme, self.client_port)
@@ -250,11 +281,15 @@ impl Member {
 }
 
 /// Runs etcdctl (API 3) and returns its output, or its error.
-pub fn etcdctl(endpoint: &str, arguments: &[&str]) -> Result<String, String> {
+pub fn etcdctl(endpoint: &str, arguments: &[&str]) -> Result<String, EtcdctlError> {
     etcdctl_with_input(endpoint, arguments, "")
 }
 
-fn etcdctl_with_input(endpoint: &str, arguments: &[&str], input: &str) -> Result<String, String> {
+fn etcdctl_with_input(
+    endpoint: &str,
+    arguments: &[&str],
+    input: &str,
+) -> Result<String, EtcdctlError> {
     let mut child = Command::new("etcdctl")
         .env("ETCDCTL_API", "3")
         .args(["--endpoints", endpoint, "--command-timeout", "2s"])
@@ -270,6 +305,9 @@ fn etcdctl_with_input(endpoint: &str, arguments: &[&str], input: &str) -> Result
     if output.status.success() {
         Ok(String::from_utf8(output.stdout).unwrap())
     } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        Err(EtcdctlError {
+            arguments: arguments.iter().map(ToString::to_string).collect(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
     }
 }
