@@ -71,64 +71,64 @@ fn a_full_group_is_a_500_with_the_text_of_coreos_airlock() {
     );
 }
 
+/// Requests without a valid identity: the header, the body, and the reason that the response states.
+const WITHOUT_IDENTITY: [(Option<&str>, &str, &str); 15] = [
+    (None, GOOD, "wrong 'fleet-lock-protocol' header"),
+    (Some("TRUE"), GOOD, "wrong 'fleet-lock-protocol' header"),
+    (Some("false"), "", "wrong 'fleet-lock-protocol' header"),
+    (Some("true"), "", "EOF while parsing"),
+    (Some("true"), "{", "EOF while parsing"),
+    (
+        Some("true"),
+        "[]",
+        "the body is an array where an object is expected",
+    ),
+    (
+        Some("true"),
+        r#""x""#,
+        "the body is a string where an object is expected",
+    ),
+    (
+        Some("true"),
+        r#"{"id":7,"group":"default"}"#,
+        "id is a number where a string is expected",
+    ),
+    (Some("true"), "{}", "empty client group"),
+    (Some("true"), "null", "empty client group"),
+    (
+        Some("true"),
+        r#"{"client_params":null}"#,
+        "empty client group",
+    ),
+    (
+        Some("true"),
+        r#"{"client_params":{"group":"","id":"n"}}"#,
+        "empty client group",
+    ),
+    (
+        Some("true"),
+        r#"{"client_params":{"group":"nope"}}"#,
+        "empty client ID",
+    ),
+    (
+        Some("true"),
+        r#"{"client_params":{"group":"default","id":""}}"#,
+        "empty client ID",
+    ),
+    (
+        Some("true"),
+        r#"{"id":"a\nb","group":"default"}"#,
+        "client ID with a control character",
+    ),
+];
+
 #[test]
 fn a_request_without_identity_is_a_400_with_a_reason() {
     let airlock = Airlock::embedded("");
     let identity = "failed to validate client identity: ";
-    for (header, body, value) in [
-        (None, GOOD, "wrong 'fleet-lock-protocol' header"),
-        (Some("TRUE"), GOOD, "wrong 'fleet-lock-protocol' header"),
-        (Some("false"), "", "wrong 'fleet-lock-protocol' header"),
-        (Some("true"), "", "EOF while parsing"),
-        (Some("true"), "{", "EOF while parsing"),
-        (
-            Some("true"),
-            "[]",
-            "the body is an array where an object is expected",
-        ),
-        (
-            Some("true"),
-            r#""x""#,
-            "the body is a string where an object is expected",
-        ),
-        (
-            Some("true"),
-            r#"{"id":7,"group":"default"}"#,
-            "id is a number where a string is expected",
-        ),
-        (Some("true"), "{}", "empty client group"),
-        (Some("true"), "null", "empty client group"),
-        (
-            Some("true"),
-            r#"{"client_params":null}"#,
-            "empty client group",
-        ),
-        (
-            Some("true"),
-            r#"{"client_params":{"group":"","id":"n"}}"#,
-            "empty client group",
-        ),
-        (
-            Some("true"),
-            r#"{"client_params":{"group":"nope"}}"#,
-            "empty client ID",
-        ),
-        (
-            Some("true"),
-            r#"{"client_params":{"group":"default","id":""}}"#,
-            "empty client ID",
-        ),
-        (
-            Some("true"),
-            r#"{"id":"a\nb","group":"default"}"#,
-            "client ID with a control character",
-        ),
-        (
-            Some("true"),
-            &format!(r#"{{"id":"{}","group":"default"}}"#, "x".repeat(254)),
-            "client ID of 254 bytes",
-        ),
-    ] {
+    let long = format!(r#"{{"id":"{}","group":"default"}}"#, "x".repeat(254));
+    let long = (Some("true"), &*long, "client ID of 254 bytes");
+    for (header, body, value) in WITHOUT_IDENTITY.into_iter().chain([long]) {
         let answer = send(&airlock, header, body);
         assert_eq!(
             (answer.status, &*answer.kind()),

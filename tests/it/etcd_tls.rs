@@ -10,7 +10,7 @@ use airlock_test_support::etcd::{Etcd, Version};
 use airlock_test_support::eventually;
 use airlock_test_support::pki::{Ca, Pair, secret};
 
-/// Returns the server's configuration for these endpoints.
+/// Starts a server with this endpoint; `keys` are the other keys of `[etcd3]`.
 fn start(endpoint: &str, keys: &str) -> Airlock {
     Airlock::on_etcd(&[endpoint.to_owned()], keys)
 }
@@ -100,17 +100,7 @@ fn etcd_may_require_a_client_certificate_and_a_new_one_is_loaded_while_running()
 fn a_user_with_a_role_on_the_prefix_suffices_and_its_token_and_password_are_renewed() {
     for version in [Version::V3_4, Version::V3_5] {
         let mut etcd = Etcd::with(version, 1, &[]);
-        for command in [
-            "user add root:root-secret",
-            "user grant-role root root",
-            "role add airlock",
-            "role grant-permission airlock --prefix=true readwrite com.coreos.airlock/groups/",
-            "user add airlock:first-secret",
-            "user grant-role airlock airlock",
-            "auth enable",
-        ] {
-            etcd.ctl(&command.split(' ').collect::<Vec<_>>());
-        }
+        require_a_user(&etcd);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("password");
         secret(&path, "first-secret\n");
@@ -119,7 +109,7 @@ fn a_user_with_a_role_on_the_prefix_suffices_and_its_token_and_password_are_rene
         assert!(airlock.client().lock("default", "n").granted());
         // The watch works with this role, too.
         let holders = r#"airlock_database_semaphore_lock_holders{group="default"}"#;
-        eventually("the lock to be seen", || {
+        eventually("the lock to be counted", || {
             (airlock.metric(holders) == Some(1.0)).then_some(())
         });
 
@@ -134,32 +124,10 @@ fn a_user_with_a_role_on_the_prefix_suffices_and_its_token_and_password_are_rene
                 .then_some(())
         });
 
-        let root = ["--user", "root:root-secret"];
-        let ctl = |arguments: &[&str]| etcd.ctl(&[&root, arguments].concat());
-        ctl(&["user", "delete", "airlock"]);
-        ctl(&["user", "add", "airlock:second-secret"]);
-        ctl(&["user", "grant-role", "airlock", "airlock"]);
-        let error = eventually("the old password to be refused", || {
-            let answer = airlock.client().lock("default", "n");
-            (!answer.granted()).then(|| answer.value())
-        });
-        assert!(
-            error.contains(
-                "check etcd3.username, and the password in the file that etcd3.password_path names"
-            ),
-            "{error}"
-        );
-        fs::write(&path, "second-secret\n").unwrap();
-        eventually("the new password to be used", || {
-            airlock
-                .client()
-                .lock("default", "n")
-                .granted()
-                .then_some(())
-        });
+        change_the_password(&etcd, &airlock, &path);
 
         // The error for a user without the role names the missing permission.
-        ctl(&["user", "revoke-role", "airlock", "airlock"]);
+        ctl_as_root(&etcd, "user revoke-role airlock airlock");
         let error = refused(&airlock);
         let grant =
             "etcdctl role grant-permission ROLE --prefix=true readwrite com.coreos.airlock/groups/";
@@ -167,19 +135,69 @@ fn a_user_with_a_role_on_the_prefix_suffices_and_its_token_and_password_are_rene
 
         fs::write(&path, "").unwrap();
         airlock.wait_for_log("is empty; write the password of the etcd user into it");
-        let id = airlock.process().id();
-        let process = |what: &str| fs::read_to_string(format!("/proc/{id}/{what}")).unwrap();
-        let (_, metrics) = airlock.status("/metrics");
-        for place in [
-            airlock.log(),
-            metrics,
-            process("cmdline"),
-            process("environ"),
-            error,
-        ] {
-            for password in ["first-secret", "second-secret"] {
-                assert!(!place.contains(password), "{password}: {place}");
-            }
+        assert_no_password_is_exposed(&mut airlock, error);
+    }
+}
+
+/// Creates a user with the documented role, and has etcd require a user from now on.
+fn require_a_user(etcd: &Etcd) {
+    for command in [
+        "user add root:root-secret",
+        "user grant-role root root",
+        "role add airlock",
+        "role grant-permission airlock --prefix=true readwrite com.coreos.airlock/groups/",
+        "user add airlock:first-secret",
+        "user grant-role airlock airlock",
+        "auth enable",
+    ] {
+        etcd.ctl(&command.split(' ').collect::<Vec<_>>());
+    }
+}
+
+fn ctl_as_root(etcd: &Etcd, command: &str) {
+    let root = ["--user", "root:root-secret"];
+    let arguments: Vec<&str> = root.into_iter().chain(command.split(' ')).collect();
+    etcd.ctl(&arguments);
+}
+
+/// Changes the user's password in etcd first and in the server's file second.
+fn change_the_password(etcd: &Etcd, airlock: &Airlock, path: &Path) {
+    ctl_as_root(etcd, "user delete airlock");
+    ctl_as_root(etcd, "user add airlock:second-secret");
+    ctl_as_root(etcd, "user grant-role airlock airlock");
+    let error = eventually("the old password to be refused", || {
+        let answer = airlock.client().lock("default", "n");
+        (!answer.granted()).then(|| answer.value())
+    });
+    assert!(
+        error.contains(
+            "check etcd3.username, and the password in the file that etcd3.password_path names"
+        ),
+        "{error}"
+    );
+    fs::write(path, "second-secret\n").unwrap();
+    eventually("the new password to be used", || {
+        airlock
+            .client()
+            .lock("default", "n")
+            .granted()
+            .then_some(())
+    });
+}
+
+fn assert_no_password_is_exposed(airlock: &mut Airlock, error: String) {
+    let id = airlock.process().id();
+    let process = |what: &str| fs::read_to_string(format!("/proc/{id}/{what}")).unwrap();
+    let (_, metrics) = airlock.status("/metrics");
+    for place in [
+        airlock.log(),
+        metrics,
+        process("cmdline"),
+        process("environ"),
+        error,
+    ] {
+        for password in ["first-secret", "second-secret"] {
+            assert!(!place.contains(password), "{password}: {place}");
         }
     }
 }

@@ -21,11 +21,15 @@ fn curl(url: &str, body: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-#[test]
-fn the_how_to_works_as_it_is_written() {
-    let etcd = Etcd::cluster(2);
-    let endpoints = etcd.endpoints();
-    let config = format!(
+const FIRST: &str = r#"{"id": "2204af7f41984cb19b8cde4edc06c142", "group": "patroni"}"#;
+const SECOND: &str = r#"{"id": "second", "group": "patroni"}"#;
+
+/// The fields of log lines about the first node.
+const FIRST_LOGGED: &str = "group=patroni id=2204af7f41984cb19b8cde4edc06c142";
+
+/// Returns the configuration of the how-to with free ports.
+fn config(endpoints: &[String]) -> String {
+    format!(
         r#"
 [status]
 enabled = true
@@ -48,8 +52,40 @@ name = "patroni"
 slots = 1
 "#,
         endpoints[0], endpoints[1]
+    )
+}
+
+#[test]
+fn the_how_to_works_as_it_is_written() {
+    let etcd = Etcd::cluster(2);
+    let endpoints = etcd.endpoints();
+    let mut airlock = Airlock::start_with(&config(&endpoints), &["-vv"]);
+    assert_the_configuration_is_logged(&airlock, &endpoints);
+
+    let pre_reboot = format!("{}/v1/pre-reboot", airlock.url());
+    let steady_state = format!("{}/v1/steady-state", airlock.url());
+
+    assert_eq!(curl(&pre_reboot, FIRST), "200");
+    assert_the_grant_is_logged(&mut airlock);
+
+    assert_eq!(
+        curl(&pre_reboot, SECOND),
+        "{\"kind\":\"failed_lock\",\"value\":\"all 1 semaphore slots currently locked\"}\n500"
     );
-    let mut airlock = Airlock::start_with(&config, &["-vv"]);
+    airlock.wait_for_log(
+        "level=error msg=\"failed to lock semaphore: all 1 semaphore slots currently locked\"",
+    );
+    assert_eq!(
+        etcd.get("com.coreos.airlock/groups/patroni/v1/semaphore"),
+        r#"{"total_slots":1,"holders":["2204af7f41984cb19b8cde4edc06c142"]}"#
+    );
+
+    assert_eq!(curl(&steady_state, FIRST), "200");
+    airlock.wait_for_log(&format!("msg=\"steady-state confirmed\" {FIRST_LOGGED}"));
+    assert_eq!(curl(&pre_reboot, SECOND), "200");
+}
+
+fn assert_the_configuration_is_logged(airlock: &Airlock, endpoints: &[String]) {
     for expected in [
         "is not used because all endpoints are plain http:// and does not exist",
         ", etcd3.client_cert_pub_path)",
@@ -68,41 +104,22 @@ slots = 1
             airlock.log()
         );
     }
+}
 
-    let pre_reboot = format!("{}/v1/pre-reboot", airlock.url());
-    let steady_state = format!("{}/v1/steady-state", airlock.url());
-    let first = r#"{"id": "2204af7f41984cb19b8cde4edc06c142", "group": "patroni"}"#;
-    let second = r#"{"id": "second", "group": "patroni"}"#;
-
-    assert_eq!(curl(&pre_reboot, first), "200");
-    let node = "group=patroni id=2204af7f41984cb19b8cde4edc06c142";
-    let green = format!("level=debug msg=\"givin green-flag to pre-reboot request\" {node}");
+/// Checks the last three lines of the log, and their order.
+fn assert_the_grant_is_logged(airlock: &mut Airlock) {
+    let green =
+        format!("level=debug msg=\"givin green-flag to pre-reboot request\" {FIRST_LOGGED}");
     airlock.wait_for_log(&green);
     let log = airlock.log();
     let lines: Vec<&str> = log.lines().rev().take(3).collect();
     for (line, expected) in lines.iter().rev().zip([
         "level=debug msg=\"got pre-reboot request\"",
-        &format!("level=debug msg=\"processing client pre-reboot request\" {node}"),
+        &format!("level=debug msg=\"processing client pre-reboot request\" {FIRST_LOGGED}"),
         &green,
     ]) {
         assert!(line.ends_with(expected), "{line}");
     }
-
-    assert_eq!(
-        curl(&pre_reboot, second),
-        "{\"kind\":\"failed_lock\",\"value\":\"all 1 semaphore slots currently locked\"}\n500"
-    );
-    airlock.wait_for_log(
-        "level=error msg=\"failed to lock semaphore: all 1 semaphore slots currently locked\"",
-    );
-    assert_eq!(
-        etcd.get("com.coreos.airlock/groups/patroni/v1/semaphore"),
-        r#"{"total_slots":1,"holders":["2204af7f41984cb19b8cde4edc06c142"]}"#
-    );
-
-    assert_eq!(curl(&steady_state, first), "200");
-    airlock.wait_for_log(&format!("msg=\"steady-state confirmed\" {node}"));
-    assert_eq!(curl(&pre_reboot, second), "200");
 }
 
 /// The complete file of the how-to, including its comments. Its certificates need not exist for plain endpoints.

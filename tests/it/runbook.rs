@@ -27,15 +27,7 @@ fn one_unlock_resolves_a_node_that_died_holding_the_lock() {
     }
     assert!(!prometheus.firing().contains(&alert));
 
-    // Two hours pass.
-    let two_hours_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(2);
-    etcd.ctl_txn(&[
-        (SEMAPHORE, &etcd.get(SEMAPHORE)),
-        (
-            LOCK_TIMES,
-            &format!(r#"{{"holders":{{"node1":"{two_hours_ago:.0}"}}}}"#),
-        ),
-    ]);
+    let_two_hours_pass(&etcd);
     for waiting in ["node2", "node3"] {
         assert!(!nodes.lock("workers", waiting).granted());
     }
@@ -45,27 +37,8 @@ fn one_unlock_resolves_a_node_that_died_holding_the_lock() {
         prometheus.firing().contains(&alert).then_some(())
     });
 
-    // The page shows the holder, its age, the waiting nodes and the command.
-    let (status, page) = airlock.status("/");
-    assert_eq!(status, 200);
-    for expected in [
-        "1 of 1 held",
-        "node1",
-        "<strong class=\"old\">2 h</strong>",
-        "1 slot held, the longest for 2 h in workers; 2 nodes waiting at this server.",
-        "Waiting (2, at this server)",
-        "node2",
-        "node3",
-        &airlock.suggested("unlock workers node1"),
-    ] {
-        assert!(
-            page.contains(expected),
-            "{expected} is not on the page: {page}"
-        );
-    }
-    let table = airlock.command(&["get", "slots", "workers"]);
-    let table = String::from_utf8(table.stdout).unwrap();
-    assert!(table.contains("(2 h ago)"), "{table}");
+    assert_the_page_shows_the_holder_and_the_command(&airlock);
+    assert_the_terminal_shows_the_age(&airlock);
 
     // One command unlocks the holder.
     let unlocked = airlock.command(&["unlock", "workers", "node1", "--yes"]);
@@ -85,4 +58,43 @@ fn one_unlock_resolves_a_node_that_died_holding_the_lock() {
     );
     // node1 comes back after all. It holds no slot, and its steady-state request succeeds.
     assert!(nodes.unlock("workers", "node1").granted());
+}
+
+/// Dates the lock of node1 back by two hours.
+fn let_two_hours_pass(etcd: &Etcd) {
+    let two_hours_ago = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(2);
+    etcd.ctl_txn(&[
+        (SEMAPHORE, &etcd.get(SEMAPHORE)),
+        (
+            LOCK_TIMES,
+            &format!(r#"{{"holders":{{"node1":"{two_hours_ago:.0}"}}}}"#),
+        ),
+    ]);
+}
+
+/// The page also shows the age of the lock and the waiting nodes.
+fn assert_the_page_shows_the_holder_and_the_command(airlock: &Airlock) {
+    let (status, page) = airlock.status("/");
+    assert_eq!(status, 200);
+    for expected in [
+        "1 of 1 held",
+        "node1",
+        "<strong class=\"old\">2 h</strong>",
+        "1 slot held, the longest for 2 h in workers; 2 nodes waiting at this server.",
+        "Waiting (2, at this server)",
+        "node2",
+        "node3",
+        &airlock.suggested("unlock workers node1"),
+    ] {
+        assert!(
+            page.contains(expected),
+            "{expected} is not on the page: {page}"
+        );
+    }
+}
+
+fn assert_the_terminal_shows_the_age(airlock: &Airlock) {
+    let table = airlock.command(&["get", "slots", "workers"]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains("(2 h ago)"), "{table}");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -113,34 +113,67 @@ fn only_clients_with_a_certificate_of_the_ca_are_accepted() {
     assert!(airlock.metric(rejected).unwrap() >= 2.0);
 }
 
-/// The rotation is that of the kubelet: the files are links into a folder that is replaced as a whole.
-#[test]
-fn certificates_are_rotated_under_load_and_no_request_fails() {
-    let ca = Ca::new("ca");
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    let swap = |year: i32| {
-        let pair = ca.issue_with("server", &["127.0.0.1"], |params| {
-            params.not_after = date_time_ymd(year, 1, 1);
-        });
-        let version = path(&format!("..{year}"));
+/// A pair of links into a folder that is replaced as a whole, as the kubelet does for a mounted secret.
+struct Rotation<'a> {
+    ca: &'a Ca,
+    folder: tempfile::TempDir,
+}
+
+impl<'a> Rotation<'a> {
+    fn new(ca: &'a Ca) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let rotation = Rotation { ca, folder };
+        for name in ["tls.crt", "tls.key"] {
+            symlink(format!("..data/{name}"), rotation.path(name)).unwrap();
+        }
+        rotation
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn pair(&self) -> Pair {
+        Pair {
+            cert: self.path("tls.crt"),
+            key: self.path("tls.key"),
+        }
+    }
+
+    /// Replaces the pair with one that expires at the start of `year`.
+    fn replace(&self, year: i32) {
+        let pair = issue_until(self.ca, "server", year);
+        let version = self.path(&format!("..{year}"));
         fs::create_dir(&version).unwrap();
         fs::copy(&pair.cert, version.join("tls.crt")).unwrap();
         fs::copy(&pair.key, version.join("tls.key")).unwrap();
-        symlink(&version, path("..new")).unwrap();
-        fs::rename(path("..new"), path("..data")).unwrap();
-        date_time_ymd(year, 1, 1).unix_timestamp() as f64
-    };
-    swap(2040);
-    symlink("..data/tls.crt", path("tls.crt")).unwrap();
-    symlink("..data/tls.key", path("tls.key")).unwrap();
-    let airlock = start(
-        &Pair {
-            cert: path("tls.crt"),
-            key: path("tls.key"),
-        },
-        "",
-    );
+        symlink(&version, self.path("..new")).unwrap();
+        fs::rename(self.path("..new"), self.path("..data")).unwrap();
+    }
+}
+
+/// Issues a certificate that expires at the start of `year`.
+fn issue_until(ca: &Ca, file: &str, year: i32) -> Pair {
+    ca.issue_with(file, &["127.0.0.1"], |params| {
+        params.not_after = date_time_ymd(year, 1, 1);
+    })
+}
+
+/// Waits until the metric shows a certificate that expires at the start of `year`.
+fn wait_for_expiry(airlock: &Airlock, year: i32, what: &str) {
+    let expiry = r#"airlock_tls_certificate_expiry_timestamp_seconds{listener="service"}"#;
+    let expected = date_time_ymd(year, 1, 1).unix_timestamp() as f64;
+    eventually(what, || {
+        (airlock.metric(expiry) == Some(expected)).then_some(())
+    });
+}
+
+#[test]
+fn certificates_are_rotated_under_load_and_no_request_fails() {
+    let ca = Ca::new("ca");
+    let rotation = Rotation::new(&ca);
+    rotation.replace(2040);
+    let airlock = start(&rotation.pair(), "");
     let (done, requests) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         let _end = SetOnDrop(&done);
@@ -159,17 +192,14 @@ fn certificates_are_rotated_under_load_and_no_request_fails() {
                 }
             });
         }
-        let expiry = r#"airlock_tls_certificate_expiry_timestamp_seconds{listener="service"}"#;
         for year in 2041..2045 {
-            let expected = swap(year);
+            rotation.replace(year);
             let before = requests.load(Ordering::Relaxed);
-            eventually("the new certificate to be in use", || {
-                (airlock.metric(expiry) == Some(expected)).then_some(())
-            });
+            wait_for_expiry(&airlock, year, "the new certificate to be in use");
             let http = trusting(&ca).tls_info(true).build().unwrap();
             let response = http.get(https(&airlock)).send().unwrap();
             let info: &reqwest::tls::TlsInfo = response.extensions().get().unwrap();
-            let file = CertificateDer::from_pem_file(path("tls.crt")).unwrap();
+            let file = CertificateDer::from_pem_file(rotation.path("tls.crt")).unwrap();
             assert_eq!(info.peer_certificate(), Some(&*file), "{year}");
             eventually("requests to go on", || {
                 (requests.load(Ordering::Relaxed) > before + 8).then_some(())
@@ -201,21 +231,13 @@ fn a_bad_new_pair_is_reported_and_the_old_one_stays_in_use() {
     fs::remove_file(&pair.key).unwrap();
     fails(&mut airlock, "cannot be read: No such file");
     fs::write(&pair.key, &key).unwrap();
-    let expired = ca.issue_with("expired", &["127.0.0.1"], |params| {
-        params.not_after = date_time_ymd(2020, 1, 1);
-    });
+    let expired = issue_until(&ca, "expired", 2020);
     expired.replace(&pair);
     fails(
         &mut airlock,
         "contains a certificate that expired at 2020-01-01T00:00:00Z",
     );
-    let checked = airlock.command(&["check-config"]);
-    let checked = String::from_utf8(checked.stdout).unwrap();
-    assert!(checked.starts_with("warning: "), "{checked}");
-    assert!(
-        checked.contains("clients will refuse to connect: "),
-        "{checked}"
-    );
+    assert_check_config_warns_about_clients(&airlock);
     fs::write(&pair.key, &key).unwrap();
     fails(&mut airlock, "do not belong together");
     assert!(
@@ -224,22 +246,23 @@ fn a_bad_new_pair_is_reported_and_the_old_one_stays_in_use() {
     );
 
     // A good pair is loaded again, even with an expired certificate behind it in the chain.
-    let last = ca.issue_with("last", &["127.0.0.1"], |params| {
-        params.not_after = date_time_ymd(2041, 1, 1);
-    });
+    let last = issue_until(&ca, "last", 2041);
     let chain = [&last.cert, &expired.cert].map(|path| fs::read_to_string(path).unwrap());
     fs::write(&last.cert, chain.concat()).unwrap();
     last.replace(&pair);
-    let old = date_time_ymd(2020, 1, 1).unix_timestamp() as f64;
-    let expiry = r#"airlock_tls_certificate_expiry_timestamp_seconds{listener="service"}"#;
-    let year = date_time_ymd(2041, 1, 1).unix_timestamp() as f64;
-    eventually("the chain to be in use", || {
-        (airlock.metric(expiry) == Some(old)).then_some(())
-    });
+    wait_for_expiry(&airlock, 2020, "the chain to be in use");
     fs::write(&pair.cert, &chain[0]).unwrap();
-    eventually("the good pair to be in use", || {
-        (airlock.metric(expiry) == Some(year)).then_some(())
-    });
+    wait_for_expiry(&airlock, 2041, "the good pair to be in use");
+}
+
+fn assert_check_config_warns_about_clients(airlock: &Airlock) {
+    let checked = airlock.command(&["check-config"]);
+    let checked = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.starts_with("warning: "), "{checked}");
+    assert!(
+        checked.contains("clients will refuse to connect: "),
+        "{checked}"
+    );
 }
 
 #[test]
