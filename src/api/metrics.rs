@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use super::endpoint::Endpoint;
+use crate::store::instrumented::DURATION_BUCKETS;
 
 /// The metric families of the API. The names of the request counters are those of coreos/airlock.
 pub(crate) struct ApiMetrics {
@@ -17,11 +18,6 @@ pub(crate) struct ApiMetrics {
     responses: IntCounterVec,
     duration: HistogramVec,
 }
-
-/// Seconds. A commit takes from half a millisecond to the deadline of the request.
-const BUCKETS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-];
 
 // === impl ApiMetrics ===
 
@@ -52,7 +48,7 @@ impl ApiMetrics {
                 histogram_opts!(
                     "airlock_request_duration_seconds",
                     "Time from the head of a request to its response.",
-                    BUCKETS.to_vec()
+                    DURATION_BUCKETS.to_vec()
                 ),
                 &["endpoint"],
                 registry

@@ -218,6 +218,16 @@ mod tests {
     }
 
     #[test]
+    fn the_time_of_a_grant_is_kept_to_the_second() {
+        let mut semaphore = Semaphore::new(1);
+        semaphore.apply(&Command::Lock {
+            id: id("a"),
+            at: Timestamp::from_millisecond(1999).unwrap(),
+        });
+        assert_eq!(semaphore.holders["a"], Timestamp::from_second(1).ok());
+    }
+
+    #[test]
     fn a_renewal_confirms_a_holder_and_grants_nothing() {
         let renew = |text| Command::Renew { id: id(text) };
         let mut semaphore = Semaphore::new(2);

@@ -29,8 +29,9 @@ pub(crate) struct StoreMetrics {
     up: Gauge,
 }
 
-/// The upper bounds of the buckets in seconds: a call takes from half a millisecond up to its timeout.
-const BUCKETS: &[f64] = &[
+/// The upper bounds of the buckets for durations in seconds. A call, and a request that waits for it, takes from half a
+/// millisecond up to a timeout.
+pub(crate) const DURATION_BUCKETS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
 
@@ -120,7 +121,7 @@ impl StoreMetrics {
                 histogram_opts!(
                     "airlock_store_duration_seconds",
                     "Duration of a call to the store.",
-                    BUCKETS.to_vec()
+                    DURATION_BUCKETS.to_vec()
                 ),
                 &["call"],
                 registry
