@@ -83,6 +83,10 @@ impl OpenError {
 impl Remedy for OpenError {
     fn remedy(&self) -> Option<String> {
         Some(match &self.problem {
+            OpenProblem::Folder { folder, .. } if folder.is_relative() => format!(
+                "create the folder, or name another file; a relative path is relative to the working directory {}",
+                std::env::current_dir().unwrap_or_default().display()
+            ),
             OpenProblem::Folder { .. } => "create the folder, or name another file".into(),
             OpenProblem::NotAFolder(_) => "name a file in a folder".into(),
             OpenProblem::IsFolder => "name a file in it".into(),
