@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::text::explain::{Remedy, explain};
+use crate::text::permission::exposure;
 
 /// The interval between two checks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -65,7 +66,7 @@ impl<K> FileWatcher<K> {
 
     /// Adds an item that was just loaded.
     pub(crate) fn push(&mut self, key: K, files: Arc<dyn Reload>) {
-        warn_if_world_readable(&*files);
+        warn_if_exposed(&*files);
         self.items.push(Item {
             key,
             loaded: Fingerprint::of(&files.paths()),
@@ -95,7 +96,7 @@ impl<K> FileWatcher<K> {
             for (index, item) in self.items.iter().enumerate() {
                 let now = Fingerprint::of(&item.files.paths());
                 if now != loaded[index] && now == before[index] {
-                    warn_if_world_readable(&*item.files);
+                    warn_if_exposed(&*item.files);
                     report(&item.key, item.reload());
                     loaded[index] = now.clone();
                 }
@@ -128,17 +129,19 @@ impl<K> Item<K> {
     }
 }
 
-/// Logs a warning for each key or password file that every user can read. Certificates are public.
-fn warn_if_world_readable(item: &dyn Reload) {
+/// Logs a warning for each key or password file that every user can read.
+fn warn_if_exposed(item: &dyn Reload) {
     for path in item.paths() {
-        let Ok(metadata) = std::fs::metadata(&path) else {
-            continue;
-        };
-        if metadata.mode() & 0o007 != 0 && is_secret(&path) {
-            let (path, what) = (path.display(), item.what());
-            tracing::warn!(what, %path, "every user of this machine can access this secret: chmod o= {path}");
+        if let Some(text) = exposed_secret(&path) {
+            let what = item.what();
+            tracing::warn!(what, "{text}");
         }
     }
+}
+
+/// Returns the warning about a secret that every user of this machine can read. Certificates are public.
+pub(crate) fn exposed_secret(path: &Path) -> Option<String> {
+    exposure(path).filter(|_| is_secret(path))
 }
 
 fn is_secret(path: &Path) -> bool {

@@ -201,6 +201,34 @@ fn denial_text(cause: &DenialCause) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lock::GroupName;
+    use crate::store::StoreError;
+
+    #[test]
+    fn the_outcome_label_of_a_denial_is_its_kind() {
+        let group = || GroupName::new("g").unwrap();
+        let rejected = StoreError::rejected(std::fmt::Error);
+        for cause in [
+            DenialCause::UnknownGroup { name: "g".into() },
+            DenialCause::Forbidden {
+                user: "u".into(),
+                group: group(),
+            },
+            DenialCause::Full { slots: 1 },
+            DenialCause::Paused { group: group() },
+            DenialCause::OutsideWindow {
+                group: group(),
+                next: None,
+            },
+            DenialCause::Group(GroupError::Rejected(rejected)),
+            DenialCause::Group(GroupError::Ambiguous),
+            DenialCause::Group(GroupError::QueueFull),
+            DenialCause::Group(GroupError::ShuttingDown),
+        ] {
+            let error = ApiError::Denied(Denied { group: None, cause });
+            assert_eq!(error.label(), error.kind(), "{error:?}");
+        }
+    }
 
     #[test]
     fn an_unknown_group_is_quoted() {

@@ -29,7 +29,7 @@ pub(super) struct Arguments {
 /// If a server with it would not start on this machine. The output has the reasons.
 pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CliError> {
     let mut checked = config::check(path);
-    preflight::check(&mut checked, Scope::Server).await;
+    preflight::check(&mut checked, Scope::All).await;
     let is_promoted = arguments.strict && !checked.warnings.is_empty();
     if is_promoted {
         checked.errors.append(&mut checked.warnings);

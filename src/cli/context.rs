@@ -11,6 +11,7 @@ use crate::lock::{GroupName, GroupState};
 use crate::store::etcd;
 use crate::store::open::open;
 use crate::store::{DamagedValue, Store, StoreError};
+use crate::text::explain::explain;
 
 /// The store on which a command works, beside any running servers.
 pub(super) struct StoreContext {
@@ -59,7 +60,10 @@ impl StoreContext {
                 config: config.to_owned(),
             });
         }
-        let store = open(&settings.store, settings.transaction_timeout)?;
+        let store = open(&settings.store, settings.transaction_timeout).map_err(|error| {
+            let diagnostic = loaded.places.diagnostic(&[error.key()], explain(&error));
+            CliError::StoreSetup(diagnostic)
+        })?;
         Ok(StoreContext {
             settings,
             store,
@@ -80,7 +84,10 @@ impl StoreContext {
     fn store_name(&self) -> String {
         match &self.settings.store {
             StoreSettings::Etcd(etcd) => format!("etcd {}", etcd.endpoints.join(" ")),
-            StoreSettings::Embedded { path } => format!("file {}", path.display()),
+            StoreSettings::Embedded { path } => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                format!("file {}", path.display())
+            }
         }
     }
 

@@ -9,7 +9,6 @@ use crate::lock::codec::DecodeError;
 use crate::lock::command::Refused;
 use crate::lock::{GroupName, InvalidNodeId, NodeId};
 use crate::server::ServeError;
-use crate::store::open::StoreSetupError;
 use crate::store::{DamagedValue, Location, StoreError};
 use crate::text::escape::quoted;
 use crate::text::explain::Remedy as _;
@@ -24,8 +23,8 @@ pub(super) enum CliError {
     #[error("the configuration is invalid")]
     CheckFailed,
     /// The configured store cannot be opened.
-    #[error(transparent)]
-    StoreSetup(#[from] StoreSetupError),
+    #[error("{0}")]
+    StoreSetup(Diagnostic),
     /// The embedded store does not exist.
     #[error("{}: no such file (embedded.path in {})", path.display(), config.display())]
     NoStore { path: PathBuf, config: PathBuf },
@@ -99,9 +98,9 @@ pub(super) enum CliError {
     /// The async runtime cannot be started.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
-    /// The server cannot listen on an address.
+    /// The server cannot use a file, or cannot listen on an address.
     #[error("{0}")]
-    Bind(Diagnostic),
+    Startup(Diagnostic),
     /// The server did not start, or ended by itself.
     #[error(transparent)]
     Serve(Box<ServeError>),
@@ -158,7 +157,7 @@ impl CliError {
             | CliError::Output(_)
             | CliError::Write { .. }
             | CliError::Runtime(_)
-            | CliError::Bind(_)
+            | CliError::Startup(_)
             | CliError::Serve(_) => 1,
         }
     }
@@ -173,13 +172,15 @@ impl CliError {
                  which the command is started"
                     .into(),
             ),
+            CliError::StoreSetup(_) => {
+                Some("run the command as the user of the server, which can use these files".into())
+            }
             CliError::Store { hint, .. } => hint.map(Into::into),
             CliError::Contended { .. } => Some("run the command again".into()),
             CliError::Unknown { group, .. } => Some(format!(
                 "check with: {}",
                 command("get slots", &[group.as_str()])
             )),
-            CliError::StoreSetup(error) => error.remedy(),
             CliError::Serve(error) => error.remedy(),
             CliError::Damaged { location, .. } => Some(format!(
                 "see \"Repair a damaged value\" in docs/operations.md, and repair it with: {}",
@@ -200,7 +201,7 @@ impl CliError {
             CliError::Unhealthy { .. } => {
                 Some("check that a server runs on this machine with this configuration".into())
             }
-            CliError::NoTerminal => Some("add --yes to change without confirmation".into()),
+            CliError::NoTerminal => Some("add --yes to change without confirmation (before a `--`, if there is one)".into()),
             _ => None,
         }
     }

@@ -113,7 +113,7 @@ impl Cli {
         F: Future<Output = Result<(), CliError>>,
     {
         context::block_on(async {
-            let loaded = preflight::load(&self.config, Scope::Store).await?;
+            let loaded = preflight::load(&self.config, Scope::Etcd).await?;
             command(StoreContext::open(loaded, &self.config)?).await
         })
     }

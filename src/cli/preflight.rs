@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::auth::{self, HtpasswdError};
 use crate::config::{
@@ -10,11 +11,15 @@ use crate::config::{
     StoreSettings, TlsSettings,
 };
 use crate::http::check_address;
+use crate::reloadable::exposed_secret;
 use crate::store::etcd::Credentials;
 use crate::store::sqlite;
 use crate::text::escape::shell_word;
 use crate::text::explain::{Remedy, explain};
 use crate::tls::{self, TlsError};
+
+/// The maximum number of lines of an htpasswd file that are reported one by one.
+const MAX_LINES: usize = 20;
 
 /// A problem with something that the configuration names.
 struct Problem {
@@ -25,13 +30,15 @@ struct Problem {
     text: String,
 }
 
-/// What is checked.
+/// The part of a configuration that is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// What a server opens at its start.
-    Server,
-    /// What a command opens that works on the store.
-    Store,
+    /// Everything.
+    All,
+    /// Everything but addresses: a server explains an address itself, since it may become usable later.
+    Files,
+    /// The files for the connection to etcd, for a command that works on the store.
+    Etcd,
 }
 
 /// Loads the configuration and checks what it names. Logs the warnings about the file.
@@ -54,14 +61,30 @@ pub(super) async fn check(checked: &mut Checked, scope: Scope) {
         return;
     };
     let mut problems = Vec::new();
-    if scope == Scope::Server {
+    if scope == Scope::All {
         problems.extend(address_problem("service", &draft.service).await);
         if let Some(status) = &draft.status {
             problems.extend(address_problem("status", status).await);
         }
+    }
+    if scope != Scope::Etcd {
         problems.extend(listener_file_problems(draft));
     }
-    problems.extend(store_problems(&draft.store, scope));
+    match &draft.store {
+        StoreSettings::Etcd(etcd) => problems.extend(etcd_problems(etcd)),
+        // A command opens the embedded store at once.
+        StoreSettings::Embedded { .. } if scope == Scope::Etcd => {}
+        StoreSettings::Embedded { path } => {
+            problems.extend(embedded_problem(path, draft.transaction_timeout));
+        }
+    }
+    for (key, path) in secrets(draft, scope) {
+        problems.extend(exposed_secret(path).map(|text| Problem {
+            is_fatal: false,
+            keys: vec![key.to_owned()],
+            text,
+        }));
+    }
     let has_error = |key: &String| checked.errors.iter().any(|error| error.key == *key);
     problems.retain(|problem| !problem.keys.iter().any(has_error));
     for Problem {
@@ -79,6 +102,30 @@ pub(super) async fn check(checked: &mut Checked, scope: Scope) {
         }
     }
     checked.sort();
+}
+
+/// Returns the files that contain secrets, with their keys.
+fn secrets(settings: &Settings, scope: Scope) -> Vec<(&'static str, &Path)> {
+    let mut secrets = Vec::new();
+    if scope != Scope::Etcd {
+        let service = settings.service.tls.as_ref();
+        let status = settings
+            .status
+            .iter()
+            .filter_map(|listen| listen.tls.as_ref());
+        let own = status.filter(|tls| service.is_none_or(|service| service.pair != tls.pair));
+        secrets.extend(service.map(|tls| ("service.tls_key_path", &*tls.pair.key_path)));
+        secrets.extend(own.map(|tls| ("status.tls_key_path", &*tls.pair.key_path)));
+        let htpasswd = settings.htpasswd_path.as_deref();
+        secrets.extend(htpasswd.map(|path| ("service.htpasswd_path", path)));
+    }
+    if let StoreSettings::Etcd(etcd) = &settings.store {
+        let pair = etcd.client_cert.as_ref();
+        secrets.extend(pair.map(|pair| ("etcd3.client_cert_key_path", &*pair.key_path)));
+        let user = etcd.user.as_ref();
+        secrets.extend(user.map(|user| ("etcd3.password_path", &*user.password_path)));
+    }
+    secrets
 }
 
 async fn address_problem(section: &'static str, listen: &ListenSettings) -> Option<Problem> {
@@ -158,7 +205,8 @@ fn htpasswd_problems(path: &Path, settings: &Settings) -> Vec<Problem> {
     let key = "service.htpasswd_path";
     let unknown = match auth::check(path, &settings.groups) {
         Ok(unknown) => unknown,
-        Err(HtpasswdError::Lines { path, lines }) => {
+        // One problem for each line, so that each has its own line in the output.
+        Err(HtpasswdError::Lines { path, lines }) if lines.len() <= MAX_LINES => {
             let problem = |(line, problem)| Problem {
                 is_fatal: true,
                 keys: vec![key.to_owned()],
@@ -190,17 +238,13 @@ fn htpasswd_problems(path: &Path, settings: &Settings) -> Vec<Problem> {
     groups_of.into_iter().map(problem).collect()
 }
 
-fn store_problems(store: &StoreSettings, scope: Scope) -> Vec<Problem> {
-    match store {
-        StoreSettings::Etcd(etcd) => etcd_problems(etcd),
-        // A command explains a missing file itself, since it does not create one.
-        StoreSettings::Embedded { path } if scope == Scope::Store && !path.exists() => Vec::new(),
-        StoreSettings::Embedded { path } => {
-            let error = sqlite::check(path).err();
-            let problem = |error| Problem::error(["embedded.path".to_owned()], &error);
-            error.map(problem).into_iter().collect()
-        }
+fn embedded_problem(path: &Path, timeout: Duration) -> Option<Problem> {
+    // Without exactly one store, or without a path, there is an error already.
+    if path.as_os_str().is_empty() {
+        return None;
     }
+    let error = sqlite::check(path, timeout).err()?;
+    Some(Problem::error(["embedded.path".to_owned()], &error))
 }
 
 /// Returns the problems with the files for the connection to etcd.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::CliError;
 use super::preflight::{self, Scope};
 use crate::config::Places;
@@ -18,8 +20,10 @@ pub(super) fn run(config: &Path) -> Result<(), CliError> {
         .build()
         .map_err(CliError::Runtime)?;
     let result = runtime.block_on(async {
-        let loaded = preflight::load(config, Scope::Server).await?;
-        let server = Server::bind(loaded.settings, config.to_owned()).await;
+        // Before anything that takes time: without a handler, a SIGHUP ends the process.
+        let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
+        let loaded = preflight::load(config, Scope::Files).await?;
+        let server = Server::bind(loaded.settings, config.to_owned(), hangups).await;
         let server = server.map_err(|error| startup_error(error, &loaded.places))?;
         Ok(server.run().await?)
     });
@@ -35,12 +39,9 @@ pub(super) fn run(config: &Path) -> Result<(), CliError> {
 
 /// Adds the place in the configuration to an error that has one.
 fn startup_error(error: ServeError, places: &Places) -> CliError {
-    match error {
-        ServeError::Bind(error) => {
-            let text = explain(&error);
-            CliError::Bind(places.diagnostic(&[&error.key()], text))
-        }
-        error => error.into(),
+    match error.key() {
+        Some(key) => CliError::Startup(places.diagnostic(&[&key], explain(&error))),
+        None => error.into(),
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) struct Arguments {
     /// The reboot group
     group: String,
     /// The number of nodes that may hold a slot at the same time; ends a pause
-    #[arg(value_parser = parse_slots)]
+    #[arg(value_parser = parse_slots, allow_negative_numbers = true)]
     slots: u64,
     #[command(flatten)]
     confirm: ConfirmArgs,
@@ -19,7 +19,7 @@ pub(super) struct Arguments {
 
 fn parse_slots(text: &str) -> Result<u64, &'static str> {
     match text.parse() {
-        Ok(0) => Err("a group has 1 slot or more; `airlock pause` stops new locks"),
+        Ok(0) => Err("a group has 1 slot or more; `airlock pause GROUP` stops new locks"),
         Ok(slots) => Ok(slots),
         Err(_) => Err("expected a whole number, 1 or more"),
     }

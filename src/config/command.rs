@@ -6,7 +6,7 @@ use super::DEFAULT_PATH;
 use crate::text::escape::shell_word;
 
 /// Returns the command line of an `airlock` command on the configuration at `config`. It can be pasted into a POSIX
-/// shell in any folder, and no argument becomes an option.
+/// shell, in any folder unless the configuration contains relative paths. No argument becomes an option.
 pub(crate) fn command_line(config: &Path, command: &str, arguments: &[&str]) -> String {
     let mut words = vec!["airlock".to_owned()];
     if config != Path::new(DEFAULT_PATH) {

@@ -97,7 +97,7 @@ const TRANSACTION_TIMEOUT_MS: NumberRange = NumberRange::new(10, 600_000);
 const SLOTS: NumberRange = NumberRange {
     min: 1,
     max: u64::MAX,
-    instead_of_zero: Some("to stop all reboots of a group, use `airlock pause`"),
+    instead_of_zero: Some("to stop all reboots of a group, use `airlock pause GROUP`"),
 };
 /// The maximum is a week.
 const LENGTH_MINUTES: NumberRange = NumberRange::new(1, Window::MAX_MINUTES);

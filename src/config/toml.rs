@@ -1,6 +1,7 @@
 //! The TOML document with locations: values are taken out of tables by key and type.
 
 mod duplicate;
+mod syntax;
 
 use std::fmt;
 use std::ops::Range;
@@ -10,7 +11,6 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostics, Located, join, line, quote};
 use super::field::{Field, NumberRange};
-use crate::text::escape::printable;
 
 /// A table from which values are taken. The keys that are left at the end are unknown ones.
 pub(super) struct Table<'t> {
@@ -38,15 +38,16 @@ impl<'t> Table<'t> {
     pub(super) fn document(diagnostics: &mut Diagnostics, text: &'t str) -> Option<Self> {
         let (document, errors) = DeTable::parse_recoverable(text);
         let mut readable = true;
+        let mut reported = 0..=0;
         for error in errors {
             let span = error.span().unwrap_or_default();
             if error.message() == duplicate::MESSAGE {
                 duplicate::report(diagnostics, text, &span);
                 continue;
             }
-            // The parser may report more errors as a consequence of the first one.
-            if std::mem::replace(&mut readable, false) {
-                report_syntax(diagnostics, text, span.start, error.message());
+            readable = false;
+            if !reported.contains(&line(text, span.start)) {
+                reported = syntax::report(diagnostics, text, span.start, error.message());
             }
         }
         readable.then(|| Table::new(String::new(), text, document.into_inner()))
@@ -241,7 +242,8 @@ impl<'t> Raw<'t> {
         }
     }
 
-    /// Converts all elements of an array. The array is invalid if one of them is.
+    /// Converts all elements of an array. Invalid ones, which are reported, are left out; without a valid one, the array
+    /// is invalid.
     fn into_array<T>(
         self,
         diagnostics: &mut Diagnostics,
@@ -262,10 +264,10 @@ impl<'t> Raw<'t> {
             convert(Raw::new(place, value, self.text), diagnostics).present()
         });
         let elements: Vec<_> = elements.collect();
-        if elements.len() == count {
-            Field::Present(self.place.with(elements))
-        } else {
+        if elements.is_empty() && count > 0 {
             Field::Invalid
+        } else {
+            Field::Present(self.place.with(elements))
         }
     }
 
@@ -293,28 +295,6 @@ impl fmt::Display for Raw<'_> {
             }
         }
     }
-}
-
-/// Reports an error of the parser, at a byte of the text.
-fn report_syntax(diagnostics: &mut Diagnostics, text: &str, start: usize, message: &str) {
-    let line = line(text, start);
-    let content = text.lines().nth(line - 1).unwrap_or_default().trim();
-    let is_word = |c: char| c.is_alphanumeric() || "_-./:".contains(c);
-    let value = content.split_once('=').map(|(_, value)| value.trim());
-    let text = match value {
-        Some(value) if value.starts_with(char::is_alphabetic) && value.chars().all(is_word) => {
-            let value = quote(value);
-            format!("{value} is not a TOML value; put a string in quotes, or write true or false")
-        }
-        _ => {
-            let shown: String = content.chars().take(100).collect();
-            format!(
-                "invalid TOML: {message}, in the line `{}`",
-                printable(&shown)
-            )
-        }
-    };
-    diagnostics.error_at(Some(line), "", text);
 }
 
 fn number(value: &DeValue<'_>) -> Option<u64> {

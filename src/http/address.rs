@@ -45,11 +45,10 @@ pub(super) async fn listen(
     open(section, settings, |address| bound(address)?.listen(BACKLOG)).await
 }
 
-/// Checks whether this process could listen on the address. A port that another program uses is not an error: that
-/// program may be the server itself.
+/// Checks whether this process could listen on the address.
 ///
 /// # Errors
-/// The same as those of [`listen`].
+/// The same as those of [`listen`], except that a port may be in use: the server itself may use it.
 pub(crate) async fn check_address(
     section: &'static str,
     settings: &ListenSettings,
@@ -65,7 +64,7 @@ pub(crate) async fn check_address(
 async fn open<T>(
     section: &'static str,
     settings: &ListenSettings,
-    open: impl Fn(SocketAddr) -> io::Result<T>,
+    try_open: impl Fn(SocketAddr) -> io::Result<T>,
 ) -> Result<T, BindError> {
     let port = settings.port;
     let failed = |address| {
@@ -78,10 +77,10 @@ async fn open<T>(
     // Go's `net.Listen` takes "all IPv4 addresses" for all addresses, and so does coreos/airlock.
     if matches!(&*settings.address, "" | "0.0.0.0" | "::") {
         let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        return match open(everywhere) {
+        return match try_open(everywhere) {
             Err(error) if has_no_ipv6(&error) => {
                 let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-                open(everywhere).map_err(failed(everywhere))
+                try_open(everywhere).map_err(failed(everywhere))
             }
             result => result.map_err(failed(everywhere)),
         };
@@ -93,7 +92,7 @@ async fn open<T>(
             address: settings.address.clone(),
             source,
         })?;
-    open(address).map_err(failed(address))
+    try_open(address).map_err(failed(address))
 }
 
 async fn resolve(address: &str, port: u16) -> io::Result<SocketAddr> {

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use crate::admin::host;
@@ -46,8 +46,12 @@ pub(crate) enum ServeError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Store(#[from] StoreSetupError),
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+    #[error("{source}")]
+    Tls {
+        /// The section of the configuration.
+        section: &'static str,
+        source: TlsError,
+    },
     #[error(transparent)]
     Auth(#[from] AuthError),
     #[error("cannot register the metrics")]
@@ -59,12 +63,27 @@ pub(crate) enum ServeError {
     Task(#[from] TaskExit),
 }
 
+// === impl ServeError ===
+
+impl ServeError {
+    /// Returns the key of the configuration that the error is about.
+    pub(crate) fn key(&self) -> Option<String> {
+        match self {
+            ServeError::Bind(error) => Some(error.key()),
+            ServeError::Store(error) => Some(error.key().to_owned()),
+            ServeError::Tls { section, .. } => Some(format!("{section}.tls_cert_path")),
+            ServeError::Auth(_) => Some("service.htpasswd_path".to_owned()),
+            ServeError::Metrics(_) | ServeError::Signals(_) | ServeError::Task(_) => None,
+        }
+    }
+}
+
 impl Remedy for ServeError {
     fn remedy(&self) -> Option<String> {
         match self {
             ServeError::Bind(error) => error.remedy(),
             ServeError::Store(error) => error.remedy(),
-            ServeError::Tls(error) => error.remedy(),
+            ServeError::Tls { source, .. } => source.remedy(),
             ServeError::Auth(error) => error.remedy(),
             ServeError::Metrics(_) | ServeError::Signals(_) | ServeError::Task(_) => None,
         }
@@ -98,16 +117,19 @@ pub(crate) struct Server {
 // === impl Server ===
 
 impl Server {
-    /// Loads the files and binds the addresses of `settings`. SIGHUP will reload `config`.
+    /// Loads the files and binds the addresses of `settings`. A SIGHUP, which `hangups` receives, will reload `config`.
     ///
     /// # Errors
     /// If a file cannot be used, or an address cannot be bound.
-    pub(crate) async fn bind(mut settings: Settings, config: PathBuf) -> Result<Self, ServeError> {
+    pub(crate) async fn bind(
+        mut settings: Settings,
+        config: PathBuf,
+        hangups: Signal,
+    ) -> Result<Self, ServeError> {
         log_settings(&settings);
         let limits = &mut settings.limits;
         limits.max_connections = rlimit::raise_nofile_limit(limits.max_connections);
         let signals = Signals::listen().map_err(ServeError::Signals)?;
-        let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
         let (metrics, families) = ServerMetrics::register()?;
         let reloads = &families.reloads;
         let mut files = FileWatcher::new();
@@ -327,7 +349,11 @@ async fn bind(
     let tls = match settings.tls.clone() {
         None => None,
         Some(tls) => {
-            let tls = Arc::new(ServerTls::load(name, tls)?);
+            let tls = ServerTls::load(name, tls).map_err(|source| ServeError::Tls {
+                section: name,
+                source,
+            })?;
+            let tls = Arc::new(tls);
             let target = ReloadTarget::Listener(Arc::clone(&tls));
             metrics.loaded(&target);
             files.push(target, Arc::clone(&tls) as _);

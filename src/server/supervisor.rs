@@ -89,9 +89,15 @@ mod tests {
             "the task \"store probe\" ended unexpectedly"
         );
 
+        let panics = || async { panic!("as a bug would") };
+        let mut supervisor = Supervisor::default();
+        supervisor.spawn("main listener", panics());
+        let exit = supervisor.first_exit().await;
+        assert!(matches!(exit, TaskExit::Panicked(_)), "{exit}");
+
         let mut supervisor = Supervisor::default();
         supervisor.spawn("main listener", std::future::pending());
-        supervisor.spawn_until_unused(async { panic!("as a bug would") });
+        supervisor.spawn_until_unused(panics());
         let exit = supervisor.first_exit().await;
         assert!(matches!(exit, TaskExit::Panicked(_)), "{exit}");
     }

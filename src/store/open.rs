@@ -18,6 +18,18 @@ pub(crate) enum StoreSetupError {
     Credentials(#[from] CredentialsError),
 }
 
+// === impl StoreSetupError ===
+
+impl StoreSetupError {
+    /// Returns the key of the configuration that names the file.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            StoreSetupError::Embedded(_) => "embedded.path",
+            StoreSetupError::Credentials(error) => error.key(),
+        }
+    }
+}
+
 impl Remedy for StoreSetupError {
     fn remedy(&self) -> Option<String> {
         match self {

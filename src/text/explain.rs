@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-/// An error that knows its remedy. The message of the error itself contains neither the remedy nor the cause.
+/// An error that knows its remedy. The message of the error itself contains neither the cause nor, unless
+/// [`Remedy::remedy`] returns `None`, the remedy.
 pub(crate) trait Remedy: Error {
     /// Returns what the operator can do; `None`: nothing that is known.
     fn remedy(&self) -> Option<String>;

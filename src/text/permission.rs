@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use super::escape::shell_word;
+
 /// Returns the remedy for an error of reading the file at `path`, if there is one.
 pub(crate) fn read_remedy(path: &Path, error: &io::Error) -> Option<String> {
     match error.kind() {
@@ -19,6 +21,22 @@ pub(crate) fn read_remedy(path: &Path, error: &io::Error) -> Option<String> {
         ErrorKind::InvalidData => Some("save the file as UTF-8 text".into()),
         _ => None,
     }
+}
+
+/// Returns the warning about a secret that every user of this machine can read; `None`: it is protected, or absent.
+pub(crate) fn exposure(path: &Path) -> Option<String> {
+    let mode = std::fs::metadata(path).ok()?.mode();
+    let path = command_path(path);
+    (mode & 0o007 != 0).then(|| {
+        let mode = mode & 0o7777;
+        format!("every user of this machine can access the secret {path}, which has mode {mode:04o}: chmod o= {path}")
+    })
+}
+
+/// Quotes a path for a shell command that can be run in any folder.
+fn command_path(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    shell_word(&path.to_string_lossy())
 }
 
 /// Names the user that this process runs as.
@@ -48,7 +66,7 @@ pub(crate) fn permission_remedy(path: &Path) -> String {
 fn change_of_mode(path: &Path, mode: u32, owner: (u32, u32), user: (u32, u32)) -> String {
     const FOLDER: u32 = 0o040_000;
     let (uid, gid) = user;
-    let path = path.display();
+    let path = command_path(path);
     let (needed, letter) = if mode & 0o170_000 == FOLDER {
         (format!("enter the folder {path}"), "x")
     } else {
@@ -85,6 +103,8 @@ mod tests {
             "the user with uid 997 and gid 996 must be able to read the file, which has mode 0600, uid 0 and \
              gid 0: chgrp 996 /etc/a/c.toml && chmod g+r /etc/a/c.toml"
         );
+        let spaced = change_of_mode(Path::new("/a b"), 0o100_600, (0, 996), (997, 996));
+        assert!(spaced.ends_with("chmod g+r '/a b'"), "{spaced}");
         assert!(remedy_for(0o100_600, (0, 996)).ends_with("gid 996: chmod g+r /etc/a/c.toml"));
         assert!(remedy_for(0o100_000, (997, 0)).ends_with("gid 0: chmod u+r /etc/a/c.toml"));
     }

@@ -27,28 +27,10 @@ pub(crate) fn ca_pem(path: &Path) -> Result<Vec<u8>, TlsError> {
 /// # Errors
 /// If one of the files cannot be used, or they do not belong together.
 pub(crate) fn key_pair_pem(pair: &KeyPair) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
-    let (chain, key) = key_pair(pair)?;
+    let (chain, key) = (certificates(&pair.cert_path)?, private_key(&pair.key_path)?);
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map_err(|error| pair_error(pair, error))?;
     Ok((read(&pair.cert_path)?, read(&pair.key_path)?))
-}
-
-/// Reads a certificate chain and its key. The first certificate has the version that TLS needs.
-pub(super) fn key_pair(
-    pair: &KeyPair,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
-    let (chain, key) = (certificates(&pair.cert_path)?, private_key(&pair.key_path)?);
-    if let Some(first) = chain.first() {
-        let version = decode(&pair.cert_path, first)?.tbs_certificate.version;
-        if version != Version::V3 {
-            return Err(TlsError::Version {
-                path: pair.cert_path.clone(),
-                // The encoding of version 1 is 0.
-                version: version as u8 + 1,
-            });
-        }
-    }
-    Ok((chain, key))
 }
 
 /// Decodes one certificate of the file at `path`.
@@ -96,20 +78,34 @@ pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsErro
     })
 }
 
-/// Converts the error of rustls about a certificate and its key.
+/// Explains the error of rustls about a certificate and its key.
 pub(super) fn pair_error(pair: &KeyPair, error: rustls::Error) -> TlsError {
     let (cert_path, key_path) = (pair.cert_path.clone(), pair.key_path.clone());
-    match error {
-        rustls::Error::InconsistentKeys(_) => TlsError::Mismatch {
+    if let rustls::Error::InconsistentKeys(_) = error {
+        return TlsError::Mismatch {
             cert_path,
             key_path,
+        };
+    }
+    match version(&cert_path) {
+        // rustls has no error of its own for this.
+        Some(version) if version != Version::V3 => TlsError::Version {
+            path: cert_path,
+            // The encoding of version 1 is 0.
+            version: version as u8 + 1,
         },
-        error => TlsError::Pair {
+        _ => TlsError::Pair {
             cert_path,
             key_path,
             source: Box::new(error),
         },
     }
+}
+
+/// Returns the X.509 version of the first certificate in a file.
+fn version(path: &Path) -> Option<Version> {
+    let chain = certificates(path).ok()?;
+    Some(decode(path, chain.first()?).ok()?.tbs_certificate.version)
 }
 
 fn pem_error(path: &Path, expected: &'static str, error: pem::Error) -> TlsError {

@@ -111,7 +111,8 @@ fn load_unexpired(settings: &TlsSettings) -> Result<ServerFiles, TlsError> {
 
 fn load(settings: &TlsSettings) -> Result<ServerFiles, TlsError> {
     let pair = &settings.pair;
-    let (chain, key) = pem::key_pair(pair)?;
+    let chain = pem::certificates(&pair.cert_path)?;
+    let key = pem::private_key(&pair.key_path)?;
     let ends = chain
         .iter()
         .map(|certificate| not_after(&pair.cert_path, certificate))

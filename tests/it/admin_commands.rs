@@ -160,7 +160,7 @@ fn a_refused_command_changes_nothing_and_names_the_remedy() {
         (
             2,
             &["set", "slots", "default", "0"],
-            "`airlock pause` stops new locks",
+            "`airlock pause GROUP` stops new locks",
         ),
         (
             1,

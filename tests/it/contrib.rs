@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -204,6 +205,10 @@ fn configurations_that_name_files_are_valid_once_the_files_exist() {
     let hash = bcrypt::hash("secret", 4).unwrap();
     let users = format!("node:{hash}\netcd-node:{hash}\n");
     fs::write(secrets.path().join("htpasswd"), users).unwrap();
+    for secret in ["key.pem", "etcd-password", "htpasswd"] {
+        let path = secrets.path().join(secret);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
     let here = format!("{}/", secrets.path().display());
     let fleet = contrib("../examples/fleet.toml");
     for file in files("butane", ".toml").into_iter().chain([fleet]) {

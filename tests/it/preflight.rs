@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use airlock_test_support::airlock::{airlock, binary};
+use airlock_test_support::eventually;
 use airlock_test_support::pki::{Ca, Pair};
 use rcgen::date_time_ymd;
 use rusqlite::Connection;
@@ -77,6 +78,13 @@ fn an_invalid_configuration_does_not_hide_problems_with_files() {
     );
     assert!(errors[1].contains(":5, lock.default_slots"), "{text}");
     assert!(errors[2].contains("no store is configured"), "{text}");
+    // In a folder that cannot be a store either, nothing else is reported.
+    let output = airlock()
+        .args(["check-config", "-c", &config.path()])
+        .current_dir("/proc")
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
 }
 
 #[test]
@@ -238,17 +246,72 @@ fn an_embedded_store_of_another_program_or_of_a_newer_version_is_an_error() {
 #[test]
 fn an_address_that_no_server_can_use_is_an_error() {
     for (address, problem) in [
-        ("no-such-host.invalid", "cannot resolve the address"),
+        // A label of a name has at most 63 characters, so that no name server is asked.
+        (&*"x".repeat(64), "cannot resolve the address"),
         // An address for documentation, which no machine has.
         ("192.0.2.1", "cannot listen on 192.0.2.1:9090"),
     ] {
         let text = format!("[service]\ntls = false\naddress = \"{address}\"\n{EMBEDDED}");
         let config = Config::new(&text);
         config.assert_errors(&[(":3, service.address", problem)]);
+        // The server reports the same; its exit code is not that of an invalid configuration, since the address may
+        // become usable later.
         let serve = airlock().args(["serve", "-c", &config.path()]).output();
         let serve = serve.unwrap();
-        assert_eq!(serve.status.code(), Some(78), "{serve:?}");
+        assert_eq!(serve.status.code(), Some(1), "{serve:?}");
+        let log = String::from_utf8(serve.stderr).unwrap();
+        let last = log.lines().last().unwrap();
+        assert!(
+            last.contains(problem) && last.contains(":3, service.address)"),
+            "{log}"
+        );
     }
+}
+
+#[test]
+fn a_locked_store_is_no_error_of_the_configuration() {
+    let config = Config::new(&format!(
+        "[service]\ntls = false\n{EMBEDDED}transaction_timeout_ms = 200\n"
+    ));
+    let file = Connection::open(config.folder.path().join("airlock.db")).unwrap();
+    file.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    config.check(0, &[]);
+    let get = airlock()
+        .args(["get", "slots", "-c", &config.path()])
+        .output();
+    let get = get.unwrap();
+    assert_eq!(get.status.code(), Some(69), "{get:?}");
+    let text = String::from_utf8(get.stderr).unwrap();
+    let expected = [
+        "another process keeps the file locked",
+        ":4, embedded.path)",
+    ];
+    assert!(
+        expected.iter().all(|expected| text.contains(expected)),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_secret_that_every_user_can_read_is_a_warning() {
+    let config = Config::new(&format!(
+        "[service]\ntls = false\nhtpasswd_path = \"{{folder}}/users\"\n{EMBEDDED}"
+    ));
+    let users = config.folder.path().join("users");
+    fs::write(
+        &users,
+        format!("node:{}\n", bcrypt::hash("secret", 4).unwrap()),
+    )
+    .unwrap();
+    let warning = |mode| {
+        fs::set_permissions(&users, fs::Permissions::from_mode(mode)).unwrap();
+        let text = config.check(0, &[]);
+        text.contains(&format!(
+            "which has mode 0604: chmod o= {} (",
+            users.display()
+        ))
+    };
+    assert!(warning(0o604) && !warning(0o640));
 }
 
 #[test]
@@ -273,7 +336,8 @@ fn what_the_user_may_not_use_is_an_error() {
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.uid(65534).gid(65534);
     }
-    let output = command.output().unwrap();
+    // While another test starts a process, the copy may count as being written.
+    let output = eventually("the copy to be executable", || command.output().ok());
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(78), "{text}");
     let first_port = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
@@ -284,7 +348,7 @@ fn what_the_user_may_not_use_is_an_error() {
         "must be able to read the file, which has mode 0000, uid ",
         "+r ",
         ":6, embedded.path",
-        "no permission to write its folder",
+        "is not writable: Permission denied",
     ];
     for (expected, is_expected) in files.map(|text| (text, true)).into_iter().chain(port) {
         assert_eq!(text.contains(expected), is_expected, "{expected}: {text}");

@@ -26,7 +26,7 @@ pub(super) enum EndpointError {
     #[error("endpoint {} has a path; write \"{meant}\"", quote(.found))]
     HasPath { found: String, meant: String },
     #[error(
-        "endpoint {} is not valid; write a host and a port, such as \"{scheme}://127.0.0.1:{ETCD_PORT}\"",
+        "endpoint {} is not valid; write a host and a port up to 65535, such as \"{scheme}://127.0.0.1:{ETCD_PORT}\"",
         quote(.found)
     )]
     Invalid { found: String, scheme: String },

@@ -10,7 +10,22 @@ fn invalid_toml_is_reported_with_its_line() {
     );
     assert_errors(
         "[lock]\ndefault_slots = two\n",
-        &["\"two\" is not a TOML value; put a string in quotes, or write true or false (c.toml:2)"],
+        &["\"two\" is not a TOML value; put it in quotes if it is a string (c.toml:2)"],
+    );
+    assert_errors(
+        "[service]\ntls = True\naddress = localhost\nservice tls = true\n",
+        &[
+            "\"True\" is not a TOML value; write true (c.toml:2)",
+            "\"localhost\" is not a TOML value; put it in quotes if it is a string (c.toml:3)",
+            "invalid TOML: key with no value, expected `=`, in the line `service tls = true` (c.toml:4)",
+        ],
+    );
+    assert_errors(
+        "[service]\nport = 0123\naddress = 127.0.0.1\n",
+        &[
+            "invalid TOML: unexpected leading zero, in the line `port = 0123` (c.toml:2)",
+            "\"127.0.0.1\" is not a TOML value; put it in quotes if it is a string (c.toml:3)",
+        ],
     );
     // One unclosed quote confuses the parser about the next lines as well.
     let unclosed = "[service]\naddress = \"localhost\nport = 1\n[lock]\n";
@@ -74,7 +89,7 @@ fn the_rest_of_a_file_with_a_duplicate_key_is_checked_too() {
         &format!("{EMBEDDED}path = \"/y\"\n[lock]\ndefault_slots = 0\n"),
         &[
             "duplicate key \"path\", first on line 6; remove one of the two (c.toml:7, embedded.path)",
-            "expected a whole number, 1 or more, found 0; to stop all reboots of a group, use `airlock pause` \
+            "expected a whole number, 1 or more, found 0; to stop all reboots of a group, use `airlock pause GROUP` \
              (c.toml:9, lock.default_slots)",
         ],
     );

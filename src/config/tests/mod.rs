@@ -95,7 +95,7 @@ fn all_errors_are_reported_together_in_the_order_of_their_lines() {
              (c.toml:6, etcd3.endpoints[0])",
             "endpoint \"b\" has no port; write \"https://b:2379\" (c.toml:7, etcd3.endpoints[1])",
             "expected a whole number from 10 to 600000, found 0 (c.toml:8, etcd3.transaction_timeout_ms)",
-            "expected a whole number, 1 or more, found 0; to stop all reboots of a group, use `airlock pause` \
+            "expected a whole number, 1 or more, found 0; to stop all reboots of a group, use `airlock pause GROUP` \
              (c.toml:10, lock.default_slots)",
             "the group has no name; add name = \"…\" (c.toml:11, lock.groups[0].name)",
             "the name is empty; a group needs a name (c.toml:14, lock.groups[1].name)",

@@ -56,11 +56,11 @@ fn an_invalid_endpoint_is_quoted_with_what_to_write_instead() {
         ),
         (
             "b:99999",
-            "endpoint \"b:99999\" is not valid; write a host and a port, such as \"https://127.0.0.1:2379\"",
+            "endpoint \"b:99999\" is not valid; write a host and a port up to 65535, such as \"https://127.0.0.1:2379\"",
         ),
         (
             "",
-            "endpoint \"\" is not valid; write a host and a port, such as \"https://127.0.0.1:2379\"",
+            "endpoint \"\" is not valid; write a host and a port up to 65535, such as \"https://127.0.0.1:2379\"",
         ),
         (
             "https://user:secret@b:1",

@@ -21,10 +21,13 @@ pub struct Credentials {
 /// The reason why the files cannot be used. The message names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// The CA (`etcd3.ca_cert_path`) or the client certificate (`etcd3.client_cert_…`) cannot be used.
+    /// The CA cannot be used.
     #[error(transparent)]
-    Certificate(#[from] TlsError),
-    /// The password (`etcd3.password_path`) cannot be read.
+    Ca(TlsError),
+    /// The client certificate cannot be used.
+    #[error(transparent)]
+    ClientCert(TlsError),
+    /// The password cannot be read.
     #[error("{}: cannot be read", path.display())]
     Password {
         /// The file.
@@ -54,10 +57,23 @@ struct EtcdFiles {
 
 // === impl CredentialsError ===
 
+impl CredentialsError {
+    /// Returns the key of the configuration that names the file.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            CredentialsError::Ca(_) => "etcd3.ca_cert_path",
+            CredentialsError::ClientCert(_) => "etcd3.client_cert_pub_path",
+            CredentialsError::Password { .. } | CredentialsError::NoPassword { .. } => {
+                "etcd3.password_path"
+            }
+        }
+    }
+}
+
 impl Remedy for CredentialsError {
     fn remedy(&self) -> Option<String> {
         match self {
-            CredentialsError::Certificate(error) => error.remedy(),
+            CredentialsError::Ca(error) | CredentialsError::ClientCert(error) => error.remedy(),
             CredentialsError::Password { path, source } => read_remedy(path, source),
             CredentialsError::NoPassword { .. } => {
                 Some("write the password of the etcd user into it".into())
@@ -112,12 +128,17 @@ impl Credentials {
         } = &self.settings;
         let mut options = Vec::new();
         let mut option = |name: &str, value: String| options.extend([name.to_owned(), value]);
+        // The command must not depend on the directory in which it is run.
+        let absolute = |path: &PathBuf| {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            path.display().to_string()
+        };
         if let Some(path) = ca_cert_path {
-            option("--cacert", path.display().to_string());
+            option("--cacert", absolute(path));
         }
         if let Some(pair) = client_cert {
-            option("--cert", pair.cert_path.display().to_string());
-            option("--key", pair.key_path.display().to_string());
+            option("--cert", absolute(&pair.cert_path));
+            option("--key", absolute(&pair.key_path));
         }
         if let Some(user) = user {
             option("--user", user.name.clone());
@@ -161,10 +182,12 @@ fn load(settings: &EtcdSettings) -> Result<EtcdFiles, CredentialsError> {
     let mut tls = TlsOptions::new();
     tls = match &settings.ca_cert_path {
         None => tls.with_native_roots(),
-        Some(path) => tls.ca_certificate(Certificate::from_pem(tls::ca_pem(path)?)),
+        Some(path) => tls.ca_certificate(Certificate::from_pem(
+            tls::ca_pem(path).map_err(CredentialsError::Ca)?,
+        )),
     };
     if let Some(pair) = &settings.client_cert {
-        let (cert, key) = tls::key_pair_pem(pair)?;
+        let (cert, key) = tls::key_pair_pem(pair).map_err(CredentialsError::ClientCert)?;
         tls = tls.identity(Identity::from_pem(cert, key));
     }
     let user = match &settings.user {

@@ -30,9 +30,9 @@ pub(super) enum OpenProblem {
     NotAFolder(PathBuf),
     #[error("this is a folder")]
     IsFolder,
-    #[error("no permission to write it")]
+    #[error("the file is not writable")]
     NotWritable(#[source] io::Error),
-    #[error("no permission to write its folder {}", folder.display())]
+    #[error("its folder {} is not writable", folder.display())]
     FolderNotWritable { folder: PathBuf, source: io::Error },
     #[error("this is a SQLite database of another program")]
     Foreign,
@@ -90,6 +90,12 @@ impl Remedy for OpenError {
             OpenProblem::Folder { .. } => "create the folder, or name another file".into(),
             OpenProblem::NotAFolder(_) => "name a file in a folder".into(),
             OpenProblem::IsFolder => "name a file in it".into(),
+            OpenProblem::NotWritable(source) | OpenProblem::FolderNotWritable { source, .. }
+                if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
+            {
+                "name a file in a folder that the service may write, such as /var/lib/airlock"
+                    .into()
+            }
             OpenProblem::NotWritable(_) | OpenProblem::FolderNotWritable { .. } => format!(
                 "{} needs write permission on the file and on its folder",
                 current_user()

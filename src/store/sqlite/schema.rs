@@ -1,11 +1,13 @@
 //! The SQLite file: its schema and its statements.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{
-    Connection, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior, params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior,
+    params,
 };
 use rustix::fs::{Access, AtFlags};
 
@@ -45,21 +47,51 @@ pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
     open().map_err(|error: Unsuitable| error.into_error(path))
 }
 
-/// Checks whether the file, or a new one if it does not exist, could be the store. Creates no file.
+/// Checks whether the file, or a new one if it does not exist, could be the store. Creates no database. Beside a server,
+/// nothing changes; else SQLite recovers the file if its last user crashed, as it does whenever a file is opened.
 ///
 /// # Errors
-/// If it could not.
-pub(crate) fn check(path: &Path) -> Result<(), OpenError> {
+/// If it could not. A file that another process keeps locked is not an error: that process may be the server.
+pub(crate) fn check(path: &Path, busy_timeout: Duration) -> Result<(), OpenError> {
     let check = || {
         check_access(path)?;
+        if is_foreign(path) {
+            return Err(OpenProblem::Foreign.into());
+        }
         if path.exists() {
             // Not read-only: SQLite would then leave the files behind that it creates beside one in WAL mode.
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            contents(&Connection::open_with_flags(path, flags)?)?;
+            let connection = Connection::open_with_flags(path, flags)?;
+            connection.busy_timeout(busy_timeout)?;
+            contents(&connection)?;
         }
         Ok(())
     };
-    check().map_err(|error: Unsuitable| error.into_error(path))
+    match check() {
+        Err(Unsuitable::Sqlite(error)) if is_busy(&error) => Ok(()),
+        result => result.map_err(|error| error.into_error(path)),
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    matches!(
+        code,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    )
+}
+
+/// Reports whether the header of a database names another program. Such a file is not opened, which could change it.
+///
+/// Source: https://www.sqlite.org/fileformat.html, "The Database Header".
+fn is_foreign(path: &Path) -> bool {
+    let mut header = [0; 72];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    let application = [header[68], header[69], header[70], header[71]];
+    // A file that Airlock has just created may have its id in the write-ahead log only.
+    read.is_ok()
+        && header.starts_with(b"SQLite format 3\0")
+        && ![0, APPLICATION_ID].contains(&i32::from_be_bytes(application))
 }
 
 /// Verifies that the folder of the file exists, and that both can be written.
