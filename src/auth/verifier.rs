@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::htpasswd::Users;
 
-/// The maximum number of rejected passwords in the cache. They come from nodes whose configuration is out of date.
+/// The maximum number of rejected passwords in the cache. They come from nodes with an outdated configuration.
 const MAX_REJECTED: usize = 1024;
 
 /// Verifies passwords of users.
@@ -58,7 +58,7 @@ struct VerifierState {
 /// A check that waits or runs.
 struct PendingCheck {
     key: CacheKey,
-    /// The peer whose share of the queue it counts against.
+    /// The peer with the share of the queue that it counts against.
     peer: IpAddr,
     user: String,
     password: String,

@@ -68,7 +68,7 @@ pub trait Store: Send + Sync + 'static {
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError>;
 
-    /// Returns the location of the value of a group, for an administrator who has to inspect or repair it.
+    /// Returns the location of the value of a group, for the inspection or repair by an administrator.
     fn location(&self, group: &GroupName) -> Location;
 
     /// Reports the current value of each group, then every change by any writer soon after it happened. Intermediate
