@@ -62,7 +62,10 @@ impl StoreContext {
         }
         let store = open(&settings.store, settings.transaction_timeout).map_err(|error| {
             let diagnostic = loaded.places.diagnostic(&[error.key()], explain(&error));
-            CliError::StoreSetup(diagnostic)
+            CliError::StoreSetup {
+                diagnostic,
+                is_denied: error.is_denied(),
+            }
         })?;
         Ok(StoreContext {
             settings,

@@ -23,8 +23,12 @@ pub(super) enum CliError {
     #[error("the configuration is invalid")]
     CheckFailed,
     /// The configured store cannot be opened.
-    #[error("{0}")]
-    StoreSetup(Diagnostic),
+    #[error("{diagnostic}")]
+    StoreSetup {
+        diagnostic: Diagnostic,
+        /// Whether the user may not write the embedded store, as the user of the server may.
+        is_denied: bool,
+    },
     /// The embedded store does not exist.
     #[error("{}: no such file (embedded.path in {})", path.display(), config.display())]
     NoStore { path: PathBuf, config: PathBuf },
@@ -140,7 +144,7 @@ impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             CliError::Config(_) | CliError::CheckFailed => 78,
-            CliError::StoreSetup(_)
+            CliError::StoreSetup { .. }
             | CliError::NoStore { .. }
             | CliError::Store { .. }
             | CliError::Contended { .. }
@@ -172,8 +176,8 @@ impl CliError {
                  which the command is started"
                     .into(),
             ),
-            CliError::StoreSetup(_) => {
-                Some("run the command as the user of the server, which can use these files".into())
+            CliError::StoreSetup { is_denied, .. } => {
+                is_denied.then(|| "run the command as the user of the server".into())
             }
             CliError::Store { hint, .. } => hint.map(Into::into),
             CliError::Contended { .. } => Some("run the command again".into()),

@@ -28,6 +28,14 @@ impl StoreSetupError {
             StoreSetupError::Credentials(error) => error.key(),
         }
     }
+
+    /// Reports whether the user of this process may not write the embedded store.
+    pub(crate) fn is_denied(&self) -> bool {
+        match self {
+            StoreSetupError::Embedded(error) => error.is_denied(),
+            StoreSetupError::Credentials(_) => false,
+        }
+    }
 }
 
 impl Remedy for StoreSetupError {

@@ -290,6 +290,7 @@ fn a_locked_store_is_no_error_of_the_configuration() {
         expected.iter().all(|expected| text.contains(expected)),
         "{text}"
     );
+    assert!(!text.contains("hint: "), "{text}");
 }
 
 #[test]

@@ -78,6 +78,15 @@ impl OpenError {
             problem,
         }
     }
+
+    /// Reports whether the user of this process may not write the file or its folder.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(
+            &self.problem,
+            OpenProblem::NotWritable(source) | OpenProblem::FolderNotWritable { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied
+        )
+    }
 }
 
 impl Remedy for OpenError {
