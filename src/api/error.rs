@@ -202,12 +202,22 @@ fn denial_text(cause: &DenialCause) -> String {
 mod tests {
     use super::*;
     use crate::lock::GroupName;
-    use crate::store::StoreError;
+    use crate::lock::codec::DecodeError;
+    use crate::store::{DamagedValue, Location, StoreError};
+    use std::time::Duration;
 
     #[test]
     fn the_outcome_label_of_a_denial_is_its_kind() {
         let group = || GroupName::new("g").unwrap();
         let rejected = StoreError::rejected(std::fmt::Error);
+        let location = Location {
+            description: String::new(),
+            repair_command: String::new(),
+        };
+        let damaged = DamagedValue {
+            location,
+            reason: DecodeError::Empty,
+        };
         for cause in [
             DenialCause::UnknownGroup { name: "g".into() },
             DenialCause::Forbidden {
@@ -221,6 +231,11 @@ mod tests {
                 next: None,
             },
             DenialCause::Group(GroupError::Rejected(rejected)),
+            DenialCause::Group(GroupError::Timeout {
+                timeout: Duration::ZERO,
+                last_failure: None,
+            }),
+            DenialCause::Group(GroupError::Damaged(Box::new(damaged))),
             DenialCause::Group(GroupError::Ambiguous),
             DenialCause::Group(GroupError::QueueFull),
             DenialCause::Group(GroupError::ShuttingDown),

@@ -5,9 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::text::escape::shell_word;
 use crate::text::explain::Remedy;
-use crate::text::permission::read_remedy;
+use crate::text::permission::{command_path, read_remedy};
 
 /// The maximum cost of a hash. Above it, verifying one password takes seconds.
 const MAX_COST: u32 = 14;
@@ -79,7 +78,7 @@ impl Remedy for HtpasswdError {
             HtpasswdError::Lines { .. } => None,
             HtpasswdError::Empty { path } => Some(format!(
                 "add one with `htpasswd -B {} NAME`",
-                shell_word(&path.to_string_lossy())
+                command_path(path)
             )),
         }
     }

@@ -51,13 +51,14 @@ pub(super) enum CliCommand {
     Serve,
     /// Check the configuration and what it names, and describe a server that uses it
     ///
-    /// Errors and warnings are printed to stdout. The exit code is 78 if anything but a port in use would keep a server
-    /// from starting on this machine, or with --strict if there is a warning, else 0.
+    /// Errors and warnings are printed to stdout. The exit code is 78 if anything would keep a server from starting on
+    /// this machine, except a port or a store that another process uses. With --strict, it is 78 also if there is a
+    /// warning. Otherwise, it is 0.
     CheckConfig(check_config::Arguments),
     /// Check that the server on this machine replies, for the health check of a container
     ///
     /// The exit code is 0, 69 if the server does not reply, or 78 if the configuration is invalid. The check does not
-    /// include the store, because a restart of the server does not repair it; /readyz of the status listener includes it.
+    /// include the store, because a restart of the server does not repair it; /readyz of the status listener does.
     Healthcheck,
     /// Print the state of the groups in the store
     #[command(subcommand)]

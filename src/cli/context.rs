@@ -53,7 +53,8 @@ impl StoreContext {
     pub(super) fn open(loaded: Loaded, config: &Path) -> Result<Self, CliError> {
         let settings = loaded.settings;
         if let StoreSettings::Embedded { path } = &settings.store
-            && !path.exists()
+            // An error, such as a missing permission, is reported when the file is opened.
+            && path.try_exists().is_ok_and(|exists| !exists)
         {
             return Err(CliError::NoStore {
                 path: std::path::absolute(path).unwrap_or_else(|_| path.clone()),

@@ -205,7 +205,9 @@ impl CliError {
             CliError::Unhealthy { .. } => {
                 Some("check that a server runs on this machine with this configuration".into())
             }
-            CliError::NoTerminal => Some("add --yes to change without confirmation (before a `--`, if there is one)".into()),
+            CliError::NoTerminal => Some(
+                "add --yes to change without confirmation (before a `--`, if there is one)".into(),
+            ),
             _ => None,
         }
     }

@@ -1,5 +1,5 @@
-//! The check of everything that a configuration names: files, addresses, and the embedded store. `airlock check-config`
-//! reports the result; the server and the commands do not start with an error.
+//! The check of what a configuration names: files, addresses, and the embedded store. `airlock check-config` reports all
+//! problems; a server does not start with one of its files, and a command not with one for etcd ([`Scope`]).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +16,7 @@ use crate::store::etcd::Credentials;
 use crate::store::sqlite;
 use crate::text::escape::shell_word;
 use crate::text::explain::{Remedy, explain};
+use crate::text::permission::command_path;
 use crate::tls::{self, TlsError};
 
 /// The maximum number of lines of an htpasswd file that are reported one by one.
@@ -78,7 +79,12 @@ pub(super) async fn check(checked: &mut Checked, scope: Scope) {
             problems.extend(embedded_problem(path, draft.transaction_timeout));
         }
     }
-    for (key, path) in secrets(draft, scope) {
+    let secrets = match scope {
+        Scope::All => secrets(draft),
+        // The server warns itself, at every load; commands leave that to it.
+        Scope::Files | Scope::Etcd => Vec::new(),
+    };
+    for (key, path) in secrets {
         problems.extend(exposed_secret(path).map(|text| Problem {
             is_fatal: false,
             keys: vec![key.to_owned()],
@@ -105,20 +111,18 @@ pub(super) async fn check(checked: &mut Checked, scope: Scope) {
 }
 
 /// Returns the files that contain secrets, with their keys.
-fn secrets(settings: &Settings, scope: Scope) -> Vec<(&'static str, &Path)> {
+fn secrets(settings: &Settings) -> Vec<(&'static str, &Path)> {
     let mut secrets = Vec::new();
-    if scope != Scope::Etcd {
-        let service = settings.service.tls.as_ref();
-        let status = settings
-            .status
-            .iter()
-            .filter_map(|listen| listen.tls.as_ref());
-        let own = status.filter(|tls| service.is_none_or(|service| service.pair != tls.pair));
-        secrets.extend(service.map(|tls| ("service.tls_key_path", &*tls.pair.key_path)));
-        secrets.extend(own.map(|tls| ("status.tls_key_path", &*tls.pair.key_path)));
-        let htpasswd = settings.htpasswd_path.as_deref();
-        secrets.extend(htpasswd.map(|path| ("service.htpasswd_path", path)));
-    }
+    let service = settings.service.tls.as_ref();
+    let status = settings
+        .status
+        .iter()
+        .filter_map(|listen| listen.tls.as_ref());
+    let own = status.filter(|tls| service.is_none_or(|service| service.pair != tls.pair));
+    secrets.extend(service.map(|tls| ("service.tls_key_path", &*tls.pair.key_path)));
+    secrets.extend(own.map(|tls| ("status.tls_key_path", &*tls.pair.key_path)));
+    let htpasswd = settings.htpasswd_path.as_deref();
+    secrets.extend(htpasswd.map(|path| ("service.htpasswd_path", path)));
     if let StoreSettings::Etcd(etcd) = &settings.store {
         let pair = etcd.client_cert.as_ref();
         secrets.extend(pair.map(|pair| ("etcd3.client_cert_key_path", &*pair.key_path)));
@@ -227,7 +231,7 @@ fn htpasswd_problems(path: &Path, settings: &Settings) -> Vec<Problem> {
         keys: vec![key.to_owned()],
         text: format!(
             "{file}: contains no user {user:?}, which may lock in {groups}; add it with: htpasswd -B {} {}",
-            shell_word(&file.to_string()),
+            command_path(path),
             shell_word(&user),
             groups = match &groups[..] {
                 [group] => format!("group {group}"),

@@ -144,6 +144,11 @@ impl Diagnostics {
         self.error_at(located.line, &located.key, text);
     }
 
+    /// Reports whether there is an error about `key` or something in it.
+    pub(super) fn has_error_in(&self, key: &str) -> bool {
+        self.errors.iter().any(|error| error.key.starts_with(key))
+    }
+
     /// Adds an error about a place that has no value.
     pub(super) fn error_at(&mut self, line: Option<usize>, key: &str, text: impl Into<String>) {
         let diagnostic = self.diagnostic(line, key, text.into());

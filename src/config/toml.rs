@@ -37,19 +37,14 @@ impl<'t> Table<'t> {
     /// the rest of the document is read nevertheless.
     pub(super) fn document(diagnostics: &mut Diagnostics, text: &'t str) -> Option<Self> {
         let (document, errors) = DeTable::parse_recoverable(text);
-        let mut readable = true;
-        let mut reported = 0..=0;
-        for error in errors {
-            let span = error.span().unwrap_or_default();
-            if error.message() == duplicate::MESSAGE {
-                duplicate::report(diagnostics, text, &span);
-                continue;
-            }
-            readable = false;
-            if !reported.contains(&line(text, span.start)) {
-                reported = syntax::report(diagnostics, text, span.start, error.message());
-            }
+        let (duplicates, invalid): (Vec<_>, Vec<_>) = errors
+            .iter()
+            .partition(|error| error.message() == duplicate::MESSAGE);
+        for error in duplicates {
+            duplicate::report(diagnostics, text, &error.span().unwrap_or_default());
         }
+        let readable = invalid.is_empty();
+        syntax::report(diagnostics, text, invalid);
         readable.then(|| Table::new(String::new(), text, document.into_inner()))
     }
 

@@ -23,18 +23,25 @@ pub(crate) fn read_remedy(path: &Path, error: &io::Error) -> Option<String> {
     }
 }
 
-/// Returns the warning about a secret that every user of this machine can read; `None`: it is protected, or absent.
+/// Returns the warning about a secret that every user of this machine can read; `None`: it or one of its folders is
+/// protected, or it does not exist.
 pub(crate) fn exposure(path: &Path) -> Option<String> {
-    let mode = std::fs::metadata(path).ok()?.mode();
+    // Behind links, as every access is.
+    let real = path.canonicalize().ok()?;
+    let mode = |path: &Path| Some(std::fs::metadata(path).ok()?.mode());
+    let is_closed = |folder: &Path| mode(folder).is_none_or(|mode| mode & 0o001 == 0);
+    let own = mode(&real)? & 0o7777;
+    if own & 0o007 == 0 || real.ancestors().skip(1).any(is_closed) {
+        return None;
+    }
     let path = command_path(path);
-    (mode & 0o007 != 0).then(|| {
-        let mode = mode & 0o7777;
-        format!("every user of this machine can access the secret {path}, which has mode {mode:04o}: chmod o= {path}")
-    })
+    Some(format!(
+        "every user of this machine can access the secret {path}, which has mode {own:04o}: chmod o= {path}"
+    ))
 }
 
 /// Quotes a path for a shell command that can be run in any folder.
-fn command_path(path: &Path) -> String {
+pub(crate) fn command_path(path: &Path) -> String {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     shell_word(&path.to_string_lossy())
 }

@@ -1,7 +1,7 @@
 //! The check of everything that a configuration names, by `airlock check-config` and by a server at its start.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -78,10 +78,14 @@ fn an_invalid_configuration_does_not_hide_problems_with_files() {
     );
     assert!(errors[1].contains(":5, lock.default_slots"), "{text}");
     assert!(errors[2].contains("no store is configured"), "{text}");
-    // In a folder that cannot be a store either, nothing else is reported.
-    let output = airlock()
+    // The folder in which the check runs does not matter, even if it no longer exists.
+    let gone = config.folder.path().join("gone");
+    let script = "mkdir \"$0\" && cd \"$0\" && rmdir \"$0\" && exec \"$@\"";
+    let output = Command::new("sh")
+        .args(["-c", script])
+        .arg(gone)
+        .arg(binary())
         .args(["check-config", "-c", &config.path()])
-        .current_dir("/proc")
         .output()
         .unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
@@ -304,15 +308,35 @@ fn a_secret_that_every_user_can_read_is_a_warning() {
         format!("node:{}\n", bcrypt::hash("secret", 4).unwrap()),
     )
     .unwrap();
-    let warning = |mode| {
+    let folder = config.folder.path();
+    let check = |mode, folder_mode| {
         fs::set_permissions(&users, fs::Permissions::from_mode(mode)).unwrap();
-        let text = config.check(0, &[]);
-        text.contains(&format!(
-            "which has mode 0604: chmod o= {} (",
-            users.display()
-        ))
+        fs::set_permissions(folder, fs::Permissions::from_mode(folder_mode)).unwrap();
+        config.check(0, &[])
     };
-    assert!(warning(0o604) && !warning(0o640));
+    let text = "every user of this machine can access the secret";
+    let remedy = format!("which has mode 0604: chmod o= {} (", users.display());
+    let exposed = check(0o604, 0o755);
+    assert!(
+        exposed.contains(text) && exposed.contains(&remedy),
+        "{exposed}"
+    );
+    for protected in [check(0o640, 0o755), check(0o604, 0o700)] {
+        assert!(!protected.contains(text), "{protected}");
+    }
+}
+
+#[test]
+fn only_a_regular_file_can_be_the_embedded_store() {
+    for path in ["/dev/null", "{folder}/pipe", "{folder}/link"] {
+        let text = format!("[service]\ntls = false\n[embedded]\npath = \"{path}\"\n");
+        let config = Config::new(&text);
+        let place = |name: &str| config.folder.path().join(name);
+        let made = Command::new("mkfifo").arg(place("pipe")).status().unwrap();
+        assert!(made.success());
+        symlink("nowhere", place("link")).unwrap();
+        config.assert_errors(&[(":4, embedded.path", "this is not a regular file")]);
+    }
 }
 
 #[test]

@@ -154,8 +154,9 @@ fn etcd(diagnostics: &mut Diagnostics, section: Located<Etcd3Section>) -> EtcdSe
         diagnostics.error(&missing_endpoints, text);
     }
     let endpoints = endpoints(diagnostics, section.endpoints);
-    // If there is no valid endpoint, nothing is known about the use of TLS.
-    let uses_tls = endpoints.is_empty() || endpoints.iter().any(|url| url.starts_with("https://"));
+    // If an endpoint is missing or invalid, nothing is known about the use of TLS.
+    let uses_tls = diagnostics.has_error_in("etcd3.endpoints")
+        || endpoints.iter().any(|url| url.starts_with("https://"));
     let uses_plain = endpoints.iter().any(|url| url.starts_with("http://"));
     let ca_cert_path = section.ca_cert_path.present();
     if let (Some(path), false) = (&ca_cert_path, uses_tls) {

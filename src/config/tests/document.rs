@@ -13,9 +13,9 @@ fn invalid_toml_is_reported_with_its_line() {
         &["\"two\" is not a TOML value; put it in quotes if it is a string (c.toml:2)"],
     );
     assert_errors(
-        "[service]\ntls = True\naddress = localhost\nservice tls = true\n",
+        "[service]\ntls = Yes # as before\naddress = localhost\nservice tls = true\n",
         &[
-            "\"True\" is not a TOML value; write true (c.toml:2)",
+            "\"Yes\" is not a TOML value; write true (c.toml:2)",
             "\"localhost\" is not a TOML value; put it in quotes if it is a string (c.toml:3)",
             "invalid TOML: key with no value, expected `=`, in the line `service tls = true` (c.toml:4)",
         ],
@@ -28,8 +28,12 @@ fn invalid_toml_is_reported_with_its_line() {
         ],
     );
     // One unclosed quote confuses the parser about the next lines as well.
-    let unclosed = "[service]\naddress = \"localhost\nport = 1\n[lock]\n";
-    assert_eq!(parsed(unclosed).map(drop).unwrap_err().errors.len(), 1);
+    for unclosed in [
+        "[service]\naddress = \"localhost\nport = 1\n[lock]\n",
+        "[lock]\ndefault_users = [\"a\", \"b\n[service]\ntls = false\nport = 1\n",
+    ] {
+        assert_eq!(parsed(unclosed).map(drop).unwrap_err().errors.len(), 1);
+    }
 }
 
 #[test]

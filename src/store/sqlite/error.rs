@@ -10,7 +10,7 @@ use tokio::task::JoinError;
 
 use crate::store::StoreError;
 use crate::text::explain::Remedy;
-use crate::text::permission::current_user;
+use crate::text::permission::{current_user, permission_remedy};
 
 /// The reason why a file cannot be the store (`embedded.path`). The message names the file.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,8 @@ pub(super) enum OpenProblem {
     NotAFolder(PathBuf),
     #[error("this is a folder")]
     IsFolder,
+    #[error("this is not a regular file")]
+    NotAFile,
     #[error("the file is not writable")]
     NotWritable(#[source] io::Error),
     #[error("its folder {} is not writable", folder.display())]
@@ -83,7 +85,9 @@ impl OpenError {
     pub(crate) fn is_denied(&self) -> bool {
         matches!(
             &self.problem,
-            OpenProblem::NotWritable(source) | OpenProblem::FolderNotWritable { source, .. }
+            OpenProblem::NotWritable(source)
+                | OpenProblem::FolderNotWritable { source, .. }
+                | OpenProblem::Folder { source, .. }
                 if source.kind() == io::ErrorKind::PermissionDenied
         )
     }
@@ -92,6 +96,11 @@ impl OpenError {
 impl Remedy for OpenError {
     fn remedy(&self) -> Option<String> {
         Some(match &self.problem {
+            OpenProblem::Folder { folder, source }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                permission_remedy(folder)
+            }
             OpenProblem::Folder { folder, .. } if folder.is_relative() => format!(
                 "create the folder, or name another file; a relative path is relative to the working directory {}",
                 std::env::current_dir().unwrap_or_default().display()
@@ -99,6 +108,7 @@ impl Remedy for OpenError {
             OpenProblem::Folder { .. } => "create the folder, or name another file".into(),
             OpenProblem::NotAFolder(_) => "name a file in a folder".into(),
             OpenProblem::IsFolder => "name a file in it".into(),
+            OpenProblem::NotAFile => "name another file".into(),
             OpenProblem::NotWritable(source) | OpenProblem::FolderNotWritable { source, .. }
                 if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
             {

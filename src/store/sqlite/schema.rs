@@ -55,9 +55,6 @@ pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
 pub(crate) fn check(path: &Path, busy_timeout: Duration) -> Result<(), OpenError> {
     let check = || {
         check_access(path)?;
-        if is_foreign(path) {
-            return Err(OpenProblem::Foreign.into());
-        }
         if path.exists() {
             // Not read-only: SQLite would then leave the files behind that it creates beside one in WAL mode.
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -83,6 +80,8 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 /// Reports whether the header of a database names another program. Such a file is not opened, which could change it.
 ///
+/// SUBTLE: closing the file drops all locks of this process on it. Therefore this is called only before SQLite opens it.
+///
 /// Source: https://www.sqlite.org/fileformat.html, "The Database Header".
 fn is_foreign(path: &Path) -> bool {
     let mut header = [0; 72];
@@ -94,7 +93,7 @@ fn is_foreign(path: &Path) -> bool {
         && ![0, APPLICATION_ID].contains(&i32::from_be_bytes(application))
 }
 
-/// Verifies that the folder of the file exists, and that both can be written.
+/// Verifies that the folder of the file exists, that both can be written, and that the file is none of another program.
 fn check_access(path: &Path) -> Result<(), OpenProblem> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -108,8 +107,12 @@ fn check_access(path: &Path) -> Result<(), OpenProblem> {
             return Err(OpenProblem::Folder { folder, source });
         }
     }
-    if path.is_dir() {
-        return Err(OpenProblem::IsFolder);
+    match path.symlink_metadata() {
+        Ok(_) if path.is_file() => {}
+        Ok(_) if path.is_dir() => return Err(OpenProblem::IsFolder),
+        // Among others a FIFO, in which a read would wait forever, and a link to nothing.
+        Ok(_) => return Err(OpenProblem::NotAFile),
+        Err(_) => {}
     }
     // SQLite creates files beside the database.
     let check = |path, access| {
@@ -122,6 +125,9 @@ fn check_access(path: &Path) -> Result<(), OpenProblem> {
     })?;
     if path.exists() {
         check(path, Access::READ_OK | Access::WRITE_OK).map_err(OpenProblem::NotWritable)?;
+    }
+    if is_foreign(path) {
+        return Err(OpenProblem::Foreign);
     }
     Ok(())
 }
