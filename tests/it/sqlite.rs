@@ -85,6 +85,27 @@ fn kill_9_under_load_loses_no_lock_and_resurrects_none() {
     assert!(replies.len() > 10 * ROUNDS, "{} nodes", replies.len());
 }
 
+#[test]
+fn a_process_that_opens_and_closes_the_file_does_not_take_the_server_for_ended() {
+    let mut airlock = Airlock::embedded("");
+    let client = airlock.client();
+    assert!(client.lock("default", "a").granted() && client.unlock("default", "a").granted());
+    // The last process that closes the file deletes the write-ahead log. The server keeps a lock to show that it is not
+    // the last one.
+    let read = Command::new("sqlite3")
+        .arg(airlock.folder().join("airlock.db"))
+        .arg("SELECT count(*) FROM semaphores")
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(read.stdout).unwrap(), "1\n");
+    assert!(airlock.command(&["check-config"]).status.success());
+    assert!(airlock.folder().join("airlock.db-wal").exists());
+    assert!(client.lock("default", "b").granted());
+    airlock.process().kill();
+    airlock.restart();
+    assert_eq!(airlock.client().lock("default", "c").kind(), "failed_lock");
+}
+
 /// A folder for the configuration and the store of a server.
 struct Place {
     folder: TempDir,

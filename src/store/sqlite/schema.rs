@@ -50,11 +50,16 @@ pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, Op
 /// Checks whether the file, or a new one if it does not exist, could be the store. Creates no database. Beside a server,
 /// nothing changes; else SQLite recovers the file if its last user crashed, as it does whenever a file is opened.
 ///
+/// It must not be called while this process has the store open.
+///
 /// # Errors
 /// If it could not. A file that another process keeps locked is not an error: that process may be the server.
 pub(crate) fn check(path: &Path, busy_timeout: Duration) -> Result<(), OpenError> {
     let check = || {
         check_access(path)?;
+        if is_foreign(path) {
+            return Err(OpenProblem::Foreign.into());
+        }
         if path.exists() {
             // Not read-only: SQLite would then leave the files behind that it creates beside one in WAL mode.
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -80,7 +85,9 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 /// Reports whether the header of a database names another program. Such a file is not opened, which could change it.
 ///
-/// SUBTLE: closing the file drops all locks of this process on it. Therefore this is called only before SQLite opens it.
+/// SUBTLE: closing a file drops all POSIX locks of this process on it, also those of SQLite. Another process would then
+/// take itself for the last one and delete the write-ahead log, with the locks of nodes in it. Therefore this must not be
+/// called while the store is open.
 ///
 /// Source: https://www.sqlite.org/fileformat.html, "The Database Header".
 fn is_foreign(path: &Path) -> bool {
@@ -93,7 +100,7 @@ fn is_foreign(path: &Path) -> bool {
         && ![0, APPLICATION_ID].contains(&i32::from_be_bytes(application))
 }
 
-/// Verifies that the folder of the file exists, that both can be written, and that the file is none of another program.
+/// Verifies that the folder of the file exists, and that both can be written. Does not open the file, see [`is_foreign`].
 fn check_access(path: &Path) -> Result<(), OpenProblem> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -125,9 +132,6 @@ fn check_access(path: &Path) -> Result<(), OpenProblem> {
     })?;
     if path.exists() {
         check(path, Access::READ_OK | Access::WRITE_OK).map_err(OpenProblem::NotWritable)?;
-    }
-    if is_foreign(path) {
-        return Err(OpenProblem::Foreign);
     }
     Ok(())
 }
