@@ -67,7 +67,7 @@ impl ApiError<'_> {
         }
     }
 
-    /// Returns the kind: one of a fixed set of words for programs.
+    /// Returns the kind: one of a fixed set of words for programs, among them the label `outcome` of the metrics.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             ApiError::InvalidIdentity(_) => "invalid_client_identity",
@@ -93,11 +93,6 @@ impl ApiError<'_> {
                 DenialCause::Group(GroupError::ShuttingDown) => "server_shutting_down",
             },
         }
-    }
-
-    /// Returns the value of the label `outcome`: that of the coordinator if it denied the request, else the kind.
-    pub(super) fn label(&self) -> &'static str {
-        self.denied().map_or_else(|| self.kind(), Denied::label)
     }
 
     /// Returns the denial if the coordinator denied the request.
@@ -201,49 +196,6 @@ fn denial_text(cause: &DenialCause) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lock::GroupName;
-    use crate::lock::codec::DecodeError;
-    use crate::store::{DamagedValue, Location, StoreError};
-    use std::time::Duration;
-
-    #[test]
-    fn the_outcome_label_of_a_denial_is_its_kind() {
-        let group = || GroupName::new("g").unwrap();
-        let rejected = StoreError::rejected(std::fmt::Error);
-        let location = Location {
-            description: String::new(),
-            repair_command: String::new(),
-        };
-        let damaged = DamagedValue {
-            location,
-            reason: DecodeError::Empty,
-        };
-        for cause in [
-            DenialCause::UnknownGroup { name: "g".into() },
-            DenialCause::Forbidden {
-                user: "u".into(),
-                group: group(),
-            },
-            DenialCause::Full { slots: 1 },
-            DenialCause::Paused { group: group() },
-            DenialCause::OutsideWindow {
-                group: group(),
-                next: None,
-            },
-            DenialCause::Group(GroupError::Rejected(rejected)),
-            DenialCause::Group(GroupError::Timeout {
-                timeout: Duration::ZERO,
-                last_failure: None,
-            }),
-            DenialCause::Group(GroupError::Damaged(Box::new(damaged))),
-            DenialCause::Group(GroupError::Ambiguous),
-            DenialCause::Group(GroupError::QueueFull),
-            DenialCause::Group(GroupError::ShuttingDown),
-        ] {
-            let error = ApiError::Denied(Denied { group: None, cause });
-            assert_eq!(error.label(), error.kind(), "{error:?}");
-        }
-    }
 
     #[test]
     fn an_unknown_group_is_quoted() {

@@ -71,7 +71,7 @@ impl Api {
             Err(error) => {
                 log(error, peer);
                 let group = error.denied().and_then(|denied| denied.group);
-                (group, error.label(), response::error(error))
+                (group, error.kind(), response::error(error))
             }
         };
         let group = group.map_or("", GroupName::as_str);

@@ -11,7 +11,6 @@ use crate::lock::{GroupName, InvalidNodeId, NodeId};
 use crate::server::ServeError;
 use crate::store::{DamagedValue, Location, StoreError};
 use crate::text::escape::quoted;
-use crate::text::explain::Remedy as _;
 
 /// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -185,7 +184,6 @@ impl CliError {
                 "check with: {}",
                 command("get slots", &[group.as_str()])
             )),
-            CliError::Serve(error) => error.remedy(),
             CliError::Damaged { location, .. } => Some(format!(
                 "see \"Repair a damaged value\" in docs/operations.md, and repair it with: {}",
                 location.repair_command

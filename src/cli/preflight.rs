@@ -79,17 +79,9 @@ pub(super) async fn check(checked: &mut Checked, scope: Scope) {
             problems.extend(embedded_problem(path, draft.transaction_timeout));
         }
     }
-    let secrets = match scope {
-        Scope::All => secrets(draft),
-        // The server warns itself, at every load; commands leave that to it.
-        Scope::Files | Scope::Etcd => Vec::new(),
-    };
-    for (key, path) in secrets {
-        problems.extend(exposed_secret(path).map(|text| Problem {
-            is_fatal: false,
-            keys: vec![key.to_owned()],
-            text,
-        }));
+    // The server warns itself, at every load, and commands leave that to it.
+    if scope == Scope::All {
+        problems.extend(exposed_secrets(draft));
     }
     let has_error = |key: &String| checked.errors.iter().any(|error| error.key == *key);
     problems.retain(|problem| !problem.keys.iter().any(has_error));
@@ -110,24 +102,35 @@ pub(super) async fn check(checked: &mut Checked, scope: Scope) {
     checked.sort();
 }
 
+/// Returns the problems with secrets that every user can read.
+fn exposed_secrets(settings: &Settings) -> Vec<Problem> {
+    let problem = |(key, path)| {
+        let text = exposed_secret(path)?;
+        Some(Problem {
+            is_fatal: false,
+            keys: vec![key],
+            text,
+        })
+    };
+    secrets(settings).into_iter().filter_map(problem).collect()
+}
+
 /// Returns the files that contain secrets, with their keys.
-fn secrets(settings: &Settings) -> Vec<(&'static str, &Path)> {
+fn secrets(settings: &Settings) -> Vec<(String, &Path)> {
     let mut secrets = Vec::new();
-    let service = settings.service.tls.as_ref();
-    let status = settings
-        .status
-        .iter()
-        .filter_map(|listen| listen.tls.as_ref());
-    let own = status.filter(|tls| service.is_none_or(|service| service.pair != tls.pair));
-    secrets.extend(service.map(|tls| ("service.tls_key_path", &*tls.pair.key_path)));
-    secrets.extend(own.map(|tls| ("status.tls_key_path", &*tls.pair.key_path)));
-    let htpasswd = settings.htpasswd_path.as_deref();
-    secrets.extend(htpasswd.map(|path| ("service.htpasswd_path", path)));
+    for (section, tls) in own_certificates(settings) {
+        secrets.push((format!("{section}.tls_key_path"), &*tls.pair.key_path));
+    }
+    if let Some(path) = &settings.htpasswd_path {
+        secrets.push(("service.htpasswd_path".to_owned(), path));
+    }
     if let StoreSettings::Etcd(etcd) = &settings.store {
-        let pair = etcd.client_cert.as_ref();
-        secrets.extend(pair.map(|pair| ("etcd3.client_cert_key_path", &*pair.key_path)));
-        let user = etcd.user.as_ref();
-        secrets.extend(user.map(|user| ("etcd3.password_path", &*user.password_path)));
+        if let Some(pair) = &etcd.client_cert {
+            secrets.push(("etcd3.client_cert_key_path".to_owned(), &pair.key_path));
+        }
+        if let Some(user) = &etcd.user {
+            secrets.push(("etcd3.password_path".to_owned(), &user.password_path));
+        }
     }
     secrets
 }
@@ -137,20 +140,24 @@ async fn address_problem(section: &'static str, listen: &ListenSettings) -> Opti
     Some(Problem::error([error.key()], &error))
 }
 
+/// Returns the sections of the listeners that have a certificate of their own. The status listener may use that of the
+/// service, which is reported once.
+fn own_certificates(settings: &Settings) -> impl Iterator<Item = (&'static str, &TlsSettings)> {
+    let service = settings.service.tls.as_ref();
+    let status = settings
+        .status
+        .as_ref()
+        .and_then(|listen| listen.tls.as_ref());
+    let own = status.filter(|tls| service.is_none_or(|service| service.pair != tls.pair));
+    let service = service.map(|tls| ("service", tls));
+    service.into_iter().chain(own.map(|tls| ("status", tls)))
+}
+
 /// Returns the problems with the files of the listeners.
 fn listener_file_problems(settings: &Settings) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let service = settings.service.tls.as_ref();
-    if let Some(tls) = service {
-        problems.extend(tls_problems("service", tls));
-    }
-    // The status listener may use the certificate of the service, which is reported once.
-    let status = settings
-        .status
-        .iter()
-        .filter_map(|listen| listen.tls.as_ref());
-    for tls in status.filter(|tls| service.is_none_or(|service| service.pair != tls.pair)) {
-        problems.extend(tls_problems("status", tls));
+    for (section, tls) in own_certificates(settings) {
+        problems.extend(tls_problems(section, tls));
     }
     if let Some(path) = &settings.htpasswd_path {
         problems.extend(htpasswd_problems(path, settings));

@@ -1,7 +1,7 @@
 //! The application layer: decides whether a request may lock its group now, and passes it to the group.
 //!
-//! Group lookup, authorization, reboot windows, waiters and outcome labels are combined here and nowhere else. This
-//! layer knows no HTTP: it returns a [`Granted`], a [`Released`] or a [`Denied`].
+//! Group lookup, authorization, reboot windows, waiters and the outcomes of requests are combined here and nowhere else.
+//! This layer knows no HTTP: it returns a [`Granted`], a [`Released`] or a [`Denied`].
 
 mod metrics;
 mod state;
@@ -240,28 +240,6 @@ impl Session {
             }
         };
         Err((reason, cause))
-    }
-}
-
-// === impl Denied ===
-
-impl Denied<'_> {
-    /// The value of the label `outcome`.
-    pub(crate) fn label(&self) -> &'static str {
-        match &self.cause {
-            DenialCause::UnknownGroup { .. } => "unknown_group",
-            DenialCause::Forbidden { .. } => "forbidden",
-            DenialCause::Full { .. } | DenialCause::Paused { .. } => "failed_lock",
-            DenialCause::OutsideWindow { .. } => "outside_reboot_window",
-            DenialCause::Group(
-                GroupError::Timeout { .. }
-                | GroupError::Ambiguous
-                | GroupError::Rejected(_)
-                | GroupError::Damaged(_),
-            ) => "failed_sem_init",
-            DenialCause::Group(GroupError::QueueFull) => "server_busy",
-            DenialCause::Group(GroupError::ShuttingDown) => "server_shutting_down",
-        }
     }
 }
 
