@@ -86,6 +86,10 @@ pub struct Applied {
 // === impl Semaphore ===
 
 impl Semaphore {
+    /// The maximum number of slots. coreos/airlock converts the number to a signed one of 64 bits, and grants nothing
+    /// if that is negative.
+    pub const MAX_SLOTS: u64 = i64::MAX as u64;
+
     /// Creates a semaphore without holders.
     pub fn new(slots: u64) -> Self {
         Semaphore {
