@@ -67,10 +67,9 @@ impl Protocol {
     ) -> bool {
         let moved = in_doubt.is_some_and(|in_doubt| in_doubt != known);
         let done = match command {
-            Command::Lock { id, .. } | Command::Renew { id } => {
-                semaphore.holders.contains_key(id.as_str())
-            }
-            Command::Unlock { id } => !semaphore.holders.contains_key(id.as_str()),
+            Command::Lock { id, .. } => semaphore.holders.contains_key(id.as_str()),
+            Command::Renew { id } => semaphore.holders.contains_key(id),
+            Command::Unlock { id } => !semaphore.holders.contains_key(id),
         };
         moved && !done
     }
