@@ -156,16 +156,39 @@ async fn many_concurrent_commands_are_all_applied() {
 
 #[tokio::test]
 async fn a_damaged_value_is_not_changed() {
+    for (semaphore, command) in [
+        ("{", AdminCommand::Pause),
+        (
+            r#"{"total_slots":0,"holder":["a"]}"#,
+            AdminCommand::Resume { slots: 2 },
+        ),
+    ] {
+        let memory = Arc::new(MemoryStore::default());
+        let store: Arc<dyn Store> = Arc::clone(&memory) as _;
+        let damaged = Value {
+            semaphore: semaphore.into(),
+            lock_times: None,
+        };
+        memory.overwrite(&group(), Some(damaged.clone()));
+        let result = run(&store, command).await;
+        assert!(
+            matches!(result, Err(ExecuteError::Damaged(_))),
+            "{result:?}"
+        );
+        assert_eq!(store.read(&group()).await.unwrap().value, Some(damaged));
+    }
+}
+
+#[tokio::test]
+async fn a_resume_keeps_the_holders_of_a_value_in_another_spelling() {
     let memory = Arc::new(MemoryStore::default());
     let store: Arc<dyn Store> = Arc::clone(&memory) as _;
-    let damaged = Value {
-        semaphore: b"{".to_vec(),
+    let value = Value {
+        semaphore: br#"{"Total_Slots":0,"Holders":["a"]}"#.to_vec(),
         lock_times: None,
     };
-    memory.overwrite(&group(), Some(damaged.clone()));
-    assert!(matches!(
-        run(&store, AdminCommand::Pause).await,
-        Err(ExecuteError::Damaged(_))
-    ));
-    assert_eq!(store.read(&group()).await.unwrap().value, Some(damaged));
+    memory.overwrite(&group(), Some(value));
+    let resume = AdminCommand::Resume { slots: 2 };
+    let change = run(&store, resume).await.unwrap();
+    assert!(change.after.holders.contains_key("a"));
 }

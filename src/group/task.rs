@@ -11,10 +11,10 @@ use tokio::task;
 use super::attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 use super::metrics::TaskMetrics;
 use super::shared::{GroupError, LastFailure, Request, Shared};
+use crate::lock::GroupState;
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::protocol::{Attempt, Protocol};
 use crate::lock::semaphore::{Command, Outcome, Semaphore};
-use crate::lock::{GroupState, NodeId};
 use crate::store::{Store, StoreError};
 
 /// The maximum number of requests in one commit.
@@ -235,11 +235,11 @@ fn needs_write(semaphore: &Semaphore, outcomes: &[Outcome]) -> impl FnMut(&mut R
     let mut outcomes = outcomes.iter();
     move |request| {
         let changes = outcomes.next().is_some_and(|outcome| outcome.changes());
-        let holds = |id: &NodeId| semaphore.holders.contains_key(id.as_str());
+        let holds = |id: &str| semaphore.holders.contains_key(id);
         match &request.command {
             _ if !has_changes => true,
             // A request that is refused because every slot is held would be the next to be granted one.
-            Command::Lock { id, .. } => has_grants && (changes || !holds(id)),
+            Command::Lock { id, .. } => has_grants && (changes || !holds(id.as_str())),
             Command::Unlock { id } => !has_grants && (changes || holds(id)),
             Command::Renew { .. } => false,
         }

@@ -72,10 +72,9 @@ impl Protocol {
     /// Reports whether the value shows what a command asks for.
     pub fn is_done(command: &Command, semaphore: &Semaphore) -> bool {
         match command {
-            Command::Lock { id, .. } | Command::Renew { id } => {
-                semaphore.holders.contains_key(id.as_str())
-            }
-            Command::Unlock { id } => !semaphore.holders.contains_key(id.as_str()),
+            Command::Lock { id, .. } => semaphore.holders.contains_key(id.as_str()),
+            Command::Renew { id } => semaphore.holders.contains_key(id),
+            Command::Unlock { id } => !semaphore.holders.contains_key(id),
         }
     }
 

@@ -9,7 +9,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::view::{GroupView, LockView, StatusView, WaiterView};
 use crate::config::command_line;
+use crate::lock::NodeId;
 use crate::text::duration::age;
+use crate::text::escape::{printable, shortened};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -18,6 +20,9 @@ const REFRESH_SECONDS: u32 = 10;
 
 /// The maximum number of slots that are drawn.
 const MAX_DRAWN_SLOTS: u64 = 60;
+
+/// The maximum number of characters of an administrator's command: it may name ids of any length.
+const MAX_ACTION: usize = 1_000;
 
 /// Renders the page of the server on the machine `host`, with commands that use the configuration `config`.
 pub(super) fn render(view: &StatusView, host: &str, config: &Path) -> Markup {
@@ -162,7 +167,7 @@ fn section(group: &GroupView, now: Timestamp, config: &Path) -> Markup {
             }
             @if let Some(entry) = group.audit_log.first() {
                 p.quiet {
-                    "Last change by an administrator: " (entry.by) " " (entry.action.to_string())
+                    "Last change by an administrator: " (entry.by) " " (shortened(&entry.action.to_string(), MAX_ACTION))
                     ", " time title=(utc(entry.at)) { (age(entry.at, now)) " ago" }
                 }
             }
@@ -215,7 +220,7 @@ fn holders(lock: &LockView, group: &str, config: &Path) -> Markup {
                 tbody {
                     @for holder in &lock.holders {
                         tr {
-                            td.id { (holder.id) }
+                            td.id { (shortened(&holder.id, NodeId::MAX_BYTES)) }
                             td.when {
                                 @match (&holder.age, holder.since) {
                                     (Some(age), Some(since)) => {
@@ -232,7 +237,7 @@ fn holders(lock: &LockView, group: &str, config: &Path) -> Markup {
             details {
                 summary { "Unlock a node that does not come back" }
                 p { "Make sure that the node is down for good or already back, then run:" }
-                code { (command_line(config, "unlock", &[group, &lock.holders[0].id])) }
+                code { (printable(&command_line(config, "unlock", &[group, &lock.holders[0].id]))) }
             }
         }
     }

@@ -137,9 +137,7 @@ fn lock(id: &str) -> Command {
 }
 
 fn unlock(id: &str) -> Command {
-    Command::Unlock {
-        id: id.parse().unwrap(),
-    }
+    Command::Unlock { id: id.into() }
 }
 
 /// Lets all other tasks run until they wait for something. The clock does not advance.
