@@ -46,7 +46,7 @@ pub(super) fn print_error(error: &CliError, config: &Path) {
             return;
         }
         // The command has printed the reasons.
-        CliError::CheckFailed => return,
+        CliError::CheckFailed | CliError::StoreCheckFailed => return,
         error => print_message(format_args!("error: {error}")),
     }
     for cause in causes(error) {

@@ -105,17 +105,28 @@ impl Credentials {
         self.current.read().generation
     }
 
+    /// Returns the settings that name the files.
+    pub(super) fn settings(&self) -> &EtcdSettings {
+        &self.settings
+    }
+
     /// Returns the options of a connection to the endpoint `url`.
     pub(super) fn options(&self, url: &str) -> ConnectOptions {
-        let current = self.current.read();
-        let mut options = ConnectOptions::new();
+        let options = self.options_without_user(url);
+        match &self.current.read().loaded.user {
+            Some((name, password)) => options.with_user(name, password),
+            None => options,
+        }
+    }
+
+    /// Returns the options of a connection to the endpoint `url`, on which no user is authenticated.
+    pub(super) fn options_without_user(&self, url: &str) -> ConnectOptions {
+        let options = ConnectOptions::new();
         if url.starts_with("https://") {
-            options = options.with_tls(current.loaded.tls.clone());
+            options.with_tls(self.current.read().loaded.tls.clone())
+        } else {
+            options
         }
-        if let Some((name, password)) = &current.loaded.user {
-            options = options.with_user(name, password);
-        }
-        options
     }
 
     /// Returns the options with which etcdctl uses the same credentials. etcdctl prompts for the password.

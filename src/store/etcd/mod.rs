@@ -4,6 +4,7 @@ mod client;
 mod cluster;
 mod credentials;
 mod error;
+mod inspect;
 mod keys;
 mod transaction;
 mod watch;
@@ -20,6 +21,7 @@ use crate::text::escape::shell_word;
 use cluster::Cluster;
 pub use credentials::{Credentials, CredentialsError};
 use error::EtcdError;
+pub(crate) use inspect::inspect;
 
 /// Reports whether no endpoint replied, in which case most likely etcd does not run.
 pub(crate) fn is_down(error: &StoreError) -> bool {
