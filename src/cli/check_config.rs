@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::CliError;
-use super::output::{print_raw, report};
+use super::output::{count, print_raw, report};
 use super::preflight::{self, Scope};
 use crate::config::{self, Checked, Diagnostic};
 use online::StoreFindings;
@@ -171,9 +171,4 @@ impl<'a> DiagnosticJson<'a> {
             message: &diagnostic.text,
         }
     }
-}
-
-fn count(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
 }

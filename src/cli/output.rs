@@ -36,6 +36,12 @@ pub(super) fn report(line: impl Display) {
     let _ = print(line);
 }
 
+/// Returns a number with its noun, such as `2 warnings`.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 /// Prints the reason why a command failed to stderr: the message, its causes, and the remedy if there is one.
 pub(super) fn print_error(error: &CliError, config: &Path) {
     match error {

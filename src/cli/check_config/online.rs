@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::output::report;
+use crate::cli::output::{count, report};
 use crate::config::Settings;
 use crate::store::findings::{EndpointFacts, FileFacts, Finding, Role, Severity, StoreReport};
 use crate::store::inspect::inspect;
@@ -64,7 +64,7 @@ impl StoreFindings {
             }
             .to_owned(),
         ];
-        text.extend(counts.map(|(number, noun)| super::count(*number, noun)));
+        text.extend(counts.map(|(number, noun)| count(*number, noun)));
         text.join(", ")
     }
 }
