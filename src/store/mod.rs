@@ -4,7 +4,9 @@
 //! values. One conformance suite (tests/it/conformance/) runs against all backends.
 
 pub mod etcd;
+pub(crate) mod findings;
 pub(crate) mod health;
+pub(crate) mod inspect;
 pub(crate) mod instrumented;
 pub mod memory;
 pub(crate) mod open;

@@ -132,7 +132,7 @@ impl EndpointClient {
         let response = match call(client).await {
             Ok(response) => response,
             Err(error) => {
-                let needs_login = self.credentials.has_user() && needs_login(&error);
+                let needs_login = self.credentials.settings().user.is_some() && needs_login(&error);
                 if needs_login {
                     self.discard(number).await;
                 }

@@ -64,7 +64,7 @@ impl Cluster {
         timeout: Duration,
     ) -> Self {
         let attempt_timeout = timeout * 2 / 5;
-        let identity = Arc::new(Identity::new(credentials.cluster_id()));
+        let identity = Arc::new(Identity::new(credentials.settings().cluster_id));
         let endpoint = |url| {
             let (credentials, identity) = (Arc::clone(credentials), Arc::clone(&identity));
             EndpointClient::new(url, credentials, identity, attempt_timeout)

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use etcd_client::{Certificate, Identity, TlsOptions};
+use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use parking_lot::RwLock;
 
-use crate::config::{ClusterId, EtcdSettings};
+use crate::config::EtcdSettings;
 use crate::reloadable::{Reload, ReloadError};
 use crate::text::explain::Remedy;
 use crate::text::permission::read_remedy;
@@ -105,6 +105,11 @@ impl Credentials {
         self.current.read().generation
     }
 
+    /// Returns the settings that name the files.
+    pub(super) fn settings(&self) -> &EtcdSettings {
+        &self.settings
+    }
+
     /// Returns the TLS options of a connection to the endpoint `url`; `None` if it is a plain one.
     pub(super) fn tls(&self, url: &str) -> Option<TlsOptions> {
         let is_tls = url.starts_with("https://");
@@ -116,18 +121,22 @@ impl Credentials {
         self.current.read().loaded.user.clone()
     }
 
-    /// Returns the name of the configured user.
-    pub(super) fn user_name(&self) -> Option<&str> {
-        self.settings.user.as_ref().map(|user| user.name.as_str())
+    /// Returns the options of a connection to the endpoint `url`.
+    pub(super) fn options(&self, url: &str) -> ConnectOptions {
+        let options = self.options_without_user(url);
+        match self.user() {
+            Some((name, password)) => options.with_user(name, password),
+            None => options,
+        }
     }
 
-    pub(super) fn has_user(&self) -> bool {
-        self.settings.user.is_some()
-    }
-
-    /// Returns the cluster that the configuration names.
-    pub(super) fn cluster_id(&self) -> Option<ClusterId> {
-        self.settings.cluster_id
+    /// Returns the options of a connection to the endpoint `url`, on which no user is authenticated.
+    pub(super) fn options_without_user(&self, url: &str) -> ConnectOptions {
+        let options = ConnectOptions::new();
+        match self.tls(url) {
+            Some(tls) => options.with_tls(tls),
+            None => options,
+        }
     }
 
     /// Returns the options with which etcdctl uses the same credentials. etcdctl prompts for the password.

@@ -7,6 +7,7 @@ mod connection;
 mod credentials;
 mod error;
 mod identity;
+mod inspect;
 mod keys;
 mod response;
 mod transaction;
@@ -24,6 +25,7 @@ use crate::text::escape::shell_word;
 use cluster::Cluster;
 pub use credentials::{Credentials, CredentialsError};
 use error::EtcdError;
+pub(crate) use inspect::inspect;
 
 /// Reports whether no endpoint replied, in which case most likely etcd does not run.
 pub(crate) fn is_down(error: &StoreError) -> bool {
@@ -85,7 +87,8 @@ impl Store for EtcdStore {
     }
 
     fn notices(&self) -> Vec<Notice> {
-        self.cluster.notices(self.credentials.user_name())
+        let user = self.credentials.settings().user.as_ref();
+        self.cluster.notices(user.map(|user| user.name.as_str()))
     }
 
     fn accept_current(&self) {

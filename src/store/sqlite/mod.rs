@@ -4,6 +4,7 @@
 //! processes may use the file at the same time, so that commands work beside a running server.
 
 mod error;
+mod inspect;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::lock::GroupName;
 use crate::lock::codec::{Revision, Stored, Value};
 pub use error::OpenError;
 use error::{OpenProblem, SqliteError};
+pub(crate) use inspect::inspect;
 pub(crate) use schema::check;
 
 /// The interval at which the file is checked for changes by other processes.

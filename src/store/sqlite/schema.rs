@@ -75,7 +75,8 @@ pub(crate) fn check(path: &Path, busy_timeout: Duration) -> Result<(), OpenError
     }
 }
 
-fn is_busy(error: &rusqlite::Error) -> bool {
+/// Reports whether another process keeps the file locked.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     matches!(
         code,
