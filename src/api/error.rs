@@ -3,6 +3,8 @@
 //! Zincati turns `kind` into a metric label, so the set of kinds is small and fixed. It writes `value` to the journal,
 //! so that is a sentence for a person.
 
+use std::fmt;
+
 use http::StatusCode;
 
 use super::identity::InvalidIdentity;
@@ -48,7 +50,9 @@ impl ApiError<'_> {
             ApiError::NotFound => StatusCode::NOT_FOUND,
             ApiError::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::Denied(denied) => match &denied.cause {
-                DenialCause::UnknownGroup { .. } => StatusCode::BAD_REQUEST,
+                DenialCause::UnknownGroup { .. } | DenialCause::InvalidId(_) => {
+                    StatusCode::BAD_REQUEST
+                }
                 DenialCause::Forbidden { .. } => StatusCode::FORBIDDEN,
                 DenialCause::OutsideWindow { .. } => StatusCode::LOCKED,
                 // The status of coreos/airlock.
@@ -80,6 +84,7 @@ impl ApiError<'_> {
             ApiError::MethodNotAllowed => "method_not_allowed",
             ApiError::Denied(denied) => match &denied.cause {
                 DenialCause::UnknownGroup { .. } => "unknown_group",
+                DenialCause::InvalidId(_) => "invalid_client_identity",
                 DenialCause::Forbidden { .. } => "forbidden",
                 DenialCause::Full { .. } | DenialCause::Paused { .. } => "failed_lock",
                 DenialCause::OutsideWindow { .. } => "outside_reboot_window",
@@ -113,9 +118,7 @@ impl ApiError<'_> {
     /// Returns the text for people. Where coreos/airlock has a text for the same error, it is that one.
     pub(super) fn value(&self) -> String {
         match self {
-            ApiError::InvalidIdentity(reason) => {
-                format!("failed to validate client identity: {reason}")
-            }
+            ApiError::InvalidIdentity(reason) => invalid_identity_text(reason),
             ApiError::BodyTooLarge { max } => format!("request body larger than {max} bytes"),
             ApiError::RequestTimeout => "request body not received completely and in time".into(),
             ApiError::TooManyHeaders { max } => format!("more than {max} header fields"),
@@ -144,6 +147,7 @@ impl ApiError<'_> {
             | DenialCause::OutsideWindow { .. } => true,
             DenialCause::UnknownGroup { .. }
             | DenialCause::Forbidden { .. }
+            | DenialCause::InvalidId(_)
             | DenialCause::Group(_) => false,
         });
         if is_refused_lock {
@@ -154,8 +158,13 @@ impl ApiError<'_> {
     }
 }
 
+fn invalid_identity_text(reason: &impl fmt::Display) -> String {
+    format!("failed to validate client identity: {reason}")
+}
+
 fn denial_text(cause: &DenialCause) -> String {
     match cause {
+        DenialCause::InvalidId(reason) => invalid_identity_text(reason),
         DenialCause::UnknownGroup { name } => format!("unknown group {}", quoted(name)),
         DenialCause::Forbidden { user, group } => {
             let (user, group) = (quoted(user), quoted(group.as_str()));

@@ -4,6 +4,7 @@ use super::CliError;
 use super::apply::{ConfirmArgs, apply};
 use super::context::StoreContext;
 use crate::lock::command::AdminCommand;
+use crate::lock::semaphore::Semaphore;
 
 /// The arguments of `airlock set slots`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,8 @@ pub(super) struct Arguments {
 fn parse_slots(text: &str) -> Result<u64, &'static str> {
     match text.parse() {
         Ok(0) => Err("a group has 1 slot or more; `airlock pause GROUP` stops new locks"),
-        Ok(slots) => Ok(slots),
+        Ok(slots) if slots <= Semaphore::MAX_SLOTS => Ok(slots),
+        Ok(_) => Err("a group has at most 9223372036854775807 slots"),
         Err(_) => Err("expected a whole number, 1 or more"),
     }
 }

@@ -16,7 +16,7 @@ use crate::config::Limits;
 use crate::group::{DenyReason, Group, GroupError};
 use crate::lock::semaphore::{Command, Outcome};
 use crate::lock::window::{Opening, WindowState};
-use crate::lock::{GroupName, NodeId};
+use crate::lock::{GroupName, InvalidNodeId, RequestId};
 pub(crate) use metrics::GroupCollector;
 pub(crate) use state::{ConfiguredGroup, ServerState, StateReceiver};
 
@@ -38,7 +38,7 @@ pub(crate) struct Session {
 pub(crate) struct Identity {
     /// The name that the client sent: not empty, not looked up yet.
     pub(crate) group: String,
-    pub(crate) id: NodeId,
+    pub(crate) id: RequestId,
 }
 
 /// A successful pre-reboot request: the node holds a slot.
@@ -72,6 +72,8 @@ pub(crate) enum DenialCause {
     UnknownGroup { name: String },
     /// The user may not lock the group.
     Forbidden { user: String, group: GroupName },
+    /// The id is not a valid one, and holds no slot.
+    InvalidId(InvalidNodeId),
     /// Every slot is held.
     Full { slots: u64 },
     /// The group is paused.
@@ -109,7 +111,7 @@ impl Session {
     }
 
     /// Handles a pre-reboot request: makes the node a holder, unless a policy refuses new grants. A node that holds a
-    /// slot already keeps it in any case (invariant 12).
+    /// slot already keeps it in any case (invariant 12), even under an id that is not granted a lock here.
     ///
     /// `user` is the authenticated user, if the server authenticates its clients.
     pub(crate) async fn pre_reboot(
@@ -125,7 +127,9 @@ impl Session {
         let name = found.group.name();
         match self.lock(found, &id).await {
             Ok(already_held) => {
-                found.group.record_served(&id);
+                if let RequestId::Valid(id) = &id {
+                    found.group.record_served(id);
+                }
                 tracing::debug!(group = %name, %id, "givin green-flag to pre-reboot request");
                 Ok(Granted {
                     group: name,
@@ -133,8 +137,8 @@ impl Session {
                 })
             }
             Err((reason, cause)) => {
-                if let Some(reason) = reason {
-                    found.group.record_denied(&id, reason);
+                if let (RequestId::Valid(id), Some(reason)) = (&id, reason) {
+                    found.group.record_denied(id, reason);
                 }
                 Err(Denied {
                     group: Some(name),
@@ -145,7 +149,7 @@ impl Session {
     }
 
     /// Handles a steady-state request: releases the slot of the node, if it holds one. No policy refuses it
-    /// (invariant 9).
+    /// (invariant 9). An id that is not a valid one is denied if it holds no slot.
     pub(crate) async fn steady_state(
         &self,
         user: Option<String>,
@@ -157,21 +161,28 @@ impl Session {
         tracing::trace!(%group, %id, user, peer = peer.map(tracing::field::display), "steady-state report");
         let found = self.authorize(user, group)?;
         let name = found.group.name();
-        let command = Command::Unlock { id: id.clone() };
-        match found.group.execute(command, self.timeout).await {
-            Ok(outcome) => {
-                found.group.record_served(&id);
+        let command = Command::Unlock { id: id.shared() };
+        let result = found.group.execute(command, self.timeout).await;
+        let cause = match (result, &id) {
+            (Ok(Outcome::NotHeld), RequestId::Foreign { reason, .. }) => {
+                DenialCause::InvalidId(*reason)
+            }
+            (Ok(outcome), _) => {
+                if let RequestId::Valid(id) = &id {
+                    found.group.record_served(id);
+                }
                 tracing::debug!(group = %name, %id, "steady-state confirmed");
-                Ok(Released {
+                return Ok(Released {
                     group: name,
                     was_held: outcome == Outcome::Unlocked,
-                })
+                });
             }
-            Err(error) => Err(Denied {
-                group: Some(name),
-                cause: DenialCause::Group(error),
-            }),
-        }
+            (Err(error), _) => DenialCause::Group(error),
+        };
+        Err(Denied {
+            group: Some(name),
+            cause,
+        })
     }
 
     /// Looks the group up and checks that the user may lock it.
@@ -206,13 +217,17 @@ impl Session {
     async fn lock(
         &self,
         found: &ConfiguredGroup,
-        id: &NodeId,
+        id: &RequestId,
     ) -> Result<bool, (Option<DenyReason>, DenialCause)> {
         let now = Timestamp::now();
-        let id = id.clone();
-        let (command, next) = match found.settings.windows.state(now) {
-            WindowState::Always | WindowState::Open { .. } => (Command::Lock { id, at: now }, None),
-            WindowState::Closed { next } => (Command::Renew { id }, next),
+        let renew = Command::Renew { id: id.shared() };
+        let (command, next) = match (id, found.settings.windows.state(now)) {
+            (RequestId::Foreign { .. }, _) => (renew, None),
+            (RequestId::Valid(id), WindowState::Always | WindowState::Open { .. }) => {
+                let id = id.clone();
+                (Command::Lock { id, at: now }, None)
+            }
+            (RequestId::Valid(_), WindowState::Closed { next }) => (renew, next),
         };
         let group: &Group = &found.group;
         let (reason, cause) = match group.execute(command, self.timeout).await {
@@ -224,6 +239,9 @@ impl Session {
             }
             Ok(Outcome::Full { slots }) => (Some(DenyReason::Full), DenialCause::Full { slots }),
             Ok(Outcome::NotHeld | Outcome::Unlocked) => {
+                if let RequestId::Foreign { reason, .. } = id {
+                    return Err((None, DenialCause::InvalidId(*reason)));
+                }
                 let group = group.name().clone();
                 let cause = DenialCause::OutsideWindow { group, next };
                 (Some(DenyReason::OutsideWindow), cause)

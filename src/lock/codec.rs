@@ -13,8 +13,11 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::error::Category;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
+use self::fields::Fields;
 use super::audit::{AuditEntry, AuditLog};
 use super::semaphore::{Holders, Semaphore};
+
+mod fields;
 
 /// The bytes that the store keeps for one group. Both are written in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,9 @@ impl Revision {
 }
 
 /// The content of the store for one group at one moment.
+///
+/// A commit compares both the revision and the bytes: a store that was restored from a backup counts on from an older
+/// revision, so another value can have the revision of this one (invariant 11).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// [`Revision::ABSENT`] if and only if there is no value.
@@ -53,6 +59,20 @@ impl Stored {
             value: None,
             as_of,
         }
+    }
+
+    /// Describes a value that was written at `revision`.
+    pub fn written(value: Value, revision: Revision) -> Self {
+        Stored {
+            revision,
+            value: Some(value),
+            as_of: revision,
+        }
+    }
+
+    /// Reports whether a commit that expects this content finds it in `current`.
+    pub fn is_still(&self, current: &Stored) -> bool {
+        self.revision == current.revision && self.value == current.value
     }
 }
 
@@ -89,13 +109,18 @@ pub enum JsonProblem {
     /// The text is other JSON.
     #[error("its JSON does not have the form {{\"total_slots\":SLOTS,\"holders\":[\"ID\"]}}")]
     Form,
-}
-
-#[derive(Deserialize)]
-struct SemaphoreIn {
-    // Go reads a missing or null field as the zero value.
-    total_slots: Option<u64>,
-    holders: Option<Vec<Arc<str>>>,
+    /// A field is missing, perhaps because its name is misspelled.
+    #[error("its JSON has no field {0:?}")]
+    Missing(&'static str),
+    /// A field occurs more than once. Programs disagree about which one counts.
+    #[error("its JSON has more than one field {0:?}")]
+    RepeatedField(&'static str),
+    /// A holder is listed more than once. coreos/airlock counts each entry; one may stand in place of another holder.
+    #[error("its JSON lists a holder more than once")]
+    RepeatedHolder,
+    /// The number of slots is greater than [`Semaphore::MAX_SLOTS`].
+    #[error("its JSON has more than {} slots", Semaphore::MAX_SLOTS)]
+    TooManySlots,
 }
 
 #[derive(Serialize)]
@@ -133,16 +158,15 @@ pub fn decode(value: &Value) -> Result<(Semaphore, AuditLog), DecodeError> {
     if value.semaphore.is_empty() {
         return Err(DecodeError::Empty);
     }
-    let stored: SemaphoreIn = serde_json::from_slice(&value.semaphore)
-        .map_err(|error| DecodeError::malformed(&error, &value.semaphore))?;
+    let (slots, holders) = decode_fields(&value.semaphore)
+        .map_err(|problem| DecodeError::malformed(problem, &value.semaphore))?;
     let times: LockTimesIn = value
         .lock_times
         .as_deref()
         .and_then(|bytes| serde_json::from_slice(bytes).ok())
         .unwrap_or_default();
-    let holders = stored.holders.unwrap_or_default();
     let semaphore = Semaphore {
-        slots: stored.total_slots.unwrap_or_default(),
+        slots,
         holders: holders
             .into_iter()
             .map(|id| {
@@ -154,6 +178,10 @@ pub fn decode(value: &Value) -> Result<(Semaphore, AuditLog), DecodeError> {
     let entries = times.admin.into_iter();
     let audit_log = entries.filter_map(|entry| serde_json::from_value(entry).ok());
     Ok((semaphore, audit_log.collect()))
+}
+
+fn decode_fields(semaphore: &[u8]) -> Result<(u64, Vec<Arc<str>>), JsonProblem> {
+    serde_json::from_slice::<Fields>(semaphore)?.check()
 }
 
 /// Encodes `semaphore` together with its audit log.
@@ -211,21 +239,28 @@ impl DecodeError {
         }
     }
 
-    fn malformed(error: &serde_json::Error, value: &[u8]) -> Self {
+    fn malformed(problem: JsonProblem, value: &[u8]) -> Self {
         let text = String::from_utf8_lossy(value);
         let mut found: String = text.chars().take(DecodeError::MAX_FOUND).collect();
         if found.len() < text.len() {
             found.push('…');
         }
-        let problem = match error.classify() {
+        DecodeError::Malformed { problem, found }
+    }
+}
+
+// === impl JsonProblem ===
+
+impl From<serde_json::Error> for JsonProblem {
+    fn from(error: serde_json::Error) -> Self {
+        match error.classify() {
             Category::Eof => JsonProblem::CutOff,
             Category::Io | Category::Syntax => JsonProblem::Syntax {
                 line: error.line(),
                 column: error.column(),
             },
             Category::Data => JsonProblem::Form,
-        };
-        DecodeError::Malformed { problem, found }
+        }
     }
 }
 

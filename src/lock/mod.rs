@@ -13,5 +13,5 @@ pub mod semaphore;
 mod state;
 pub(crate) mod window;
 
-pub use names::{GroupName, InvalidNodeId, NodeId};
+pub use names::{GroupName, InvalidNodeId, NodeId, RequestId};
 pub(crate) use state::GroupState;

@@ -17,6 +17,20 @@ pub struct GroupName(Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(Arc<str>);
 
+/// The id in a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestId {
+    /// A valid id.
+    Valid(NodeId),
+    /// An id that is not granted a lock here. coreos/airlock accepts every id, so a node may hold a slot under it.
+    Foreign {
+        /// The id, which is not empty.
+        id: Arc<str>,
+        /// The reason why it is not a [`NodeId`].
+        reason: InvalidNodeId,
+    },
+}
+
 /// The reason why a text is not a [`NodeId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidNodeId {
@@ -97,6 +111,47 @@ impl fmt::Display for NodeId {
     }
 }
 
+// === impl RequestId ===
+
+impl RequestId {
+    /// Returns the id as text.
+    pub fn shared(&self) -> Arc<str> {
+        match self {
+            RequestId::Valid(id) => id.shared(),
+            RequestId::Foreign { id, .. } => Arc::clone(id),
+        }
+    }
+}
+
+/// Fails for an empty text only.
+impl FromStr for RequestId {
+    type Err = InvalidNodeId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNodeId> {
+        match text.parse() {
+            Ok(id) => Ok(RequestId::Valid(id)),
+            Err(InvalidNodeId::Empty) => Err(InvalidNodeId::Empty),
+            Err(reason) => Ok(RequestId::Foreign {
+                id: text.into(),
+                reason,
+            }),
+        }
+    }
+}
+
+/// Formats the id for the log: at most [`NodeId::MAX_BYTES`] characters of it.
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestId::Valid(id) => id.fmt(f),
+            RequestId::Foreign { id, .. } => match id.char_indices().nth(NodeId::MAX_BYTES) {
+                Some((end, _)) => write!(f, "{}…", &id[..end]),
+                None => f.write_str(id),
+            },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +172,30 @@ mod tests {
                 Err(InvalidNodeId::ControlCharacter(1))
             );
         }
+    }
+
+    #[test]
+    fn a_request_may_have_any_id_but_an_empty_one() {
+        let parse = |text: &str| text.parse::<RequestId>();
+        assert_eq!(parse(""), Err(InvalidNodeId::Empty));
+        assert_eq!(parse("a"), Ok(RequestId::Valid("a".parse().unwrap())));
+        for (text, reason) in [
+            ("a\nb", InvalidNodeId::ControlCharacter(1)),
+            (&"é".repeat(127), InvalidNodeId::TooLong(254)),
+        ] {
+            let id: Arc<str> = text.into();
+            let foreign = parse(text).unwrap();
+            assert_eq!(foreign.shared(), id);
+            assert_eq!(foreign, RequestId::Foreign { id, reason });
+        }
+    }
+
+    #[test]
+    fn a_long_id_is_cut_for_the_log() {
+        let shown = |text: &str| text.parse::<RequestId>().unwrap().to_string();
+        for whole in ["a", "a\nb", &"é".repeat(253)] {
+            assert_eq!(shown(whole), whole);
+        }
+        assert_eq!(shown(&"é".repeat(254)), format!("{}…", "é".repeat(253)));
     }
 }

@@ -33,15 +33,16 @@ pub enum Command {
         /// The time that is recorded as the time of the grant.
         at: Timestamp,
     },
-    /// Confirms a holder, and grants nothing: the command of a node that asks while a policy refuses new grants.
+    /// Confirms a holder, and grants nothing: the command of a node that asks while a policy refuses new grants, or
+    /// whose id is not a valid one.
     Renew {
-        /// The node.
-        id: NodeId,
+        /// The node, perhaps with an id that only another program granted a lock.
+        id: Arc<str>,
     },
     /// Releases the slot of the node.
     Unlock {
-        /// The node.
-        id: NodeId,
+        /// The node, perhaps with an id that only another program granted a lock.
+        id: Arc<str>,
     },
 }
 
@@ -86,6 +87,10 @@ pub struct Applied {
 // === impl Semaphore ===
 
 impl Semaphore {
+    /// The maximum number of slots. coreos/airlock converts the number to a signed one of 64 bits, and grants nothing
+    /// if that is negative.
+    pub const MAX_SLOTS: u64 = i64::MAX as u64;
+
     /// Creates a semaphore without holders.
     pub fn new(slots: u64) -> Self {
         Semaphore {
@@ -113,8 +118,8 @@ impl Semaphore {
             // Invariant 2: the only place where a node becomes a holder, and only below the number of slots.
             Command::Lock { .. } if (self.holders.len() as u64) < self.slots => Outcome::Locked,
             Command::Lock { .. } => Outcome::Full { slots: self.slots },
-            Command::Renew { id } if self.holders.contains_key(id.as_str()) => Outcome::AlreadyHeld,
-            Command::Unlock { id } if self.holders.contains_key(id.as_str()) => Outcome::Unlocked,
+            Command::Renew { id } if self.holders.contains_key(id) => Outcome::AlreadyHeld,
+            Command::Unlock { id } if self.holders.contains_key(id) => Outcome::Unlocked,
             Command::Renew { .. } | Command::Unlock { .. } => Outcome::NotHeld,
         }
     }
@@ -129,7 +134,7 @@ impl Semaphore {
                 self.holders.insert(id.shared(), Some(at));
             }
             (Outcome::Unlocked, Command::Unlock { id }) => {
-                self.holders.remove(id.as_str());
+                self.holders.remove(id);
             }
             _ => {}
         }
@@ -149,7 +154,7 @@ impl Semaphore {
         for command in commands {
             let outcome = next.decide(command);
             if let (Outcome::Unlocked, Command::Unlock { id }) = (outcome, command)
-                && !self.holders.contains_key(id.as_str())
+                && !self.holders.contains_key(id)
             {
                 break;
             }
@@ -178,7 +183,7 @@ mod tests {
     }
 
     fn unlock(text: &str) -> Command {
-        Command::Unlock { id: id(text) }
+        Command::Unlock { id: text.into() }
     }
 
     #[test]
@@ -229,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_renewal_confirms_a_holder_and_grants_nothing() {
-        let renew = |text| Command::Renew { id: id(text) };
+        let renew = |text: &str| Command::Renew { id: text.into() };
         let mut semaphore = Semaphore::new(2);
         semaphore.apply(&lock("a"));
         assert_eq!(semaphore.apply(&renew("a")), Outcome::AlreadyHeld);

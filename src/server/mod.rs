@@ -310,7 +310,7 @@ fn spawn_monitor(
     supervisor.spawn("store follower", async move {
         monitor::follow(&followed, follower_state).await;
     });
-    let check = monitor::check_consistency(Arc::clone(store) as _, state.clone(), config);
+    let check = monitor::check_consistency(Arc::clone(store), state.clone(), config);
     supervisor.spawn("consistency check", check);
 }
 

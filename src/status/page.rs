@@ -9,7 +9,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::view::{GroupView, LockView, StatusView, WaiterView};
 use crate::config::command_line;
+use crate::lock::NodeId;
 use crate::text::duration::age;
+use crate::text::escape::{printable, shortened};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -18,6 +20,9 @@ const REFRESH_SECONDS: u32 = 10;
 
 /// The maximum number of slots that are drawn.
 const MAX_DRAWN_SLOTS: u64 = 60;
+
+/// The maximum number of characters of an administrator's command: it may name ids of any length.
+const MAX_ACTION: usize = 1_000;
 
 /// Renders the page of the server on the machine `host`, with commands that use the configuration `config`.
 pub(super) fn render(view: &StatusView, host: &str, config: &Path) -> Markup {
@@ -41,18 +46,28 @@ fn body(view: &StatusView, host: &str, config: &Path) -> Markup {
     html! {
         header {
             h1 { "Airlock" }
-            @if view.store.up {
-                span.badge.good { "store available" }
-            } @else {
+            @if !view.store.up {
                 span.badge.bad { "store unavailable" }
+            } @else if !view.store.writable {
+                span.badge.bad { "store refuses writes" }
+            } @else {
+                span.badge.good { "store available" }
             }
         }
         p.summary { (summary(view)) }
         @if let Some(problem) = &view.store.problem {
             p.alarm {
-                strong { "Requests are denied until the store is available again: " }
-                (problem) ". The state below may be out of date."
+                @if view.store.up {
+                    strong { "No lock is granted until the store accepts writes again: " }
+                    (problem) "."
+                } @else {
+                    strong { "Requests are denied until the store is available again: " }
+                    (problem) ". The state below may be out of date."
+                }
             }
+        }
+        @for notice in &view.store.notices {
+            p.alarm { (notice) "." }
         }
         main {
             @for group in &view.groups {
@@ -71,6 +86,9 @@ fn body(view: &StatusView, host: &str, config: &Path) -> Markup {
 fn title(view: &StatusView) -> String {
     if !view.store.up {
         return "! Airlock: store unavailable".into();
+    }
+    if !view.store.writable {
+        return "! Airlock: store refuses writes".into();
     }
     if view.groups.iter().any(|group| group.damaged.is_some()) {
         return "! Airlock: stored value damaged".into();
@@ -149,7 +167,7 @@ fn section(group: &GroupView, now: Timestamp, config: &Path) -> Markup {
             }
             @if let Some(entry) = group.audit_log.first() {
                 p.quiet {
-                    "Last change by an administrator: " (entry.by) " " (entry.action.to_string())
+                    "Last change by an administrator: " (entry.by) " " (shortened(&entry.action.to_string(), MAX_ACTION))
                     ", " time title=(utc(entry.at)) { (age(entry.at, now)) " ago" }
                 }
             }
@@ -202,7 +220,7 @@ fn holders(lock: &LockView, group: &str, config: &Path) -> Markup {
                 tbody {
                     @for holder in &lock.holders {
                         tr {
-                            td.id { (holder.id) }
+                            td.id { (shortened(&holder.id, NodeId::MAX_BYTES)) }
                             td.when {
                                 @match (&holder.age, holder.since) {
                                     (Some(age), Some(since)) => {
@@ -219,7 +237,7 @@ fn holders(lock: &LockView, group: &str, config: &Path) -> Markup {
             details {
                 summary { "Unlock a node that does not come back" }
                 p { "Make sure that the node is down for good or already back, then run:" }
-                code { (command_line(config, "unlock", &[group, &lock.holders[0].id])) }
+                code { (printable(&command_line(config, "unlock", &[group, &lock.holders[0].id]))) }
             }
         }
     }

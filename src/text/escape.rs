@@ -32,6 +32,14 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
+/// Returns at most `max` characters of `text`, escaped as by [`printable`], and an ellipsis if there are more.
+pub(crate) fn shortened(text: &str, max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => printable(&text[..end]) + "…",
+        None => printable(text),
+    }
+}
+
 fn is_printable(c: char) -> bool {
     // Rust escapes these three, and all characters that are not printable.
     matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1
@@ -84,6 +92,13 @@ mod tests {
     fn printable_text_stays_as_it_is_and_control_characters_are_escaped() {
         assert_eq!(printable(r#"it's "é" \n"#), r#"it's "é" \n"#);
         assert_eq!(printable("a\u{1b}[2J\nb\u{202e}"), r"a\x1b[2J\nb\u202e");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_by_characters_before_it_is_escaped() {
+        assert_eq!(shortened("é\n", 2), "é\\n");
+        assert_eq!(shortened("é\nx", 2), "é\\n…");
+        assert_eq!(shortened("", 0), "");
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod contrib;
 mod etcd_compat;
 mod etcd_tls;
 mod faults;
+mod foreign_ids;
 mod howto;
 mod lifecycle;
 mod limits;

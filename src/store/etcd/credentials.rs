@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
+use etcd_client::{Certificate, Identity, TlsOptions};
 use parking_lot::RwLock;
 
-use crate::config::EtcdSettings;
+use crate::config::{ClusterId, EtcdSettings};
 use crate::reloadable::{Reload, ReloadError};
 use crate::text::explain::Remedy;
 use crate::text::permission::read_remedy;
@@ -105,23 +105,36 @@ impl Credentials {
         self.current.read().generation
     }
 
-    /// Returns the options of a connection to the endpoint `url`.
-    pub(super) fn options(&self, url: &str) -> ConnectOptions {
-        let current = self.current.read();
-        let mut options = ConnectOptions::new();
-        if url.starts_with("https://") {
-            options = options.with_tls(current.loaded.tls.clone());
-        }
-        if let Some((name, password)) = &current.loaded.user {
-            options = options.with_user(name, password);
-        }
-        options
+    /// Returns the TLS options of a connection to the endpoint `url`; `None` if it is a plain one.
+    pub(super) fn tls(&self, url: &str) -> Option<TlsOptions> {
+        let is_tls = url.starts_with("https://");
+        is_tls.then(|| self.current.read().loaded.tls.clone())
+    }
+
+    /// Returns the name and the password of the user.
+    pub(super) fn user(&self) -> Option<(String, String)> {
+        self.current.read().loaded.user.clone()
+    }
+
+    /// Returns the name of the configured user.
+    pub(super) fn user_name(&self) -> Option<&str> {
+        self.settings.user.as_ref().map(|user| user.name.as_str())
+    }
+
+    pub(super) fn has_user(&self) -> bool {
+        self.settings.user.is_some()
+    }
+
+    /// Returns the cluster that the configuration names.
+    pub(super) fn cluster_id(&self) -> Option<ClusterId> {
+        self.settings.cluster_id
     }
 
     /// Returns the options with which etcdctl uses the same credentials. etcdctl prompts for the password.
     pub(super) fn etcdctl_options(&self) -> Vec<String> {
         let EtcdSettings {
             endpoints: _,
+            cluster_id: _,
             ca_cert_path,
             client_cert,
             user,
@@ -155,6 +168,7 @@ impl Reload for Credentials {
     fn paths(&self) -> Vec<PathBuf> {
         let EtcdSettings {
             endpoints: _,
+            cluster_id: _,
             ca_cert_path,
             client_cert,
             user,

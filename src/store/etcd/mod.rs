@@ -1,10 +1,14 @@
 //! The distributed store: an etcd cluster, with the keys and values of coreos/airlock.
 
+mod class;
 mod client;
 mod cluster;
+mod connection;
 mod credentials;
 mod error;
+mod identity;
 mod keys;
+mod response;
 mod transaction;
 mod watch;
 
@@ -13,9 +17,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{CommitOutcome, Location, Report, Store, StoreError};
+use super::{CommitOutcome, Location, Notice, Report, Store, StoreError};
 use crate::lock::GroupName;
-use crate::lock::codec::{Revision, Stored, Value};
+use crate::lock::codec::{Stored, Value};
 use crate::text::escape::shell_word;
 use cluster::Cluster;
 pub use credentials::{Credentials, CredentialsError};
@@ -23,8 +27,7 @@ use error::EtcdError;
 
 /// Reports whether no endpoint replied, in which case most likely etcd does not run.
 pub(crate) fn is_down(error: &StoreError) -> bool {
-    let (StoreError::Rejected(cause) | StoreError::Unreachable(cause) | StoreError::Unknown(cause)) =
-        error;
+    let cause = error.cause();
     cause.downcast_ref().is_some_and(EtcdError::is_down)
 }
 
@@ -66,10 +69,27 @@ impl Store for EtcdStore {
     async fn commit(
         &self,
         group: &GroupName,
-        expected: Revision,
+        expected: &Stored,
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError> {
         transaction::commit(&self.cluster, group, expected, new).await
+    }
+
+    /// Also connects to the endpoints that are not in use, which finds those of another cluster.
+    async fn check_writable(&self, group: &GroupName) -> Result<(), StoreError> {
+        let (writable, _) = tokio::join!(
+            transaction::check_writable(&self.cluster, group),
+            self.cluster.verify_endpoints()
+        );
+        writable
+    }
+
+    fn notices(&self) -> Vec<Notice> {
+        self.cluster.notices(self.credentials.user_name())
+    }
+
+    fn accept_current(&self) {
+        self.cluster.accept_current();
     }
 
     fn location(&self, group: &GroupName) -> Location {

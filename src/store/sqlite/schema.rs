@@ -253,6 +253,12 @@ pub(super) fn write(
     Ok(Revision(revision))
 }
 
+/// Writes a page without changing its content.
+pub(super) fn touch(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute("UPDATE clock SET revision = revision", ())?;
+    Ok(())
+}
+
 /// Returns the location of the value of a group.
 pub(super) fn location(path: &Path, group: &GroupName) -> Location {
     Location {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use airlock::lock::GroupName;
-use airlock::lock::codec::{Revision, Value};
+use airlock::lock::codec::{Revision, Stored, Value};
 use airlock::store::{CommitOutcome, Store};
 use etcd_client::{Client, Compare, CompareOp, Txn};
 use tokio::runtime::Runtime;
@@ -63,7 +63,8 @@ fn confirms_nothing_without_a_quorum(version: Version) {
     let alone = vec![etcd.members[0].endpoint()];
     let store = etcd_store(alone, Duration::from_secs(2));
     Runtime::new().unwrap().block_on(async {
-        let revision = write(&store, &group, Revision::ABSENT, &value("one")).await;
+        let known = write(&store, &group, &NONE, &value("one")).await;
+        let revision = known.revision;
         let others = &etcd.members[1..];
         // Returns after every thread has stopped, so no other member can reply to what follows.
         others.iter().for_each(Member::freeze);
@@ -76,7 +77,7 @@ fn confirms_nothing_without_a_quorum(version: Version) {
         let baseline = timeout(MAX_WAIT, baseline).await.unwrap().unwrap();
         assert!(baseline.succeeded());
 
-        let confirmed = store.commit(&group, revision, None).await;
+        let confirmed = store.commit(&group, &known, None).await;
         let read = store.read(&group).await;
         let circumstances = circumstances(version, others);
         assert!(confirmed.is_err(), "{confirmed:?} {circumstances}");
@@ -84,7 +85,7 @@ fn confirms_nothing_without_a_quorum(version: Version) {
 
         others.iter().for_each(Member::thaw);
         etcd.wait_until_ready();
-        let confirmed = eventually_ok(&store, &group, revision).await;
+        let confirmed = eventually_ok(&store, &group, &known).await;
         assert_eq!(confirmed, CommitOutcome::Committed(revision));
     });
 }
@@ -106,11 +107,11 @@ fn circumstances(version: Version, others: &[Member]) -> String {
     format!("{frozen}; etcd {release:?} {bug}")
 }
 
-/// Confirms a revision as soon as etcd has a leader again.
-async fn eventually_ok(store: &dyn Store, group: &GroupName, revision: Revision) -> CommitOutcome {
+/// Confirms a value as soon as etcd has a leader again.
+async fn eventually_ok(store: &dyn Store, group: &GroupName, known: &Stored) -> CommitOutcome {
     let confirmed = async {
         loop {
-            if let Ok(outcome) = store.commit(group, revision, None).await {
+            if let Ok(outcome) = store.commit(group, known, None).await {
                 return outcome;
             }
         }
@@ -129,10 +130,17 @@ fn value(semaphore: &str) -> Value {
     }
 }
 
-/// Commits a value and panics on a conflict.
-async fn write(store: &dyn Store, group: &GroupName, expected: Revision, new: &Value) -> Revision {
+/// A group without a value.
+const NONE: Stored = Stored {
+    revision: Revision::ABSENT,
+    value: None,
+    as_of: Revision(0),
+};
+
+/// Commits a value, returns it with its revision, and panics on a conflict.
+async fn write(store: &dyn Store, group: &GroupName, expected: &Stored, new: &Value) -> Stored {
     match store.commit(group, expected, Some(new)).await.unwrap() {
-        CommitOutcome::Committed(revision) => revision,
+        CommitOutcome::Committed(revision) => Stored::written(new.clone(), revision),
         conflict @ CommitOutcome::Conflict(_) => panic!("{conflict:?}"),
     }
 }

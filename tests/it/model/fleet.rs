@@ -349,13 +349,14 @@ impl Fleet {
 }
 
 fn command((node, endpoint): (usize, Endpoint)) -> Command {
-    #[expect(clippy::unwrap_used, reason = "a letter is an id")]
-    let id = name(node).parse().unwrap();
     match endpoint {
+        #[expect(clippy::unwrap_used, reason = "a letter is an id")]
         Endpoint::PreReboot => Command::Lock {
-            id,
+            id: name(node).parse().unwrap(),
             at: Timestamp::UNIX_EPOCH,
         },
-        Endpoint::SteadyState => Command::Unlock { id },
+        Endpoint::SteadyState => Command::Unlock {
+            id: name(node).into(),
+        },
     }
 }

@@ -12,6 +12,7 @@ pub mod airlock;
 pub mod client;
 pub mod coreos_airlock;
 pub mod etcd;
+pub mod history;
 pub mod pki;
 pub mod process;
 pub mod prometheus;
