@@ -21,7 +21,7 @@ const TIMES: &str = "com.coreos.airlock/groups/default/v1/lock-times";
 
 #[test]
 fn keys_and_values_equal_those_of_coreos_airlock_byte_for_byte() {
-    for version in [Version::V3_4, Version::V3_5] {
+    for version in Version::ALL {
         let etcd = Etcd::with(version, 1, &[]);
         let airlock = Airlock::on_etcd(
             &etcd.endpoints(),

@@ -33,7 +33,7 @@ fn refused(airlock: &Airlock) -> String {
 
 #[test]
 fn a_private_ca_suffices_and_an_endpoint_without_scheme_uses_tls() {
-    for version in [Version::V3_4, Version::V3_5] {
+    for version in Version::ALL {
         let ca = Ca::new("ca");
         let etcd = Etcd::secure(version, &ca.issue("etcd", &["127.0.0.1"]), &[]);
         let bare = etcd.members[0].endpoint().replace("https://", "");
@@ -48,7 +48,7 @@ fn a_private_ca_suffices_and_an_endpoint_without_scheme_uses_tls() {
 
 #[test]
 fn etcd_may_require_a_client_certificate_and_a_new_one_is_loaded_while_running() {
-    for version in [Version::V3_4, Version::V3_5] {
+    for version in Version::ALL {
         let ca = Ca::new("ca");
         let pair = ca.issue("etcd", &["127.0.0.1"]);
         let trusted = ca.path();
@@ -98,7 +98,7 @@ fn etcd_may_require_a_client_certificate_and_a_new_one_is_loaded_while_running()
 /// docs/security.md documents this role as sufficient.
 #[test]
 fn a_user_with_a_role_on_the_prefix_suffices_and_its_token_and_password_are_renewed() {
-    for version in [Version::V3_4, Version::V3_5] {
+    for version in Version::ALL {
         let mut etcd = Etcd::with(version, 1, &[]);
         require_a_user(&etcd);
         let folder = tempfile::tempdir().unwrap();
@@ -204,7 +204,7 @@ fn assert_no_password_is_exposed(airlock: &mut Airlock, error: String) {
 
 #[test]
 fn connection_errors_name_the_endpoint_and_the_remedy() {
-    for version in [Version::V3_4, Version::V3_5] {
+    for version in Version::ALL {
         let ca = Ca::new("ca");
         let etcd = |pair: Pair| Etcd::secure(version, &pair, &[]);
         let good = etcd(ca.issue("good", &["127.0.0.1"]));

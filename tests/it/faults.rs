@@ -254,7 +254,13 @@ fn fail(client: &Client, node: usize, count: usize) -> usize {
 
 #[test]
 fn an_etcd_out_of_space_is_reported_as_such() {
-    let etcd = Etcd::with(Version::V3_4, 1, &["--quota-backend-bytes", "4194304"]);
+    for version in Version::ALL {
+        is_reported_when_out_of_space(version);
+    }
+}
+
+fn is_reported_when_out_of_space(version: Version) {
+    let etcd = Etcd::with(version, 1, &["--quota-backend-bytes", "4194304"]);
     let airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 2");
     let client = airlock.client();
     assert!(client.lock("default", "a").granted());

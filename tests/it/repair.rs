@@ -79,7 +79,7 @@ fn a_damaged_value_in_sqlite_is_repaired_with_the_command_in_the_message() {
 
 #[test]
 fn a_damaged_value_in_etcd_is_repaired_with_the_command_in_the_message() {
-    for version in [Version::V3_4, Version::V3_5] {
+    for version in Version::ALL {
         let etcd = Etcd::with(version, 1, &[]);
         let airlock = Airlock::on_etcd(&etcd.endpoints(), GROUPS);
         for (group, key) in [

@@ -45,6 +45,28 @@ impl Process {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Stops the process with SIGSTOP and waits until every thread of it has stopped.
+    ///
+    /// SUBTLE: the signal is delivered to one thread. The others go on until they next enter the kernel or are
+    /// interrupted, which takes a while on a busy machine.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        eventually("every thread of a process to stop", || {
+            self.is_frozen().then_some(())
+        });
+    }
+
+    /// Returns whether every thread of the process has stopped.
+    pub fn is_frozen(&self) -> bool {
+        let mut threads = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        threads.all(|thread| is_stopped(&thread.unwrap().path()))
+    }
+
+    /// Continues the process after [`Process::freeze`].
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Returns the exit status if the process has exited.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
@@ -60,6 +82,16 @@ impl Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns whether the thread with this folder in /proc has stopped or ended.
+fn is_stopped(thread: &Path) -> bool {
+    let Ok(stat) = fs::read_to_string(thread.join("stat")) else {
+        return true;
+    };
+    // The state follows the name of the program, which is in parentheses and may contain any character.
+    let state = stat.rsplit(") ").next().and_then(|s| s.chars().next());
+    matches!(state, Some('T' | 'Z' | 'X'))
 }
 
 impl Drop for Process {

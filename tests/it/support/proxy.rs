@@ -1,11 +1,11 @@
-//! A TCP proxy that cuts, freezes or delays the connections through it.
+//! A TCP proxy that cuts, holds back or delays what passes through it, in both directions or in one.
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A proxy in front of one address. The test decides how its network behaves. It stops when it is dropped.
 pub struct Proxy {
@@ -13,31 +13,75 @@ pub struct Proxy {
     shared: Arc<Shared>,
 }
 
-/// The state of the network, in both directions.
+/// The state of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// Bytes are passed on at once.
     Works,
-    /// Bytes are passed on after this delay.
+    /// Bytes are passed on after this delay, in both directions.
     Slow(Duration),
-    /// Connections stay open and new ones are accepted, but no bytes are passed on.
+    /// Bytes of one direction are passed on after this delay.
+    Late(Direction, Duration),
+    /// Connections stay open and new ones are accepted, but bytes of one direction are held back.
+    Held(Direction),
+    /// Connections stay open and new ones are accepted, but all bytes are held back.
     Frozen,
     /// Open connections are closed, and new ones immediately.
     Cut,
 }
 
+/// A direction of the bytes on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client, which opened the connection.
+    Requests,
+    /// From the server.
+    Responses,
+}
+
+/// The state of one direction.
+enum Flow {
+    Open,
+    Delayed(Duration),
+    Held,
+}
+
 struct Shared {
     target: SocketAddr,
+    /// Whether the clients are members of etcd, which name themselves in their requests.
+    between_members: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
     network: Network,
+    /// The state of the network for single clients.
+    exceptions: HashMap<String, Network>,
     closed: bool,
     next: u64,
+    /// The number of bytes that could not be passed on at once since the last reset.
+    delayed: u64,
     /// Both ends of each open connection.
     open: HashMap<u64, [TcpStream; 2]>,
+}
+
+/// The header in which a member of etcd names itself.
+const SENDER: &str = "x-server-from:";
+
+// === impl Network ===
+
+impl Network {
+    fn flow(self, direction: Direction) -> Flow {
+        match self {
+            Network::Works | Network::Cut => Flow::Open,
+            Network::Slow(delay) => Flow::Delayed(delay),
+            Network::Late(only, delay) if only == direction => Flow::Delayed(delay),
+            Network::Held(only) if only == direction => Flow::Held,
+            Network::Late(..) | Network::Held(_) => Flow::Open,
+            Network::Frozen => Flow::Held,
+        }
+    }
 }
 
 // === impl Proxy ===
@@ -45,13 +89,25 @@ struct State {
 impl Proxy {
     /// Starts a proxy in front of `endpoint`, `http://address:port`.
     pub fn to(endpoint: &str) -> Self {
+        Proxy::start(endpoint, false)
+    }
+
+    /// Starts a proxy in front of the peer port of a member of etcd. [`Proxy::set_for`] takes the id of another member.
+    pub fn between_members(endpoint: &str) -> Self {
+        Proxy::start(endpoint, true)
+    }
+
+    fn start(endpoint: &str, between_members: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let shared = Arc::new(Shared {
             target: endpoint.trim_start_matches("http://").parse().unwrap(),
+            between_members,
             state: Mutex::new(State {
                 network: Network::Works,
+                exceptions: HashMap::new(),
                 closed: false,
                 next: 0,
+                delayed: 0,
                 open: HashMap::new(),
             }),
             changed: Condvar::new(),
@@ -78,6 +134,22 @@ impl Proxy {
         }
         self.shared.changed.notify_all();
     }
+
+    /// Changes the state of the network for one client, including that of its open connections.
+    pub fn set_for(&self, client: &str, network: Network) {
+        let mut state = self.shared.state.lock().unwrap();
+        state.exceptions.insert(client.to_owned(), network);
+        self.shared.changed.notify_all();
+    }
+
+    /// Lets the network work for all clients. Returns the number of bytes that could not be passed on at once.
+    pub fn reset(&self) -> u64 {
+        let mut state = self.shared.state.lock().unwrap();
+        state.network = Network::Works;
+        state.exceptions.clear();
+        self.shared.changed.notify_all();
+        std::mem::take(&mut state.delayed)
+    }
 }
 
 impl Drop for Proxy {
@@ -100,6 +172,41 @@ impl State {
             let _ = end.shutdown(Shutdown::Both);
         }
     }
+
+    fn network_of(&self, client: &str) -> Network {
+        let exception = self.exceptions.get(client);
+        exception.copied().unwrap_or(self.network)
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Waits until bytes of this direction may pass.
+    fn wait_to_pass(&self, client: &str, direction: Direction, bytes: usize) {
+        let began = Instant::now();
+        let mut state = self.state.lock().unwrap();
+        let mut counted = false;
+        while !state.closed {
+            let flow = state.network_of(client).flow(direction);
+            let left = match flow {
+                Flow::Open => return,
+                Flow::Delayed(delay) => delay.saturating_sub(began.elapsed()),
+                Flow::Held => Duration::MAX,
+            };
+            if left.is_zero() {
+                return;
+            }
+            if !counted {
+                state.delayed += bytes as u64;
+                counted = true;
+            }
+            state = match flow {
+                Flow::Held => self.changed.wait(state).unwrap(),
+                Flow::Open | Flow::Delayed(_) => self.changed.wait_timeout(state, left).unwrap().0,
+            };
+        }
+    }
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -118,7 +225,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-fn connect(client: TcpStream, shared: &Arc<Shared>) {
+fn connect(mut client: TcpStream, shared: &Arc<Shared>) {
+    let mut first = Vec::new();
+    if shared.between_members {
+        first.resize(4 << 10, 0);
+        let read = client.read(&mut first).unwrap_or(0);
+        first.truncate(read);
+    }
+    let name = sender(&first);
     let Ok(server) = TcpStream::connect(shared.target) else {
         return;
     };
@@ -136,32 +250,42 @@ fn connect(client: TcpStream, shared: &Arc<Shared>) {
     drop(state);
     let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
     let up = {
-        let shared = Arc::clone(shared);
-        thread::spawn(move || pump(from, to, &shared))
+        let (shared, name) = (Arc::clone(shared), name.clone());
+        thread::spawn(move || pump(&first, from, to, &shared, &name, Direction::Requests))
     };
-    pump(server, client, shared);
+    pump(&[], server, client, shared, &name, Direction::Responses);
     let _ = up.join();
     shared.state.lock().unwrap().open.remove(&id);
 }
 
+/// Returns the id of the member that sent these bytes, empty if they do not contain one.
+fn sender(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let id = text.lines().find_map(|line| line.strip_prefix(SENDER));
+    id.unwrap_or_default().trim().to_owned()
+}
+
 /// Passes bytes on until one end closes, then closes both.
-fn pump(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
-    let mut buffer = [0; 16 << 10];
+fn pump(
+    first: &[u8],
+    mut from: TcpStream,
+    mut to: TcpStream,
+    shared: &Shared,
+    client: &str,
+    direction: Direction,
+) {
+    let mut buffer = vec![0; 16 << 10];
+    let mut ready = first.len();
+    buffer[..ready].copy_from_slice(first);
     loop {
-        let read = from.read(&mut buffer).unwrap_or(0);
-        let mut state = shared.state.lock().unwrap();
-        while state.network == Network::Frozen && !state.closed {
-            state = shared.changed.wait(state).unwrap();
+        if ready == 0 {
+            ready = from.read(&mut buffer).unwrap_or(0);
         }
-        let delay = match state.network {
-            Network::Slow(delay) => delay,
-            Network::Works | Network::Frozen | Network::Cut => Duration::ZERO,
-        };
-        drop(state);
-        thread::sleep(delay);
-        if read == 0 || to.write_all(&buffer[..read]).is_err() {
+        shared.wait_to_pass(client, direction, ready);
+        if ready == 0 || to.write_all(&buffer[..ready]).is_err() {
             break;
         }
+        ready = 0;
     }
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
