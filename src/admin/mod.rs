@@ -72,6 +72,7 @@ pub(crate) async fn execute(
         known: None,
         proposed: None,
         in_doubt: None,
+        no_space: None,
         result: None,
     };
     let mut attempts = AttemptLoop::new(Arc::clone(store), group.clone());
@@ -99,6 +100,8 @@ struct Execution<'a> {
     proposed: Option<(AuditEntry, Change)>,
     /// The entry and the change of an attempt of unknown outcome.
     in_doubt: Option<(AuditEntry, Change)>,
+    /// The store had no space for the latest proposal, which was based on this revision.
+    no_space: Option<(Revision, StoreError)>,
     result: Option<Result<Change, ExecuteError>>,
 }
 
@@ -123,10 +126,21 @@ impl Work for Execution<'_> {
         state: &GroupState,
         before: &Arc<Semaphore>,
     ) -> Option<Proposal> {
-        if let Some((entry, change)) = &self.in_doubt
-            && state.audit_log.contains(entry)
-        {
+        let tried = self.no_space.as_ref().and(self.proposed.as_ref());
+        let applied = [tried, self.in_doubt.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|(entry, _)| state.audit_log.contains(entry));
+        if let Some((_, change)) = applied {
             self.result = Some(Ok(change.clone()));
+            return None;
+        }
+        if let Some((expected, error)) = self.no_space.take() {
+            // On top of any other revision, the entry may have been applied, and dropped by coreos/airlock.
+            if expected != state.stored.revision && self.in_doubt.is_none() {
+                self.in_doubt = self.proposed.take();
+            }
+            self.result = Some(Err(ExecuteError::Unavailable(error)));
             return None;
         }
         let before = Arc::clone(before);
@@ -152,7 +166,7 @@ impl Work for Execution<'_> {
         self.proposed = Some((entry, Change { before, after }));
         Some(Proposal {
             attempt: Attempt {
-                expected: state.revision,
+                expected: state.stored.revision,
                 next,
                 writes: true,
                 outcomes: Vec::new(),
@@ -161,12 +175,16 @@ impl Work for Execution<'_> {
         })
     }
 
-    fn committed(&mut self, _: Proposal, _: Revision) {
+    fn committed(&mut self, _: Proposal, _: Option<Stored>) {
         self.result = self.proposed.take().map(|(_, change)| Ok(change));
     }
 
     fn write_rejected(&mut self, _: &Semaphore, _: &Attempt, error: StoreError) {
         self.result = Some(Err(ExecuteError::Unavailable(error)));
+    }
+
+    fn no_space(&mut self, _: &Semaphore, attempt: &Attempt, error: StoreError) {
+        self.no_space = Some((attempt.expected, error));
     }
 
     fn outcome_unknown(&mut self, _: &Proposal) {

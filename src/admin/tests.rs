@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::lock::audit::Action;
-use crate::lock::codec::Value;
+use crate::lock::codec::{self, Value};
 use crate::store::faulty::{Fault, FaultyStore};
 use crate::store::memory::MemoryStore;
 
@@ -20,6 +20,14 @@ async fn known(store: &dyn Store) -> GroupState {
 
 fn shared(store: &Arc<FaultyStore>) -> Arc<dyn Store> {
     Arc::clone(store) as _
+}
+
+/// Creates a store that has a value for the group.
+fn used() -> Arc<FaultyStore> {
+    let store = FaultyStore::new();
+    let empty = codec::encode(&Semaphore::new(2), &[]);
+    store.memory.overwrite(&group(), Some(empty));
+    store
 }
 
 fn lock(id: &str) -> AdminCommand {
@@ -48,7 +56,7 @@ async fn a_command_reports_the_change_and_writes_an_audit_entry() {
 #[tokio::test]
 async fn invariant_6_a_command_whose_reply_was_lost_is_applied_once() {
     for fault in [Fault::AnswerLost, Fault::RequestLost] {
-        let store = FaultyStore::new();
+        let store = used();
         store.next(&[fault]);
         let slots = AdminCommand::SetSlots { slots: 5 };
         let change = run(&shared(&store), slots).await.unwrap();
@@ -64,7 +72,7 @@ async fn invariant_6_a_command_whose_reply_was_lost_is_applied_once() {
 #[tokio::test]
 async fn invariant_6_a_command_that_may_have_been_applied_is_never_reported_as_failed() {
     let unlock = || AdminCommand::Unlock { id: "a".into() };
-    let store = FaultyStore::new();
+    let store = used();
     run(&shared(&store), lock("a")).await.unwrap();
     store.next(&[Fault::Rejected]);
     let answer = run(&shared(&store), unlock()).await;
@@ -100,6 +108,28 @@ async fn invariant_6_a_command_that_may_have_been_applied_is_never_reported_as_f
             }),
         );
     });
+    assert!(
+        matches!(answer, Err(ExecuteError::Unknown(_))),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn without_space_the_audit_entry_tells_whether_a_command_was_applied() {
+    let store = used();
+    store.next(&[Fault::NoSpaceApplied]);
+    let change = run(&shared(&store), lock("a")).await.unwrap();
+    assert_eq!(change.after.holders.len(), 1);
+    assert_eq!(known(&*store).await.audit_log.len(), 1);
+    store.next(&[Fault::NoSpace]);
+    let answer = run(&shared(&store), lock("b")).await;
+    assert!(
+        matches!(answer, Err(ExecuteError::Unavailable(_))),
+        "{answer:?}"
+    );
+    // An earlier attempt may still arrive.
+    store.next(&[Fault::Late, Fault::NoSpace]);
+    let answer = run(&shared(&store), lock("b")).await;
     assert!(
         matches!(answer, Err(ExecuteError::Unknown(_))),
         "{answer:?}"

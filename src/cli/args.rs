@@ -14,7 +14,7 @@ Exit codes:
   0         success, or there was nothing to change
   1         the command was refused or failed; nothing was changed
   2         the command line is invalid
-  69        the store or the server is unreachable; nothing was changed
+  69        the store or the server cannot be used; nothing was changed
   75        the outcome of the change is unknown; check with `airlock get slots`
   78        the configuration is invalid
   130, 143  a second SIGINT or SIGTERM ended the server at once";
@@ -53,7 +53,8 @@ pub(super) enum CliCommand {
     ///
     /// Errors and warnings are printed to stdout. The exit code is 78 if anything would keep a server from starting on
     /// this machine, except a port or a store that another process uses. With --strict, it is 78 also if there is a
-    /// warning. Otherwise, it is 0.
+    /// warning. With --online, it is 69 if the configuration is valid, but a server could not work with the store.
+    /// Otherwise, it is 0.
     CheckConfig(check_config::Arguments),
     /// Check that the server on this machine replies, for the health check of a container
     ///

@@ -1,15 +1,17 @@
 //! `airlock check-config`: checks the configuration and what it names, without starting anything.
 
 mod description;
+mod online;
 
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::CliError;
-use super::output::{print_raw, report};
+use super::output::{count, print_raw, report};
 use super::preflight::{self, Scope};
 use crate::config::{self, Checked, Diagnostic};
+use online::StoreFindings;
 
 /// The arguments of `airlock check-config`.
 #[derive(Debug, clap::Args)]
@@ -18,7 +20,14 @@ pub(super) struct Arguments {
     #[arg(long)]
     strict: bool,
 
-    /// Print one JSON object with the fields valid, errors, warnings and description
+    /// Also check the store itself: connect to each endpoint of etcd, or read the file of the embedded store
+    ///
+    /// Writes nothing. For etcd: the clusters, members, versions with known bugs, alarms, permissions, and clocks. For
+    /// the embedded store: the structure of the file, and its mode.
+    #[arg(long)]
+    online: bool,
+
+    /// Print one JSON object with the fields valid, errors, warnings and description, and store with --online
     #[arg(long)]
     json: bool,
 }
@@ -26,7 +35,7 @@ pub(super) struct Arguments {
 /// Checks the configuration at `path`.
 ///
 /// # Errors
-/// If a server with it would not start on this machine. The output has the reasons.
+/// If a server with it would not start on this machine, or could not use the store. The output has the reasons.
 pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CliError> {
     let mut checked = config::check(path);
     preflight::check(&mut checked, Scope::All).await;
@@ -35,16 +44,16 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CliErr
         checked.errors.append(&mut checked.warnings);
         checked.sort();
     }
-    let findings = Findings::new(checked);
+    let findings = Findings::new(checked, arguments).await;
     if arguments.json {
         report_json(&findings)?;
     } else {
         report_text(path, &findings, is_promoted);
     }
-    if findings.is_valid() {
-        Ok(())
-    } else {
-        Err(CliError::CheckFailed)
+    match &findings.store {
+        _ if !findings.is_valid() => Err(CliError::CheckFailed),
+        Some(store) if !store.is_usable => Err(CliError::StoreCheckFailed),
+        _ => Ok(()),
     }
 }
 
@@ -55,6 +64,8 @@ struct Findings {
     warnings: Vec<Diagnostic>,
     /// The description of a server with the configuration; empty if there is an error.
     description: Vec<String>,
+    /// The result of `--online`; `None` without it, or if there is an error.
+    store: Option<StoreFindings>,
 }
 
 fn report_text(path: &Path, findings: &Findings, is_promoted: bool) {
@@ -70,6 +81,9 @@ fn report_text(path: &Path, findings: &Findings, is_promoted: bool) {
         for line in &findings.description {
             report(format_args!("  {line}"));
         }
+        if let Some(store) = &findings.store {
+            online::report_text(store);
+        }
     } else if is_promoted {
         report("With --strict, every warning is an error.");
     }
@@ -81,6 +95,7 @@ fn report_json(findings: &Findings) -> Result<(), CliError> {
         errors: findings.errors.iter().map(DiagnosticJson::new).collect(),
         warnings: findings.warnings.iter().map(DiagnosticJson::new).collect(),
         description: &findings.description,
+        store: findings.store.as_ref(),
     };
     // The value has no map, the only type that JSON may not be able to represent.
     let text = serde_json::to_string(&json).unwrap_or_default();
@@ -93,6 +108,8 @@ struct FindingsJson<'a> {
     errors: Vec<DiagnosticJson<'a>>,
     warnings: Vec<DiagnosticJson<'a>>,
     description: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<&'a StoreFindings>,
 }
 
 #[derive(Serialize)]
@@ -108,9 +125,16 @@ struct DiagnosticJson<'a> {
 // === impl Findings ===
 
 impl Findings {
-    fn new(checked: Checked) -> Self {
+    async fn new(checked: Checked, arguments: &Arguments) -> Self {
         let settings = checked.draft.filter(|_| checked.errors.is_empty());
+        let store = match &settings {
+            Some(settings) if arguments.online => {
+                Some(StoreFindings::collect(settings, arguments.strict).await)
+            }
+            _ => None,
+        };
         Findings {
+            store,
             description: settings
                 .as_ref()
                 .map(description::lines)
@@ -147,9 +171,4 @@ impl<'a> DiagnosticJson<'a> {
             message: &diagnostic.text,
         }
     }
-}
-
-fn count(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
 }

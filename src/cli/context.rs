@@ -108,7 +108,7 @@ impl StoreContext {
     fn store_error_with(&self, error: StoreError, effect: &str) -> CliError {
         let (problem, hint) = match (&self.settings.store, &error) {
             (StoreSettings::Embedded { .. }, _) => ("cannot use the store", None),
-            (StoreSettings::Etcd(_), StoreError::Rejected(_)) => {
+            (StoreSettings::Etcd(_), StoreError::Rejected(_) | StoreError::NoSpace(_)) => {
                 ("the store rejects the request", None)
             }
             // The message of any other error contains its remedy.

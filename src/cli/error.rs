@@ -21,6 +21,9 @@ pub(super) enum CliError {
     /// The configuration is invalid, and `check-config` has printed the reasons.
     #[error("the configuration is invalid")]
     CheckFailed,
+    /// The store cannot be used, and `check-config` has printed the reasons.
+    #[error("the store cannot be used")]
+    StoreCheckFailed,
     /// The configured store cannot be opened.
     #[error("{diagnostic}")]
     StoreSetup {
@@ -143,7 +146,8 @@ impl CliError {
     pub(super) fn exit_code(&self) -> u8 {
         match self {
             CliError::Config(_) | CliError::CheckFailed => 78,
-            CliError::StoreSetup { .. }
+            CliError::StoreCheckFailed
+            | CliError::StoreSetup { .. }
             | CliError::NoStore { .. }
             | CliError::Store { .. }
             | CliError::Contended { .. }

@@ -36,6 +36,12 @@ pub(super) fn report(line: impl Display) {
     let _ = print(line);
 }
 
+/// Returns a number with its noun, such as `2 warnings`.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
 /// Prints the reason why a command failed to stderr: the message, its causes, and the remedy if there is one.
 pub(super) fn print_error(error: &CliError, config: &Path) {
     match error {
@@ -46,7 +52,7 @@ pub(super) fn print_error(error: &CliError, config: &Path) {
             return;
         }
         // The command has printed the reasons.
-        CliError::CheckFailed => return,
+        CliError::CheckFailed | CliError::StoreCheckFailed => return,
         error => print_message(format_args!("error: {error}")),
     }
     for cause in causes(error) {

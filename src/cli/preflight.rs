@@ -270,6 +270,7 @@ fn etcd_problems(etcd: &EtcdSettings) -> Vec<Problem> {
         problems.extend(pair_problems(keys, pair, check_pair));
     }
     let password_only = EtcdSettings {
+        cluster_id: None,
         ca_cert_path: None,
         client_cert: None,
         ..etcd.clone()

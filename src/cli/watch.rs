@@ -79,7 +79,7 @@ fn newer(before: Option<&GroupState>, update: Update, slots: u64) -> Option<Grou
     match update {
         Update::Current(stored) => Some(GroupState::new(stored, slots)),
         Update::Change(stored) => {
-            let is_known = before.is_some_and(|before| before.as_of >= stored.as_of);
+            let is_known = before.is_some_and(|before| before.as_of() >= stored.as_of);
             (!is_known).then(|| GroupState::new(stored, slots))
         }
     }

@@ -45,6 +45,7 @@ const SECTIONS: &[Section] = &[
         "etcd3",
         &[
             "endpoints",
+            "cluster_id",
             "transaction_timeout_ms",
             "client_cert_pub_path",
             "client_cert_key_path",

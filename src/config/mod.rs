@@ -24,7 +24,7 @@ use std::path::Path;
 
 pub(crate) use command::command_line;
 pub(crate) use diagnostic::{ConfigErrors, Diagnostic, Places};
-pub use settings::{EtcdSettings, EtcdUser, KeyPair, MAX_ETCD_SLOTS};
+pub use settings::{ClusterId, EtcdSettings, EtcdUser, KeyPair, MAX_ETCD_SLOTS};
 pub(crate) use settings::{
     GroupSettings, Limits, ListenSettings, Settings, SlotsMismatch, StoreSettings, TlsSettings,
     TooManySlots,

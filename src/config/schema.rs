@@ -32,6 +32,7 @@ pub(super) struct ListenSection {
 /// `[etcd3]`.
 pub(super) struct Etcd3Section {
     pub(super) endpoints: Field<Vec<Located<String>>>,
+    pub(super) cluster_id: Field<String>,
     pub(super) transaction_timeout_ms: Field<u64>,
     pub(super) client_cert_pub_path: Field<String>,
     pub(super) client_cert_key_path: Field<String>,
@@ -196,6 +197,7 @@ fn listen(
 fn etcd3(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> Etcd3Section {
     Etcd3Section {
         endpoints: table.take_strings(diagnostics, "endpoints"),
+        cluster_id: table.take_unless_empty(diagnostics, "cluster_id"),
         transaction_timeout_ms: transaction_timeout(diagnostics, table),
         client_cert_pub_path: table.take_unless_empty(diagnostics, "client_cert_pub_path"),
         client_cert_key_path: table.take_unless_empty(diagnostics, "client_cert_key_path"),

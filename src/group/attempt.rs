@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::backoff::Backoff;
 use crate::lock::audit::AuditLog;
-use crate::lock::codec::{self, Revision, Stored};
+use crate::lock::codec::{self, Stored, Value};
 use crate::lock::protocol::{Attempt, Protocol};
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
@@ -43,11 +43,15 @@ pub(crate) trait Work {
         semaphore: &Arc<Semaphore>,
     ) -> Option<Proposal>;
 
-    /// The proposal was committed. The value has this revision now.
-    fn committed(&mut self, proposal: Proposal, revision: Revision);
+    /// The proposal was committed. `written` is the new content of the store; `None` if nothing was written.
+    fn committed(&mut self, proposal: Proposal, written: Option<Stored>);
 
     /// The store rejected the write of this attempt, which had no effect.
     fn write_rejected(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError);
+
+    /// The store has no space for the write of this attempt. It has taken effect or never will: the next proposal is
+    /// made on top of a value that tells.
+    fn no_space(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError);
 
     /// The outcome of this proposal is unknown.
     fn outcome_unknown(&mut self, proposal: &Proposal);
@@ -89,6 +93,8 @@ enum AttemptError {
     Damaged(Box<DamagedValue>),
     /// The store rejected the write. The work for which the write was needed has failed.
     WriteRejected,
+    /// The store has no space for the write. The work for which it was needed fails, unless the value shows its effect.
+    NoSpace(StoreError),
 }
 
 // === impl AttemptLoop ===
@@ -121,13 +127,19 @@ impl AttemptLoop {
                 Err(AttemptError::Damaged(damaged)) => work.fail(PermanentError::Damaged(damaged)),
                 // What needs no write goes first: together with new grants it would be rejected again.
                 Err(AttemptError::WriteRejected) => may_gather = false,
-                Err(AttemptError::Store(error)) => {
-                    tracing::debug!(group = %self.group, reason = %error, "store call failed, retrying");
-                    work.retrying(RetryReason::Store(error));
-                    self.backoff.after_failure().await;
+                Err(AttemptError::NoSpace(error)) => {
+                    may_gather = false;
+                    self.after_failure(work, error).await;
                 }
+                Err(AttemptError::Store(error)) => self.after_failure(work, error).await,
             }
         }
+    }
+
+    async fn after_failure<W: Work + Send>(&mut self, work: &mut W, error: StoreError) {
+        tracing::debug!(group = %self.group, reason = %error, "store call failed, retrying");
+        work.retrying(RetryReason::Store(error));
+        self.backoff.after_failure().await;
     }
 
     async fn attempt<W: Work + Send>(
@@ -145,18 +157,18 @@ impl AttemptLoop {
         let Some(proposal) = work.propose(&self.protocol, &state, &semaphore) else {
             return Ok(());
         };
+        if proposal.attempt.writes && state.stored.value.is_none() {
+            return self.create(work, &state, &semaphore, proposal).await;
+        }
         let attempt = &proposal.attempt;
         let new = attempt
             .writes
             .then(|| codec::encode(&attempt.next, &proposal.audit_log));
-        let committed = self
-            .store
-            .commit(&self.group, attempt.expected, new.as_ref())
-            .await;
-        match committed {
+        match self.commit(&state, new.as_ref()).await {
             Ok(CommitOutcome::Committed(revision)) => {
                 self.protocol.committed(attempt);
-                work.committed(proposal, revision);
+                let written = new.map(|value| Stored::written(value, revision));
+                work.committed(proposal, written);
                 Ok(())
             }
             Ok(CommitOutcome::Conflict(current)) => {
@@ -167,6 +179,11 @@ impl AttemptLoop {
                 work.write_rejected(&semaphore, attempt, error);
                 Err(AttemptError::WriteRejected)
             }
+            Err(error @ StoreError::NoSpace(_)) => {
+                self.protocol.outdated();
+                work.no_space(&semaphore, attempt, error.clone());
+                Err(AttemptError::NoSpace(error))
+            }
             Err(error) => {
                 if let StoreError::Unknown(_) = error {
                     self.protocol.unknown(attempt);
@@ -175,6 +192,51 @@ impl AttemptLoop {
                 Err(AttemptError::Store(error))
             }
         }
+    }
+
+    /// Creates the value of a group: with the configured slots, and without holders. The proposal is made again on top
+    /// of it.
+    ///
+    /// SUBTLE: no revision distinguishes a value that was deleted from one that never existed. If the first lock of a
+    /// group created the value, and the outcome was unknown, that write could arrive after the value was created by
+    /// others and deleted, and would lock a slot for a node that has long released it. A late creation of an empty
+    /// value locks nothing.
+    async fn create<W: Work + Send>(
+        &mut self,
+        work: &mut W,
+        state: &GroupState,
+        absent: &Semaphore,
+        proposal: Proposal,
+    ) -> Result<(), AttemptError> {
+        let empty = codec::encode(absent, &[]);
+        match self.commit(state, Some(&empty)).await {
+            Ok(CommitOutcome::Committed(revision)) => {
+                work.observe(Stored::written(empty, revision));
+                Ok(())
+            }
+            Ok(CommitOutcome::Conflict(current)) => {
+                work.observe(current);
+                Err(AttemptError::Conflict)
+            }
+            Err(error) => {
+                self.protocol.outdated();
+                match error {
+                    StoreError::Rejected(_) | StoreError::NoSpace(_) => {
+                        work.write_rejected(absent, &proposal.attempt, error);
+                        Err(AttemptError::WriteRejected)
+                    }
+                    error => Err(AttemptError::Store(error)),
+                }
+            }
+        }
+    }
+
+    async fn commit(
+        &self,
+        state: &GroupState,
+        new: Option<&Value>,
+    ) -> Result<CommitOutcome, StoreError> {
+        self.store.commit(&self.group, &state.stored, new).await
     }
 
     /// Reads the store if the known state cannot be the base of a commit.

@@ -48,7 +48,7 @@ impl Cache {
     /// Takes a value that was written, unless a newer one is known.
     pub(super) fn set_if_newer(&self, known: GroupState) {
         let mut state = self.state.lock();
-        if is_newer(&state, known.as_of) {
+        if is_newer(&state, known.as_of()) {
             self.replace(&mut state, known);
         }
     }
@@ -66,7 +66,7 @@ impl Cache {
     /// Changes the configured slots, which a group without a value starts with.
     pub(super) fn set_slots_if_absent(&self, slots: u64) {
         if let Some(known) = &mut self.state.lock().known
-            && known.revision == Revision::ABSENT
+            && known.stored.value.is_none()
         {
             known.semaphore = Ok(Arc::new(Semaphore::new(slots)));
         }
@@ -93,7 +93,10 @@ impl Cache {
 }
 
 fn is_newer(state: &CacheState, as_of: Revision) -> bool {
-    state.known.as_ref().is_none_or(|known| known.as_of < as_of)
+    state
+        .known
+        .as_ref()
+        .is_none_or(|known| known.as_of() < as_of)
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ pub(super) struct Shared {
     configured_slots: AtomicU64,
     pub(super) cache: Cache,
     pub(super) waiters: Mutex<Waiters>,
-    /// The latest failure of the store while requests were waiting; `None` after a success.
-    pub(super) last_failure: Mutex<Option<StoreError>>,
+    /// The reason why the latest attempt failed while requests were waiting; `None` after a success.
+    pub(super) last_failure: Mutex<Option<LastFailure>>,
     /// Counts the iterations of the task.
     pub(super) heartbeat: watch::Sender<u64>,
     /// Makes an idle task iterate.
@@ -32,8 +32,25 @@ pub(super) struct Shared {
 pub(super) struct Request {
     pub(super) command: Command,
     pub(super) reply: oneshot::Sender<Result<Outcome, GroupError>>,
-    /// The revision on which a commit of unknown outcome was based that was to change something for this request.
+    /// The revision on which a commit was based that was to change something for this request, and that may have been
+    /// applied without a reply that says so.
     pub(super) in_doubt: Option<Revision>,
+    /// Whether such a commit may still arrive at the store.
+    pub(super) may_arrive: bool,
+    /// The store had no space for a commit that this request needed. Unless the value shows what the request asked for,
+    /// it is refused with this error.
+    pub(super) no_space: Option<StoreError>,
+}
+
+/// The reason why the latest attempt of a group failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum LastFailure {
+    /// Another writer committed first.
+    #[error("other servers changed the group during every attempt")]
+    Conflict,
+    /// The store did not reply.
+    #[error(transparent)]
+    Store(StoreError),
 }
 
 /// The reason why a command has no outcome.
@@ -43,7 +60,7 @@ pub(crate) enum GroupError {
     #[error("{}", timeout_text(*timeout, last_failure.as_ref()))]
     Timeout {
         timeout: Duration,
-        last_failure: Option<StoreError>,
+        last_failure: Option<LastFailure>,
     },
     /// The outcome of a commit is unknown and can no longer be determined.
     #[error(
@@ -65,10 +82,12 @@ pub(crate) enum GroupError {
     ShuttingDown,
 }
 
-fn timeout_text(timeout: Duration, last_failure: Option<&StoreError>) -> String {
+fn timeout_text(timeout: Duration, last_failure: Option<&LastFailure>) -> String {
+    let ms = timeout.as_millis();
     match last_failure {
-        Some(failure) => failure.to_string(),
-        None => format!("no reply from the store within {} ms", timeout.as_millis()),
+        Some(LastFailure::Store(failure)) => failure.to_string(),
+        Some(conflict @ LastFailure::Conflict) => format!("{conflict} within {ms} ms; ask again"),
+        None => format!("no reply from the store within {ms} ms"),
     }
 }
 
@@ -113,6 +132,8 @@ impl Request {
             command,
             reply,
             in_doubt: None,
+            may_arrive: false,
+            no_space: None,
         }
     }
 }

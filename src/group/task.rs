@@ -10,7 +10,7 @@ use tokio::task;
 
 use super::attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 use super::metrics::TaskMetrics;
-use super::shared::{GroupError, Request, Shared};
+use super::shared::{GroupError, LastFailure, Request, Shared};
 use crate::lock::GroupState;
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::protocol::{Attempt, Protocol};
@@ -113,26 +113,26 @@ impl Work for Batch {
         semaphore: &Arc<Semaphore>,
     ) -> Option<Proposal> {
         self.drop_cancelled();
-        self.fail_ambiguous(state.revision, semaphore);
+        self.fail_ambiguous(state.stored.revision, semaphore);
+        self.fail_without_space(semaphore);
         if self.requests.is_empty() {
             self.shared.last_failure.lock().take();
             return None;
         }
         let commands = self.requests.iter().map(|request| &request.command);
         Some(Proposal {
-            attempt: protocol.attempt(state.revision, semaphore, commands),
+            attempt: protocol.attempt(state.stored.revision, semaphore, commands),
             audit_log: Arc::clone(&state.audit_log),
         })
     }
 
-    fn committed(&mut self, proposal: Proposal, revision: Revision) {
+    fn committed(&mut self, proposal: Proposal, written: Option<Stored>) {
         let Proposal { attempt, audit_log } = proposal;
         let answered = attempt.outcomes.len();
         self.metrics.commit_batch_size.observe(answered as f64);
-        if attempt.writes {
+        if let Some(written) = written {
             self.shared.cache.set_if_newer(GroupState {
-                revision,
-                as_of: revision,
+                stored: Arc::new(written),
                 semaphore: Ok(attempt.next),
                 audit_log,
             });
@@ -145,7 +145,25 @@ impl Work for Batch {
     }
 
     fn write_rejected(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError) {
-        self.reject_writers(semaphore, &attempt.outcomes, &GroupError::Rejected(error));
+        let needs_write = needs_write(semaphore, &attempt.outcomes);
+        let rejected = self.requests.extract_if(.., needs_write);
+        fail_all(rejected, &GroupError::Rejected(error));
+    }
+
+    fn no_space(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError) {
+        let mut needs_write = needs_write(semaphore, &attempt.outcomes);
+        let mut outcomes = attempt.outcomes.iter();
+        for request in &mut self.requests {
+            let needs_write = needs_write(request);
+            let changes = outcomes.next().is_some_and(|outcome| outcome.changes());
+            // If an earlier write may still arrive, the request cannot be refused; its deadline ends it.
+            if needs_write && !request.may_arrive {
+                request.no_space = Some(error.clone());
+            }
+            if changes {
+                request.in_doubt = Some(attempt.expected);
+            }
+        }
     }
 
     fn outcome_unknown(&mut self, proposal: &Proposal) {
@@ -154,14 +172,20 @@ impl Work for Batch {
         for (request, outcome) in self.requests.iter_mut().zip(&attempt.outcomes) {
             if outcome.changes() {
                 request.in_doubt = Some(attempt.expected);
+                request.may_arrive = true;
             }
         }
     }
 
     fn retrying(&mut self, reason: RetryReason) {
         match reason {
-            RetryReason::Conflict => self.metrics.conflicts.inc(),
-            RetryReason::Store(error) => *self.shared.last_failure.lock() = Some(error),
+            RetryReason::Conflict => {
+                self.metrics.conflicts.inc();
+                *self.shared.last_failure.lock() = Some(LastFailure::Conflict);
+            }
+            RetryReason::Store(error) => {
+                *self.shared.last_failure.lock() = Some(LastFailure::Store(error));
+            }
         }
     }
 
@@ -189,24 +213,36 @@ impl Batch {
         fail_all(ambiguous, &GroupError::Ambiguous);
     }
 
-    /// Fails the requests for which a rejected write was needed: the grants; without grants the releases, which may
-    /// pass where a grant does not, because they make the value smaller; without either, all requests.
-    fn reject_writers(&mut self, semaphore: &Semaphore, outcomes: &[Outcome], error: &GroupError) {
-        let has_grants = outcomes.contains(&Outcome::Locked);
-        let has_changes = outcomes.iter().any(|outcome| outcome.changes());
-        let mut outcomes = outcomes.iter();
-        let needs_write = |request: &mut Request| {
-            let changes = outcomes.next().is_some_and(|outcome| outcome.changes());
-            let holds = |id: &str| semaphore.holders.contains_key(id);
-            match &request.command {
-                _ if !has_changes => true,
-                // A request that is refused because every slot is held would be the next to be granted one.
-                Command::Lock { id, .. } => has_grants && (changes || !holds(id.as_str())),
-                Command::Unlock { id } => !has_grants && (changes || holds(id)),
-                Command::Renew { .. } => false,
-            }
+    /// Fails the requests for which the store had no space, and whose effect the value does not show.
+    fn fail_without_space(&mut self, semaphore: &Semaphore) {
+        let refused = |request: &mut Request| {
+            request.no_space.is_some() && !Protocol::is_done(&request.command, semaphore)
         };
-        fail_all(self.requests.extract_if(.., needs_write), error);
+        for mut request in self.requests.extract_if(.., refused) {
+            if let Some(error) = request.no_space.take() {
+                let _ = request.reply.send(Err(GroupError::Rejected(error)));
+            }
+        }
+    }
+}
+
+/// Returns a function that tells for one request after the other whether a write that the store refused was needed for
+/// it: for the grants; without grants for the releases, which may pass where a grant does not, because they make the
+/// value smaller; without either, for all requests.
+fn needs_write(semaphore: &Semaphore, outcomes: &[Outcome]) -> impl FnMut(&mut Request) -> bool {
+    let has_grants = outcomes.contains(&Outcome::Locked);
+    let has_changes = outcomes.iter().any(|outcome| outcome.changes());
+    let mut outcomes = outcomes.iter();
+    move |request| {
+        let changes = outcomes.next().is_some_and(|outcome| outcome.changes());
+        let holds = |id: &str| semaphore.holders.contains_key(id);
+        match &request.command {
+            _ if !has_changes => true,
+            // A request that is refused because every slot is held would be the next to be granted one.
+            Command::Lock { id, .. } => has_grants && (changes || !holds(id.as_str())),
+            Command::Unlock { id } => !has_grants && (changes || holds(id)),
+            Command::Renew { .. } => false,
+        }
     }
 }
 

@@ -38,6 +38,9 @@ impl Revision {
 }
 
 /// The content of the store for one group at one moment.
+///
+/// A commit compares both the revision and the bytes: a store that was restored from a backup counts on from an older
+/// revision, so another value can have the revision of this one (invariant 11).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// [`Revision::ABSENT`] if and only if there is no value.
@@ -56,6 +59,20 @@ impl Stored {
             value: None,
             as_of,
         }
+    }
+
+    /// Describes a value that was written at `revision`.
+    pub fn written(value: Value, revision: Revision) -> Self {
+        Stored {
+            revision,
+            value: Some(value),
+            as_of: revision,
+        }
+    }
+
+    /// Reports whether a commit that expects this content finds it in `current`.
+    pub fn is_still(&self, current: &Stored) -> bool {
+        self.revision == current.revision && self.value == current.value
     }
 }
 

@@ -66,12 +66,16 @@ impl Protocol {
         semaphore: &Semaphore,
     ) -> bool {
         let moved = in_doubt.is_some_and(|in_doubt| in_doubt != known);
-        let done = match command {
+        moved && !Protocol::is_done(command, semaphore)
+    }
+
+    /// Reports whether the value shows what a command asks for.
+    pub fn is_done(command: &Command, semaphore: &Semaphore) -> bool {
+        match command {
             Command::Lock { id, .. } => semaphore.holders.contains_key(id.as_str()),
             Command::Renew { id } => semaphore.holders.contains_key(id),
             Command::Unlock { id } => !semaphore.holders.contains_key(id),
-        };
-        moved && !done
+        }
     }
 
     /// Records that the store was read.
@@ -84,6 +88,14 @@ impl Protocol {
         if attempt.writes {
             self.in_doubt = None;
         }
+    }
+
+    /// Records that the known value may be outdated: a write has an effect that only a read tells, but no write is on
+    /// its way any more that could change the semaphore. No fence is needed.
+    ///
+    /// This holds for a write that the store refused for want of space, and for the creation of an empty value.
+    pub fn outdated(&mut self) {
+        self.must_read = true;
     }
 
     /// Records that the outcome of the attempt is unknown: the store may have applied it, or may still do so

@@ -9,10 +9,8 @@ use super::semaphore::Semaphore;
 /// The value of a group as the store had it at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupState {
-    /// The revision that the next commit has to compare with.
-    pub(crate) revision: Revision,
-    /// The store's own clock at that moment.
-    pub(crate) as_of: Revision,
+    /// The revision and the bytes, with which the next commit compares.
+    pub(crate) stored: Arc<Stored>,
     /// The semaphore, or the reason why the stored value cannot be used. An absent value counts as the one that its
     /// first use would create: the configured slots, all of them free.
     pub(crate) semaphore: Result<Arc<Semaphore>, DecodeError>,
@@ -32,10 +30,14 @@ impl GroupState {
             Err(invalid) => (Err(invalid), AuditLog::default()),
         };
         GroupState {
-            revision: stored.revision,
-            as_of: stored.as_of,
+            stored: Arc::new(stored),
             semaphore,
             audit_log,
         }
+    }
+
+    /// Returns the store's own clock at that moment; a larger one is newer.
+    pub(crate) fn as_of(&self) -> Revision {
+        self.stored.as_of
     }
 }

@@ -133,6 +133,7 @@ impl Server {
         let (metrics, families) = ServerMetrics::register()?;
         let reloads = &families.reloads;
         let mut files = FileWatcher::new();
+        monitor::inspect_embedded(&settings).await;
         let (store, credentials) = open_reloadable(&settings.store, settings.transaction_timeout)?;
         if let Some(credentials) = credentials {
             reloads.loaded(&ReloadTarget::Etcd);
@@ -173,6 +174,7 @@ impl Server {
     /// If a task ends that must not end.
     pub(crate) async fn run(self) -> Result<Stopped, ServeError> {
         let mut supervisor = Supervisor::default();
+        monitor::inspect_etcd(&self.settings);
         let (mut signals, mut hangups, reloader) = self.spawn(&mut supervisor)?;
         systemd::ready();
         loop {
@@ -310,7 +312,7 @@ fn spawn_monitor(
     supervisor.spawn("store follower", async move {
         monitor::follow(&followed, follower_state).await;
     });
-    let check = monitor::check_consistency(Arc::clone(store) as _, state.clone(), config);
+    let check = monitor::check_consistency(Arc::clone(store), state.clone(), config);
     supervisor.spawn("consistency check", check);
 }
 

@@ -34,9 +34,11 @@ pub(super) struct Reloader {
 // === impl Reloader ===
 
 impl Reloader {
-    /// Reloads the files, then the configuration. An invalid configuration changes nothing.
+    /// Reloads the files, then the configuration. An invalid configuration changes nothing. If etcd was replaced by
+    /// another cluster, that one is accepted.
     pub(super) fn reload(&self, supervisor: &mut Supervisor) {
         let _reloading = systemd::reloading();
+        self.groups.store.accept_current();
         self.files
             .reload_all(|target, successful| self.metrics.reloaded(target, successful));
         let new = self.read_settings();

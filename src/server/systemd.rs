@@ -11,7 +11,7 @@ use tokio::time::{self, MissedTickBehavior};
 
 use crate::coordinator::StateReceiver;
 use crate::group::Group;
-use crate::store::health::Health;
+use crate::store::health::{Health, Replies, Writes};
 use crate::text::explain::chain;
 
 /// The interval at which the status text follows the health of the store.
@@ -101,16 +101,21 @@ async fn watch_groups(groups: impl Fn() -> Vec<Group>, timeout: Duration, alive:
 
 fn status_text(groups: usize, health: &Health) -> String {
     let plural = if groups == 1 { "" } else { "s" };
-    match health {
-        Health::Unknown => format!("{groups} group{plural}; the store was not reached yet"),
-        Health::Up { .. } => format!("{groups} group{plural}; the store is available"),
-        Health::Down { error, .. } => {
+    let store = match (&health.replies, &health.writes) {
+        (Replies::Unknown, _) => "the store was not reached yet".to_owned(),
+        (Replies::Down { error, .. }, _) => {
             let reason = chain(error).replace('\n', " ");
-            format!(
-                "{groups} group{plural}; the store is unavailable, requests are denied: {reason}"
-            )
+            format!("the store is unavailable, requests are denied: {reason}")
         }
-    }
+        (Replies::Up { .. }, Writes::Refused { error, .. }) => {
+            let reason = chain(error).replace('\n', " ");
+            format!("the store refuses writes, no lock is granted: {reason}")
+        }
+        (Replies::Up { .. }, Writes::Unknown | Writes::Accepted { .. }) => {
+            "the store is available".to_owned()
+        }
+    };
+    format!("{groups} group{plural}; {store}")
 }
 
 fn notify(state: &[NotifyState<'_>]) {
@@ -137,7 +142,7 @@ mod tests {
     use super::*;
     use crate::group::{GroupMetrics, GroupTask};
     use crate::lock::GroupName;
-    use crate::lock::codec::{Revision, Stored, Value};
+    use crate::lock::codec::{Stored, Value};
     use crate::lock::semaphore::Command;
     use crate::store::memory::MemoryStore;
     use crate::store::{CommitOutcome, Location, Report, Store, StoreError};
@@ -153,9 +158,12 @@ mod tests {
         async fn commit(
             &self,
             _: &GroupName,
-            _: Revision,
+            _: &Stored,
             _: Option<&Value>,
         ) -> Result<CommitOutcome, StoreError> {
+            std::future::pending().await
+        }
+        async fn check_writable(&self, _: &GroupName) -> Result<(), StoreError> {
             std::future::pending().await
         }
         async fn watch(&self, _: &[GroupName], _: &mut Report<'_>) -> StoreError {

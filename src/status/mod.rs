@@ -75,8 +75,15 @@ async fn metrics(State(status): State<Arc<Status>>) -> Response {
 }
 
 async fn readyz(State(status): State<Arc<Status>>) -> Response {
-    match status.health.borrow().readiness(Instant::now()) {
-        Ok(()) => "ok\n".into_response(),
+    let health = status.health.borrow().clone();
+    match health.readiness(Instant::now()) {
+        Ok(()) => {
+            let notices = health.notices.iter();
+            let notices: String = notices
+                .map(|notice| format!("warning: {notice}\n"))
+                .collect();
+            format!("ok\n{notices}").into_response()
+        }
         Err(reason) => (
             StatusCode::SERVICE_UNAVAILABLE,
             format!("{}\n", chain(&reason)),

@@ -46,18 +46,28 @@ fn body(view: &StatusView, host: &str, config: &Path) -> Markup {
     html! {
         header {
             h1 { "Airlock" }
-            @if view.store.up {
-                span.badge.good { "store available" }
-            } @else {
+            @if !view.store.up {
                 span.badge.bad { "store unavailable" }
+            } @else if !view.store.writable {
+                span.badge.bad { "store refuses writes" }
+            } @else {
+                span.badge.good { "store available" }
             }
         }
         p.summary { (summary(view)) }
         @if let Some(problem) = &view.store.problem {
             p.alarm {
-                strong { "Requests are denied until the store is available again: " }
-                (problem) ". The state below may be out of date."
+                @if view.store.up {
+                    strong { "No lock is granted until the store accepts writes again: " }
+                    (problem) "."
+                } @else {
+                    strong { "Requests are denied until the store is available again: " }
+                    (problem) ". The state below may be out of date."
+                }
             }
+        }
+        @for notice in &view.store.notices {
+            p.alarm { (notice) "." }
         }
         main {
             @for group in &view.groups {
@@ -76,6 +86,9 @@ fn body(view: &StatusView, host: &str, config: &Path) -> Markup {
 fn title(view: &StatusView) -> String {
     if !view.store.up {
         return "! Airlock: store unavailable".into();
+    }
+    if !view.store.writable {
+        return "! Airlock: store refuses writes".into();
     }
     if view.groups.iter().any(|group| group.damaged.is_some()) {
         return "! Airlock: stored value damaged".into();

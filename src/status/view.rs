@@ -12,7 +12,7 @@ use crate::lock::audit::AuditEntry;
 use crate::lock::semaphore::Semaphore;
 use crate::lock::window::{WindowState, Windows};
 use crate::lock::{GroupName, GroupState};
-use crate::store::health::Health;
+use crate::store::health::{Health, NotReady, Writes};
 use crate::text::duration::age;
 use crate::text::explain::chain;
 
@@ -33,8 +33,12 @@ pub(super) struct StatusView {
 pub(super) struct StoreView {
     /// Whether the store replied recently.
     pub(super) up: bool,
-    /// The reason if it did not.
+    /// Whether the store accepts writes, as far as is known.
+    pub(super) writable: bool,
+    /// The reason if one of the two is false.
     pub(super) problem: Option<String>,
+    /// Facts about the store that do not stop it.
+    pub(super) notices: Vec<String>,
 }
 
 /// The known facts about a group, from a running server or from the store.
@@ -128,8 +132,10 @@ impl StatusView {
             version: env!("CARGO_PKG_VERSION"),
             now,
             store: StoreView {
-                up: problem.is_none(),
+                up: matches!(problem, None | Some(NotReady::ReadOnly { .. })),
+                writable: !matches!(health.writes, Writes::Refused { .. }),
                 problem: problem.map(|problem| chain(&problem)),
+                notices: health.notices.iter().map(ToString::to_string).collect(),
             },
             groups: state
                 .groups

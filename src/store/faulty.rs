@@ -11,13 +11,17 @@ use tokio::sync::watch;
 use super::memory::MemoryStore;
 use super::{CommitOutcome, Location, Report, Store, StoreError};
 use crate::lock::GroupName;
-use crate::lock::codec::{Revision, Stored, Value};
+use crate::lock::codec::{Stored, Value};
 
 /// A fault of one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The commit has no effect, and the store says so.
     Rejected,
+    /// The store has no space for the write, which has no effect.
+    NoSpace,
+    /// The store has no space for the write, but it takes effect.
+    NoSpaceApplied,
     /// The commit has no effect, because the store is unreachable.
     Unreachable,
     /// The commit has no effect, and its outcome is unknown.
@@ -50,7 +54,7 @@ struct Script {
     faults: VecDeque<Fault>,
     always: Option<Fault>,
     calls: Vec<Call>,
-    late: Vec<(GroupName, Revision, Value)>,
+    late: Vec<(GroupName, Stored, Value)>,
 }
 
 /// The error of an injected fault.
@@ -99,7 +103,7 @@ impl FaultyStore {
         let late = std::mem::take(&mut self.script().late);
         let mut results = Vec::new();
         for (group, expected, value) in late {
-            let result = self.memory.commit(&group, expected, Some(&value)).await;
+            let result = self.memory.commit(&group, &expected, Some(&value)).await;
             results.push(result.unwrap());
         }
         results
@@ -132,7 +136,7 @@ impl Store for FaultyStore {
     async fn commit(
         &self,
         group: &GroupName,
-        expected: Revision,
+        expected: &Stored,
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError> {
         let call = if new.is_some() {
@@ -141,10 +145,16 @@ impl Store for FaultyStore {
             Call::Confirm
         };
         self.enter(call).await;
+        let no_space = || StoreError::no_space(Injected("no space"));
         let unknown = || StoreError::unknown(Injected("timed out"));
         match self.fault() {
             None => self.memory.commit(group, expected, new).await,
             Some(Fault::Rejected) => Err(StoreError::rejected(Injected("not allowed"))),
+            Some(Fault::NoSpace) => Err(no_space()),
+            Some(Fault::NoSpaceApplied) => {
+                self.memory.commit(group, expected, new).await?;
+                Err(no_space())
+            }
             Some(Fault::Unreachable) => Err(StoreError::unreachable(Injected("no route"))),
             Some(Fault::RequestLost) => Err(unknown()),
             Some(Fault::AnswerLost) => {
@@ -152,7 +162,7 @@ impl Store for FaultyStore {
                 Err(unknown())
             }
             Some(Fault::Late) => {
-                let late = new.map(|value| (group.clone(), expected, value.clone()));
+                let late = new.map(|value| (group.clone(), expected.clone(), value.clone()));
                 self.script().late.extend(late);
                 Err(unknown())
             }
@@ -162,6 +172,10 @@ impl Store for FaultyStore {
                 self.memory.commit(group, expected, new).await
             }
         }
+    }
+
+    async fn check_writable(&self, group: &GroupName) -> Result<(), StoreError> {
+        self.memory.check_writable(group).await
     }
 
     fn location(&self, group: &GroupName) -> Location {

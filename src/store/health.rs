@@ -1,18 +1,40 @@
-//! The health of the store: whether it replied when it was last called.
+//! The health of the store: whether it replies, whether it accepts writes, and what an operator should know besides.
 
 use std::time::{Duration, Instant};
 
-use super::StoreError;
+use super::{Notice, StoreError};
+
+/// The health of the store, as the calls of this server show it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Health {
+    pub(crate) replies: Replies,
+    pub(crate) writes: Writes,
+    /// Facts about the store that do not stop it.
+    pub(crate) notices: Vec<Notice>,
+}
 
 /// Whether the store replied to the latest call.
-#[derive(Clone, Debug)]
-pub(crate) enum Health {
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Replies {
     /// The store was not called yet.
+    #[default]
     Unknown,
     /// The store replied.
     Up { at: Instant },
     /// The store did not reply.
     Down { since: Instant, error: StoreError },
+}
+
+/// Whether the store accepts writes. A store without free space still replies to reads.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Writes {
+    /// Nothing was written yet, or a write was rejected for a reason that may concern one group only.
+    #[default]
+    Unknown,
+    /// The store accepted the latest write.
+    Accepted { at: Instant },
+    /// The store refuses every write.
+    Refused { since: Instant, error: StoreError },
 }
 
 /// The age at which a reply no longer proves that the store is available.
@@ -26,22 +48,53 @@ impl Health {
     /// # Errors
     /// The reason, for `/readyz` and the page.
     pub(crate) fn readiness(&self, now: Instant) -> Result<(), NotReady> {
-        match self {
-            Health::Unknown => Err(NotReady::Unknown),
-            Health::Down { since, error } => Err(NotReady::Down {
-                seconds: now.saturating_duration_since(*since).as_secs(),
+        let seconds = |since: Instant| now.saturating_duration_since(since).as_secs();
+        match &self.replies {
+            Replies::Unknown => return Err(NotReady::Unknown),
+            Replies::Down { since, error } => {
+                return Err(NotReady::Down {
+                    seconds: seconds(*since),
+                    error: error.clone(),
+                });
+            }
+            Replies::Up { at } if now.saturating_duration_since(*at) > MAX_AGE => {
+                return Err(NotReady::Silent {
+                    seconds: seconds(*at),
+                });
+            }
+            Replies::Up { .. } => {}
+        }
+        match &self.writes {
+            Writes::Refused { since, error } => Err(NotReady::ReadOnly {
+                seconds: seconds(*since),
                 error: error.clone(),
             }),
-            Health::Up { at } => {
-                let age = now.saturating_duration_since(*at);
-                if age > MAX_AGE {
-                    return Err(NotReady::Silent {
-                        seconds: age.as_secs(),
-                    });
-                }
-                Ok(())
-            }
+            Writes::Unknown | Writes::Accepted { .. } => Ok(()),
         }
+    }
+
+    pub(super) fn replied(&mut self) {
+        self.replies = Replies::Up { at: Instant::now() };
+    }
+
+    pub(super) fn failed(&mut self, error: StoreError) {
+        let since = match &self.replies {
+            Replies::Down { since, .. } => *since,
+            Replies::Unknown | Replies::Up { .. } => Instant::now(),
+        };
+        self.replies = Replies::Down { since, error };
+    }
+
+    pub(super) fn write_accepted(&mut self) {
+        self.writes = Writes::Accepted { at: Instant::now() };
+    }
+
+    pub(super) fn write_refused(&mut self, error: StoreError) {
+        let since = match &self.writes {
+            Writes::Refused { since, .. } => *since,
+            Writes::Unknown | Writes::Accepted { .. } => Instant::now(),
+        };
+        self.writes = Writes::Refused { since, error };
     }
 }
 
@@ -58,4 +111,10 @@ pub(crate) enum NotReady {
     },
     #[error("the store has not replied for {seconds} s")]
     Silent { seconds: u64 },
+    #[error("the store has refused writes for {seconds} s, so no lock can be granted")]
+    ReadOnly {
+        seconds: u64,
+        #[source]
+        error: StoreError,
+    },
 }

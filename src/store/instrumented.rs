@@ -10,10 +10,10 @@ use prometheus::{
 };
 use tokio::sync::watch;
 
-use super::health::Health;
-use super::{CommitOutcome, Location, Report, Store, StoreError};
+use super::health::{Health, Replies, Writes};
+use super::{CommitOutcome, Location, Notice, Report, Store, StoreError};
 use crate::lock::GroupName;
-use crate::lock::codec::{Revision, Stored, Value};
+use crate::lock::codec::{Stored, Value};
 
 /// A store that measures the calls to another store.
 pub(crate) struct InstrumentedStore {
@@ -27,6 +27,17 @@ pub(crate) struct StoreMetrics {
     duration: HistogramVec,
     failures: IntCounterVec,
     up: Gauge,
+    writable: Gauge,
+    foreign_endpoints: Gauge,
+}
+
+/// A call to the store.
+#[derive(Clone, Copy)]
+enum Call {
+    Read,
+    Confirm,
+    Write,
+    Check,
 }
 
 /// The upper bounds of the buckets for durations in seconds. A call, and a request that waits for it, takes from half a
@@ -42,7 +53,7 @@ impl InstrumentedStore {
         InstrumentedStore {
             inner,
             metrics,
-            health: watch::Sender::new(Health::Unknown),
+            health: watch::Sender::new(Health::default()),
         }
     }
 
@@ -51,30 +62,57 @@ impl InstrumentedStore {
         self.health.subscribe()
     }
 
+    /// Records that the store rejects every read. A single rejected read may concern one group only.
+    pub(crate) fn rejects_all(&self, error: StoreError) {
+        self.update(|health| health.failed(error));
+    }
+
+    /// Asks the store for facts that an operator should know.
+    pub(crate) fn refresh_notices(&self) {
+        let notices = self.inner.notices();
+        let foreign = notices.iter().filter(|notice| notice.is_foreign_endpoint());
+        self.metrics.foreign_endpoints.set(foreign.count() as f64);
+        self.health.send_if_modified(|health| {
+            let changed = health.notices != notices;
+            health.notices = notices;
+            changed
+        });
+    }
+
     fn record<T>(
         &self,
-        call: &str,
+        call: Call,
         started: Instant,
         result: Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         self.metrics.record(call, started.elapsed(), &result);
-        match &result {
-            Ok(_) => {
-                self.health.send_replace(Health::Up { at: Instant::now() });
+        self.update(|health| match (&result, call) {
+            (Ok(_), Call::Read | Call::Confirm) => health.replied(),
+            (Ok(_), Call::Write | Call::Check) => {
+                health.replied();
+                health.write_accepted();
             }
-            Err(error) => self.record_failure(error),
-        }
+            // One group's value may be too large, or forbidden. The probe finds out whether the store rejects all.
+            (Err(StoreError::Rejected(_)), Call::Write) => health.writes = Writes::Unknown,
+            (Err(StoreError::Rejected(_)), Call::Read | Call::Confirm) => {}
+            (Err(error @ StoreError::Rejected(_)), Call::Check) => {
+                health.write_refused(error.clone());
+            }
+            (Err(error @ StoreError::NoSpace(_)), _) => {
+                health.replied();
+                health.write_refused(error.clone());
+            }
+            (Err(error @ (StoreError::Unreachable(_) | StoreError::Unknown(_))), _) => {
+                health.failed(error.clone());
+            }
+        });
         result
     }
 
-    fn record_failure(&self, error: &StoreError) {
+    fn update(&self, change: impl FnOnce(&mut Health)) {
         self.health.send_modify(|health| {
-            let since = match health {
-                Health::Down { since, .. } => *since,
-                Health::Unknown | Health::Up { .. } => Instant::now(),
-            };
-            let error = error.clone();
-            *health = Health::Down { since, error };
+            change(health);
+            self.metrics.show(health);
         });
     }
 }
@@ -84,23 +122,41 @@ impl Store for InstrumentedStore {
     async fn read(&self, group: &GroupName) -> Result<Stored, StoreError> {
         let started = Instant::now();
         let result = self.inner.read(group).await;
-        self.record("read", started, result)
+        self.record(Call::Read, started, result)
     }
 
     async fn commit(
         &self,
         group: &GroupName,
-        expected: Revision,
+        expected: &Stored,
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError> {
         let started = Instant::now();
         let result = self.inner.commit(group, expected, new).await;
-        let call = if new.is_some() { "write" } else { "confirm" };
+        let call = match new {
+            Some(_) => Call::Write,
+            None => Call::Confirm,
+        };
         self.record(call, started, result)
+    }
+
+    /// Also records whether the store refuses all writes: the caller has found no group for which it accepts one.
+    async fn check_writable(&self, group: &GroupName) -> Result<(), StoreError> {
+        let started = Instant::now();
+        let result = self.inner.check_writable(group).await;
+        self.record(Call::Check, started, result)
     }
 
     fn location(&self, group: &GroupName) -> Location {
         self.inner.location(group)
+    }
+
+    fn notices(&self) -> Vec<Notice> {
+        self.inner.notices()
+    }
+
+    fn accept_current(&self) {
+        self.inner.accept_current();
     }
 
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
@@ -137,23 +193,56 @@ impl StoreMetrics {
                 "1 if the store replied to the latest call.",
                 registry
             )?,
+            writable: register_gauge_with_registry!(
+                "airlock_store_writable",
+                "1 if the store accepts writes; 0 if it refuses them, for example for want of space.",
+                registry
+            )?,
+            foreign_endpoints: register_gauge_with_registry!(
+                "airlock_store_foreign_endpoints",
+                "Number of etcd endpoints that belong to another cluster and are not used.",
+                registry
+            )?,
         })
     }
 
-    fn record<T>(&self, call: &str, took: Duration, result: &Result<T, StoreError>) {
+    /// Shows the health in the gauges.
+    fn show(&self, health: &Health) {
+        let up = matches!(health.replies, Replies::Up { .. });
+        self.up.set(f64::from(u8::from(up)));
+        match health.writes {
+            Writes::Unknown => {}
+            Writes::Accepted { .. } => self.writable.set(1.0),
+            Writes::Refused { .. } => self.writable.set(0.0),
+        }
+    }
+
+    fn record<T>(&self, call: Call, took: Duration, result: &Result<T, StoreError>) {
+        let call = call.label();
         self.duration
             .with_label_values(&[call])
             .observe(took.as_secs_f64());
         let reason = match result {
-            Ok(_) => {
-                self.up.set(1.0);
-                return;
-            }
+            Ok(_) => return,
             Err(StoreError::Rejected(_)) => "rejected",
+            Err(StoreError::NoSpace(_)) => "no_space",
             Err(StoreError::Unreachable(_)) => "unreachable",
             Err(StoreError::Unknown(_)) => "unknown",
         };
-        self.up.set(0.0);
         self.failures.with_label_values(&[call, reason]).inc();
+    }
+}
+
+// === impl Call ===
+
+impl Call {
+    /// Returns the value of the label `call`.
+    fn label(self) -> &'static str {
+        match self {
+            Call::Read => "read",
+            Call::Confirm => "confirm",
+            Call::Write => "write",
+            Call::Check => "check",
+        }
     }
 }

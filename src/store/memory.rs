@@ -18,6 +18,13 @@ pub struct MemoryStore {
     written: watch::Sender<i64>,
 }
 
+/// The content of a [`MemoryStore`] at one moment.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    clock: i64,
+    values: HashMap<GroupName, (Revision, Value)>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     clock: i64,
@@ -48,6 +55,23 @@ impl MemoryStore {
         self.written.send_replace(inner.clock);
     }
 
+    /// Returns all values, to be restored later.
+    pub fn backup(&self) -> Backup {
+        let inner = self.lock();
+        Backup {
+            clock: inner.clock,
+            values: inner.values.clone(),
+        }
+    }
+
+    /// Replaces all values and the revision counter, as an operator does who restores a backup of etcd.
+    pub fn restore(&self, backup: Backup) {
+        let mut inner = self.lock();
+        inner.clock = backup.clock;
+        inner.values = backup.values;
+        self.written.send_replace(inner.clock);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock()
     }
@@ -62,12 +86,12 @@ impl Store for MemoryStore {
     async fn commit(
         &self,
         group: &GroupName,
-        expected: Revision,
+        expected: &Stored,
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError> {
         let mut inner = self.lock();
         let current = inner.stored(group);
-        if current.revision != expected {
+        if !expected.is_still(&current) {
             return Ok(CommitOutcome::Conflict(current));
         }
         if let Some(value) = new {
@@ -75,6 +99,10 @@ impl Store for MemoryStore {
             self.written.send_replace(inner.clock);
         }
         Ok(CommitOutcome::Committed(inner.stored(group).revision))
+    }
+
+    async fn check_writable(&self, _: &GroupName) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn location(&self, group: &GroupName) -> Location {

@@ -4,7 +4,9 @@
 //! values. One conformance suite (tests/it/conformance/) runs against all backends.
 
 pub mod etcd;
+pub(crate) mod findings;
 pub(crate) mod health;
+pub(crate) mod inspect;
 pub(crate) mod instrumented;
 pub mod memory;
 pub(crate) mod open;
@@ -25,19 +27,23 @@ use crate::lock::codec::{DecodeError, Revision, Stored, Value};
 /// The result of a commit to which the store has replied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// The expected revision was the current one. The value now has this revision: a new one if a value was written,
+    /// The expected content was the current one. The value now has this revision: a new one if a value was written,
     /// the expected one if it was only confirmed.
     Committed(Revision),
-    /// The expected revision was not the current one. This is the current value; nothing was written.
+    /// The expected content was not the current one. This is the current one; nothing was written.
     Conflict(Stored),
 }
 
 /// The reason why a store returned no result. The cause names the endpoint or the file.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The call had no effect, and a repetition cannot succeed until an operator fixes the cause.
+    /// The call had no effect, and a repetition cannot succeed until an operator fixes the cause. The whole store would
+    /// reject it, not only the part of it that was asked.
     #[error(transparent)]
     Rejected(Cause),
+    /// The store has no space for the write. The write has taken effect or never will; a read tells.
+    #[error(transparent)]
+    NoSpace(Cause),
     /// The call had no effect, because the store could not be reached. A repetition may succeed.
     #[error(transparent)]
     Unreachable(Cause),
@@ -59,14 +65,29 @@ pub trait Store: Send + Sync + 'static {
     /// Reads the current value.
     async fn read(&self, group: &GroupName) -> Result<Stored, StoreError>;
 
-    /// Performs one compare-and-swap. If the current revision is `expected` ([`Revision::ABSENT`]: there is no value),
-    /// `new` is written; without `new`, the comparison is the result.
+    /// Performs one compare-and-swap. If the current content is `expected`, both the revision and the bytes (invariant
+    /// 11), `new` is written; without `new`, the comparison is the result. `expected.as_of` does not count.
     async fn commit(
         &self,
         group: &GroupName,
-        expected: Revision,
+        expected: &Stored,
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError>;
+
+    /// Verifies that the store would accept a write to the value of a group, without changing it.
+    ///
+    /// # Errors
+    /// If it would not, or does not reply.
+    async fn check_writable(&self, group: &GroupName) -> Result<(), StoreError>;
+
+    /// Returns the facts that an operator should know although calls succeed.
+    fn notices(&self) -> Vec<Notice> {
+        Vec::new()
+    }
+
+    /// Accepts the store that is there now, although it is another one than before: an operator says that it is the
+    /// right one.
+    fn accept_current(&self) {}
 
     /// Returns the location of the value of a group, for the inspection or repair by an administrator.
     fn location(&self, group: &GroupName) -> Location;
@@ -75,6 +96,33 @@ pub trait Store: Send + Sync + 'static {
     /// values may be skipped, the latest never is. Returns only if it cannot continue; changes may have been missed
     /// then, and the caller calls it again.
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError;
+}
+
+/// A fact about a store that does not stop it. The message contains the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Notice {
+    /// An endpoint belongs to another etcd cluster.
+    #[error(
+        "the endpoint {url} belongs to the etcd cluster {found}, not to the cluster {expected} that this server uses; it \
+         is not used; remove it from etcd3.endpoints"
+    )]
+    ForeignEndpoint {
+        /// The endpoint.
+        url: String,
+        /// The id of its cluster, in hexadecimal digits.
+        found: String,
+        /// The id of the cluster that the server uses, in hexadecimal digits.
+        expected: String,
+    },
+    /// A user is configured, but etcd has authentication disabled.
+    #[error(
+        "etcd has authentication disabled, so the user {user:?} (etcd3.username) is not used; run `etcdctl auth enable`, \
+         or remove etcd3.username and etcd3.password_path"
+    )]
+    AuthDisabled {
+        /// The configured user.
+        user: String,
+    },
 }
 
 /// Receives the updates of [`Store::watch`].
@@ -120,6 +168,21 @@ impl StoreError {
         StoreError::Rejected(Arc::new(cause))
     }
 
+    /// Creates an error of the class [`StoreError::NoSpace`].
+    pub fn no_space(cause: impl Error + Send + Sync + 'static) -> Self {
+        StoreError::NoSpace(Arc::new(cause))
+    }
+
+    /// Returns the error of the backend.
+    pub fn cause(&self) -> &Cause {
+        match self {
+            StoreError::Rejected(cause)
+            | StoreError::NoSpace(cause)
+            | StoreError::Unreachable(cause)
+            | StoreError::Unknown(cause) => cause,
+        }
+    }
+
     /// Creates an error of the class [`StoreError::Unreachable`].
     pub fn unreachable(cause: impl Error + Send + Sync + 'static) -> Self {
         StoreError::Unreachable(Arc::new(cause))
@@ -128,6 +191,15 @@ impl StoreError {
     /// Creates an error of the class [`StoreError::Unknown`].
     pub fn unknown(cause: impl Error + Send + Sync + 'static) -> Self {
         StoreError::Unknown(Arc::new(cause))
+    }
+}
+
+// === impl Notice ===
+
+impl Notice {
+    /// Reports whether the fact is an endpoint of another cluster.
+    pub fn is_foreign_endpoint(&self) -> bool {
+        matches!(self, Notice::ForeignEndpoint { .. })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Certificates and keys from files, with aws-lc-rs as the only TLS provider in this program.
 
+mod client;
 mod pem;
 mod server;
 
@@ -12,6 +13,7 @@ use rustls::pki_types::pem as pem_types;
 
 use crate::text::explain::Remedy;
 use crate::text::permission::read_remedy;
+pub(crate) use client::client_config;
 pub(crate) use pem::{ca_pem, certificates, key_pair_pem, private_key};
 pub(crate) use server::{ServerTls, check};
 

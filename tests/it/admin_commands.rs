@@ -165,7 +165,7 @@ fn a_refused_command_changes_nothing_and_names_the_remedy() {
         (
             1,
             &["set", "slots", "default", "16001", "--yes"],
-            "set 16000 ",
+            "set 8000 ",
         ),
         (2, &["unlock", "default"], "<ID>"),
         (

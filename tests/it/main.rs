@@ -25,6 +25,7 @@ mod lifecycle;
 mod limits;
 mod linearizability;
 mod model;
+mod online;
 mod preflight;
 mod prometheus;
 mod reload;

@@ -20,7 +20,7 @@ pub(crate) use groups::{GroupSettings, SlotsMismatch};
 pub use key_pair::KeyPair;
 pub(crate) use limits::Limits;
 pub(crate) use listen::{ListenSettings, TlsSettings};
-pub use store::{EtcdSettings, EtcdUser, MAX_ETCD_SLOTS};
+pub use store::{ClusterId, EtcdSettings, EtcdUser, MAX_ETCD_SLOTS};
 pub(crate) use store::{StoreSettings, TooManySlots};
 
 /// The settings of a server.

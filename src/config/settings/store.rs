@@ -1,6 +1,8 @@
 //! `[etcd3]` and `[embedded]`: exactly one of them is configured.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::{KeyPair, endpoint};
@@ -25,6 +27,8 @@ pub(crate) enum StoreSettings {
 pub struct EtcdSettings {
     /// The endpoints as URLs with their scheme, the preferred one first.
     pub endpoints: Vec<String>,
+    /// The only cluster that may be used; `None`: the first one that replies.
+    pub cluster_id: Option<ClusterId>,
     /// The CAs that have issued the certificates of the cluster; `None`: the CAs of the system.
     pub ca_cert_path: Option<PathBuf>,
     /// The client certificate.
@@ -32,6 +36,10 @@ pub struct EtcdSettings {
     /// The user of etcd.
     pub user: Option<EtcdUser>,
 }
+
+/// The id of an etcd cluster. etcd logs it in hexadecimal digits, as it is configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClusterId(pub u64);
 
 /// A user of etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +52,41 @@ pub struct EtcdUser {
 
 /// The maximum number of slots of a group in etcd. A commit is one request, which etcd limits to 1.5 MiB
 /// (`--max-request-bytes`); in it, a holder with an id as long as Zincati's takes 35 bytes in the semaphore and 58 in
-/// the lock times.
-pub const MAX_ETCD_SLOTS: u64 = 16_000;
+/// the lock times, each of them once in the value that is compared and once in the one that is written.
+pub const MAX_ETCD_SLOTS: u64 = 8_000;
+
+/// The reason why a text is not a [`ClusterId`].
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} is not the id of an etcd cluster; write the 1 to 16 hexadecimal digits that `airlock check-config --online` \
+     prints, such as \"cdf818194e3a8c32\"",
+    quote(found)
+)]
+pub struct InvalidClusterId {
+    found: String,
+}
+
+// === impl ClusterId ===
+
+impl FromStr for ClusterId {
+    type Err = InvalidClusterId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidClusterId> {
+        let digits = text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        id.filter(|id| *id != 0)
+            .map(ClusterId)
+            .ok_or_else(|| InvalidClusterId {
+                found: text.to_owned(),
+            })
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
 
 /// The reason why a group cannot have so many slots.
 #[derive(Debug, thiserror::Error)]
@@ -172,10 +213,21 @@ fn etcd(diagnostics: &mut Diagnostics, section: Located<Etcd3Section>) -> EtcdSe
     let user = section.username.with(section.password_path);
     EtcdSettings {
         endpoints,
+        cluster_id: cluster_id(diagnostics, section.cluster_id),
         ca_cert_path: ca_cert_path.map(|path| path.value.into()),
         client_cert: client_cert(diagnostics, pair, uses_tls),
         user: etcd_user(diagnostics, user, uses_plain),
     }
+}
+
+fn cluster_id(diagnostics: &mut Diagnostics, field: Field<String>) -> Option<ClusterId> {
+    let configured = field.present()?;
+    let id = configured.value.parse();
+    if let Err(error) = &id {
+        let error: &InvalidClusterId = error;
+        diagnostics.error(&configured, error.to_string());
+    }
+    id.ok()
 }
 
 fn endpoints(diagnostics: &mut Diagnostics, field: Field<Vec<Located<String>>>) -> Vec<String> {

@@ -16,7 +16,7 @@ use super::{Group, GroupError};
 use super::{GroupMetrics, TaskMetrics};
 use crate::lock::GroupName;
 use crate::lock::codec::{self, Value};
-use crate::lock::semaphore::{Command, Outcome};
+use crate::lock::semaphore::{Command, Outcome, Semaphore};
 use crate::store::Store as _;
 use crate::store::faulty::{Call, Fault, FaultyStore};
 
@@ -58,8 +58,21 @@ struct Fixture {
 }
 
 impl Fixture {
+    /// Creates a group that was used before.
     fn new(slots: u64) -> Self {
+        let fixture = Fixture::unused(slots);
+        fixture.create(slots);
+        fixture
+    }
+
+    /// Creates a group without a value.
+    fn unused(slots: u64) -> Self {
         Fixture::with_queue(slots, 1000)
+    }
+
+    fn create(&self, slots: u64) {
+        let empty = codec::encode(&Semaphore::new(slots), &[]);
+        self.store.memory.overwrite(self.group.name(), Some(empty));
     }
 
     fn with_queue(slots: u64, queue: usize) -> Self {
@@ -233,13 +246,15 @@ async fn invariant_5_after_a_conflict_the_batch_is_applied_to_the_current_value(
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_5_endless_conflicts_end_at_the_deadline() {
+async fn invariant_5_endless_conflicts_end_at_the_deadline_and_are_named() {
     let fixture = Fixture::new(1);
     fixture.overwrite(r#"{"total_slots":1,"holders":[]}"#);
     fixture.store.always(Fault::Raced);
     let started = Instant::now();
+    let conflicts =
+        "other servers changed the group during every attempt within 3000 ms; ask again";
     let answer = fixture.lock("a").await;
-    assert!(matches!(answer, Err(Failed::Unavailable(_))), "{answer:?}");
+    assert_eq!(answer, Err(Failed::Unavailable(conflicts.into())));
     assert_eq!(started.elapsed(), DEADLINE);
     assert!(fixture.holders().await.is_empty());
     let attempts = fixture.store.calls().len();
@@ -289,6 +304,7 @@ async fn invariant_7_a_client_that_disconnects_before_its_batch_is_not_applied()
 #[tokio::test(start_paused = true)]
 async fn invariant_8_a_full_queue_is_reported_at_once() {
     let fixture = Fixture::with_queue(9, 2);
+    fixture.create(9);
     fixture.store.hold();
     let mut asked = Vec::new();
     for id in ["in-its-batch", "in-the-queue", "too"] {
@@ -364,11 +380,36 @@ async fn a_group_starts_with_the_configured_slots_after_its_value_was_deleted() 
 
 #[tokio::test(start_paused = true)]
 async fn invariant_9_a_release_by_a_non_holder_writes_nothing_even_without_a_value() {
-    let fixture = Fixture::new(1);
+    let fixture = Fixture::unused(1);
     assert_eq!(fixture.unlock("a").await, Ok(Outcome::NotHeld));
     assert_eq!(fixture.store.calls(), [Call::Read, Call::Confirm]);
     let stored = fixture.store.memory.read(fixture.group.name()).await;
     assert_eq!(stored.unwrap().value, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_6_the_first_lock_of_a_group_follows_the_creation_of_an_empty_value() {
+    let fixture = Fixture::unused(1);
+    // The creation arrives after the group was created again, used and deleted.
+    fixture.store.next(&[Fault::Late]);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    assert_eq!(fixture.unlock("a").await, Ok(Outcome::Unlocked));
+    fixture.store.memory.overwrite(fixture.group.name(), None);
+    fixture.store.deliver().await;
+    assert!(fixture.holders().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_11_a_holder_is_not_confirmed_by_a_store_that_was_restored() {
+    let fixture = Fixture::new(1);
+    let backup = fixture.store.memory.backup();
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.store.memory.restore(backup);
+    // Another server locks the slot: its value has the revision of the value that this server knows.
+    fixture.overwrite(r#"{"total_slots":1,"holders":["b"]}"#);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Full { slots: 1 }));
+    assert_eq!(fixture.unlock("a").await, Ok(Outcome::NotHeld));
+    assert_eq!(fixture.holders().await, ["b"]);
 }
 
 #[tokio::test(start_paused = true)]

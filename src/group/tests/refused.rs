@@ -66,3 +66,83 @@ async fn a_damaged_value_is_kept_and_the_group_works_once_it_is_repaired() {
     fixture.overwrite(r#"{"total_slots":1,"holders":["a"]}"#);
     assert_eq!(fixture.unlock("a").await, Ok(Outcome::Unlocked));
 }
+
+#[tokio::test(start_paused = true)]
+async fn without_space_a_lock_that_is_in_the_store_is_granted_and_any_other_one_refused() {
+    let refused = || Err(Failed::Refused("no space".into()));
+    let fixture = Fixture::new(2);
+    assert_eq!(fixture.unlock("any").await, Ok(Outcome::NotHeld));
+    fixture.store.calls();
+    fixture.store.next(&[Fault::NoSpaceApplied]);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
+    // The store is read before the reply, and nothing is written to be sure.
+    let calls = fixture.store.calls();
+    assert_eq!(calls, [Call::Write, Call::Read, Call::Confirm]);
+    fixture.store.next(&[Fault::NoSpace]);
+    assert_eq!(fixture.lock("b").await, refused());
+    assert_eq!(fixture.holders().await, ["a"]);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
+    assert_eq!(fixture.unlock("b").await, Ok(Outcome::NotHeld));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_space_a_release_is_attempted_without_the_grants_of_its_batch() {
+    let refused = || Err(Failed::Refused("no space".into()));
+    for (faults, release) in [
+        (&[Fault::NoSpace; 2][..], refused()),
+        (&[Fault::NoSpace], Ok(Outcome::Unlocked)),
+        (
+            &[Fault::NoSpace, Fault::NoSpaceApplied],
+            Ok(Outcome::NotHeld),
+        ),
+    ] {
+        let fixture = Fixture::new(3);
+        assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+        assert_eq!(fixture.lock("d").await, Ok(Outcome::Locked));
+        fixture.store.next(faults);
+        let asked = [
+            lock("b"),
+            lock("too-many"),
+            lock("d"),
+            unlock("c"),
+            unlock("a"),
+        ]
+        .map(|command| fixture.execute(command, DEADLINE));
+        assert_eq!(
+            futures_util::future::join_all(asked).await,
+            [
+                refused(),
+                refused(),
+                Ok(Outcome::AlreadyHeld),
+                Ok(Outcome::NotHeld),
+                release,
+            ],
+            "{faults:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_space_a_lock_that_was_applied_and_undone_is_not_refused() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.unlock("any").await, Ok(Outcome::NotHeld));
+    fixture.store.next(&[Fault::NoSpaceApplied]);
+    let asked = fixture.send(lock("a")).await;
+    fixture.overwrite(r#"{"total_slots":1,"holders":[]}"#);
+    let answer = asked.await.unwrap();
+    let Err(Failed::Unavailable(reason)) = answer else {
+        panic!("{answer:?}");
+    };
+    assert!(reason.contains("unknown whether"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_without_space_refuses_the_first_lock_of_a_group() {
+    let fixture = Fixture::unused(1);
+    for fault in [Fault::NoSpace, Fault::NoSpaceApplied] {
+        fixture.store.next(&[fault]);
+        let refused = Err(Failed::Refused("no space".into()));
+        assert_eq!(fixture.lock("a").await, refused);
+    }
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+}

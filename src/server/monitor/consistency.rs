@@ -1,4 +1,6 @@
 //! The consistency check: compares the store with the configuration, as coreos/airlock does.
+//!
+//! It reads the known state of each group, which the follower keeps current, so that it costs no call to the store.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,21 +11,29 @@ use tokio::time::{self, MissedTickBehavior};
 use super::probe;
 use crate::admin::{self, ExecuteError, host};
 use crate::config::{SlotsMismatch, command_line};
-use crate::coordinator::{ServerState, StateReceiver};
+use crate::coordinator::{ConfiguredGroup, ServerState, StateReceiver};
 use crate::group::Group;
 use crate::lock::command::AdminCommand;
-use crate::store::{Store, Update};
+use crate::store::Store;
+use crate::store::health::Replies;
+use crate::store::instrumented::InstrumentedStore;
+use crate::text::explain::chain;
 
 /// The interval between two checks, as in coreos/airlock.
 const INTERVAL: Duration = Duration::from_secs(60);
 
+/// The maximum time for which a check waits for the state of groups, and how often it looks.
+const MAX_UNKNOWN: Duration = Duration::from_secs(5);
+const KNOWN_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Warns of differences between the store and the configuration, at the start and every 60 s. `config` is the file that
 /// the suggested commands use. Never returns.
 pub(crate) async fn check_consistency(
-    store: Arc<dyn Store>,
+    instrumented: Arc<InstrumentedStore>,
     mut state: StateReceiver,
     config: PathBuf,
 ) {
+    let store: Arc<dyn Store> = Arc::clone(&instrumented) as _;
     let mut tick = time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut to_update = groups_to_update(&state.get_and_mark());
@@ -37,8 +47,11 @@ pub(crate) async fn check_consistency(
             }
             () = time::sleep(probe::INTERVAL), if !to_update.is_empty() => continue,
         }
-        for configured in state.get().groups.values() {
-            check(&store, &configured.group, &config).await;
+        let current = state.get();
+        wait_until_known(&current).await;
+        let replies = instrumented.health().borrow().replies.clone();
+        for configured in current.groups.values() {
+            check(&store, &replies, &configured.group, &config);
         }
     }
 }
@@ -77,16 +90,25 @@ async fn update_slots(store: &Arc<dyn Store>, groups: &mut Vec<Group>) {
     *groups = remaining;
 }
 
-async fn check(store: &Arc<dyn Store>, group: &Group, config: &Path) {
-    match store.read(group.name()).await {
-        Ok(stored) => {
-            group.observe(Update::Change(stored));
-            warn_of_differences(store, group, config);
+/// Waits until the state of each group is known, but not long: the store may be unavailable.
+async fn wait_until_known(state: &ServerState) {
+    let known = async {
+        let is_known = |configured: &ConfiguredGroup| configured.group.known().is_some();
+        while !state.groups.values().all(is_known) {
+            time::sleep(KNOWN_INTERVAL).await;
         }
-        Err(reason) => {
-            let group = group.name();
-            tracing::warn!(%group, %reason, "consistency check, semaphore fetch failed");
+    };
+    // Whether it is known or not, each group is checked.
+    let _ = time::timeout(MAX_UNKNOWN, known).await;
+}
+
+fn check(store: &Arc<dyn Store>, replies: &Replies, group: &Group, config: &Path) {
+    match replies {
+        Replies::Down { error, .. } => {
+            let (group, reason) = (group.name(), chain(error));
+            tracing::warn!(%group, reason, "consistency check, semaphore fetch failed");
         }
+        Replies::Unknown | Replies::Up { .. } => warn_of_differences(store, group, config),
     }
 }
 

@@ -1,20 +1,33 @@
 //! The follower: watches the store, and updates the known state of each group.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::time;
 
-use crate::coordinator::StateReceiver;
+use crate::coordinator::{ServerState, StateReceiver};
 use crate::lock::GroupName;
+use crate::store::health::{Health, Replies};
 use crate::store::instrumented::InstrumentedStore;
-use crate::store::{Store as _, Update};
+use crate::store::{Store as _, StoreError, Update};
 use crate::text::explain::chain;
 
-/// The pause after a failed watch. For that long, the known state of a group may differ from the store.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The pause after a watch that failed, which doubles with every further failure. For that long, the known state of a
+/// group may differ from the store.
+const MIN_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// The time after which a watch counts as one that works.
+const STABLE: Duration = Duration::from_secs(60);
+
+/// The interval between two reads while the store refuses the watch, each of one group.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Keeps the known state of each group current. Never returns.
 pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) {
+    let mut failures = 0;
+    let mut warned = false;
+    let mut polled = 0;
     loop {
         let current = state.get_and_mark();
         let names: Vec<GroupName> = current.groups.keys().cloned().collect();
@@ -23,14 +36,79 @@ pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) 
                 found.group.observe(update);
             }
         };
+        let started = Instant::now();
         let error = tokio::select! {
             error = store.watch(&names, &mut report) => error,
             () = state.changed() => continue,
         };
-        tracing::debug!(
-            reason = chain(&error),
-            "watching the store failed, retrying"
-        );
-        time::sleep(PAUSE).await;
+        if started.elapsed() > STABLE {
+            failures = 0;
+        }
+        let pause = pause(failures);
+        failures += 1;
+        let reason = chain(&error);
+        let is_refused = matches!(error, StoreError::Rejected(_));
+        if is_refused && !warned {
+            warned = true;
+            tracing::warn!(
+                reason,
+                "the store refuses to be watched; the shown state of groups may be out of date; grant the user of this \
+                 server the prefix com.coreos.airlock/groups/"
+            );
+        } else {
+            tracing::debug!(reason, "watching the store failed, retrying");
+        }
+        tokio::select! {
+            () = time::sleep(pause) => {}
+            () = available_again(store.health()), if !is_refused => {}
+            () = poll(store, &current, &mut polled), if is_refused => {}
+            () = state.changed() => {}
+        }
+    }
+}
+
+/// Returns the pause after so many failures.
+fn pause(failures: u32) -> Duration {
+    MIN_PAUSE
+        .saturating_mul(2_u32.saturating_pow(failures))
+        .min(MAX_PAUSE)
+}
+
+/// Waits until the store replies after it did not.
+async fn available_again(mut health: watch::Receiver<Health>) {
+    let replies = |health: &Health| matches!(health.replies, Replies::Up { .. });
+    let is_down = health.wait_for(|health| !replies(health)).await.is_ok();
+    if !is_down || health.wait_for(replies).await.is_err() {
+        // The store was dropped.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Reads one group after the other. Never returns.
+async fn poll(store: &InstrumentedStore, state: &ServerState, polled: &mut usize) {
+    loop {
+        time::sleep(POLL_INTERVAL).await;
+        let next = state
+            .groups
+            .values()
+            .nth(*polled % state.groups.len().max(1));
+        *polled = polled.wrapping_add(1);
+        let Some(next) = next else { continue };
+        if let Ok(stored) = store.read(next.group.name()).await {
+            next.group.observe(Update::Current(stored));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_a_minute() {
+        let pauses: Vec<u128> = [0, 1, 2, 6, 7, 8, u32::MAX]
+            .map(|failures| pause(failures).as_millis())
+            .into();
+        assert_eq!(pauses, [500, 1000, 2000, 32_000, 60_000, 60_000, 60_000]);
     }
 }

@@ -1,45 +1,130 @@
 //! The probe: calls the store when nothing else does, so that its health is always known.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::coordinator::StateReceiver;
-use crate::store::Store as _;
-use crate::store::health::Health;
+use crate::lock::GroupName;
+use crate::store::health::{Health, Replies, Writes};
 use crate::store::instrumented::InstrumentedStore;
+use crate::store::{Notice, Store as _, StoreError};
 use crate::text::explain::chain;
 
 /// The age of the latest reply after which the store is called again.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Calls the store from time to time, and logs when it becomes unavailable or available. Never returns.
+/// The age of the latest accepted write after which the store is asked whether it accepts another one.
+const WRITE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The number of groups that are tried if the store rejects calls. It may reject those of one group only.
+const MAX_GROUPS: usize = 8;
+
+/// What was logged about the health.
+#[derive(Default)]
+struct Logged {
+    down: bool,
+    read_only: bool,
+    notices: Vec<Notice>,
+}
+
+/// Calls the store from time to time, and logs when its health changes. Never returns.
 pub(crate) async fn probe(store: &InstrumentedStore, state: StateReceiver) {
     let health = store.health();
-    let mut down = false;
+    let mut logged = Logged::default();
     let mut tick = time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let fresh = matches!(*health.borrow(), Health::Up { at } if at.elapsed() < INTERVAL);
-        if !fresh && let Some(group) = state.get().groups.keys().next() {
-            // The health records the result.
-            let _ = store.read(group).await;
+        let current = health.borrow().clone();
+        let groups: Vec<GroupName> = state.get().groups.keys().cloned().collect();
+        if must_read(&current) {
+            read(store, &groups).await;
         }
-        match health.borrow().clone() {
-            Health::Down { error, .. } if !down => {
-                down = true;
-                let reason = chain(&error);
+        if must_check_writes(&health.borrow().clone()) {
+            check_writes(store, &groups).await;
+        }
+        store.refresh_notices();
+        logged.update(&health.borrow().clone());
+    }
+}
+
+fn must_read(health: &Health) -> bool {
+    match health.replies {
+        Replies::Up { at } => at.elapsed() >= INTERVAL,
+        Replies::Unknown | Replies::Down { .. } => true,
+    }
+}
+
+fn must_check_writes(health: &Health) -> bool {
+    let replies = matches!(health.replies, Replies::Up { .. });
+    let fresh = |at: Instant| at.elapsed() < WRITE_INTERVAL;
+    replies && !matches!(health.writes, Writes::Accepted { at } if fresh(at))
+}
+
+/// Reads one group, which the health records; or several, as long as the store rejects the reads.
+async fn read(store: &InstrumentedStore, groups: &[GroupName]) {
+    let mut rejected = None;
+    for group in groups.iter().take(MAX_GROUPS) {
+        match store.read(group).await {
+            Err(error @ StoreError::Rejected(_)) => rejected = Some(error),
+            Ok(_) | Err(_) => return,
+        }
+    }
+    if let Some(error) = rejected {
+        store.rejects_all(error);
+    }
+}
+
+/// Asks the store whether it accepts a write to one of the groups, which the health records.
+async fn check_writes(store: &InstrumentedStore, groups: &[GroupName]) {
+    for group in groups.iter().take(MAX_GROUPS) {
+        match store.check_writable(group).await {
+            Err(StoreError::Rejected(_)) => {}
+            Ok(()) | Err(_) => return,
+        }
+    }
+}
+
+// === impl Logged ===
+
+impl Logged {
+    fn update(&mut self, health: &Health) {
+        match &health.replies {
+            Replies::Down { error, .. } if !self.down => {
+                self.down = true;
+                let reason = chain(error);
                 tracing::error!(
                     reason,
                     "the store is unavailable; requests are denied until it is available again"
                 );
             }
-            Health::Up { .. } if down => {
-                down = false;
+            Replies::Up { .. } if self.down => {
+                self.down = false;
                 tracing::warn!("the store is available again");
             }
-            Health::Unknown | Health::Up { .. } | Health::Down { .. } => {}
+            Replies::Unknown | Replies::Up { .. } | Replies::Down { .. } => {}
         }
+        match &health.writes {
+            Writes::Refused { error, .. } if !self.read_only => {
+                self.read_only = true;
+                let reason = chain(error);
+                tracing::error!(
+                    reason,
+                    "the store refuses writes; no lock is granted until it accepts them again"
+                );
+            }
+            Writes::Accepted { .. } if self.read_only => {
+                self.read_only = false;
+                tracing::warn!("the store accepts writes again");
+            }
+            Writes::Unknown | Writes::Accepted { .. } | Writes::Refused { .. } => {}
+        }
+        for notice in &health.notices {
+            if !self.notices.contains(notice) {
+                tracing::error!("{notice}");
+            }
+        }
+        self.notices.clone_from(&health.notices);
     }
 }

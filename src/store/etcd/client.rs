@@ -1,36 +1,31 @@
-//! One etcd endpoint: its long-lived client, and the classification of its errors.
+//! One etcd endpoint: its long-lived client, which is used only while it is connected to the right cluster.
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, Error};
 use tokio::sync::Mutex;
 use tokio::time;
-use tonic::{Code, Status};
 
+use super::class::{ErrorClass, class, connect_class, is_auth_disabled, needs_login};
+use super::connection::channel;
 use super::credentials::Credentials;
-use super::error::{EndpointError, ErrorClass, Problem, sources};
-
-/// The interval of pings on a connection with open streams.
-///
-/// etcd closes connections that are pinged more often than every 5 s (`--grpc-keepalive-min-time`), or at all while no
-/// stream is open.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(6);
-
-/// The time after which a ping without a reply counts as lost.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The interval of TCP's own keep-alive probes.
-const TCP_KEEP_ALIVE: Duration = Duration::from_secs(10);
+use super::error::{EndpointError, Problem};
+use super::identity::Identity;
+use super::response::{Response, cluster_id};
 
 /// One endpoint of the cluster.
 pub(super) struct EndpointClient {
     /// The configured endpoint, with its scheme.
     url: String,
     credentials: Arc<Credentials>,
+    identity: Arc<Identity>,
     connect_timeout: Duration,
     client: Mutex<CurrentClient>,
+    /// Whether authentication was disabled at the latest login.
+    auth_disabled: AtomicBool,
 }
 
 /// The client in use, created at the first call.
@@ -38,9 +33,9 @@ pub(super) struct EndpointClient {
 struct CurrentClient {
     client: Option<Client>,
     /// The number of clients created so far.
-    generation: u64,
-    /// The generation of the credentials that the client uses.
-    credentials: u64,
+    number: u64,
+    /// The generations of the credentials and of the identity with which the client was created.
+    generations: (u64, u64),
 }
 
 // === impl EndpointClient ===
@@ -49,13 +44,16 @@ impl EndpointClient {
     pub(super) fn new(
         url: String,
         credentials: Arc<Credentials>,
+        identity: Arc<Identity>,
         connect_timeout: Duration,
     ) -> Self {
         EndpointClient {
             url,
             credentials,
+            identity,
             connect_timeout,
             client: Mutex::default(),
+            auth_disabled: AtomicBool::new(false),
         }
     }
 
@@ -63,142 +61,189 @@ impl EndpointClient {
         &self.url
     }
 
+    /// Reports whether etcd did not use the configured user, because authentication was disabled.
+    pub(super) fn is_auth_disabled(&self) -> bool {
+        self.auth_disabled.load(Ordering::Relaxed)
+    }
+
+    /// Connects, and verifies the cluster, within `timeout`.
+    pub(super) async fn verify(&self, timeout: Duration) -> Result<(), EndpointError> {
+        let connected = time::timeout(timeout, self.client()).await;
+        connected
+            .unwrap_or_else(|_| Err(self.error(ErrorClass::Unreachable, Problem::NoReply(timeout))))
+            .map(|_| ())
+    }
+
     /// Makes one call with the client of this endpoint, within `timeout`.
     ///
-    /// After an error that the connection may have caused, the next call creates a new client.
+    /// If etcd requires a new login, the call is made again after it. After an error that the connection may have
+    /// caused, the next call creates a new client.
     pub(super) async fn call<T, F>(
         &self,
         timeout: Duration,
-        call: impl FnOnce(Client) -> F,
+        call: impl Fn(Client) -> F,
     ) -> Result<T, EndpointError>
     where
+        T: Response,
         F: Future<Output = Result<T, Error>>,
     {
         let mut sent = None;
         let result = time::timeout(timeout, async {
-            let (generation, client) = self
-                .client()
-                .await
-                .map_err(|error| self.error(connect_class(&error), error))?;
-            sent = Some(generation);
-            call(client)
-                .await
-                .map_err(|error| self.error(class(&error), error))
+            match self.attempt(&call, &mut sent).await {
+                Err(Failed { needs_login, .. }) if needs_login => {
+                    self.attempt(&call, &mut sent).await
+                }
+                result => result,
+            }
         })
         .await;
-        let result = result.unwrap_or_else(|_| {
-            Err(EndpointError {
-                url: self.url.clone(),
-                class: match sent {
+        let error = match result {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(Failed { error, .. })) => error,
+            Err(_) => {
+                let class = match sent {
                     Some(_) => ErrorClass::Unknown,
                     None => ErrorClass::Unreachable,
-                },
-                problem: Problem::NoReply(timeout),
-            })
-        });
-        if let (Err(error), Some(generation)) = (&result, sent)
-            && error.class != ErrorClass::Rejected
+                };
+                self.error(class, Problem::NoReply(timeout))
+            }
+        };
+        if let Some(number) = sent
+            && !matches!(error.class, ErrorClass::Rejected | ErrorClass::NoSpace)
         {
-            self.discard(generation).await;
+            self.discard(number).await;
         }
-        result
+        Err(error)
     }
 
-    /// Returns the client and its generation.
-    async fn client(&self) -> Result<(u64, Client), Error> {
+    /// Makes one call. `sent` becomes the number of the client once the call may have been sent.
+    async fn attempt<T, F>(
+        &self,
+        call: &impl Fn(Client) -> F,
+        sent: &mut Option<u64>,
+    ) -> Result<T, Failed>
+    where
+        T: Response,
+        F: Future<Output = Result<T, Error>>,
+    {
+        *sent = None;
+        let (number, client) = self.client().await.map_err(Failed::for_good)?;
+        *sent = Some(number);
+        let response = match call(client).await {
+            Ok(response) => response,
+            Err(error) => {
+                let needs_login = self.credentials.settings().user.is_some() && needs_login(&error);
+                if needs_login {
+                    self.discard(number).await;
+                }
+                let error = self.error(class(&error), Problem::new(&self.url, error));
+                return Err(Failed { error, needs_login });
+            }
+        };
+        // A proxy that understands gRPC can send each call of a connection to another cluster.
+        let verified = match response.header() {
+            Some(header) => self.identity.record(&self.url, cluster_id(header)),
+            None => Ok(()),
+        };
+        verified.map_err(|foreign| {
+            let error = self.error(ErrorClass::Unknown, Problem::Foreign(foreign));
+            Failed::for_good(error)
+        })?;
+        Ok(response)
+    }
+
+    /// Returns the client and its number.
+    async fn client(&self) -> Result<(u64, Client), EndpointError> {
         let mut current = self.client.lock().await;
-        let credentials = self.credentials.generation();
-        if current.credentials == credentials
+        let generations = (self.credentials.generation(), self.identity.generation());
+        if current.generations == generations
             && let Some(client) = &current.client
         {
-            return Ok((current.generation, client.clone()));
+            return Ok((current.number, client.clone()));
         }
-        let client = Client::connect([&self.url], Some(self.options())).await?;
+        let client = self.connect().await?;
         *current = CurrentClient {
             client: Some(client.clone()),
-            generation: current.generation + 1,
-            credentials,
+            number: current.number + 1,
+            generations,
         };
-        Ok((current.generation, client))
+        Ok((current.number, client))
     }
 
-    fn options(&self) -> ConnectOptions {
-        self.credentials
-            .options(&self.url)
-            .with_connect_timeout(self.connect_timeout)
-            .with_keep_alive(KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT)
-            .with_keep_alive_while_idle(false)
-            .with_tcp_keepalive(TCP_KEEP_ALIVE)
+    /// Connects, and verifies that this endpoint belongs to the cluster.
+    async fn connect(&self) -> Result<Client, EndpointError> {
+        let error = |error: Error| {
+            let class = connect_class(&error);
+            self.error(class, Problem::new(&self.url, error))
+        };
+        let client = self.log_in().await.map_err(error)?;
+        let status = client.maintenance_client().status().await.map_err(error)?;
+        if let Some(header) = status.header() {
+            let verified = self.identity.record(&self.url, cluster_id(header));
+            verified
+                .map_err(|foreign| self.error(ErrorClass::Refused, Problem::Foreign(foreign)))?;
+        }
+        if status.is_learner() {
+            return Err(self.error(ErrorClass::Refused, Problem::Learner));
+        }
+        Ok(client)
+    }
+
+    /// Connects as the configured user, or without a user while authentication is disabled.
+    async fn log_in(&self) -> Result<Client, Error> {
+        let options = ConnectOptions::new()
             // Otherwise a member without a leader accepts requests and never replies.
             .with_require_leader(true)
-            .with_auto_token_refresh(true)
+            .with_auto_token_refresh(true);
+        let channel = channel(
+            &self.url,
+            self.credentials.tls(&self.url),
+            self.connect_timeout,
+        )?;
+        let Some((name, password)) = self.credentials.user() else {
+            return Client::from_channel(channel, Some(options)).await;
+        };
+        let with_user = options.clone().with_user(name, password);
+        let result = Client::from_channel(channel.clone(), Some(with_user)).await;
+        let auth_disabled = matches!(&result, Err(error) if is_auth_disabled(error));
+        self.auth_disabled.store(auth_disabled, Ordering::Relaxed);
+        match auth_disabled {
+            true => Client::from_channel(channel, Some(options)).await,
+            false => result,
+        }
     }
 
     /// Discards the client, unless it was replaced in the meantime.
-    async fn discard(&self, generation: u64) {
+    async fn discard(&self, number: u64) {
         let mut current = self.client.lock().await;
-        if current.generation == generation {
+        if current.number == number {
             current.client = None;
         }
     }
 
-    fn error(&self, class: ErrorClass, error: Error) -> EndpointError {
+    fn error(&self, class: ErrorClass, problem: Problem) -> EndpointError {
         EndpointError {
-            class,
-            problem: Problem::new(&self.url, error),
             url: self.url.clone(),
+            class,
+            problem,
         }
     }
 }
 
-/// Classifies an error of connecting, which has no effect: at most a user name and a password are sent.
-fn connect_class(error: &Error) -> ErrorClass {
-    match class(error) {
-        ErrorClass::Unknown => ErrorClass::Unreachable,
-        class => class,
-    }
+/// A failed attempt.
+struct Failed {
+    error: EndpointError,
+    /// Whether the call can succeed after a new login.
+    needs_login: bool,
 }
 
-/// Classifies an error of a call. Every error that is not known to have had no effect is [`ErrorClass::Unknown`].
-fn class(error: &Error) -> ErrorClass {
-    match error {
-        Error::GRpcStatus(status) => status_class(status),
-        Error::InvalidArgs(_) | Error::InvalidUri(_) | Error::InvalidMetadataValue(_) => {
-            ErrorClass::Rejected
-        }
-        Error::TransportError(_) | Error::IoError(_) | Error::EndpointError(_) => {
-            ErrorClass::Unreachable
-        }
-        _ => ErrorClass::Unknown,
-    }
-}
+// === impl Failed ===
 
-fn status_class(status: &Status) -> ErrorClass {
-    if sources(status).any(|source| source.is::<tonic::ConnectError>()) {
-        return ErrorClass::Unreachable;
-    }
-    // SUBTLE: a proxy or the gRPC library may use any of the codes below. Only a message of etcd itself proves that the
-    // call had no effect.
-    if !status.message().starts_with("etcdserver:") && !status.message().starts_with("auth:") {
-        return ErrorClass::Unknown;
-    }
-    match (status.code(), status.message()) {
-        (Code::Unavailable | Code::Unknown, "etcdserver: no leader")
-        | (Code::ResourceExhausted, "etcdserver: too many requests")
-        | (Code::InvalidArgument, "etcdserver: revision of auth store is old") => {
-            ErrorClass::Unreachable
+impl Failed {
+    fn for_good(error: EndpointError) -> Self {
+        Failed {
+            error,
+            needs_login: false,
         }
-        (
-            Code::InvalidArgument
-            | Code::PermissionDenied
-            | Code::Unauthenticated
-            | Code::ResourceExhausted
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::NotFound
-            | Code::Unimplemented,
-            _,
-        ) => ErrorClass::Rejected,
-        _ => ErrorClass::Unknown,
     }
 }

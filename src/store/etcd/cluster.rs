@@ -10,12 +10,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Client, Error};
+use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::Mutex;
 
+use super::class::ErrorClass;
 use super::client::EndpointClient;
 use super::credentials::Credentials;
-use super::error::{EndpointError, ErrorClass, EtcdError};
-use crate::store::StoreError;
+use super::error::{EndpointError, EtcdError};
+use super::identity::{Identity, Settled};
+use super::response::Response;
+use crate::store::{Notice, StoreError};
 
 /// The endpoints of a cluster.
 pub(super) struct Cluster {
@@ -24,6 +29,9 @@ pub(super) struct Cluster {
     preferred: AtomicUsize,
     /// The timeout of a call to one endpoint.
     attempt_timeout: Duration,
+    identity: Arc<Identity>,
+    /// Held while the endpoints are asked for their cluster.
+    settling: Mutex<()>,
 }
 
 /// No endpoint is preferred: the preferred one failed, and none has replied since.
@@ -56,14 +64,46 @@ impl Cluster {
         timeout: Duration,
     ) -> Self {
         let attempt_timeout = timeout * 2 / 5;
+        let identity = Arc::new(Identity::new(credentials.settings().cluster_id));
+        let endpoint = |url| {
+            let (credentials, identity) = (Arc::clone(credentials), Arc::clone(&identity));
+            EndpointClient::new(url, credentials, identity, attempt_timeout)
+        };
         Cluster {
-            endpoints: endpoints
-                .into_iter()
-                .map(|url| EndpointClient::new(url, Arc::clone(credentials), attempt_timeout))
-                .collect(),
+            endpoints: endpoints.into_iter().map(endpoint).collect(),
             preferred: AtomicUsize::new(0),
             attempt_timeout,
+            identity,
+            settling: Mutex::default(),
         }
+    }
+
+    /// Accepts the cluster that replies from now on, unless the configuration names another one.
+    pub(super) fn accept_current(&self) {
+        self.identity.revoke();
+    }
+
+    /// Returns the facts that an operator should know although calls succeed.
+    pub(super) fn notices(&self, user: Option<&str>) -> Vec<Notice> {
+        let mut notices = self.identity.notices();
+        if let Some(user) = user
+            && self.endpoints.iter().any(EndpointClient::is_auth_disabled)
+        {
+            let user = user.to_owned();
+            notices.push(Notice::AuthDisabled { user });
+        }
+        notices
+    }
+
+    /// Connects to every endpoint, which finds those that belong to another cluster.
+    pub(super) async fn verify_endpoints(&self) -> Failures {
+        let timeout = self.attempt_timeout;
+        let verified = join_all(
+            self.endpoints
+                .iter()
+                .map(|endpoint| endpoint.verify(timeout)),
+        );
+        verified.await.into_iter().filter_map(Result::err).collect()
     }
 
     /// Returns the URLs of the endpoints.
@@ -78,8 +118,10 @@ impl Cluster {
         call: impl Fn(Client) -> F,
     ) -> Result<T, StoreError>
     where
+        T: Response,
         F: Future<Output = Result<T, Error>>,
     {
+        self.settle().await?;
         let mut failures = Failures::new();
         let preferred = self.preferred.load(Ordering::Relaxed);
         if let Some(result) = self.try_endpoint(preferred, &call, &mut failures).await? {
@@ -93,6 +135,24 @@ impl Cluster {
         result.ok_or_else(|| into_error(failures))
     }
 
+    /// Decides which cluster is used, at the first call: asks all endpoints, also those that are not needed.
+    async fn settle(&self) -> Result<(), StoreError> {
+        if self.identity.settled() == Settled::Yes {
+            return Ok(());
+        }
+        let _settling = self.settling.lock().await;
+        let mut failures = Failures::new();
+        if self.identity.settled() == Settled::No {
+            failures = self.verify_endpoints().await;
+            self.identity.settle();
+        }
+        match self.identity.settled() {
+            Settled::Yes => Ok(()),
+            Settled::No => Err(into_error(failures)),
+            Settled::Split(endpoints) => Err(StoreError::rejected(EtcdError::Split(endpoints))),
+        }
+    }
+
     /// Makes a call to several endpoints at the same time, and returns the first result.
     async fn try_together<T, F>(
         &self,
@@ -101,6 +161,7 @@ impl Cluster {
         failures: &mut Failures,
     ) -> Result<Option<T>, StoreError>
     where
+        T: Response,
         F: Future<Output = Result<T, Error>>,
     {
         let mut calls: FuturesUnordered<_> = indexes
@@ -127,6 +188,7 @@ impl Cluster {
         failures: &mut Failures,
     ) -> Result<Option<T>, StoreError>
     where
+        T: Response,
         F: Future<Output = Result<T, Error>>,
     {
         for index in indexes {
@@ -145,10 +207,11 @@ impl Cluster {
     async fn try_endpoint<T, F>(
         &self,
         index: usize,
-        call: impl FnOnce(Client) -> F,
+        call: impl Fn(Client) -> F,
         failures: &mut Failures,
     ) -> Result<Option<T>, StoreError>
     where
+        T: Response,
         F: Future<Output = Result<T, Error>>,
     {
         let Some(endpoint) = self.endpoints.get(index) else {
@@ -159,14 +222,17 @@ impl Cluster {
                 self.replace_preferred(NONE, index);
                 Ok(Some(result))
             }
-            Err(error) if error.class == ErrorClass::Rejected => {
-                Err(StoreError::rejected(EtcdError::Endpoints(vec![error])))
-            }
-            Err(error) => {
-                self.replace_preferred(index, NONE);
-                failures.push(error);
-                Ok(None)
-            }
+            Err(error) => match error.class {
+                ErrorClass::Rejected => {
+                    Err(StoreError::rejected(EtcdError::Endpoints(vec![error])))
+                }
+                ErrorClass::NoSpace => Err(StoreError::no_space(EtcdError::Endpoints(vec![error]))),
+                ErrorClass::Refused | ErrorClass::Unreachable | ErrorClass::Unknown => {
+                    self.replace_preferred(index, NONE);
+                    failures.push(error);
+                    Ok(None)
+                }
+            },
         }
     }
 
@@ -184,8 +250,11 @@ fn is_unknown(failures: &[EndpointError]) -> bool {
 }
 
 fn into_error(failures: Failures) -> StoreError {
+    let all = |class| failures.iter().all(|error| error.class == class);
     if is_unknown(&failures) {
         StoreError::unknown(EtcdError::Endpoints(failures))
+    } else if all(ErrorClass::Refused) {
+        StoreError::rejected(EtcdError::Endpoints(failures))
     } else {
         StoreError::unreachable(EtcdError::Endpoints(failures))
     }

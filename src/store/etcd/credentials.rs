@@ -105,23 +105,45 @@ impl Credentials {
         self.current.read().generation
     }
 
+    /// Returns the settings that name the files.
+    pub(super) fn settings(&self) -> &EtcdSettings {
+        &self.settings
+    }
+
+    /// Returns the TLS options of a connection to the endpoint `url`; `None` if it is a plain one.
+    pub(super) fn tls(&self, url: &str) -> Option<TlsOptions> {
+        let is_tls = url.starts_with("https://");
+        is_tls.then(|| self.current.read().loaded.tls.clone())
+    }
+
+    /// Returns the name and the password of the user.
+    pub(super) fn user(&self) -> Option<(String, String)> {
+        self.current.read().loaded.user.clone()
+    }
+
     /// Returns the options of a connection to the endpoint `url`.
     pub(super) fn options(&self, url: &str) -> ConnectOptions {
-        let current = self.current.read();
-        let mut options = ConnectOptions::new();
-        if url.starts_with("https://") {
-            options = options.with_tls(current.loaded.tls.clone());
+        let options = self.options_without_user(url);
+        match self.user() {
+            Some((name, password)) => options.with_user(name, password),
+            None => options,
         }
-        if let Some((name, password)) = &current.loaded.user {
-            options = options.with_user(name, password);
+    }
+
+    /// Returns the options of a connection to the endpoint `url`, on which no user is authenticated.
+    pub(super) fn options_without_user(&self, url: &str) -> ConnectOptions {
+        let options = ConnectOptions::new();
+        match self.tls(url) {
+            Some(tls) => options.with_tls(tls),
+            None => options,
         }
-        options
     }
 
     /// Returns the options with which etcdctl uses the same credentials. etcdctl prompts for the password.
     pub(super) fn etcdctl_options(&self) -> Vec<String> {
         let EtcdSettings {
             endpoints: _,
+            cluster_id: _,
             ca_cert_path,
             client_cert,
             user,
@@ -155,6 +177,7 @@ impl Reload for Credentials {
     fn paths(&self) -> Vec<PathBuf> {
         let EtcdSettings {
             endpoints: _,
+            cluster_id: _,
             ca_cert_path,
             client_cert,
             user,

@@ -6,12 +6,23 @@ use std::time::Duration;
 use etcd_client::Error;
 use rustls::{CertificateError, InvalidMessage};
 
+use super::class::{ErrorClass, sources};
+use super::identity::Foreign;
+use crate::config::ClusterId;
+
 /// The reason why the cluster returned no result. The message names each endpoint once.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EtcdError {
     /// Each endpoint that was tried failed.
     #[error("{}", join(.0))]
     Endpoints(Vec<EndpointError>),
+    /// The endpoints belong to different clusters.
+    #[error(
+        "the endpoints belong to different etcd clusters, so no lock is granted: {}; remove the wrong ones from \
+         etcd3.endpoints, or set etcd3.cluster_id to the right cluster; then restart the server",
+        clusters(.0)
+    )]
+    Split(Vec<(String, ClusterId)>),
     /// etcd replied to something else than the request.
     #[error("etcd sent a malformed response: {0}")]
     MalformedResponse(&'static str),
@@ -38,17 +49,6 @@ pub(super) struct EndpointError {
     pub(super) problem: Problem,
 }
 
-/// The effect of a failed call to one endpoint, as far as is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ErrorClass {
-    /// The call had no effect, and every other endpoint would reject it too.
-    Rejected,
-    /// The call had no effect; another endpoint may accept it.
-    Unreachable,
-    /// The call may have had an effect.
-    Unknown,
-}
-
 /// The cause of a failed call to one endpoint. The message contains the remedy, but not the endpoint.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Problem {
@@ -62,6 +62,12 @@ pub(super) enum Problem {
     Mismatch(Mismatch),
     #[error("etcd closed the connection ({cause}); if this happens every time: {mismatch}")]
     Closed { cause: String, mismatch: Mismatch },
+    #[error("{}", foreign_text(.0))]
+    Foreign(Foreign),
+    #[error(
+        "the member is a learner, which answers no requests; promote it: `etcdctl member promote`"
+    )]
+    Learner,
     #[error("the TLS handshake failed: {0}")]
     Handshake(rustls::Error),
     #[error("{}", status_text(.0))]
@@ -87,18 +93,37 @@ pub(super) enum Mismatch {
     ClientCertificate,
 }
 
-/// Returns the causes of an error, the outermost first.
-pub(super) fn sources(
-    error: &dyn std::error::Error,
-) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
-    std::iter::successors(error.source(), |source| (*source).source())
-}
-
 /// Joins errors in the order of their endpoints.
 fn join(errors: &[EndpointError]) -> String {
     let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
     texts.sort();
     texts.join("; ")
+}
+
+fn clusters(endpoints: &[(String, ClusterId)]) -> String {
+    let texts: Vec<String> = endpoints
+        .iter()
+        .map(|(url, id)| format!("{url} belongs to {id}"))
+        .collect();
+    texts.join(", ")
+}
+
+fn foreign_text(foreign: &Foreign) -> String {
+    let Foreign {
+        found,
+        expected,
+        configured,
+    } = foreign;
+    if *configured {
+        return format!(
+            "the endpoint belongs to the etcd cluster {found}, but etcd3.cluster_id is \"{expected}\""
+        );
+    }
+    format!(
+        "the endpoint belongs to the etcd cluster {found}, but this server has used the cluster {expected} since it \
+         started; if etcd was restored from a backup, follow docs/operations.md, \"Restore etcd\", and then send SIGHUP \
+         to the server"
+    )
 }
 
 /// Formats a status that etcd or the gRPC library returned, with its innermost cause: that one says more than the

@@ -5,6 +5,11 @@ use crate::lock::GroupName;
 /// The prefix of all keys. It has no leading slash.
 pub(super) const PREFIX: &str = "com.coreos.airlock/groups/";
 
+/// Returns the first possible key after all keys with [`PREFIX`].
+pub(super) fn prefix_end() -> &'static str {
+    "com.coreos.airlock/groups0"
+}
+
 /// Returns the key of the semaphore, which coreos/airlock uses too.
 pub(super) fn semaphore(group: &GroupName) -> String {
     format!("{PREFIX}{}/v1/semaphore", query_escape(group.as_str()))
@@ -34,6 +39,13 @@ fn query_escape(text: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_prefix_ends_where_its_last_byte_is_incremented() {
+        let start = PREFIX.strip_suffix('/').unwrap();
+        assert_eq!(prefix_end().strip_prefix(start), Some("0"));
+        assert_eq!(b'/' + 1, b'0');
+    }
 
     #[test]
     fn golden_keys_are_escaped_as_go_does() {

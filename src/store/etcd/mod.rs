@@ -1,10 +1,15 @@
 //! The distributed store: an etcd cluster, with the keys and values of coreos/airlock.
 
+mod class;
 mod client;
 mod cluster;
+mod connection;
 mod credentials;
 mod error;
+mod identity;
+mod inspect;
 mod keys;
+mod response;
 mod transaction;
 mod watch;
 
@@ -13,18 +18,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{CommitOutcome, Location, Report, Store, StoreError};
+use super::{CommitOutcome, Location, Notice, Report, Store, StoreError};
 use crate::lock::GroupName;
-use crate::lock::codec::{Revision, Stored, Value};
+use crate::lock::codec::{Stored, Value};
 use crate::text::escape::shell_word;
 use cluster::Cluster;
 pub use credentials::{Credentials, CredentialsError};
 use error::EtcdError;
+pub(crate) use inspect::inspect;
 
 /// Reports whether no endpoint replied, in which case most likely etcd does not run.
 pub(crate) fn is_down(error: &StoreError) -> bool {
-    let (StoreError::Rejected(cause) | StoreError::Unreachable(cause) | StoreError::Unknown(cause)) =
-        error;
+    let cause = error.cause();
     cause.downcast_ref().is_some_and(EtcdError::is_down)
 }
 
@@ -66,10 +71,28 @@ impl Store for EtcdStore {
     async fn commit(
         &self,
         group: &GroupName,
-        expected: Revision,
+        expected: &Stored,
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError> {
         transaction::commit(&self.cluster, group, expected, new).await
+    }
+
+    /// Also connects to the endpoints that are not in use, which finds those of another cluster.
+    async fn check_writable(&self, group: &GroupName) -> Result<(), StoreError> {
+        let (writable, _) = tokio::join!(
+            transaction::check_writable(&self.cluster, group),
+            self.cluster.verify_endpoints()
+        );
+        writable
+    }
+
+    fn notices(&self) -> Vec<Notice> {
+        let user = self.credentials.settings().user.as_ref();
+        self.cluster.notices(user.map(|user| user.name.as_str()))
+    }
+
+    fn accept_current(&self) {
+        self.cluster.accept_current();
     }
 
     fn location(&self, group: &GroupName) -> Location {

@@ -1,7 +1,11 @@
-//! The transactions that read and write the two keys of a group.
+//! The requests that read and write the two keys of a group.
+//!
+//! Reads and confirmations are linearizable Range requests: etcd answers them while it is out of space, and in 3.4 and
+//! 3.5 it did not always answer transactions then, not even those that only read.
 
 use etcd_client::{
-    Client, Compare, CompareOp, Error, KeyValue, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Client, Compare, CompareOp, Error, GetOptions, GetResponse, KeyValue, ResponseHeader, Txn,
+    TxnOp, TxnOpResponse, TxnResponse,
 };
 
 use super::cluster::{Cluster, Effect};
@@ -11,49 +15,153 @@ use crate::lock::GroupName;
 use crate::lock::codec::{Revision, Stored, Value};
 use crate::store::{CommitOutcome, StoreError};
 
+/// The maximum size of a response in bytes. etcd limits one value to 1.5 MiB, unless it is told otherwise; a response
+/// contains the values of several groups.
+pub(super) const MAX_RESPONSE: usize = 128 << 20;
+
+/// A revision that no key has.
+const IMPOSSIBLE: i64 = -1;
+
 /// Reads the value of a group.
 pub(super) async fn read(cluster: &Cluster, group: &GroupName) -> Result<Stored, StoreError> {
-    let read = Txn::new().and_then(get_both(group));
-    let response = cluster.call(Effect::Reads, |client| transact(client, read.clone()));
-    stored(&response.await?)
+    let response = get(cluster, keys::semaphore(group), None).await?;
+    complete(cluster, group, &response).await
 }
 
-/// Compares the revision of a group, and writes `new` if there is one.
+/// Compares the value of a group with `expected`, and writes `new` if there is one.
 pub(super) async fn commit(
     cluster: &Cluster,
     group: &GroupName,
-    expected: Revision,
+    expected: &Stored,
     new: Option<&Value>,
 ) -> Result<CommitOutcome, StoreError> {
-    let (effect, puts) = match new {
-        Some(value) => (Effect::Writes, put_both(group, value)),
-        None => (Effect::Reads, Vec::new()),
+    match new {
+        Some(new) => write(cluster, group, expected, new).await,
+        None => confirm(cluster, group, expected).await,
+    }
+}
+
+/// Asks for a write that can never happen. etcd verifies the permission and the space, and writes nothing.
+pub(super) async fn check_writable(cluster: &Cluster, group: &GroupName) -> Result<(), StoreError> {
+    let empty = Value {
+        semaphore: Vec::new(),
+        lock_times: Some(Vec::new()),
     };
-    // SUBTLE: the gets must stay and must not be serializable, even if nothing is written. etcd serves a transaction
-    // without a linearizable range from the state of one member, which may be stale (invariant 4). See
-    // `IsTxnSerializable` in etcd's server/etcdserver/txn.
+    let never = Compare::mod_revision(keys::semaphore(group), CompareOp::Equal, IMPOSSIBLE);
+    let transaction = Txn::new().when([never]).and_then(put_both(group, &empty));
+    let call = |client| transact(client, transaction.clone());
+    // Nothing is written, so another endpoint may be asked as well.
+    cluster.call(Effect::Reads, call).await?;
+    Ok(())
+}
+
+async fn confirm(
+    cluster: &Cluster,
+    group: &GroupName,
+    expected: &Stored,
+) -> Result<CommitOutcome, StoreError> {
+    let response = get(cluster, keys::semaphore(group), None).await?;
+    let is_expected = match (response.kvs().first(), &expected.value) {
+        (None, None) => true,
+        (Some(found), Some(value)) => {
+            found.mod_revision() == expected.revision.0 && found.value() == value.semaphore
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    };
+    if is_expected {
+        return Ok(CommitOutcome::Committed(expected.revision));
+    }
+    let current = complete(cluster, group, &response).await?;
+    Ok(CommitOutcome::Conflict(current))
+}
+
+async fn write(
+    cluster: &Cluster,
+    group: &GroupName,
+    expected: &Stored,
+    new: &Value,
+) -> Result<CommitOutcome, StoreError> {
+    // SUBTLE: the gets must not be serializable: they are the base of the next attempt (invariant 4).
     let transaction = Txn::new()
-        .when([Compare::mod_revision(
-            keys::semaphore(group),
-            CompareOp::Equal,
-            expected.0,
-        )])
-        .and_then(puts)
+        .when(compare_both(group, expected))
+        .and_then(put_both(group, new))
         .or_else(get_both(group));
     let response = cluster
-        .call(effect, |client| transact(client, transaction.clone()))
+        .call(Effect::Writes, |client| {
+            transact(client, transaction.clone())
+        })
         .await?;
-    if !response.succeeded() {
-        return stored(&response).map(CommitOutcome::Conflict);
+    if response.succeeded() {
+        let revision = header_revision(response.header())?;
+        return Ok(CommitOutcome::Committed(revision));
     }
-    Ok(CommitOutcome::Committed(match new {
-        Some(_) => header_revision(&response)?,
-        None => expected,
-    }))
+    stored(&response).map(CommitOutcome::Conflict)
+}
+
+/// Requires the revision and the bytes that were read: a cluster that was restored from a backup uses the revisions
+/// after the backup again, for other values (invariant 11).
+fn compare_both(group: &GroupName, expected: &Stored) -> Vec<Compare> {
+    let semaphore = keys::semaphore(group);
+    let revision = expected.revision.0;
+    let mut compares = vec![Compare::mod_revision(
+        semaphore.clone(),
+        CompareOp::Equal,
+        revision,
+    )];
+    if let Some(value) = &expected.value {
+        compares.push(Compare::value(
+            semaphore,
+            CompareOp::Equal,
+            value.semaphore.clone(),
+        ));
+        // An administrator's command can depend on the time of a grant.
+        if let Some(lock_times) = &value.lock_times {
+            compares.push(Compare::value(
+                keys::lock_times(group),
+                CompareOp::Equal,
+                lock_times.clone(),
+            ));
+        }
+    }
+    compares
 }
 
 async fn transact(client: Client, transaction: Txn) -> Result<TxnResponse, Error> {
-    client.kv_client().txn(transaction).await
+    let mut client = client.kv_client().max_decoding_message_size(MAX_RESPONSE);
+    client.txn(transaction).await
+}
+
+/// Makes a Range request.
+pub(super) async fn get(
+    cluster: &Cluster,
+    key: impl Into<Vec<u8>>,
+    options: Option<GetOptions>,
+) -> Result<GetResponse, StoreError> {
+    let key = key.into();
+    let call = |client: Client| {
+        let (key, options) = (key.clone(), options.clone());
+        async move {
+            let mut client = client.kv_client().max_decoding_message_size(MAX_RESPONSE);
+            client.get(key, options).await
+        }
+    };
+    cluster.call(Effect::Reads, call).await
+}
+
+/// Completes a response that contains the semaphore of a group with the lock times of the same revision of the store.
+/// These are two requests, because a user of etcd may be permitted to read the two keys, but not all keys between them.
+async fn complete(
+    cluster: &Cluster,
+    group: &GroupName,
+    response: &GetResponse,
+) -> Result<Stored, StoreError> {
+    let as_of = header_revision(response.header())?;
+    let Some(semaphore) = response.kvs().first() else {
+        return Ok(Stored::absent(as_of));
+    };
+    let at_that_time = GetOptions::new().with_revision(as_of.0);
+    let lock_times = get(cluster, keys::lock_times(group), Some(at_that_time)).await?;
+    Ok(present(semaphore, lock_times.kvs().first(), as_of))
 }
 
 fn get_both(group: &GroupName) -> Vec<TxnOp> {
@@ -81,7 +189,7 @@ fn put_both(group: &GroupName, value: &Value) -> Vec<TxnOp> {
 
 /// Decodes the response to [`get_both`].
 fn stored(response: &TxnResponse) -> Result<Stored, StoreError> {
-    let as_of = header_revision(response)?;
+    let as_of = header_revision(response.header())?;
     let found = response.op_responses();
     let [
         TxnOpResponse::Get(semaphore),
@@ -115,8 +223,8 @@ pub(super) fn present(
     }
 }
 
-fn header_revision(response: &TxnResponse) -> Result<Revision, StoreError> {
-    match response.header() {
+pub(super) fn header_revision(header: Option<&ResponseHeader>) -> Result<Revision, StoreError> {
+    match header {
         Some(header) => Ok(Revision(header.revision())),
         None => Err(malformed("it contains no header")),
     }

@@ -1,17 +1,20 @@
-//! Watches the values of all groups with one etcd watch.
+//! Watches the values of all groups: reads them all, then follows the changes with one etcd watch.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 
-use etcd_client::{Event, EventType, KeyValue, WatchOptions, WatchStream};
+use etcd_client::{Event, EventType, GetOptions, KeyValue, WatchOptions, WatchStream};
 
 use super::cluster::{Cluster, Effect};
 use super::error::EtcdError;
 use super::keys;
-use super::transaction::{self, present};
+use super::transaction::{MAX_RESPONSE, get, header_revision, present};
 use crate::lock::GroupName;
 use crate::lock::codec::{Revision, Stored};
 use crate::store::{Report, StoreError, Update};
+
+/// The maximum number of keys in one response: with the largest possible values, they fit into [`MAX_RESPONSE`].
+const PAGE: i64 = 64;
 
 /// Implements [`crate::store::Store::watch`].
 pub(super) async fn watch(
@@ -19,26 +22,67 @@ pub(super) async fn watch(
     groups: &[GroupName],
     report: &mut Report<'_>,
 ) -> Result<Infallible, StoreError> {
-    // The watch starts after the oldest of these reads, so it contains every later change.
-    let mut from = i64::MAX;
+    let (found, as_of) = read_all(cluster).await?;
     for group in groups {
-        let current = transaction::read(cluster, group).await?;
-        from = from.min(current.as_of.0 + 1);
+        let current = match found.get(&keys::semaphore(group)) {
+            Some(semaphore) => present(semaphore, found.get(&keys::lock_times(group)), as_of),
+            None => Stored::absent(as_of),
+        };
         report(group, Update::Current(current));
     }
+    drop(found);
     let by_key: HashMap<String, &GroupName> = groups
         .iter()
         .map(|group| (keys::semaphore(group), group))
         .collect();
     let mut watch = cluster
-        .call(Effect::Reads, |mut client| async move {
-            let options = WatchOptions::new().with_prefix().with_start_revision(from);
+        .call(Effect::Reads, |client| async move {
+            let options = WatchOptions::new()
+                .with_prefix()
+                .with_start_revision(as_of.0 + 1);
+            let client = client.watch_client();
+            let mut client = client.max_decoding_message_size(MAX_RESPONSE);
             client.watch(keys::PREFIX, Some(options)).await
         })
         .await?;
     loop {
         for (group, change) in next_changes(&mut watch, &by_key).await? {
             report(group, Update::Change(change));
+        }
+    }
+}
+
+/// Reads all keys as of one revision, page by page.
+async fn read_all(cluster: &Cluster) -> Result<(HashMap<String, KeyValue>, Revision), StoreError> {
+    let mut found = HashMap::new();
+    let mut from = keys::PREFIX.as_bytes().to_owned();
+    let mut as_of = None;
+    loop {
+        let mut options = GetOptions::new()
+            .with_range(keys::prefix_end())
+            .with_limit(PAGE);
+        if let Some(Revision(revision)) = as_of {
+            options = options.with_revision(revision);
+        }
+        let mut page = get(cluster, from, Some(options)).await?;
+        let at = match as_of {
+            Some(at) => at,
+            None => header_revision(page.header())?,
+        };
+        as_of = Some(at);
+        let more = page.more();
+        let Some(last) = page.kvs().last() else {
+            return Ok((found, at));
+        };
+        // The first possible key after the last one.
+        from = [last.key(), b"\0"].concat();
+        for entry in page.take_kvs() {
+            if let Ok(key) = entry.key_str() {
+                found.insert(key.to_owned(), entry);
+            }
+        }
+        if !more {
+            return Ok((found, at));
         }
     }
 }
@@ -53,9 +97,13 @@ async fn next_changes<'a>(
         .map_err(|error| StoreError::unreachable(EtcdError::WatchFailed(error)))?
         .ok_or_else(|| StoreError::unreachable(EtcdError::WatchClosed))?;
     if response.canceled() {
-        return Err(StoreError::unreachable(EtcdError::WatchCanceled {
-            reason: response.cancel_reason().to_owned(),
-        }));
+        let reason = response.cancel_reason().to_owned();
+        let refused = reason.contains("permission denied");
+        let error = EtcdError::WatchCanceled { reason };
+        return Err(match refused {
+            true => StoreError::rejected(error),
+            false => StoreError::unreachable(error),
+        });
     }
     Ok(changes(response.events(), by_key))
 }

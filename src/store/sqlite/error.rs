@@ -142,10 +142,10 @@ impl SqliteError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 StoreError::unreachable(cause)
             }
+            Some(ErrorCode::DiskFull) => StoreError::no_space(cause),
             // SQLite rolls the transaction back before it reports one of these.
             Some(
-                ErrorCode::DiskFull
-                | ErrorCode::ReadOnly
+                ErrorCode::ReadOnly
                 | ErrorCode::NotADatabase
                 | ErrorCode::DatabaseCorrupt
                 | ErrorCode::CannotOpen

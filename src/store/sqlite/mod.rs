@@ -4,6 +4,7 @@
 //! processes may use the file at the same time, so that commands work beside a running server.
 
 mod error;
+mod inspect;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::lock::GroupName;
 use crate::lock::codec::{Revision, Stored, Value};
 pub use error::OpenError;
 use error::{OpenProblem, SqliteError};
+pub(crate) use inspect::inspect;
 pub(crate) use schema::check;
 
 /// The interval at which the file is checked for changes by other processes.
@@ -41,16 +43,24 @@ pub struct SqliteStore {
     watcher: Arc<Mutex<Connection>>,
 }
 
-/// A read of the value of a group, and the commit that follows it, if there is one.
+/// A read of the value of a group, and what follows it in the same transaction.
 struct Job {
     group: GroupName,
-    commit: Option<Commit>,
+    then: Then,
     reply: oneshot::Sender<Result<Done, StoreError>>,
+}
+
+/// The second half of a [`Job`].
+enum Then {
+    Nothing,
+    Commit(Commit),
+    /// A write that changes nothing, which fails if no write is possible.
+    Touch,
 }
 
 /// A compare-and-swap, or a comparison if there is no new value.
 struct Commit {
-    expected: Revision,
+    expected: Stored,
     new: Option<Value>,
 }
 
@@ -90,11 +100,11 @@ impl SqliteStore {
     }
 
     /// Sends a job to the thread, and waits for its result.
-    async fn run(&self, group: &GroupName, commit: Option<Commit>) -> Result<Done, StoreError> {
+    async fn run(&self, group: &GroupName, then: Then) -> Result<Done, StoreError> {
         let (reply, result) = oneshot::channel();
         let job = Job {
             group: group.clone(),
-            commit,
+            then,
             reply,
         };
         let reply = async {
@@ -123,21 +133,27 @@ impl SqliteStore {
 #[async_trait]
 impl Store for SqliteStore {
     async fn read(&self, group: &GroupName) -> Result<Stored, StoreError> {
-        Ok(self.run(group, None).await?.current)
+        Ok(self.run(group, Then::Nothing).await?.current)
     }
 
     async fn commit(
         &self,
         group: &GroupName,
-        expected: Revision,
+        expected: &Stored,
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError> {
-        let new = new.cloned();
-        let done = self.run(group, Some(Commit { expected, new })).await?;
+        let (expected, new) = (expected.clone(), new.cloned());
+        let commit = Then::Commit(Commit { expected, new });
+        let done = self.run(group, commit).await?;
         Ok(match done.committed {
             Some(revision) => CommitOutcome::Committed(revision),
             None => CommitOutcome::Conflict(done.current),
         })
+    }
+
+    async fn check_writable(&self, group: &GroupName) -> Result<(), StoreError> {
+        self.run(group, Then::Touch).await?;
+        Ok(())
     }
 
     fn location(&self, group: &GroupName) -> Location {
@@ -199,7 +215,7 @@ fn run_all(
     };
     match error {
         // A job that fails does not affect the others: a full disk can still be read.
-        StoreError::Rejected(_) if jobs.len() > 1 => jobs
+        StoreError::Rejected(_) | StoreError::NoSpace(_) if jobs.len() > 1 => jobs
             .iter()
             .flat_map(|job| run_all(path, connection, slice::from_ref(job)))
             .collect(),
@@ -209,10 +225,10 @@ fn run_all(
 
 /// Runs all jobs in one transaction. Their results are valid only because it was committed.
 fn transact(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<Done>> {
-    let writes = |job: &Job| {
-        job.commit
-            .as_ref()
-            .is_some_and(|commit| commit.new.is_some())
+    let writes = |job: &Job| match &job.then {
+        Then::Nothing => false,
+        Then::Commit(commit) => commit.new.is_some(),
+        Then::Touch => true,
     };
     let behavior = if jobs.iter().any(writes) {
         TransactionBehavior::Immediate
@@ -231,12 +247,16 @@ fn transact(connection: &mut Connection, jobs: &[Job]) -> rusqlite::Result<Vec<D
 /// Runs one job.
 fn perform(transaction: &Transaction<'_>, job: &Job) -> rusqlite::Result<Done> {
     let current = schema::select(transaction, &job.group)?;
-    let committed = match &job.commit {
-        Some(commit) if commit.expected == current.revision => Some(match &commit.new {
+    let committed = match &job.then {
+        Then::Commit(commit) if commit.expected.is_still(&current) => Some(match &commit.new {
             Some(value) => schema::write(transaction, &job.group, value)?,
             None => current.revision,
         }),
-        Some(_) | None => None,
+        Then::Touch => {
+            schema::touch(transaction)?;
+            None
+        }
+        Then::Commit(_) | Then::Nothing => None,
     };
     Ok(Done { current, committed })
 }
@@ -271,8 +291,8 @@ mod tests {
         connection.pragma_update(None, "max_page_count", 1).unwrap();
         let job = |group: &str, size: Option<usize>| Job {
             group: GroupName::new(group).unwrap(),
-            commit: Some(Commit {
-                expected: Revision::ABSENT,
+            then: Then::Commit(Commit {
+                expected: Stored::absent(Revision::ABSENT),
                 new: size.map(|size| Value {
                     semaphore: vec![b' '; size],
                     lock_times: None,
@@ -286,7 +306,7 @@ mod tests {
         assert!(
             matches!(
                 &results[..],
-                [Ok(first), Err(StoreError::Rejected(_)), Ok(last)]
+                [Ok(first), Err(StoreError::NoSpace(_)), Ok(last)]
                     if first.committed == absent && last.committed == absent
             ),
             "{results:?}"

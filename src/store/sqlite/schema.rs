@@ -75,7 +75,8 @@ pub(crate) fn check(path: &Path, busy_timeout: Duration) -> Result<(), OpenError
     }
 }
 
-fn is_busy(error: &rusqlite::Error) -> bool {
+/// Reports whether another process keeps the file locked.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     matches!(
         code,
@@ -251,6 +252,12 @@ pub(super) fn write(
             value.lock_times.as_deref().map(String::from_utf8_lossy),
         ])?;
     Ok(Revision(revision))
+}
+
+/// Writes a page without changing its content.
+pub(super) fn touch(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute("UPDATE clock SET revision = revision", ())?;
+    Ok(())
 }
 
 /// Returns the location of the value of a group.

@@ -89,6 +89,7 @@ impl Backend for EtcdBackend {
 pub(crate) fn etcd_store(endpoints: Vec<String>, timeout: Duration) -> EtcdStore {
     let settings = EtcdSettings {
         endpoints: endpoints.clone(),
+        cluster_id: None,
         ca_cert_path: None,
         client_cert: None,
         user: None,

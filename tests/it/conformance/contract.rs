@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use airlock::lock::GroupName;
 use airlock::lock::codec::{Revision, Stored, Value};
-use airlock::store::{CommitOutcome, Update};
+use airlock::store::{CommitOutcome, Store, Update};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::backend::Backend;
-use super::{group, value, write};
+use super::{NONE, group, value, write};
 use airlock_test_support::MAX_WAIT;
 
 /// Checks all clauses. Each clause uses its own group.
@@ -19,7 +19,9 @@ pub(crate) fn fulfils_the_contract(backend: &dyn Backend) {
         a_written_value_is_read(backend).await;
         groups_are_independent(backend).await;
         a_conflict_returns_the_current_value_and_writes_nothing(backend).await;
+        invariant_11_the_bytes_are_compared_as_well_as_the_revision(backend).await;
         a_confirmation_writes_nothing(backend).await;
+        a_check_for_writes_writes_nothing(backend).await;
         a_recreated_value_has_a_new_revision(backend).await;
         lock_times_do_not_outlive_a_write_by_another_program(backend).await;
         any_text_is_stored_unchanged(backend).await;
@@ -32,18 +34,15 @@ async fn a_written_value_is_read(backend: &dyn Backend) {
     let (store, other, group) = (backend.store(), backend.store(), group("read"));
     let absent = store.read(&group).await.unwrap();
     assert_eq!((absent.revision, absent.value), (Revision::ABSENT, None));
-    let mut revision = Revision::ABSENT;
+    let mut known = NONE;
     for text in ["one", "two"] {
-        let new = write(&*store, &group, revision, &value(text)).await;
-        assert!(new > revision);
-        revision = new;
+        let new = write(&*store, &group, &known, &value(text)).await;
+        assert!(new.revision > known.revision);
+        known = new;
         for store in [&store, &other] {
             let stored = store.read(&group).await.unwrap();
-            assert_eq!(
-                (stored.revision, stored.value),
-                (revision, Some(value(text)))
-            );
-            assert!(stored.as_of >= revision);
+            assert!(stored.is_still(&known), "{stored:?}");
+            assert!(stored.as_of >= known.revision);
         }
     }
 }
@@ -53,7 +52,7 @@ async fn groups_are_independent(backend: &dyn Backend) {
     // One name is a prefix of another, and the third needs escaping.
     let groups = ["a", "a/v1", "a b"].map(group);
     for group in &groups {
-        write(&*store, group, Revision::ABSENT, &value(group.as_str())).await;
+        write(&*store, group, &NONE, &value(group.as_str())).await;
     }
     for group in &groups {
         let stored = store.read(group).await.unwrap();
@@ -63,37 +62,74 @@ async fn groups_are_independent(backend: &dyn Backend) {
 
 async fn a_conflict_returns_the_current_value_and_writes_nothing(backend: &dyn Backend) {
     let (store, group) = (backend.store(), group("lost"));
-    let stale = write(&*store, &group, Revision::ABSENT, &value("one")).await;
-    write(&*backend.store(), &group, stale, &value("two")).await;
+    let stale = write(&*store, &group, &NONE, &value("one")).await;
+    write(&*backend.store(), &group, &stale, &value("two")).await;
     let current = store.read(&group).await.unwrap();
-    for expected in [Revision::ABSENT, stale, Revision(i64::MAX)] {
+    let later = Stored::written(value("two"), Revision(i64::MAX));
+    for expected in [NONE, stale, later] {
         for new in [None, Some(&value("three"))] {
-            let lost = store.commit(&group, expected, new).await.unwrap();
-            let CommitOutcome::Conflict(Stored {
-                revision, value, ..
-            }) = lost
-            else {
-                panic!("{expected:?} {new:?}: {lost:?}");
-            };
-            assert_eq!((revision, &value), (current.revision, &current.value));
+            conflicts(&*store, &group, &expected, new, &current).await;
         }
     }
-    let after = store.read(&group).await.unwrap();
-    assert_eq!(
-        (after.revision, after.value),
-        (current.revision, current.value)
-    );
+}
+
+/// A store that was restored from a backup uses the revisions after the backup again.
+async fn invariant_11_the_bytes_are_compared_as_well_as_the_revision(backend: &dyn Backend) {
+    let (store, group) = (backend.store(), group("bytes"));
+    let current = write(&*store, &group, &NONE, &value("one")).await;
+    let other_semaphore = Value {
+        semaphore: b"two".into(),
+        ..value("one")
+    };
+    let other = Stored::written(other_semaphore, current.revision);
+    for new in [None, Some(&value("three"))] {
+        conflicts(&*store, &group, &other, new, &current).await;
+    }
+    let other_times = Value {
+        lock_times: Some(b"two".into()),
+        ..value("one")
+    };
+    let other = Stored::written(other_times, current.revision);
+    conflicts(&*store, &group, &other, Some(&value("three")), &current).await;
+}
+
+/// Checks that a commit is a conflict, which returns `current` and writes nothing.
+async fn conflicts(
+    store: &dyn Store,
+    group: &GroupName,
+    expected: &Stored,
+    new: Option<&Value>,
+    current: &Stored,
+) {
+    let lost = store.commit(group, expected, new).await.unwrap();
+    let CommitOutcome::Conflict(found) = lost else {
+        panic!("{expected:?} {new:?}: {lost:?}");
+    };
+    assert!(found.is_still(current), "{found:?}");
+    let after = store.read(group).await.unwrap();
+    assert!(after.is_still(current), "{after:?}");
+}
+
+async fn a_check_for_writes_writes_nothing(backend: &dyn Backend) {
+    let (store, group) = (backend.store(), group("checked"));
+    let unused = store.read(&group).await.unwrap();
+    store.check_writable(&group).await.unwrap();
+    assert_eq!(store.read(&group).await.unwrap(), unused);
+    write(&*store, &group, &NONE, &value("one")).await;
+    let before = store.read(&group).await.unwrap();
+    store.check_writable(&group).await.unwrap();
+    assert_eq!(store.read(&group).await.unwrap(), before);
 }
 
 async fn a_confirmation_writes_nothing(backend: &dyn Backend) {
     let (store, group) = (backend.store(), group("confirmed"));
-    let confirmed = store.commit(&group, Revision::ABSENT, None).await.unwrap();
+    let confirmed = store.commit(&group, &NONE, None).await.unwrap();
     assert_eq!(confirmed, CommitOutcome::Committed(Revision::ABSENT));
     assert_eq!(store.read(&group).await.unwrap().value, None);
-    let revision = write(&*store, &group, Revision::ABSENT, &value("one")).await;
+    write(&*store, &group, &NONE, &value("one")).await;
     let before = store.read(&group).await.unwrap();
-    let confirmed = store.commit(&group, revision, None).await.unwrap();
-    assert_eq!(confirmed, CommitOutcome::Committed(revision));
+    let confirmed = store.commit(&group, &before, None).await.unwrap();
+    assert_eq!(confirmed, CommitOutcome::Committed(before.revision));
     // The revision of the store does not change either.
     assert_eq!(store.read(&group).await.unwrap(), before);
 }
@@ -102,19 +138,20 @@ async fn a_recreated_value_has_a_new_revision(backend: &dyn Backend) {
     let (store, group) = (backend.store(), group("again"));
     let mut revisions = BTreeSet::new();
     for _ in 0..3 {
-        let revision = write(&*store, &group, Revision::ABSENT, &value("one")).await;
+        let known = write(&*store, &group, &NONE, &value("one")).await;
+        let revision = known.revision;
         assert!(revisions.insert(revision), "{revision:?} in {revisions:?}");
         backend.overwrite(&group, None);
         let absent = store.read(&group).await.unwrap();
         assert_eq!((absent.revision, absent.value), (Revision::ABSENT, None));
-        let lost = store.commit(&group, revision, None).await.unwrap();
+        let lost = store.commit(&group, &known, None).await.unwrap();
         assert!(matches!(lost, CommitOutcome::Conflict(_)), "{lost:?}");
     }
 }
 
 async fn lock_times_do_not_outlive_a_write_by_another_program(backend: &dyn Backend) {
     let (store, group) = (backend.store(), group("times"));
-    write(&*store, &group, Revision::ABSENT, &value("one")).await;
+    write(&*store, &group, &NONE, &value("one")).await;
     backend.overwrite(&group, Some("two"));
     let stored = store.read(&group).await.unwrap();
     let others = Value {
@@ -122,12 +159,12 @@ async fn lock_times_do_not_outlive_a_write_by_another_program(backend: &dyn Back
         lock_times: None,
     };
     assert_eq!(stored.value, Some(others.clone()));
-    let lost = store.commit(&group, Revision::ABSENT, None).await.unwrap();
+    let lost = store.commit(&group, &NONE, None).await.unwrap();
     let CommitOutcome::Conflict(current) = lost else {
         panic!("{lost:?}");
     };
     assert_eq!(current.value, Some(others));
-    write(&*store, &group, stored.revision, &value("three")).await;
+    write(&*store, &group, &stored, &value("three")).await;
     assert_eq!(
         store.read(&group).await.unwrap().value,
         Some(value("three"))
@@ -136,10 +173,10 @@ async fn lock_times_do_not_outlive_a_write_by_another_program(backend: &dyn Back
 
 async fn any_text_is_stored_unchanged(backend: &dyn Backend) {
     let (store, group) = (backend.store(), group("text"));
-    let mut revision = Revision::ABSENT;
+    let mut known = NONE;
     let long = "x".repeat(600_000);
     for text in ["", " \"'\\\n\t\u{1}é\u{2028}😀 ", &long] {
-        revision = write(&*store, &group, revision, &value(text)).await;
+        known = write(&*store, &group, &known, &value(text)).await;
         assert_eq!(store.read(&group).await.unwrap().value, Some(value(text)));
     }
 }
@@ -156,19 +193,18 @@ async fn concurrent_increments_lose_no_update(backend: &dyn Backend) {
                 let mut known = store.read(&group).await.unwrap();
                 let mut counted = Vec::new();
                 while counted.len() < EACH {
-                    let count = known.value.map_or(0, |value| {
-                        String::from_utf8(value.semaphore).unwrap().parse().unwrap()
+                    let count = known.value.as_ref().map_or(0, |value| {
+                        std::str::from_utf8(&value.semaphore)
+                            .unwrap()
+                            .parse()
+                            .unwrap()
                     });
                     let next = value(&(count + 1_usize).to_string());
-                    let commit = store.commit(&group, known.revision, Some(&next));
+                    let commit = store.commit(&group, &known, Some(&next));
                     known = match commit.await.unwrap() {
                         CommitOutcome::Committed(revision) => {
                             counted.push(count + 1);
-                            Stored {
-                                revision,
-                                value: Some(next),
-                                as_of: revision,
-                            }
+                            Stored::written(next, revision)
                         }
                         CommitOutcome::Conflict(current) => current,
                     };
@@ -191,7 +227,7 @@ async fn concurrent_increments_lose_no_update(backend: &dyn Backend) {
 
 async fn a_watch_reports_the_current_values_and_the_last_change(backend: &dyn Backend) {
     let (store, groups) = (backend.store(), [group("followed"), group("later")]);
-    let first = write(&*store, &groups[0], Revision::ABSENT, &value("first")).await;
+    let first = write(&*store, &groups[0], &NONE, &value("first")).await;
 
     let (sender, mut seen) = mpsc::unbounded_channel();
     let following = {
@@ -219,16 +255,19 @@ async fn a_watch_reports_the_current_values_and_the_last_change(backend: &dyn Ba
             .await
             .unwrap_or_else(|_| panic!("{revision:?} of {group} was not reported"))
     };
-    assert_eq!(until(&groups[0], first).await.value, Some(value("first")));
+    assert_eq!(
+        until(&groups[0], first.revision).await.value,
+        Some(value("first"))
+    );
     until(&groups[1], Revision::ABSENT).await;
 
     // A write by Airlock with lock times, a write by another program, and a deletion.
-    let second = write(&*store, &groups[0], first, &value("second")).await;
-    assert_eq!(until(&groups[0], second).await.value, Some(value("second")));
-    let created = write(&*store, &groups[1], Revision::ABSENT, &value("created")).await;
+    let second = write(&*store, &groups[0], &first, &value("second")).await;
+    assert_eq!(until(&groups[0], second.revision).await.value, second.value);
+    let created = write(&*store, &groups[1], &NONE, &value("created")).await;
     assert_eq!(
-        until(&groups[1], created).await.value,
-        Some(value("created"))
+        until(&groups[1], created.revision).await.value,
+        created.value
     );
     backend.overwrite(&groups[0], Some("by another"));
     let third = store.read(&groups[0]).await.unwrap();

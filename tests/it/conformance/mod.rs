@@ -6,7 +6,7 @@ mod contract;
 use std::time::Duration;
 
 use airlock::lock::GroupName;
-use airlock::lock::codec::{Revision, Value};
+use airlock::lock::codec::{Revision, Stored, Value};
 use airlock::store::{CommitOutcome, Store};
 use etcd_client::{Client, Compare, CompareOp, Txn};
 use tokio::runtime::Runtime;
@@ -50,7 +50,8 @@ fn invariant_4_an_etcd_member_without_a_quorum_confirms_nothing() {
         let alone = vec![etcd.members[0].endpoint()];
         let store = etcd_store(alone, Duration::from_secs(2));
         Runtime::new().unwrap().block_on(async {
-            let revision = write(&store, &group, Revision::ABSENT, &value("one")).await;
+            let known = write(&store, &group, &NONE, &value("one")).await;
+            let revision = known.revision;
             for member in &etcd.members[1..] {
                 member.freeze();
             }
@@ -63,7 +64,7 @@ fn invariant_4_an_etcd_member_without_a_quorum_confirms_nothing() {
             let baseline = timeout(MAX_WAIT, baseline).await.unwrap().unwrap();
             assert!(baseline.succeeded());
 
-            let confirmed = store.commit(&group, revision, None).await;
+            let confirmed = store.commit(&group, &known, None).await;
             assert!(confirmed.is_err(), "{version:?}: {confirmed:?}");
             let read = store.read(&group).await;
             assert!(read.is_err(), "{version:?}: {read:?}");
@@ -72,7 +73,7 @@ fn invariant_4_an_etcd_member_without_a_quorum_confirms_nothing() {
                 member.thaw();
             }
             etcd.wait_until_ready();
-            let confirmed = store.commit(&group, revision, None).await.unwrap();
+            let confirmed = store.commit(&group, &known, None).await.unwrap();
             assert_eq!(confirmed, CommitOutcome::Committed(revision));
         });
     }
@@ -89,10 +90,17 @@ fn value(semaphore: &str) -> Value {
     }
 }
 
-/// Commits a value and panics on a conflict.
-async fn write(store: &dyn Store, group: &GroupName, expected: Revision, new: &Value) -> Revision {
+/// A group without a value.
+const NONE: Stored = Stored {
+    revision: Revision::ABSENT,
+    value: None,
+    as_of: Revision(0),
+};
+
+/// Commits a value, returns it with its revision, and panics on a conflict.
+async fn write(store: &dyn Store, group: &GroupName, expected: &Stored, new: &Value) -> Stored {
     match store.commit(group, expected, Some(new)).await.unwrap() {
-        CommitOutcome::Committed(revision) => revision,
+        CommitOutcome::Committed(revision) => Stored::written(new.clone(), revision),
         conflict @ CommitOutcome::Conflict(_) => panic!("{conflict:?}"),
     }
 }

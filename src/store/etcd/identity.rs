@@ -1,0 +1,238 @@
+//! The identity of the cluster: which cluster the server uses, and which endpoints belong to another one.
+//!
+//! A lock that is granted in one cluster is unknown to another one. Therefore the server uses one cluster for its whole
+//! life (invariant 11): the configured one, or the one to which all endpoints belong that reply at the start.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use crate::config::ClusterId;
+use crate::store::Notice;
+
+/// The cluster that is used, and the clusters of the endpoints that have replied.
+pub(super) struct Identity {
+    /// The cluster that the configuration names.
+    required: Option<ClusterId>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    decision: Decision,
+    /// The cluster that was used before the decision was revoked.
+    previous: Option<ClusterId>,
+    /// The number of times that the decision was revoked. Connections of an earlier generation are not used.
+    generation: u64,
+    /// The clusters of the endpoints, by URL.
+    seen: BTreeMap<String, ClusterId>,
+}
+
+/// The decision about the cluster to use, if the configuration names none.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Decision {
+    /// No endpoint has replied.
+    #[default]
+    Pending,
+    /// This cluster is used.
+    Use(ClusterId),
+    /// The endpoints belong to different clusters; none is used.
+    Split,
+}
+
+/// The state of the decision, for a call.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// All endpoints have to be asked first.
+    No,
+    /// The cluster is known.
+    Yes,
+    /// The endpoints belong to different clusters.
+    Split(Vec<(String, ClusterId)>),
+}
+
+/// An endpoint that belongs to another cluster than the one in use.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Foreign {
+    pub(super) found: ClusterId,
+    pub(super) expected: ClusterId,
+    /// Whether the configuration names the expected cluster.
+    pub(super) configured: bool,
+}
+
+// === impl Identity ===
+
+impl Identity {
+    pub(super) fn new(required: Option<ClusterId>) -> Self {
+        Identity {
+            required,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Records the cluster of an endpoint.
+    ///
+    /// # Errors
+    /// If another cluster is in use.
+    pub(super) fn record(&self, url: &str, found: ClusterId) -> Result<(), Foreign> {
+        let mut state = self.state.lock();
+        if state.seen.get(url) != Some(&found) {
+            state.seen.insert(url.to_owned(), found);
+        }
+        match self.expected(&state) {
+            Some(expected) if expected != found => Err(Foreign {
+                found,
+                expected,
+                configured: self.required.is_some(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Returns the generation of the decision.
+    pub(super) fn generation(&self) -> u64 {
+        self.state.lock().generation
+    }
+
+    /// Reports whether the cluster is known.
+    pub(super) fn settled(&self) -> Settled {
+        let state = self.state.lock();
+        match (self.required, state.decision) {
+            (Some(_), _) | (None, Decision::Use(_)) => Settled::Yes,
+            (None, Decision::Pending) => Settled::No,
+            (None, Decision::Split) => {
+                let seen = state.seen.iter();
+                Settled::Split(seen.map(|(url, id)| (url.clone(), *id)).collect())
+            }
+        }
+    }
+
+    /// Decides on the cluster of the endpoints that have replied so far. As long as an endpoint of the cluster that was
+    /// used before replies, that one stays in use.
+    pub(super) fn settle(&self) {
+        let mut state = self.state.lock();
+        let mut ids = state.seen.values().copied();
+        let previous = state
+            .previous
+            .filter(|id| ids.clone().any(|seen| seen == *id));
+        state.decision = match (previous, ids.next()) {
+            (Some(previous), _) => Decision::Use(previous),
+            (None, None) => Decision::Pending,
+            (None, Some(first)) if ids.all(|id| id == first) => Decision::Use(first),
+            (None, Some(_)) => Decision::Split,
+        };
+    }
+
+    /// Revokes the decision: the next call decides again.
+    pub(super) fn revoke(&self) {
+        let mut state = self.state.lock();
+        if let Decision::Use(id) = state.decision {
+            state.previous = Some(id);
+        }
+        state.decision = Decision::Pending;
+        state.generation += 1;
+        state.seen.clear();
+    }
+
+    /// Returns a notice for each endpoint of another cluster.
+    pub(super) fn notices(&self) -> Vec<Notice> {
+        let state = self.state.lock();
+        let Some(expected) = self.expected(&state) else {
+            return Vec::new();
+        };
+        let foreign = state.seen.iter().filter(|(_, found)| **found != expected);
+        foreign
+            .map(|(url, found)| Notice::ForeignEndpoint {
+                url: url.clone(),
+                found: found.to_string(),
+                expected: expected.to_string(),
+            })
+            .collect()
+    }
+
+    fn expected(&self, state: &State) -> Option<ClusterId> {
+        match (self.required, state.decision) {
+            (Some(required), _) => Some(required),
+            (None, Decision::Use(id)) => Some(id),
+            (None, Decision::Pending | Decision::Split) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: ClusterId = ClusterId(1);
+    const TWO: ClusterId = ClusterId(2);
+
+    fn foreign(found: ClusterId, expected: ClusterId, configured: bool) -> Foreign {
+        Foreign {
+            found,
+            expected,
+            configured,
+        }
+    }
+
+    #[test]
+    fn the_first_cluster_is_used_for_good() {
+        let identity = Identity::new(None);
+        assert_eq!(identity.settled(), Settled::No);
+        identity.settle();
+        assert_eq!(identity.settled(), Settled::No);
+        assert_eq!(identity.record("a", ONE), Ok(()));
+        identity.settle();
+        assert_eq!(identity.settled(), Settled::Yes);
+        assert_eq!(identity.record("b", TWO), Err(foreign(TWO, ONE, false)));
+        assert_eq!(identity.record("a", TWO), Err(foreign(TWO, ONE, false)));
+        assert_eq!(identity.notices().len(), 2);
+        assert_eq!(identity.record("a", ONE), Ok(()));
+        assert_eq!(identity.notices().len(), 1);
+    }
+
+    #[test]
+    fn two_clusters_at_the_start_are_a_split_that_does_not_heal_by_itself() {
+        let identity = Identity::new(None);
+        assert_eq!(identity.record("a", ONE), Ok(()));
+        assert_eq!(identity.record("b", TWO), Ok(()));
+        identity.settle();
+        let split = Settled::Split(vec![("a".into(), ONE), ("b".into(), TWO)]);
+        assert_eq!(identity.settled(), split);
+    }
+
+    #[test]
+    fn an_operator_can_have_the_decision_made_again() {
+        let identity = Identity::new(None);
+        identity.record("a", ONE).unwrap();
+        identity.settle();
+        identity.revoke();
+        assert_eq!(identity.settled(), Settled::No);
+        assert_eq!(identity.generation(), 1);
+        identity.record("a", TWO).unwrap();
+        identity.settle();
+        assert_eq!(identity.record("a", TWO), Ok(()));
+    }
+
+    #[test]
+    fn a_cluster_that_still_replies_is_not_given_up_for_another_one() {
+        let identity = Identity::new(None);
+        identity.record("a", ONE).unwrap();
+        identity.settle();
+        identity.revoke();
+        identity.record("a", ONE).unwrap();
+        identity.record("b", TWO).unwrap();
+        identity.settle();
+        assert_eq!(identity.settled(), Settled::Yes);
+        assert_eq!(identity.record("b", TWO), Err(foreign(TWO, ONE, false)));
+    }
+
+    #[test]
+    fn a_configured_cluster_needs_no_decision_and_cannot_be_revoked() {
+        let identity = Identity::new(Some(ONE));
+        assert_eq!(identity.settled(), Settled::Yes);
+        identity.revoke();
+        assert_eq!(identity.settled(), Settled::Yes);
+        assert_eq!(identity.record("a", TWO), Err(foreign(TWO, ONE, true)));
+        assert_eq!(identity.record("b", ONE), Ok(()));
+    }
+}

@@ -1,0 +1,35 @@
+//! What the responses of etcd have in common.
+
+use etcd_client::{GetResponse, ResponseHeader, TxnResponse, WatchStream};
+
+use crate::config::ClusterId;
+
+/// A response that names the cluster it comes from.
+pub(super) trait Response {
+    /// Returns the header; `None` if it comes later.
+    fn header(&self) -> Option<&ResponseHeader>;
+}
+
+impl Response for GetResponse {
+    fn header(&self) -> Option<&ResponseHeader> {
+        GetResponse::header(self)
+    }
+}
+
+impl Response for TxnResponse {
+    fn header(&self) -> Option<&ResponseHeader> {
+        TxnResponse::header(self)
+    }
+}
+
+/// The header comes with the first message.
+impl Response for WatchStream {
+    fn header(&self) -> Option<&ResponseHeader> {
+        None
+    }
+}
+
+/// Returns the cluster that a response comes from.
+pub(super) fn cluster_id(header: &ResponseHeader) -> ClusterId {
+    ClusterId(header.cluster_id())
+}

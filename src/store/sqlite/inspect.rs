@@ -1,0 +1,139 @@
+//! The inspection of the file of the embedded store.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::error::DatabaseError;
+use super::schema::{SCHEMA_VERSION, is_busy};
+use crate::store::findings::{Check, FileFacts, Finding, Severity, StoreReport};
+use crate::text::permission::command_path;
+
+/// The maximum number of problems of a damaged file that are reported.
+const MAX_PROBLEMS: usize = 5;
+
+/// Inspects the file at `path`, which does not have to exist. Writes nothing beside a running server; else SQLite
+/// recovers the file if its last user crashed, as it does whenever a file is opened.
+///
+/// SUBTLE: it must not be called while this process has the store open: closing the file would drop the locks of SQLite.
+pub(crate) fn inspect(path: &Path, busy_timeout: Duration) -> StoreReport {
+    let mut facts = FileFacts {
+        path: path.to_owned(),
+        ..FileFacts::default()
+    };
+    let subject = path.display().to_string();
+    let finding =
+        |severity, check, message: String| Finding::new(severity, check, &subject, message);
+    let Ok(metadata) = fs::metadata(path) else {
+        let message = "the file does not exist; a server creates it, without any locks".into();
+        let findings = vec![finding(Severity::Ok, Check::File, message)];
+        return StoreReport::new(Vec::new(), Some(facts), findings);
+    };
+    facts.bytes = Some(metadata.len());
+    facts.wal_bytes = fs::metadata(beside(path, "-wal")).ok().map(|wal| wal.len());
+    facts.mode = Some(format!("{:04o}", metadata.mode() & 0o7777));
+    let mut findings = vec![permissions(path, &metadata, &subject)];
+    match read(path, busy_timeout) {
+        Ok((schema_version, problems)) => {
+            facts.schema_version = Some(schema_version);
+            findings.push(schema(schema_version, &facts));
+            findings.push(integrity(problems, &subject));
+        }
+        Err(error) if is_busy(&error) => {
+            let message = "the structure of the file: not known (another process keeps it locked)";
+            findings.push(finding(Severity::Unknown, Check::Integrity, message.into()));
+        }
+        Err(error) => {
+            let message = DatabaseError::new(path, error).to_string();
+            findings.push(finding(Severity::Error, Check::Integrity, message));
+        }
+    }
+    StoreReport::new(Vec::new(), Some(facts), findings)
+}
+
+/// Returns the version of the schema, and the problems that SQLite finds in the structure of the file.
+fn read(path: &Path, busy_timeout: Duration) -> rusqlite::Result<(i32, Vec<String>)> {
+    // Not read-only: SQLite would then leave the files behind that it creates beside one in WAL mode.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(busy_timeout)?;
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let mut statement = connection.prepare(&format!("PRAGMA integrity_check({MAX_PROBLEMS})"))?;
+    let rows = statement.query_map((), |row| row.get::<_, String>(0))?;
+    let problems: rusqlite::Result<Vec<String>> = rows.collect();
+    let problems = problems?.into_iter().filter(|problem| problem != "ok");
+    Ok((version, problems.collect()))
+}
+
+fn schema(version: i32, facts: &FileFacts) -> Finding {
+    let path = facts.path.display();
+    let subject = path.to_string();
+    let finding = |severity, message| Finding::new(severity, Check::Schema, &subject, message);
+    match version {
+        SCHEMA_VERSION => finding(Severity::Ok, format!("the schema has version {version}")),
+        0 if facts.bytes == Some(0) => finding(Severity::Ok, "the file is empty".to_owned()),
+        // The first transaction of a server creates the schema, and stays in the log for long.
+        0 => finding(
+            Severity::Warning,
+            "the file was created by a server, but contains no locks and no schema: most likely it was copied or \
+             restored without its write-ahead log"
+                .to_owned(),
+        )
+        .with_remedy(format!(
+            "stop the server, and restore {path} together with {path}-wal; delete the file if it never had any locks"
+        )),
+        other => finding(
+            Severity::Error,
+            format!("the schema has version {other}; this program supports {SCHEMA_VERSION}"),
+        ),
+    }
+}
+
+fn integrity(problems: Vec<String>, subject: &str) -> Finding {
+    if problems.is_empty() {
+        let message = "SQLite finds no damage in the file";
+        return Finding::new(Severity::Ok, Check::Integrity, subject, message);
+    }
+    // SQLite puts several lines into one problem.
+    let problems: Vec<String> = problems
+        .iter()
+        .flat_map(|problem| problem.lines())
+        .take(MAX_PROBLEMS)
+        .map(str::to_owned)
+        .collect();
+    let message = format!("the file is damaged: {}", problems.join("; "));
+    Finding::new(Severity::Error, Check::Integrity, subject, message)
+        .with_remedy("stop the server, and restore a backup of the file")
+}
+
+/// Checks whether other users of this machine may open the file. One that can read it can also lock it, and with that
+/// stop the store.
+fn permissions(path: &Path, metadata: &Metadata, subject: &str) -> Finding {
+    let mode = metadata.mode() & 0o7777;
+    let finding =
+        |severity, message| Finding::new(severity, Check::FilePermissions, subject, message);
+    let is_closed = |folder: &Path| fs::metadata(folder).is_ok_and(|it| it.mode() & 0o001 == 0);
+    // Behind links, as every access is.
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if mode & 0o007 == 0 || real.ancestors().skip(1).any(is_closed) {
+        let message = "other users of this machine cannot open the file";
+        return finding(Severity::Ok, message.to_owned());
+    }
+    let message = format!(
+        "every user of this machine can open the file, which has mode {mode:04o}, and block the store"
+    );
+    let files = ["", "-wal", "-shm"].map(|suffix| beside(path, suffix));
+    let files = files.iter().filter(|file| file.exists());
+    let files: Vec<String> = files.map(|file| command_path(file)).collect();
+    finding(Severity::Warning, message).with_remedy(format!("chmod o= {}", files.join(" ")))
+}
+
+/// Returns the path of a file that SQLite keeps beside the database.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
