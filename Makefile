@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test stress bench lint dist image test-image fmt setup clean
+.PHONY: help run test stress mutants bench lint dist image test-image fmt setup clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,14 @@ stress: ## check histories for linearizability under faults: make stress SECONDS
 	@tools/setup test
 	AIRLOCK_STRESS_SECONDS=$(or $(SECONDS),600) AIRLOCK_SEED=$(SEED) \
 		$(CARGO) test --locked --test it linearizability:: -- --nocapture
+
+mutants: ## change the source of src/lock in every way that the tests have to notice: make mutants FILES='src/group/**'
+	@$(CARGO) mutants --version >/dev/null 2>&1 || { \
+	  echo 'error: cargo-mutants is not installed'; \
+	  echo 'hint: cargo install cargo-mutants --locked'; \
+	  exit 1; \
+	}
+	$(CARGO) mutants --file '$(or $(FILES),src/lock/**)' --cargo-arg=--locked -- --lib
 
 bench: ## measure the release binary and update docs/performance.*: make bench ARGS='clients --seconds 2'
 	@tools/setup test

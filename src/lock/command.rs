@@ -238,6 +238,21 @@ mod tests {
     }
 
     #[test]
+    fn an_update_sets_the_slots_of_a_running_group_only() {
+        let update = AdminCommand::UpdateSlots { slots: 3 };
+        assert_eq!(changed(update.clone(), &held(2, &["a"])), held(3, &["a"]));
+        assert_eq!(decide(update.clone(), &held(3, &[])), Decision::Unchanged);
+        assert_eq!(decide(update, &held(0, &[])), Decision::Unchanged);
+    }
+
+    #[test]
+    fn a_refusal_names_the_slots() {
+        let full = |slots| Refused::Full { slots }.to_string();
+        assert_eq!(full(1), "the only slot is held");
+        assert_eq!(full(2), "all 2 slots are held");
+    }
+
+    #[test]
     fn fewer_slots_evict_no_holder() {
         let after = changed(AdminCommand::SetSlots { slots: 1 }, &held(3, &["a", "b"]));
         assert_eq!(after, held(1, &["a", "b"]));

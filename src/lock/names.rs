@@ -175,6 +175,16 @@ mod tests {
     }
 
     #[test]
+    fn names_are_shown_and_found_as_they_are() {
+        let group = GroupName::new("a b").unwrap();
+        assert_eq!((group.as_str(), &*group.to_string()), ("a b", "a b"));
+        let groups = std::collections::BTreeSet::from([group]);
+        assert!(groups.contains("a b"));
+        assert_eq!(GroupName::new(""), None);
+        assert_eq!("n-1".parse::<NodeId>().unwrap().to_string(), "n-1");
+    }
+
+    #[test]
     fn a_request_may_have_any_id_but_an_empty_one() {
         let parse = |text: &str| text.parse::<RequestId>();
         assert_eq!(parse(""), Err(InvalidNodeId::Empty));

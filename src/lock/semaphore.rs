@@ -205,7 +205,11 @@ mod tests {
         for node in ["a", "b", "c"] {
             semaphore.apply(&lock(node));
         }
+        assert_eq!(semaphore.free(), 0);
+        semaphore.slots = 5;
+        assert_eq!(semaphore.free(), 2);
         semaphore.slots = 1;
+        assert_eq!(semaphore.free(), 0);
         assert_eq!(semaphore.apply(&lock("b")), Outcome::AlreadyHeld);
         assert_eq!(semaphore.apply(&lock("d")), Outcome::Full { slots: 1 });
         assert_eq!(semaphore.holders.len(), 3);

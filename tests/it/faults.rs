@@ -5,6 +5,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use airlock::lock::semaphore::Semaphore;
+use airlock::lock::{GroupName, codec};
+use airlock::store::{Store as _, StoreError};
+
+use crate::conformance::etcd_store;
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::client::{Client, Response};
 use airlock_test_support::etcd::{Etcd, Version};
@@ -207,6 +212,28 @@ fn without_a_quorum_the_error_names_every_endpoint_and_its_error() {
     cluster.etcd.members[frozen].thaw();
     cluster.etcd.members[dead].spawn();
     cluster.recovers_and_stays_up();
+}
+
+/// Invariant 6 depends on the class of the error: only an unknown outcome is fenced.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_6_a_write_that_may_still_arrive_is_unknown_and_one_that_was_not_sent_is_not() {
+    let etcd = Etcd::start();
+    let proxy = Proxy::to(&etcd.endpoints()[0]);
+    let store = etcd_store(vec![proxy.endpoint()], Duration::from_secs(1));
+    let group = GroupName::new("g").unwrap();
+    let absent = store.read(&group).await.unwrap();
+    let value = codec::encode(&Semaphore::new(1), &[]);
+    proxy.set(Network::Frozen);
+    let error = store.commit(&group, &absent, Some(&value)).await;
+    assert!(matches!(error, Err(StoreError::Unknown(_))), "{error:?}");
+    drop(proxy);
+    // The first call notices the closed connection; the second one cannot connect, so that nothing was sent.
+    let _ = store.read(&group).await;
+    let error = store.commit(&group, &absent, Some(&value)).await;
+    assert!(
+        matches!(error, Err(StoreError::Unreachable(_))),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -104,6 +104,21 @@ fn a_decode_error_names_the_problem() {
 }
 
 #[test]
+fn a_decode_error_shows_the_beginning_of_the_value_only_where_it_may() {
+    let long = "x".repeat(DecodeError::MAX_FOUND);
+    for (bytes, shown) in [
+        (long.clone(), long.clone()),
+        (format!("{long}y"), format!("{long}…")),
+    ] {
+        let error = decode(&stored(&bytes, None)).unwrap_err();
+        let problem = "its JSON has a mistake at line 1, column 1";
+        assert_eq!(error.to_string(), format!("{problem}: {shown}"));
+        assert_eq!(error.without_value(), problem);
+    }
+    assert_eq!(DecodeError::Empty.without_value(), "it is empty");
+}
+
+#[test]
 fn missing_and_unreadable_lock_times_are_unknown() {
     let semaphore = r#"{"total_slots":2,"holders":["a","b"]}"#;
     let times = r#"{"holders":{"a":"2026-11-22T20:33:00Z","gone":"2026-11-22T20:33:00Z"}}"#;
