@@ -103,7 +103,7 @@ fn a_healthy_member_passes_and_nothing_is_written() {
     for (version, number, bugs) in [
         (Version::V3_4, "3.4.", &["#20418", "#17780", "#20271"][..]),
         (
-            Version::V3_5,
+            Version::V3_5_1,
             "3.5.1",
             &["#20418", "#17780", "#20271", "#13766", "#14370", "#13435"],
         ),
@@ -233,7 +233,7 @@ fn a_server_that_knows_one_of_several_members_is_told_the_others() {
 
 #[test]
 fn a_learner_as_the_first_endpoint_is_a_warning() {
-    for version in [Version::V3_4, Version::V3_5] {
+    for version in Version::ALL {
         let etcd = Etcd::with(version, 1, &[]);
         let folder = tempfile::tempdir().unwrap();
         let (learner, endpoint) = add_learner(&etcd, version, folder.path());
@@ -288,7 +288,7 @@ fn add_learner(etcd: &Etcd, version: Version, folder: &Path) -> (Process, String
     let first = members["members"][0]["peerURLs"][0].as_str().unwrap();
     let second = members["members"][1]["peerURLs"][0].as_str().unwrap();
     let other = if first == peer { second } else { first };
-    let mut command = Command::new(program(version));
+    let mut command = Command::new(version.etcd());
     command
         .args(["--name", "learner", "--initial-cluster-state", "existing"])
         .args(["--initial-cluster", &format!("m0={other},learner={peer}")])
@@ -309,16 +309,9 @@ fn add_learner(etcd: &Etcd, version: Version, folder: &Path) -> (Process, String
     (Process::start(command, &folder.join("log")), client)
 }
 
-fn program(version: Version) -> std::path::PathBuf {
-    match version {
-        Version::V3_4 => "etcd".into(),
-        Version::V3_5 => airlock_test_support::repository().join("target/tools/etcd-3.5/etcd"),
-    }
-}
-
 #[test]
 fn an_etcd_out_of_space_is_an_error_and_is_not_written() {
-    for version in [Version::V3_4, Version::V3_5] {
+    for version in Version::ALL {
         let etcd = Etcd::with(version, 1, &["--quota-backend-bytes", "200000"]);
         let big = "x".repeat(20_000);
         eventually("etcd to run out of space", || {
@@ -368,7 +361,7 @@ const PREFIX: &str = "com.coreos.airlock/groups/";
 
 #[test]
 fn each_missing_permission_is_named() {
-    for version in [Version::V3_4, Version::V3_5] {
+    for version in Version::ALL {
         let folder = tempfile::tempdir().unwrap();
         let keys = user(folder.path(), "secret");
         let check = |permission: &str, keys: &str, code| {
@@ -421,7 +414,7 @@ fn each_missing_permission_is_named() {
 
 #[test]
 fn a_wrong_password_is_an_error_and_a_user_without_authentication_a_warning() {
-    for version in [Version::V3_4, Version::V3_5] {
+    for version in Version::ALL {
         let etcd = Etcd::with(version, 1, &[]);
         let folder = tempfile::tempdir().unwrap();
         let check = Check::new(&etcd.endpoints(), &user(folder.path(), "wrong"));
@@ -466,7 +459,7 @@ fn the_clock_is_read_with_the_client_certificate() {
         "--trusted-ca-file",
         trusted.to_str().unwrap(),
     ];
-    let etcd = Etcd::secure(Version::V3_5, &ca.issue("etcd", &["127.0.0.1"]), &more);
+    let etcd = Etcd::secure(Version::V3_5_1, &ca.issue("etcd", &["127.0.0.1"]), &more);
     let pair = ca.issue("airlock", &[]);
     let keys = format!(
         "ca_cert_path = {trusted:?}\nclient_cert_pub_path = {:?}\nclient_cert_key_path = {:?}\n",
@@ -598,7 +591,7 @@ fn a_file_that_every_user_can_open_is_a_warning() {
 
 #[test]
 fn a_server_logs_the_problems_of_etcd_once_and_works_meanwhile() {
-    let etcd = Etcd::with(Version::V3_5, 1, &[]);
+    let etcd = Etcd::with(Version::V3_5_1, 1, &[]);
     let mut airlock = Airlock::on_etcd(&etcd.endpoints(), "");
     assert!(airlock.client().lock("default", "n").granted());
     airlock.wait_for_log("#20418");

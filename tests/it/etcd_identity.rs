@@ -1,0 +1,190 @@
+//! Invariant 11 on etcd: the server uses one cluster, whatever the endpoints and the backups are.
+
+use airlock_test_support::airlock::Airlock;
+use airlock_test_support::etcd::{Etcd, Version};
+use airlock_test_support::eventually;
+
+const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
+
+/// Returns the id of a cluster, as etcd logs it.
+fn cluster_id(etcd: &Etcd) -> String {
+    let status = eventually("etcd to tell its cluster", || etcd.members[0].status());
+    format!("{:x}", status.cluster)
+}
+
+fn endpoints(clusters: &[&Etcd]) -> Vec<String> {
+    clusters.iter().flat_map(|etcd| etcd.endpoints()).collect()
+}
+
+fn foreign_endpoints(airlock: &Airlock) -> Option<f64> {
+    airlock.metric("airlock_store_foreign_endpoints")
+}
+
+#[test]
+fn two_clusters_in_one_list_grant_nothing_until_the_configuration_names_one() {
+    let (one, two) = (Etcd::start(), Etcd::start());
+    let both = endpoints(&[&one, &two]);
+    let ids = [cluster_id(&one), cluster_id(&two)];
+    let mut airlock = Airlock::on_etcd(&both, "");
+    let refused = airlock.client().lock("default", "a");
+    assert_eq!((refused.status, &*refused.kind()), (500, "failed_sem_init"));
+    for (endpoint, id) in both.iter().zip(&ids) {
+        let belongs = format!("{endpoint} belongs to {id}");
+        assert!(refused.value().contains(&belongs), "{refused:?}");
+    }
+    airlock.wait_for_log("the endpoints belong to different etcd clusters");
+    let (status, text) = airlock.status("/readyz");
+    assert_eq!(status, 503, "{text}");
+    assert!(text.contains(&ids[0]) && text.contains(&ids[1]), "{text}");
+    assert_eq!((&*one.get(KEY), &*two.get(KEY)), ("", ""));
+
+    let named = format!("cluster_id = {:?}\n", ids[1]);
+    let mut airlock = Airlock::on_etcd(&both, &named);
+    assert!(airlock.client().lock("default", "a").granted());
+    assert_eq!(one.get(KEY), "");
+    assert!(two.get(KEY).contains("\"a\""));
+    eventually("the foreign endpoint to be counted", || {
+        (foreign_endpoints(&airlock) == Some(1.0)).then_some(())
+    });
+    let notice = format!(
+        "the endpoint {} belongs to the etcd cluster {}, not to the cluster {} that this server uses",
+        both[0], ids[0], ids[1]
+    );
+    airlock.wait_for_log(&notice);
+    for path in ["/", "/readyz", "/v1/status"] {
+        let (status, text) = airlock.status(path);
+        assert_eq!(status, 200, "{text}");
+        assert!(text.contains(&notice), "{path}: {text}");
+    }
+}
+
+#[test]
+fn an_endpoint_of_another_cluster_is_not_used_when_the_first_cluster_fails() {
+    let (mut one, mut two) = (Etcd::start(), Etcd::start());
+    let both = endpoints(&[&one, &two]);
+    two.members[0].kill();
+    let mut airlock = Airlock::on_etcd(&both, "");
+    let client = airlock.client();
+    assert!(client.lock("default", "a").granted());
+    two.members[0].spawn();
+    two.wait_until_ready();
+    one.members[0].kill();
+    // Two requests, of which the second finds the other cluster running for certain.
+    for _ in 0..2 {
+        let refused = client.lock("default", "b");
+        assert!(!refused.granted(), "{refused:?}");
+    }
+    airlock.wait_for_log("belongs to the etcd cluster");
+    assert_eq!(two.get(KEY), "");
+    one.members[0].spawn();
+    one.wait_until_ready();
+    eventually("the first cluster to be used again", || {
+        client.lock("default", "a").granted().then_some(())
+    });
+    let full = client.lock("default", "b");
+    assert_eq!(full.kind(), "failed_lock", "{full:?}");
+    assert_eq!(two.get(KEY), "");
+    let notices = airlock.log().matches("not to the cluster").count();
+    assert_eq!(notices, 1, "{}", airlock.log());
+}
+
+/// Restores a snapshot with another token, which gives the cluster another id, behind a running server.
+#[test]
+fn a_cluster_with_a_new_id_is_refused_until_an_operator_accepts_it() {
+    for version in Version::ALL {
+        let mut etcd = Etcd::with(version, 1, &[]);
+        let config = format!("[etcd3]\nendpoints = {:?}\n", etcd.endpoints());
+        let airlock = Airlock::start(&config);
+        let client = airlock.client();
+        assert!(client.lock("default", "a").granted());
+        let folder = tempfile::tempdir().unwrap();
+        let snapshot = folder.path().join("snapshot");
+        etcd.save_snapshot(&snapshot).unwrap();
+        let before = cluster_id(&etcd);
+        etcd.restore_snapshot(&snapshot, "another");
+        etcd.wait_until_ready();
+        let after = cluster_id(&etcd);
+        assert_ne!(before, after);
+        let refused = client.unlock("default", "a");
+        assert!(!refused.granted(), "{refused:?}");
+        for expected in [&before, &after, "restored from a backup", "SIGHUP"] {
+            assert!(refused.value().contains(expected), "{refused:?}");
+        }
+        assert!(etcd.get(KEY).contains("\"a\""));
+
+        airlock.reload(&config);
+        eventually("the new cluster to be accepted", || {
+            client.unlock("default", "a").granted().then_some(())
+        });
+        assert!(!etcd.get(KEY).contains("\"a\""));
+    }
+}
+
+#[test]
+fn a_cluster_that_the_configuration_names_is_not_exchanged_by_a_reload() {
+    let mut etcd = Etcd::start();
+    let id = cluster_id(&etcd);
+    let endpoints = etcd.endpoints();
+    let config = format!("[etcd3]\nendpoints = {endpoints:?}\ncluster_id = {id:?}\n");
+    let mut airlock = Airlock::start(&config);
+    let client = airlock.client();
+    assert!(client.lock("default", "a").granted());
+    let folder = tempfile::tempdir().unwrap();
+    let snapshot = folder.path().join("snapshot");
+    etcd.save_snapshot(&snapshot).unwrap();
+    etcd.restore_snapshot(&snapshot, "another");
+    etcd.wait_until_ready();
+    airlock.reload(&config);
+    airlock.wait_for_log("configuration reloaded");
+    let refused = client.unlock("default", "a");
+    let named = format!("etcd3.cluster_id is {id:?}");
+    assert!(refused.value().contains(&named), "{refused:?}");
+    airlock.restart();
+    let refused = airlock.client().unlock("default", "a");
+    assert!(refused.value().contains(&named), "{refused:?}");
+}
+
+/// Restores a snapshot with the same token, which keeps the id of the cluster, and continues with revisions that were
+/// used before.
+#[test]
+fn a_restored_backup_confirms_no_lock_that_it_does_not_contain_and_loses_no_other_one() {
+    for version in Version::ALL {
+        let mut etcd = Etcd::with(version, 1, &[]);
+        let (one, two) = (
+            Airlock::on_etcd(&etcd.endpoints(), ""),
+            Airlock::on_etcd(&etcd.endpoints(), ""),
+        );
+        assert!(one.client().lock("default", "first").granted());
+        assert!(one.client().unlock("default", "first").granted());
+        let folder = tempfile::tempdir().unwrap();
+        let snapshot = folder.path().join("snapshot");
+        etcd.save_snapshot(&snapshot).unwrap();
+        let (id, at_backup) = (cluster_id(&etcd), revision(&etcd));
+
+        // The server `one` knows this value and its revision.
+        assert!(one.client().lock("default", "a").granted());
+        let known = revision(&etcd);
+        drop(two);
+        etcd.restore_snapshot(&snapshot, "etcd-cluster");
+        etcd.wait_until_ready();
+        assert_eq!(cluster_id(&etcd), id);
+        assert!(revision(&etcd) < known, "{at_backup}");
+        // A write that `one` does not see: its watch starts again after it.
+        let two = Airlock::on_etcd(&etcd.endpoints(), "");
+        assert!(two.client().lock("default", "b").granted());
+        assert_eq!(revision(&etcd), known, "the revision is not used again");
+
+        let answer = one.client().lock("default", "a");
+        assert!(!answer.granted(), "{answer:?}");
+        assert!(one.client().unlock("default", "a").granted());
+        let stored = etcd.get(KEY);
+        assert!(
+            stored.contains("\"b\"") && !stored.contains("\"a\""),
+            "{stored}"
+        );
+    }
+}
+
+fn revision(etcd: &Etcd) -> i64 {
+    eventually("etcd to tell its revision", || etcd.members[0].status()).revision
+}
