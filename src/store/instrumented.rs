@@ -160,7 +160,12 @@ impl Store for InstrumentedStore {
     }
 
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
-        self.inner.watch(groups, report).await
+        let error = self.inner.watch(groups, report).await;
+        // The health records whether calls fail too, without waiting for the next one.
+        if let Some(group) = groups.first() {
+            let _ = self.read(group).await;
+        }
+        error
     }
 }
 

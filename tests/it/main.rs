@@ -33,6 +33,7 @@ mod reload;
 mod repair;
 mod runbook;
 mod sqlite;
+mod sqlite_files;
 mod status_json;
 mod status_page;
 mod systemd;

@@ -179,6 +179,18 @@ fn embedded_store(
         Field::Present(path) if path.value.is_empty() => {
             diagnostics.error(path, format!("the path is empty; {REMEDY}"));
         }
+        Field::Present(path) if path.value == ":memory:" => {
+            let text =
+                format!("a database in memory loses all locks when the server ends; {REMEDY}");
+            diagnostics.error(path, text);
+        }
+        Field::Present(path) if path.value.to_ascii_lowercase().starts_with("file:") => {
+            let text = format!(
+                "{} is a URI, whose parameters could make the database lose locks; {REMEDY}",
+                quote(&path.value)
+            );
+            diagnostics.error(path, text);
+        }
         Field::Present(_) | Field::Invalid => {}
     }
     StoreSettings::Embedded {

@@ -132,6 +132,28 @@ fn the_embedded_store_needs_a_path() {
              (c.toml:4, embedded.path)",
         ],
     );
+    for (path, problem) in [
+        (
+            ":memory:",
+            "a database in memory loses all locks when the server ends",
+        ),
+        (
+            "file:/x?mode=memory",
+            "\"file:/x?mode=memory\" is a URI, whose parameters could make the database lose locks",
+        ),
+        (
+            "FILE:x",
+            "\"FILE:x\" is a URI, whose parameters could make the database lose locks",
+        ),
+    ] {
+        assert_errors(
+            &format!("[service]\ntls = false\n[embedded]\npath = {path:?}\n"),
+            &[&format!(
+                "{problem}; name the database file, for example path = \"/var/lib/airlock/airlock.db\" \
+                 (c.toml:4, embedded.path)"
+            )],
+        );
+    }
     let settings = valid(&format!("{EMBEDDED}transaction_timeout_ms = 50\n")).settings;
     assert!(
         matches!(&settings.store, StoreSettings::Embedded { path } if path == Path::new("/x")),
