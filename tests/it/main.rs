@@ -17,6 +17,7 @@ mod cluster;
 mod conformance;
 mod contrib;
 mod etcd_compat;
+mod etcd_errors;
 mod etcd_identity;
 mod etcd_tls;
 mod faults;

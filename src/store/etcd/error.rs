@@ -64,10 +64,6 @@ pub(super) enum Problem {
     Closed { cause: String, mismatch: Mismatch },
     #[error("{}", foreign_text(.0))]
     Foreign(Foreign),
-    #[error(
-        "the member is a learner, which answers no requests; promote it: `etcdctl member promote`"
-    )]
-    Learner,
     #[error("the TLS handshake failed: {0}")]
     Handshake(rustls::Error),
     #[error("{}", status_text(.0))]
@@ -166,6 +162,9 @@ fn remedy(message: &str) -> &'static str {
         }
         "etcdserver: request is too large" => {
             "; the value has too many holders: configure fewer slots, or a larger --max-request-bytes in etcd"
+        }
+        "etcdserver: rpc not supported for learner" => {
+            "; the member is a learner, which serves no requests: promote it with `etcdctl member promote`"
         }
         _ => "",
     }

@@ -2,8 +2,6 @@
 
 use etcd_client::{GetResponse, ResponseHeader, TxnResponse, WatchStream};
 
-use crate::config::ClusterId;
-
 /// A response that names the cluster it comes from.
 pub(super) trait Response {
     /// Returns the header; `None` if it comes later.
@@ -27,9 +25,4 @@ impl Response for WatchStream {
     fn header(&self) -> Option<&ResponseHeader> {
         None
     }
-}
-
-/// Returns the cluster that a response comes from.
-pub(super) fn cluster_id(header: &ResponseHeader) -> ClusterId {
-    ClusterId(header.cluster_id())
 }
