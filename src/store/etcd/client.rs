@@ -9,7 +9,7 @@ use etcd_client::{Client, ConnectOptions, Error, ResponseHeader};
 use tokio::sync::Mutex;
 use tokio::time;
 
-use super::class::{ErrorClass, class, connect_class, is_auth_disabled, needs_login};
+use super::class::{ErrorClass, class, connect_class, is_auth_disabled, is_denied, needs_login};
 use super::connection::channel;
 use super::credentials::Credentials;
 use super::error::{EndpointError, Problem};
@@ -140,7 +140,7 @@ impl EndpointClient {
                 if needs_login {
                     self.discard(number).await;
                 }
-                let error = self.error(class(&error), Problem::new(&self.url, error));
+                let error = self.error(class(&error), self.problem(error));
                 return Err(Failed { error, needs_login });
             }
         };
@@ -182,7 +182,7 @@ impl EndpointClient {
     async fn connect(&self) -> Result<Client, EndpointError> {
         let error = |error: Error| {
             let class = connect_class(&error);
-            self.error(class, Problem::new(&self.url, error))
+            self.error(class, self.problem(error))
         };
         let client = self.log_in().await.map_err(error)?;
         // The cheapest call that any user may make in all versions. A learner refuses it.
@@ -221,6 +221,17 @@ impl EndpointClient {
         let mut current = self.client.lock().await;
         if current.number == number {
             current.client = None;
+        }
+    }
+
+    fn problem(&self, error: Error) -> Problem {
+        let certificate_user = self.credentials.certificate_user(&self.url);
+        match Problem::new(&self.url, error) {
+            Problem::Status(status) if is_denied(&status) => match certificate_user {
+                Some(user) => Problem::CertificateUserDenied { user },
+                None => Problem::Status(status),
+            },
+            problem => problem,
         }
     }
 

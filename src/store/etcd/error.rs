@@ -66,6 +66,12 @@ pub(super) enum Problem {
     Foreign(Foreign),
     #[error("the TLS handshake failed: {0}")]
     Handshake(rustls::Error),
+    #[error(
+        "etcdserver: permission denied to the user {user:?}, which is the common name (CN) of the client certificate; \
+         create this user in etcd, and grant a role of it access: `etcdctl role grant-permission ROLE --prefix=true \
+         readwrite com.coreos.airlock/groups/`"
+    )]
+    CertificateUserDenied { user: String },
     #[error("{}", status_text(.0))]
     Status(tonic::Status),
     #[error("{}", chain_text(.0))]
