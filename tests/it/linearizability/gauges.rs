@@ -42,10 +42,12 @@ fn shown_by(airlock: &Airlock, group: &str) -> Option<(u64, Vec<String>)> {
     let lock = &groups.iter().find(|known| known["name"] == group)?["lock"];
     let slots = lock["slots"].as_u64()?;
     let holders = lock["holders"].as_array()?;
-    let holders: Vec<String> = holders
+    let mut holders: Vec<String> = holders
         .iter()
         .filter_map(|holder| Some(holder["id"].as_str()?.to_owned()))
         .collect();
+    // The status lists the oldest lock first.
+    holders.sort();
     let gauge = |name: &str| airlock.metric(&format!("{name}{{group=\"{group}\"}}"));
     let of_slots = gauge("airlock_database_semaphore_slots")?;
     let of_holders = gauge("airlock_database_semaphore_lock_holders")?;
