@@ -47,7 +47,6 @@ enum Flow {
 }
 
 struct Shared {
-    target: SocketAddr,
     /// Whether the clients are members of etcd, which name themselves in their requests.
     between_members: bool,
     state: Mutex<State>,
@@ -55,6 +54,7 @@ struct Shared {
 }
 
 struct State {
+    target: SocketAddr,
     network: Network,
     /// The state of the network for single clients.
     exceptions: HashMap<String, Network>,
@@ -100,9 +100,9 @@ impl Proxy {
     fn start(endpoint: &str, between_members: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let shared = Arc::new(Shared {
-            target: endpoint.trim_start_matches("http://").parse().unwrap(),
             between_members,
             state: Mutex::new(State {
+                target: address(endpoint),
                 network: Network::Works,
                 exceptions: HashMap::new(),
                 closed: false,
@@ -118,6 +118,11 @@ impl Proxy {
         };
         thread::spawn(move || accept(&listener, &shared));
         proxy
+    }
+
+    /// Passes new connections on to another address.
+    pub fn set_target(&self, endpoint: &str) {
+        self.shared.state.lock().unwrap().target = address(endpoint);
     }
 
     /// Returns the URL of the proxy.
@@ -209,6 +214,10 @@ impl Shared {
     }
 }
 
+fn address(endpoint: &str) -> SocketAddr {
+    endpoint.trim_start_matches("http://").parse().unwrap()
+}
+
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for client in listener.incoming() {
         let Ok(client) = client else { continue };
@@ -233,7 +242,8 @@ fn connect(mut client: TcpStream, shared: &Arc<Shared>) {
         first.truncate(read);
     }
     let name = sender(&first);
-    let Ok(server) = TcpStream::connect(shared.target) else {
+    let target = shared.state.lock().unwrap().target;
+    let Ok(server) = TcpStream::connect(target) else {
         return;
     };
     for end in [&client, &server] {
