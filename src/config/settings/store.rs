@@ -51,9 +51,9 @@ pub struct EtcdUser {
 }
 
 /// The maximum number of slots of a group in etcd. A commit is one request, which etcd limits to 1.5 MiB
-/// (`--max-request-bytes`); in it, a holder with an id as long as Zincati's takes 35 bytes in the semaphore and 58 in
-/// the lock times, each of them once in the value that is compared and once in the one that is written.
-pub const MAX_ETCD_SLOTS: u64 = 8_000;
+/// (`--max-request-bytes`); in it, a holder with an id as long as Zincati's takes 35 bytes in the semaphore that is
+/// compared, as many in the one that is written, and 58 in the lock times.
+pub const MAX_ETCD_SLOTS: u64 = 12_000;
 
 /// The reason why a text is not a [`ClusterId`].
 #[derive(Debug, thiserror::Error)]

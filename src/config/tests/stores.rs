@@ -164,11 +164,11 @@ fn the_embedded_store_needs_a_path() {
 
 #[test]
 fn more_slots_than_fit_into_etcd_are_an_error_for_etcd_only() {
-    let slots = "[lock]\ndefault_slots = 8001\n[[lock.groups]]\nname = \"a\"\nslots = 8000\n";
+    let slots = "[lock]\ndefault_slots = 12001\n[[lock.groups]]\nname = \"a\"\nslots = 12000\n";
     assert_errors(
         &format!("{ETCD}{slots}"),
         &[
-            "8001 lock holders do not fit into one request to etcd, which is limited to 1.5 MiB; set 8000 slots or \
+            "12001 lock holders do not fit into one request to etcd, which is limited to 1.5 MiB; set 12000 slots or \
              fewer, and use more groups (c.toml:6, lock.default_slots)",
         ],
     );
