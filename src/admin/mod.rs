@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::group::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 use crate::lock::audit::{self, AuditEntry};
-use crate::lock::codec::{Revision, Stored};
+use crate::lock::codec::Stored;
 use crate::lock::command::{AdminCommand, Decision, Refused};
 use crate::lock::protocol::{Attempt, Protocol};
 use crate::lock::semaphore::Semaphore;
@@ -42,6 +42,12 @@ pub(crate) enum ExecuteError {
     /// Other writers changed the group during the whole time; nothing was changed.
     #[error("other writers changed the group during every attempt; try again")]
     Contended,
+    /// The store did not reply to the commit of the command, and the group has changed since.
+    #[error(
+        "the store did not reply, and the group has changed since; its audit log does not tell whether the command was \
+         executed"
+    )]
+    NoTrace,
     /// The command may have been applied, or may still be.
     #[error("{0}")]
     Unknown(#[source] Box<ExecuteError>),
@@ -62,12 +68,23 @@ pub(crate) async fn execute(
     command: &AdminCommand,
     by: &str,
 ) -> Result<Change, ExecuteError> {
-    let now = Timestamp::now();
+    execute_at(store, group, slots_if_absent, command, by, Timestamp::now()).await
+}
+
+/// Executes `command` as [`execute`] does. `at` is the time in the audit entry, and the time of a grant.
+pub(crate) async fn execute_at(
+    store: &Arc<dyn Store>,
+    group: &GroupName,
+    slots_if_absent: u64,
+    command: &AdminCommand,
+    by: &str,
+    at: Timestamp,
+) -> Result<Change, ExecuteError> {
     let mut execution = Execution {
         command,
         by: by.into(),
         slots_if_absent,
-        at: now,
+        at,
         deadline: Instant::now() + TIMEOUT,
         known: None,
         proposed: None,
@@ -77,13 +94,14 @@ pub(crate) async fn execute(
     };
     let mut attempts = AttemptLoop::new(Arc::clone(store), group.clone());
     attempts.run(&mut execution).await;
-    match (execution.result, execution.in_doubt) {
-        (Some(Ok(change)), _) => Ok(change),
+    let may_be_applied = execution.in_doubt.is_some() || execution.no_space.is_some();
+    match execution.result {
+        Some(Ok(change)) => Ok(change),
         // The command may have been applied by an earlier attempt, whatever ended the last one.
-        (Some(Err(error)), Some(_)) => Err(ExecuteError::Unknown(Box::new(error))),
-        (Some(Err(error)), None) => Err(error),
+        Some(Err(error)) if may_be_applied => Err(ExecuteError::Unknown(Box::new(error))),
+        Some(Err(error)) => Err(error),
         // The loop runs until there is a result.
-        (None, _) => Err(ExecuteError::Contended),
+        None => Err(ExecuteError::Contended),
     }
 }
 
@@ -96,13 +114,94 @@ struct Execution<'a> {
     at: Timestamp,
     deadline: Instant,
     known: Option<GroupState>,
-    /// The entry and the change of the current attempt.
-    proposed: Option<(AuditEntry, Change)>,
-    /// The entry and the change of an attempt of unknown outcome.
-    in_doubt: Option<(AuditEntry, Change)>,
-    /// The store had no space for the latest proposal, which was based on this revision.
-    no_space: Option<(Revision, StoreError)>,
+    /// The current attempt.
+    proposed: Option<Proposed>,
+    /// An attempt of unknown outcome.
+    in_doubt: Option<Proposed>,
+    /// The store had no space for the latest proposal, and was not read since.
+    no_space: Option<StoreError>,
     result: Option<Result<Change, ExecuteError>>,
+}
+
+/// An attempt to commit a command.
+struct Proposed {
+    entry: AuditEntry,
+    change: Change,
+    /// The state on which the attempt is based.
+    base: GroupState,
+}
+
+/// The fate of an attempt of unknown outcome, as a later state shows it.
+enum Fate {
+    Applied,
+    /// It may still arrive, unless another write comes first.
+    Open,
+    /// It has not happened, and never will.
+    Lost,
+    /// It has happened or never will.
+    NoTrace,
+}
+
+// === impl Proposed ===
+
+impl Proposed {
+    /// Determines the fate of the attempt.
+    ///
+    /// SUBTLE: on top of another revision, a missing entry proves something only if the audit log was kept since. A
+    /// write of coreos/airlock drops the log, and with it the entry of an attempt that was applied: to attempt it again
+    /// would execute one command twice. The entry before the attempt shows that the log was kept.
+    fn fate(&self, state: &GroupState) -> Fate {
+        let log = &state.audit_log;
+        let was_kept = || {
+            self.base
+                .audit_log
+                .last()
+                .is_some_and(|last| log.contains(last))
+        };
+        match () {
+            () if log.contains(&self.entry) => Fate::Applied,
+            () if state.stored.revision == self.base.stored.revision => Fate::Open,
+            () if was_kept() => Fate::Lost,
+            () => Fate::NoTrace,
+        }
+    }
+}
+
+// === impl Execution ===
+
+impl Execution<'_> {
+    /// Ends the command if `state` shows the outcome of an attempt that was unknown. Returns whether it has ended.
+    fn resolve(&mut self, state: &GroupState) -> bool {
+        let Some(in_doubt) = &self.in_doubt else {
+            return false;
+        };
+        match in_doubt.fate(state) {
+            Fate::Applied => self.result = Some(Ok(in_doubt.change.clone())),
+            Fate::NoTrace => self.result = Some(Err(ExecuteError::NoTrace)),
+            Fate::Lost => self.in_doubt = None,
+            Fate::Open => {}
+        }
+        self.result.is_some()
+    }
+
+    /// Ends the command after the store had no space for the latest attempt, of which `state` shows whether it was
+    /// applied.
+    fn end_without_space(&mut self, state: &GroupState, error: StoreError) {
+        let may_arrive = self.in_doubt.is_some();
+        // An attempt that may still arrive has the base and the entry of the latest one.
+        let Some(tried) = self.in_doubt.take().or_else(|| self.proposed.take()) else {
+            return;
+        };
+        self.result = Some(match tried.fate(state) {
+            Fate::Applied => Ok(tried.change),
+            Fate::Lost => Err(ExecuteError::Unavailable(error)),
+            Fate::Open if !may_arrive => Err(ExecuteError::Unavailable(error)),
+            Fate::Open | Fate::NoTrace => {
+                self.in_doubt = Some(tried);
+                Err(ExecuteError::Unavailable(error))
+            }
+        });
+    }
 }
 
 impl Work for Execution<'_> {
@@ -126,21 +225,11 @@ impl Work for Execution<'_> {
         state: &GroupState,
         before: &Arc<Semaphore>,
     ) -> Option<Proposal> {
-        let tried = self.no_space.as_ref().and(self.proposed.as_ref());
-        let applied = [tried, self.in_doubt.as_ref()]
-            .into_iter()
-            .flatten()
-            .find(|(entry, _)| state.audit_log.contains(entry));
-        if let Some((_, change)) = applied {
-            self.result = Some(Ok(change.clone()));
+        if let Some(error) = self.no_space.take() {
+            self.end_without_space(state, error);
             return None;
         }
-        if let Some((expected, error)) = self.no_space.take() {
-            // On top of any other revision, the entry may have been applied, and dropped by coreos/airlock.
-            if expected != state.stored.revision && self.in_doubt.is_none() {
-                self.in_doubt = self.proposed.take();
-            }
-            self.result = Some(Err(ExecuteError::Unavailable(error)));
+        if self.resolve(state) {
             return None;
         }
         let before = Arc::clone(before);
@@ -163,7 +252,11 @@ impl Work for Execution<'_> {
         };
         let audit_log = audit::append(&state.audit_log, entry.clone());
         let after = Arc::clone(&next);
-        self.proposed = Some((entry, Change { before, after }));
+        self.proposed = Some(Proposed {
+            entry,
+            change: Change { before, after },
+            base: state.clone(),
+        });
         Some(Proposal {
             attempt: Attempt {
                 expected: state.stored.revision,
@@ -176,15 +269,15 @@ impl Work for Execution<'_> {
     }
 
     fn committed(&mut self, _: Proposal, _: Option<Stored>) {
-        self.result = self.proposed.take().map(|(_, change)| Ok(change));
+        self.result = self.proposed.take().map(|proposed| Ok(proposed.change));
     }
 
     fn write_rejected(&mut self, _: &Semaphore, _: &Attempt, error: StoreError) {
         self.result = Some(Err(ExecuteError::Unavailable(error)));
     }
 
-    fn no_space(&mut self, _: &Semaphore, attempt: &Attempt, error: StoreError) {
-        self.no_space = Some((attempt.expected, error));
+    fn no_space(&mut self, _: &Semaphore, _: &Attempt, error: StoreError) {
+        self.no_space = Some(error);
     }
 
     fn outcome_unknown(&mut self, _: &Proposal) {

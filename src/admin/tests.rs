@@ -36,6 +36,23 @@ fn lock(id: &str) -> AdminCommand {
     }
 }
 
+/// Executes a command, and writes `value` as another program as soon as the command has unlocked node a.
+async fn run_with_writer(
+    store: &Arc<FaultyStore>,
+    command: AdminCommand,
+    value: Value,
+) -> Result<Change, ExecuteError> {
+    let shared = shared(store);
+    let (answer, ()) = tokio::join!(run(&shared, command), async {
+        let holds = |known: GroupState| known.semaphore.unwrap().holders.contains_key("a");
+        while holds(known(&**store).await) {
+            tokio::task::yield_now().await;
+        }
+        store.memory.overwrite(&group(), Some(value));
+    });
+    answer
+}
+
 #[tokio::test]
 async fn a_command_reports_the_change_and_writes_an_audit_entry() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
@@ -89,25 +106,11 @@ async fn invariant_6_a_command_that_may_have_been_applied_is_never_reported_as_f
 
     // The change is applied, its reply is lost, and then coreos/airlock writes, which keeps no audit log.
     store.next(&[Fault::AnswerLost]);
-    let shared = shared(&store);
-    let (answer, ()) = tokio::join!(run(&shared, unlock()), async {
-        while known(&*store)
-            .await
-            .semaphore
-            .unwrap()
-            .holders
-            .contains_key("a")
-        {
-            tokio::task::yield_now().await;
-        }
-        store.memory.overwrite(
-            &group(),
-            Some(Value {
-                semaphore: br#"{"total_slots":2,"holders":[]}"#.to_vec(),
-                lock_times: None,
-            }),
-        );
-    });
+    let foreign = Value {
+        semaphore: br#"{"total_slots":2,"holders":[]}"#.to_vec(),
+        lock_times: None,
+    };
+    let answer = run_with_writer(&store, unlock(), foreign).await;
     assert!(
         matches!(answer, Err(ExecuteError::Unknown(_))),
         "{answer:?}"
@@ -130,6 +133,62 @@ async fn without_space_the_audit_entry_tells_whether_a_command_was_applied() {
     // An earlier attempt may still arrive.
     store.next(&[Fault::Late, Fault::NoSpace]);
     let answer = run(&shared(&store), lock("b")).await;
+    assert!(
+        matches!(answer, Err(ExecuteError::Unknown(_))),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn invariant_6_a_command_is_not_repeated_after_coreos_airlock_has_dropped_its_audit_entry() {
+    let store = used();
+    run(&shared(&store), lock("a")).await.unwrap();
+    store.next(&[Fault::AnswerLost]);
+    // The command is applied, its reply is lost, and coreos/airlock locks the same node again.
+    let unlock = AdminCommand::Unlock { id: "a".into() };
+    let foreign = Value {
+        semaphore: br#"{"total_slots":2,"holders":["a"]}"#.to_vec(),
+        lock_times: None,
+    };
+    let answer = run_with_writer(&store, unlock, foreign.clone()).await;
+    assert!(
+        matches!(answer, Err(ExecuteError::Unknown(_))),
+        "{answer:?}"
+    );
+    let stored = store.read(&group()).await.unwrap();
+    assert_eq!(stored.value, Some(foreign));
+}
+
+#[tokio::test]
+async fn invariant_6_a_lost_command_is_repeated_if_the_audit_log_was_kept() {
+    let store = used();
+    run(&shared(&store), AdminCommand::SetSlots { slots: 3 })
+        .await
+        .unwrap();
+    let before = store.read(&group()).await.unwrap().value.unwrap();
+    store.next(&[Fault::RequestLost]);
+    let shared = shared(&store);
+    let (change, ()) = tokio::join!(run(&shared, lock("a")), async {
+        tokio::task::yield_now().await;
+        // Another server writes.
+        store.memory.overwrite(&group(), Some(before));
+    });
+    assert!(change.unwrap().after.holders.contains_key("a"));
+    assert_eq!(known(&*store).await.audit_log.len(), 2);
+}
+
+#[tokio::test]
+async fn invariant_6_a_command_without_space_whose_effect_cannot_be_read_is_not_reported_as_failed()
+{
+    let store = used();
+    run(&shared(&store), lock("a")).await.unwrap();
+    store.next(&[Fault::NoSpaceApplied]);
+    let unlock = AdminCommand::Unlock { id: "a".into() };
+    let damaged = Value {
+        semaphore: b"{".to_vec(),
+        lock_times: None,
+    };
+    let answer = run_with_writer(&store, unlock, damaged).await;
     assert!(
         matches!(answer, Err(ExecuteError::Unknown(_))),
         "{answer:?}"

@@ -182,5 +182,9 @@ fn cli_error(context: &StoreContext, group: &GroupName, error: ExecuteError) -> 
         ExecuteError::Unavailable(error) => context.change_error(error),
         ExecuteError::Contended => CliError::Contended { group },
         ExecuteError::Unknown(error) => CliError::Unknown { group, error },
+        error @ ExecuteError::NoTrace => CliError::Unknown {
+            group,
+            error: Box::new(error),
+        },
     }
 }

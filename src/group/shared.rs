@@ -64,8 +64,7 @@ pub(crate) enum GroupError {
     },
     /// The outcome of a commit is unknown and can no longer be determined.
     #[error(
-        "the store did not reply in time, and another server has written since; it is unknown whether the request was \
-         applied; ask again"
+        "the store did not reply in time; it is unknown whether the request was applied; ask again"
     )]
     Ambiguous,
     /// The store rejects the request.

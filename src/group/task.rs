@@ -147,7 +147,7 @@ impl Work for Batch {
     fn write_rejected(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError) {
         let needs_write = needs_write(semaphore, &attempt.outcomes);
         let rejected = self.requests.extract_if(.., needs_write);
-        fail_all(rejected, &GroupError::Rejected(error));
+        refuse_all(rejected, &GroupError::Rejected(error));
     }
 
     fn no_space(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError) {
@@ -194,7 +194,7 @@ impl Work for Batch {
             PermanentError::Rejected(error) => GroupError::Rejected(error),
             PermanentError::Damaged(damaged) => GroupError::Damaged(damaged),
         };
-        fail_all(self.requests.drain(..), &error);
+        refuse_all(self.requests.drain(..), &error);
     }
 }
 
@@ -204,13 +204,20 @@ impl Batch {
         self.requests.retain(|request| !request.reply.is_closed());
     }
 
-    /// Fails the requests with an outcome that can no longer be determined; their nodes ask again.
+    /// Fails the requests with an outcome that can no longer be determined; their nodes ask again. Puts those first that
+    /// were in doubt, and that the value shows as done.
     fn fail_ambiguous(&mut self, known: Revision, semaphore: &Semaphore) {
         let is_ambiguous = |request: &mut Request| {
             Protocol::is_ambiguous(&request.command, request.in_doubt, known, semaphore)
         };
         let ambiguous = self.requests.extract_if(.., is_ambiguous);
         fail_all(ambiguous, &GroupError::Ambiguous);
+        // SUBTLE: the others in doubt are done, if the revision has moved. They were applied before all requests that
+        // were not; in any other order, one of these could undo them, and they would be applied a second time.
+        let is_done = |request: &Request| request.in_doubt.is_some_and(|at| at != known);
+        if self.requests.iter().any(is_done) {
+            self.requests.sort_by_key(|request| !is_done(request));
+        }
     }
 
     /// Fails the requests for which the store had no space, and whose effect the value does not show.
@@ -243,6 +250,18 @@ fn needs_write(semaphore: &Semaphore, outcomes: &[Outcome]) -> impl FnMut(&mut R
             Command::Unlock { id } => !has_grants && (changes || holds(id)),
             Command::Renew { .. } => false,
         }
+    }
+}
+
+/// Refuses requests. One that may have been applied by an earlier commit is not refused, since that could be wrong: its
+/// outcome is unknown.
+fn refuse_all(requests: impl Iterator<Item = Request>, error: &GroupError) {
+    for request in requests {
+        let error = match request.in_doubt {
+            None => error.clone(),
+            Some(_) => GroupError::Ambiguous,
+        };
+        let _ = request.reply.send(Err(error));
     }
 }
 

@@ -104,3 +104,36 @@ async fn invariant_6_a_command_that_may_be_undone_is_neither_repeated_nor_denied
         assert_eq!(stored.value.unwrap().semaphore, since.as_bytes());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn invariant_6_a_request_that_may_have_been_applied_is_not_refused() {
+    for lost in [Fault::AnswerLost, Fault::RequestLost, Fault::Late] {
+        let fixture = Fixture::new(1);
+        fixture
+            .store
+            .next(&[lost, Fault::Rejected, Fault::Rejected]);
+        let answer = fixture.lock("a").await;
+        let Err(Failed::Unavailable(reason)) = answer else {
+            panic!("{lost:?}: {answer:?}");
+        };
+        assert!(reason.contains("unknown whether"), "{reason}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_6_a_request_that_is_done_is_not_undone_by_one_before_it() {
+    let fixture = Fixture::new(1);
+    fixture.store.next(&[Fault::AnswerLost]);
+    let asked = [unlock("a"), lock("a"), lock("b")];
+    let asked = asked.map(|command| fixture.execute(command, DEADLINE));
+    // The lock of a was committed, while its release was not needed. Now it is.
+    assert_eq!(
+        futures_util::future::join_all(asked).await,
+        [
+            Ok(Outcome::Unlocked),
+            Ok(Outcome::AlreadyHeld),
+            Ok(Outcome::Locked)
+        ]
+    );
+    assert_eq!(fixture.holders().await, ["b"]);
+}

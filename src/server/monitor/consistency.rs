@@ -80,6 +80,7 @@ async fn update_slots(store: &Arc<dyn Store>, groups: &mut Vec<Group>) {
             Err(
                 error @ (ExecuteError::Unavailable(_)
                 | ExecuteError::Contended
+                | ExecuteError::NoTrace
                 | ExecuteError::Unknown(_)),
             ) => {
                 tracing::debug!(group = %group.name(), reason = %error, "slots not updated yet");
