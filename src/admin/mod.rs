@@ -75,7 +75,7 @@ pub(crate) async fn execute(
         no_space: None,
         result: None,
     };
-    let mut attempts = AttemptLoop::new(Arc::clone(store), group.clone());
+    let mut attempts = AttemptLoop::new(Arc::clone(store), group.clone(), Arc::default());
     attempts.run(&mut execution).await;
     match (execution.result, execution.in_doubt) {
         (Some(Ok(change)), _) => Ok(change),
@@ -118,7 +118,7 @@ impl Work for Execution<'_> {
         self.known = Some(GroupState::new(stored, self.slots_if_absent));
     }
 
-    async fn gather(&mut self) {}
+    async fn gather(&mut self, _: bool) {}
 
     fn propose(
         &mut self,

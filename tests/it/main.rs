@@ -19,6 +19,7 @@ mod contrib;
 mod etcd_compat;
 mod etcd_identity;
 mod etcd_tls;
+mod fairness;
 mod faults;
 mod foreign_ids;
 mod howto;

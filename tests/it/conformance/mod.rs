@@ -46,6 +46,15 @@ fn etcd_3_5_fulfils_the_contract() {
     fulfils_the_contract(&EtcdBackend(Etcd::with(Version::V3_5, 1, &[])));
 }
 
+#[test]
+fn servers_tell_each_other_through_etcd_that_they_lose() {
+    for version in Version::ALL {
+        let etcd = Etcd::with(version, 1, &[]);
+        let told = contract::announcements_reach_other_servers(&etcd);
+        Runtime::new().unwrap().block_on(told);
+    }
+}
+
 /// etcd evaluates a transaction without a linearizable range on the member's own state. A member without a quorum
 /// cannot know whether its state is current.
 #[test]
