@@ -1,15 +1,19 @@
 //! Announcements of contention: a small key beside the semaphore, which tells all servers who is losing.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etcd_client::Client;
-use serde::{Deserialize, Serialize};
+use parking_lot::Mutex;
+use serde::Deserialize;
 
 use super::cluster::{Cluster, Effect};
 use super::keys;
 use crate::lock::GroupName;
 use crate::store::StoreError;
+
+/// The time without announcements after etcd has refused one: the user may write the other keys of a group, but not
+/// this one. After a refusal, the client of an endpoint connects again, which is not worth it once a second.
+const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
 /// The announcements of one server.
 pub(super) struct Announcer {
@@ -17,12 +21,12 @@ pub(super) struct Announcer {
     server: u64,
     /// The maximum round trip of another server that counts.
     max_round_trip: Duration,
-    /// Whether etcd does not permit this user to write the key.
-    refused: AtomicBool,
+    /// The time at which etcd refused an announcement.
+    refused: Mutex<Option<Instant>>,
 }
 
 /// The value of the key.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Announcement {
     server: String,
     round_trip_ms: u64,
@@ -37,7 +41,7 @@ impl Announcer {
         Announcer {
             server: fastrand::u64(..),
             max_round_trip: timeout / 24,
-            refused: AtomicBool::new(false),
+            refused: Mutex::default(),
         }
     }
 
@@ -48,7 +52,8 @@ impl Announcer {
         group: &GroupName,
         round_trip: Duration,
     ) {
-        if self.refused.load(Ordering::Relaxed) {
+        let refused = *self.refused.lock();
+        if refused.is_some_and(|at| at.elapsed() < AFTER_REFUSAL) {
             return;
         }
         let value = self.encode(round_trip);
@@ -57,10 +62,8 @@ impl Announcer {
             async move { client.kv_client().put(key, value, None).await }
         };
         if let Err(error) = cluster.call(Effect::Writes, put).await {
-            // A user that may write only the other keys of the group.
-            let refused = matches!(error, StoreError::Rejected(_));
-            if refused {
-                self.refused.store(true, Ordering::Relaxed);
+            if let StoreError::Rejected(_) = error {
+                *self.refused.lock() = Some(Instant::now());
             }
             tracing::debug!(%group, reason = %error, "contention could not be announced");
         }
