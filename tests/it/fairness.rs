@@ -157,7 +157,7 @@ fn is_fair(version: Version, slots: usize) -> String {
         assert_eq!(server.failures, Vec::<String>::new(), "{observed}");
     }
     assert!(far.grants * 4 >= near.grants, "{observed}");
-    assert!(near.grants * 4 >= far.grants, "{observed}");
+    assert!(near.grants * 10 >= far.grants, "{observed}");
     observed
 }
 
