@@ -159,6 +159,11 @@ impl Store for InstrumentedStore {
         self.inner.accept_current();
     }
 
+    /// Neither counted nor part of the health: nothing depends on it.
+    async fn announce_contention(&self, group: &GroupName, round_trip: Duration) {
+        self.inner.announce_contention(group, round_trip).await;
+    }
+
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
         let error = self.inner.watch(groups, report).await;
         // The health records whether calls fail too, without waiting for the next one.

@@ -20,6 +20,7 @@ mod etcd_compat;
 mod etcd_errors;
 mod etcd_identity;
 mod etcd_tls;
+mod fairness;
 mod faults;
 mod foreign_ids;
 mod howto;

@@ -1,6 +1,6 @@
 //! What the responses of etcd have in common.
 
-use etcd_client::{GetResponse, ResponseHeader, TxnResponse, WatchStream};
+use etcd_client::{GetResponse, PutResponse, ResponseHeader, TxnResponse, WatchStream};
 
 /// A response that names the cluster it comes from.
 pub(super) trait Response {
@@ -17,6 +17,12 @@ impl Response for GetResponse {
 impl Response for TxnResponse {
     fn header(&self) -> Option<&ResponseHeader> {
         TxnResponse::header(self)
+    }
+}
+
+impl Response for PutResponse {
+    fn header(&self) -> Option<&ResponseHeader> {
+        PutResponse::header(self)
     }
 }
 
