@@ -1,8 +1,14 @@
 //! Invariant 11 on etcd: the server uses one cluster, whatever the endpoints and the backups are.
 
+use std::time::Duration;
+
+use airlock::lock::GroupName;
+use airlock::lock::codec::{Stored, Value};
+use airlock::store::{CommitOutcome, Store as _};
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::etcd::{Etcd, Version};
-use airlock_test_support::eventually;
+use airlock_test_support::{MAX_WAIT, eventually};
+use tokio::time::timeout;
 
 const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
 
@@ -149,39 +155,78 @@ fn a_cluster_that_the_configuration_names_is_not_exchanged_by_a_reload() {
 #[test]
 fn a_restored_backup_confirms_no_lock_that_it_does_not_contain_and_loses_no_other_one() {
     for version in Version::ALL {
+        // The first request after the restoration is one that the server would confirm, or one that it would write.
+        for request in ["v1/pre-reboot", "v1/steady-state"] {
+            let mut etcd = Etcd::with(version, 1, &[]);
+            let one = Airlock::on_etcd(&etcd.endpoints(), "");
+            assert!(one.client().lock("default", "first").granted());
+            assert!(one.client().unlock("default", "first").granted());
+            let folder = tempfile::tempdir().unwrap();
+            let snapshot = folder.path().join("snapshot");
+            etcd.save_snapshot(&snapshot).unwrap();
+            let id = cluster_id(&etcd);
+
+            // The server knows this value and its revision.
+            assert!(one.client().lock("default", "a").granted());
+            let known = revision(&etcd);
+            etcd.restore_snapshot(&snapshot, "etcd-cluster");
+            etcd.wait_until_ready();
+            assert_eq!(cluster_id(&etcd), id);
+            assert!(revision(&etcd) < known);
+            etcd.put(KEY, r#"{"total_slots":1,"holders":["b"]}"#);
+            assert_eq!(revision(&etcd), known, "the revision is not used again");
+
+            let answer = one.client().try_post(request, "default", "a").unwrap();
+            assert_eq!(answer.granted(), request == "v1/steady-state", "{answer:?}");
+            assert!(one.client().unlock("default", "a").granted());
+            let stored = etcd.get(KEY);
+            assert!(stored.contains("\"b\""), "{stored}");
+        }
+    }
+}
+
+/// The same on the store alone, since a server may have seen the restored value before it writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_on_top_of_a_value_from_before_the_restoration_is_a_conflict() {
+    let value = |text: &str| Value {
+        semaphore: text.into(),
+        lock_times: None,
+    };
+    for version in Version::ALL {
         let mut etcd = Etcd::with(version, 1, &[]);
-        let (one, two) = (
-            Airlock::on_etcd(&etcd.endpoints(), ""),
-            Airlock::on_etcd(&etcd.endpoints(), ""),
-        );
-        assert!(one.client().lock("default", "first").granted());
-        assert!(one.client().unlock("default", "first").granted());
+        let store = crate::conformance::etcd_store(etcd.endpoints(), Duration::from_secs(10));
+        let group = GroupName::new("default").unwrap();
+        let write = async |expected: &Stored, text| {
+            let new = value(text);
+            store.commit(&group, expected, Some(&new)).await
+        };
+        let absent = store.read(&group).await.unwrap();
+        write(&absent, "first").await.unwrap();
+        let first = store.read(&group).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let snapshot = folder.path().join("snapshot");
         etcd.save_snapshot(&snapshot).unwrap();
-        let (id, at_backup) = (cluster_id(&etcd), revision(&etcd));
-
-        // The server `one` knows this value and its revision.
-        assert!(one.client().lock("default", "a").granted());
-        let known = revision(&etcd);
-        drop(two);
+        write(&first, "lost").await.unwrap();
+        let lost = store.read(&group).await.unwrap();
         etcd.restore_snapshot(&snapshot, "etcd-cluster");
         etcd.wait_until_ready();
-        assert_eq!(cluster_id(&etcd), id);
-        assert!(revision(&etcd) < known, "{at_backup}");
-        // A write that `one` does not see: its watch starts again after it.
-        let two = Airlock::on_etcd(&etcd.endpoints(), "");
-        assert!(two.client().lock("default", "b").granted());
-        assert_eq!(revision(&etcd), known, "the revision is not used again");
-
-        let answer = one.client().lock("default", "a");
-        assert!(!answer.granted(), "{answer:?}");
-        assert!(one.client().unlock("default", "a").granted());
-        let stored = etcd.get(KEY);
+        etcd.put(KEY, "other");
+        // The first call finds that the connection was lost.
+        let current = timeout(MAX_WAIT, async {
+            loop {
+                if let Ok(current) = store.read(&group).await {
+                    return current;
+                }
+            }
+        });
+        let current = current.await.unwrap();
+        assert_eq!(current.revision, lost.revision);
+        let outcome = write(&lost, "new").await.unwrap();
         assert!(
-            stored.contains("\"b\"") && !stored.contains("\"a\""),
-            "{stored}"
+            matches!(outcome, CommitOutcome::Conflict(_)),
+            "{version:?}: {outcome:?}"
         );
+        assert_eq!(etcd.get(KEY), "other");
     }
 }
 
