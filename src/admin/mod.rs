@@ -92,7 +92,7 @@ pub(crate) async fn execute_at(
         no_space: None,
         result: None,
     };
-    let mut attempts = AttemptLoop::new(Arc::clone(store), group.clone());
+    let mut attempts = AttemptLoop::new(Arc::clone(store), group.clone(), Arc::default());
     attempts.run(&mut execution).await;
     let may_be_applied = execution.in_doubt.is_some() || execution.no_space.is_some();
     match execution.result {
@@ -217,7 +217,7 @@ impl Work for Execution<'_> {
         self.known = Some(GroupState::new(stored, self.slots_if_absent));
     }
 
-    async fn gather(&mut self) {}
+    async fn gather(&mut self, _: bool) {}
 
     fn propose(
         &mut self,

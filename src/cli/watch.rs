@@ -82,6 +82,7 @@ fn newer(before: Option<&GroupState>, update: Update, slots: u64) -> Option<Grou
             let is_known = before.is_some_and(|before| before.as_of() >= stored.as_of);
             (!is_known).then(|| GroupState::new(stored, slots))
         }
+        Update::Contention { .. } => None,
     }
 }
 

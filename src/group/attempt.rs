@@ -4,8 +4,12 @@
 //! (invariant 5) and unknown outcomes (invariant 6); a [`Work`] decides what to commit and what to do with the result.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{self, Instant};
 
 use super::backoff::Backoff;
+use super::contention::{Contention, MAX_ANNOUNCING, Pace};
 use crate::lock::audit::AuditLog;
 use crate::lock::codec::{self, Stored, Value};
 use crate::lock::protocol::{Attempt, Protocol};
@@ -19,6 +23,7 @@ pub(crate) struct AttemptLoop {
     group: GroupName,
     protocol: Protocol,
     backoff: Backoff,
+    pace: Pace,
 }
 
 /// The work of an attempt loop: requests, or a command of an administrator.
@@ -32,8 +37,9 @@ pub(crate) trait Work {
     /// Takes a value that was just read, or that a conflict returned. From now on, there is a known state.
     fn observe(&mut self, stored: Stored);
 
-    /// Waits for more work that can share the next commit.
-    fn gather(&mut self) -> impl Future<Output = ()> + Send;
+    /// Waits for more work that can share the next commit. While the group is `contended`, a slot that is released is
+    /// to be free for other servers until the next commit.
+    fn gather(&mut self, contended: bool) -> impl Future<Output = ()> + Send;
 
     /// Proposes the next commit on top of the known state; `None` if nothing is left to commit.
     fn propose(
@@ -89,6 +95,8 @@ pub(crate) enum PermanentError {
 /// The reason why an attempt committed nothing.
 enum AttemptError {
     Conflict,
+    /// A server that is farther away from the store is to commit first.
+    Paced(Duration),
     Store(StoreError),
     Damaged(Box<DamagedValue>),
     /// The store rejected the write. The work for which the write was needed has failed.
@@ -100,12 +108,18 @@ enum AttemptError {
 // === impl AttemptLoop ===
 
 impl AttemptLoop {
-    pub(crate) fn new(store: Arc<dyn Store>, group: GroupName) -> Self {
+    /// Creates the loop of a group. It takes the announcements of other servers from `contention`.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        group: GroupName,
+        contention: Arc<Contention>,
+    ) -> Self {
         AttemptLoop {
             store,
             group,
             protocol: Protocol::default(),
             backoff: Backoff::default(),
+            pace: Pace::new(contention),
         }
     }
 
@@ -119,8 +133,9 @@ impl AttemptLoop {
                 Ok(()) => self.backoff.success(),
                 Err(AttemptError::Conflict) => {
                     work.retrying(RetryReason::Conflict);
-                    self.backoff.after_conflict().await;
+                    self.after_conflict().await;
                 }
+                Err(AttemptError::Paced(pause)) => time::sleep(pause).await,
                 Err(AttemptError::Store(error @ StoreError::Rejected(_))) => {
                     work.fail(PermanentError::Rejected(error));
                 }
@@ -136,6 +151,17 @@ impl AttemptLoop {
         }
     }
 
+    async fn after_conflict(&mut self) {
+        if let Some(round_trip) = self.pace.announcement() {
+            tracing::debug!(group = %self.group, ?round_trip, "losing against other servers, announcing it");
+            let announced = self.store.announce_contention(&self.group, round_trip);
+            // An announcement that does not arrive is repeated.
+            let _ = time::timeout(MAX_ANNOUNCING, announced).await;
+            self.backoff = Backoff::default();
+        }
+        self.backoff.after_conflict().await;
+    }
+
     async fn after_failure<W: Work + Send>(&mut self, work: &mut W, error: StoreError) {
         tracing::debug!(group = %self.group, reason = %error, "store call failed, retrying");
         work.retrying(RetryReason::Store(error));
@@ -149,7 +175,7 @@ impl AttemptLoop {
     ) -> Result<(), AttemptError> {
         self.read_if_needed(work).await?;
         if may_gather {
-            work.gather().await;
+            work.gather(self.pace.is_contended()).await;
         }
         let Some((state, semaphore)) = self.usable(work)? else {
             return Ok(());
@@ -157,6 +183,11 @@ impl AttemptLoop {
         let Some(proposal) = work.propose(&self.protocol, &state, &semaphore) else {
             return Ok(());
         };
+        if proposal.attempt.writes
+            && let Some(pause) = self.pace.pause()
+        {
+            return Err(AttemptError::Paced(pause));
+        }
         if proposal.attempt.writes && state.stored.value.is_none() {
             return self.create(work, &state, &semaphore, proposal).await;
         }
@@ -232,11 +263,18 @@ impl AttemptLoop {
     }
 
     async fn commit(
-        &self,
+        &mut self,
         state: &GroupState,
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError> {
-        self.store.commit(&self.group, &state.stored, new).await
+        let started = Instant::now();
+        let result = self.store.commit(&self.group, &state.stored, new).await;
+        match &result {
+            Ok(CommitOutcome::Committed(_)) => self.pace.won(started, new.is_some()),
+            Ok(CommitOutcome::Conflict(_)) => self.pace.lost(started, new.is_some()),
+            Err(_) => {}
+        }
+        result
     }
 
     /// Reads the store if the known state cannot be the base of a commit.

@@ -60,6 +60,7 @@ impl Cache {
             // Compared before it is decoded: most changes are this server's own writes.
             Update::Change(stored) if !is_newer(&self.state.lock(), stored.as_of) => {}
             Update::Change(stored) => self.set_if_newer(GroupState::new(stored, configured_slots)),
+            Update::Contention { .. } => {}
         }
     }
 

@@ -6,6 +6,7 @@
 mod attempt;
 mod backoff;
 mod cache;
+mod contention;
 mod metrics;
 mod shared;
 mod task;
@@ -129,6 +130,9 @@ impl Group {
 
     /// Takes note of an update from the store.
     pub(crate) fn observe(&self, update: Update) {
+        if let Update::Contention { round_trip } = update {
+            self.shared.contention.announce(round_trip);
+        }
         let slots = self.configured_slots();
         self.shared.cache.observe(update, slots);
     }

@@ -1,5 +1,6 @@
 //! The data that the handles and the task of a group share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::cache::Cache;
+use super::contention::Contention;
 use super::waiters::Waiters;
 use crate::lock::GroupName;
 use crate::lock::codec::Revision;
@@ -19,6 +21,7 @@ pub(super) struct Shared {
     /// The number of slots that a group without a value in the store starts with.
     configured_slots: AtomicU64,
     pub(super) cache: Cache,
+    pub(super) contention: Arc<Contention>,
     pub(super) waiters: Mutex<Waiters>,
     /// The reason why the latest attempt failed while requests were waiting; `None` after a success.
     pub(super) last_failure: Mutex<Option<LastFailure>>,
@@ -96,6 +99,7 @@ impl Shared {
     pub(super) fn new(name: GroupName, configured_slots: u64) -> Self {
         Shared {
             cache: Cache::new(name.clone()),
+            contention: Arc::default(),
             name,
             configured_slots: AtomicU64::new(configured_slots),
             waiters: Mutex::default(),

@@ -44,7 +44,7 @@ impl GroupTask {
         metrics: TaskMetrics,
     ) -> Self {
         GroupTask {
-            attempts: AttemptLoop::new(store, shared.name.clone()),
+            attempts: AttemptLoop::new(store, shared.name.clone(), Arc::clone(&shared.contention)),
             batch: Batch {
                 shared,
                 queue,
@@ -92,18 +92,15 @@ impl Work for Batch {
 
     /// Takes what is queued and what the runtime has ready, as long as that brings more requests. There is no timer: a
     /// lone request never waits for others, and many requests become one commit.
-    async fn gather(&mut self) {
-        loop {
-            let before = self.requests.len();
-            task::yield_now().await;
-            while self.requests.len() < MAX_BATCH
-                && let Ok(request) = self.queue.try_recv()
-            {
-                self.requests.push(request);
-            }
-            if self.requests.len() == before || self.requests.len() == MAX_BATCH {
-                return;
-            }
+    ///
+    /// In a contended group, releases come last. Otherwise the waiting nodes of this server would be granted each slot
+    /// in the commit that releases it, and other servers would never see a free one. Requests in the queue are
+    /// concurrent, so every order of them is right.
+    async fn gather(&mut self, contended: bool) {
+        self.gather_all().await;
+        if contended {
+            let is_release = |request: &Request| matches!(request.command, Command::Unlock { .. });
+            self.requests.sort_by_key(is_release);
         }
     }
 
@@ -200,6 +197,21 @@ impl Work for Batch {
 }
 
 impl Batch {
+    async fn gather_all(&mut self) {
+        loop {
+            let before = self.requests.len();
+            task::yield_now().await;
+            while self.requests.len() < MAX_BATCH
+                && let Ok(request) = self.queue.try_recv()
+            {
+                self.requests.push(request);
+            }
+            if self.requests.len() == before || self.requests.len() == MAX_BATCH {
+                return;
+            }
+        }
+    }
+
     /// Drops the requests of disconnected clients (invariant 7).
     fn drop_cancelled(&mut self) {
         self.requests.retain(|request| !request.reply.is_closed());

@@ -159,8 +159,18 @@ impl Store for InstrumentedStore {
         self.inner.accept_current();
     }
 
+    /// Neither counted nor part of the health: nothing depends on it.
+    async fn announce_contention(&self, group: &GroupName, round_trip: Duration) {
+        self.inner.announce_contention(group, round_trip).await;
+    }
+
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
-        self.inner.watch(groups, report).await
+        let error = self.inner.watch(groups, report).await;
+        // The health records whether calls fail too, without waiting for the next one.
+        if let Some(group) = groups.first() {
+            let _ = self.read(group).await;
+        }
+        error
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod faulty;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -92,6 +93,11 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the location of the value of a group, for the inspection or repair by an administrator.
     fn location(&self, group: &GroupName) -> Location;
 
+    /// Tells the other servers that this one keeps losing comparisons against them, because one commit takes it
+    /// `round_trip`: their [`Store::watch`] reports [`Update::Contention`]. This is a hint without a guarantee. A store
+    /// without distant servers does nothing.
+    async fn announce_contention(&self, _group: &GroupName, _round_trip: Duration) {}
+
     /// Reports the current value of each group, then every change by any writer soon after it happened. Intermediate
     /// values may be skipped, the latest never is. Returns only if it cannot continue; changes may have been missed
     /// then, and the caller calls it again.
@@ -135,6 +141,11 @@ pub enum Update {
     Current(Stored),
     /// The store reported a change. It may be older than the known value.
     Change(Stored),
+    /// Another server announced contention ([`Store::announce_contention`]).
+    Contention {
+        /// The time that one commit takes that server. A store bounds it.
+        round_trip: Duration,
+    },
 }
 
 /// The location of a stored value.

@@ -14,7 +14,7 @@ use rustls::pki_types::pem as pem_types;
 use crate::text::explain::Remedy;
 use crate::text::permission::read_remedy;
 pub(crate) use client::client_config;
-pub(crate) use pem::{ca_pem, certificates, key_pair_pem, private_key};
+pub(crate) use pem::{ca_pem, certificates, common_name, key_pair_pem, private_key};
 pub(crate) use server::{ServerTls, check};
 
 /// The reason why a certificate or key cannot be used. The message names the file.

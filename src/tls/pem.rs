@@ -9,9 +9,13 @@ use rustls::sign::CertifiedKey;
 use x509_cert::Certificate;
 use x509_cert::certificate::Version;
 use x509_cert::der::Decode as _;
+use x509_cert::der::asn1::ObjectIdentifier;
 
 use super::TlsError;
 use crate::config::KeyPair;
+
+/// The type of the attribute "common name" in a subject (RFC 4519, section 2.3).
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// Reads the PEM text of the CAs to trust.
 ///
@@ -106,6 +110,15 @@ pub(super) fn pair_error(pair: &KeyPair, error: rustls::Error) -> TlsError {
 fn version(path: &Path) -> Option<Version> {
     let chain = certificates(path).ok()?;
     Some(decode(path, chain.first()?).ok()?.tbs_certificate.version)
+}
+
+/// Returns the common name of the subject of the first certificate in a file.
+pub(crate) fn common_name(path: &Path) -> Option<String> {
+    let chain = certificates(path).ok()?;
+    let subject = decode(path, chain.first()?).ok()?.tbs_certificate.subject;
+    let mut attributes = subject.0.iter().flat_map(|name| name.0.iter());
+    let name = attributes.find(|attribute| attribute.oid == COMMON_NAME)?;
+    Some(String::from_utf8_lossy(name.value.value()).into_owned())
 }
 
 fn pem_error(path: &Path, expected: &'static str, error: pem::Error) -> TlsError {

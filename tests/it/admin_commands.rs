@@ -165,7 +165,7 @@ fn a_refused_command_changes_nothing_and_names_the_remedy() {
         (
             1,
             &["set", "slots", "default", "16001", "--yes"],
-            "set 8000 ",
+            "set 12000 ",
         ),
         (2, &["unlock", "default"], "<ID>"),
         (

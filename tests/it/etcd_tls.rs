@@ -297,3 +297,48 @@ fn unusable_files_are_reported_at_startup_with_their_keys() {
         assert!(error.contains(&format!("etcd3.{key}")), "{error}");
     }
 }
+
+/// With `--client-cert-auth`, the common name of a client certificate is the user.
+#[test]
+fn a_client_certificate_whose_user_lacks_the_permission_is_named_by_its_common_name() {
+    for version in Version::ALL {
+        let ca = Ca::new("ca");
+        let trusted = ca.path();
+        let more = [
+            "--client-cert-auth",
+            "--trusted-ca-file",
+            trusted.to_str().unwrap(),
+        ];
+        // etcdctl uses this certificate too.
+        let etcd = Etcd::secure(version, &ca.issue("root", &["127.0.0.1"]), &more);
+        for command in [
+            "user add root:root-secret",
+            "user grant-role root root",
+            "auth enable",
+        ] {
+            etcd.ctl(&command.split(' ').collect::<Vec<_>>());
+        }
+        let keys = ca_cert(&ca) + &client_cert(&ca.issue("rack-7", &[]));
+        let airlock = start(&etcd.members[0].endpoint(), &keys);
+        let error = refused(&airlock);
+        assert!(
+            error.contains("permission denied to the user \"rack-7\""),
+            "{error}"
+        );
+        for command in [
+            "role add airlock",
+            "role grant-permission airlock --prefix=true readwrite com.coreos.airlock/groups/",
+            "user add rack-7 --no-password",
+            "user grant-role rack-7 airlock",
+        ] {
+            etcd.ctl(&command.split(' ').collect::<Vec<_>>());
+        }
+        eventually("the user to be accepted", || {
+            airlock
+                .client()
+                .lock("default", "n")
+                .granted()
+                .then_some(())
+        });
+    }
+}

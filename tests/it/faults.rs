@@ -12,7 +12,7 @@ use airlock::store::{Store as _, StoreError};
 use crate::conformance::etcd_store;
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::client::{Client, Response};
-use airlock_test_support::etcd::{Etcd, Version};
+use airlock_test_support::etcd::Etcd;
 use airlock_test_support::eventually;
 use airlock_test_support::proxy::{Network, Proxy};
 
@@ -277,48 +277,6 @@ fn a_thousand_failures_leak_no_resources() {
 fn fail(client: &Client, node: usize, count: usize) -> usize {
     let ask = |_: &usize| client.lock("default", &format!("n{node}")).kind() == "failed_sem_init";
     (0..count).filter(ask).count()
-}
-
-#[test]
-fn an_etcd_out_of_space_is_reported_as_such() {
-    for version in Version::ALL {
-        is_reported_when_out_of_space(version);
-    }
-}
-
-fn is_reported_when_out_of_space(version: Version) {
-    let etcd = Etcd::with(version, 1, &["--quota-backend-bytes", "4194304"]);
-    let airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 2");
-    let client = airlock.client();
-    assert!(client.lock("default", "a").granted());
-    let filled = (0..64).any(|n| {
-        let put = ["put", &format!("fill/{n}"), &"x".repeat(100_000)];
-        etcd.try_ctl(&put).is_err()
-    });
-    assert!(filled, "etcd has taken more than its quota");
-
-    let answer = client.lock("default", "b");
-    assert_eq!((answer.status, &*answer.kind()), (500, "failed_sem_init"));
-    let expected = format!(
-        "{}: etcdserver: mvcc: database space exceeded; etcd is out of space: ",
-        etcd.endpoints()[0]
-    );
-    assert!(answer.value().contains(&expected), "{}", answer.value());
-    // Requests that write nothing succeed: those of holders, and invariant 9.
-    assert!(client.lock("default", "a").granted());
-    assert!(client.unlock("default", "never-held").granted());
-
-    // The remedy that the error names.
-    etcd.ctl(&["del", "--prefix", "fill/"]);
-    let status = etcd.ctl(&["endpoint", "status", "--write-out", "json"]);
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    let revision = status[0]["Status"]["header"]["revision"].to_string();
-    etcd.ctl(&["compact", &revision]);
-    etcd.ctl(&["defrag"]);
-    etcd.ctl(&["alarm", "disarm"]);
-    eventually("the lock", || {
-        client.lock("default", "b").granted().then_some(())
-    });
 }
 
 #[test]

@@ -51,9 +51,9 @@ pub struct EtcdUser {
 }
 
 /// The maximum number of slots of a group in etcd. A commit is one request, which etcd limits to 1.5 MiB
-/// (`--max-request-bytes`); in it, a holder with an id as long as Zincati's takes 35 bytes in the semaphore and 58 in
-/// the lock times, each of them once in the value that is compared and once in the one that is written.
-pub const MAX_ETCD_SLOTS: u64 = 8_000;
+/// (`--max-request-bytes`); in it, a holder with an id as long as Zincati's takes 35 bytes in the semaphore that is
+/// compared, as many in the one that is written, and 58 in the lock times.
+pub const MAX_ETCD_SLOTS: u64 = 12_000;
 
 /// The reason why a text is not a [`ClusterId`].
 #[derive(Debug, thiserror::Error)]
@@ -178,6 +178,18 @@ fn embedded_store(
         Field::Absent => diagnostics.error(&missing, format!("[embedded] has no path; {REMEDY}")),
         Field::Present(path) if path.value.is_empty() => {
             diagnostics.error(path, format!("the path is empty; {REMEDY}"));
+        }
+        Field::Present(path) if path.value == ":memory:" => {
+            let text =
+                format!("a database in memory loses all locks when the server ends; {REMEDY}");
+            diagnostics.error(path, text);
+        }
+        Field::Present(path) if path.value.to_ascii_lowercase().starts_with("file:") => {
+            let text = format!(
+                "{} is a URI, whose parameters could make the database lose locks; {REMEDY}",
+                quote(&path.value)
+            );
+            diagnostics.error(path, text);
         }
         Field::Present(_) | Field::Invalid => {}
     }

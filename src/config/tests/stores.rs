@@ -132,6 +132,28 @@ fn the_embedded_store_needs_a_path() {
              (c.toml:4, embedded.path)",
         ],
     );
+    for (path, problem) in [
+        (
+            ":memory:",
+            "a database in memory loses all locks when the server ends",
+        ),
+        (
+            "file:/x?mode=memory",
+            "\"file:/x?mode=memory\" is a URI, whose parameters could make the database lose locks",
+        ),
+        (
+            "FILE:x",
+            "\"FILE:x\" is a URI, whose parameters could make the database lose locks",
+        ),
+    ] {
+        assert_errors(
+            &format!("[service]\ntls = false\n[embedded]\npath = {path:?}\n"),
+            &[&format!(
+                "{problem}; name the database file, for example path = \"/var/lib/airlock/airlock.db\" \
+                 (c.toml:4, embedded.path)"
+            )],
+        );
+    }
     let settings = valid(&format!("{EMBEDDED}transaction_timeout_ms = 50\n")).settings;
     assert!(
         matches!(&settings.store, StoreSettings::Embedded { path } if path == Path::new("/x")),
@@ -142,11 +164,11 @@ fn the_embedded_store_needs_a_path() {
 
 #[test]
 fn more_slots_than_fit_into_etcd_are_an_error_for_etcd_only() {
-    let slots = "[lock]\ndefault_slots = 8001\n[[lock.groups]]\nname = \"a\"\nslots = 8000\n";
+    let slots = "[lock]\ndefault_slots = 12001\n[[lock.groups]]\nname = \"a\"\nslots = 12000\n";
     assert_errors(
         &format!("{ETCD}{slots}"),
         &[
-            "8001 lock holders do not fit into one request to etcd, which is limited to 1.5 MiB; set 8000 slots or \
+            "12001 lock holders do not fit into one request to etcd, which is limited to 1.5 MiB; set 12000 slots or \
              fewer, and use more groups (c.toml:6, lock.default_slots)",
         ],
     );

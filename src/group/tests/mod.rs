@@ -1,6 +1,7 @@
 //! The group task on a store with injected faults. tokio's clock is paused: it advances only while all tasks wait, so
 //! deadlines pass at once.
 
+mod contention;
 mod refused;
 mod unknown;
 

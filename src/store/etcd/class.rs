@@ -52,7 +52,7 @@ const MESSAGES: &[(&str, ErrorClass)] = &[
     ),
     // Permissions are checked before a request has an effect: by the member, or by all members in the place of the
     // request. A member that lags behind can refuse what another one allows.
-    ("etcdserver: permission denied", ErrorClass::Refused),
+    (DENIED, ErrorClass::Refused),
     ("etcdserver: user name is empty", ErrorClass::Refused),
     ("etcdserver: user name not found", ErrorClass::Refused),
     (
@@ -100,6 +100,9 @@ const NEEDS_LOGIN: &[&str] = &[
     "etcdserver: revision of auth store is old",
 ];
 
+/// The message to a user without the permission.
+const DENIED: &str = "etcdserver: permission denied";
+
 /// The message of a login while authentication is disabled.
 const AUTH_DISABLED: &str = "etcdserver: authentication is not enabled";
 
@@ -128,6 +131,11 @@ pub(super) fn connect_class(error: &Error) -> ErrorClass {
 /// Reports whether the call can succeed after a new login.
 pub(super) fn needs_login(error: &Error) -> bool {
     message(error).is_some_and(|message| NEEDS_LOGIN.contains(&message))
+}
+
+/// Reports whether etcd denied permission to a user.
+pub(super) fn is_denied(status: &Status) -> bool {
+    status.message() == DENIED
 }
 
 /// Reports whether a login failed because authentication is disabled.

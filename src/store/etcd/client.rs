@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, Error};
+use etcd_client::{Client, ConnectOptions, Error, ResponseHeader};
 use tokio::sync::Mutex;
 use tokio::time;
 
-use super::class::{ErrorClass, class, connect_class, is_auth_disabled, needs_login};
+use super::class::{ErrorClass, class, connect_class, is_auth_disabled, is_denied, needs_login};
 use super::connection::channel;
 use super::credentials::Credentials;
 use super::error::{EndpointError, Problem};
-use super::identity::Identity;
-use super::response::{Response, cluster_id};
+use super::identity::{Foreign, Identity};
+use super::response::Response;
+use crate::config::ClusterId;
 
 /// One endpoint of the cluster.
 pub(super) struct EndpointClient {
@@ -132,24 +133,31 @@ impl EndpointClient {
         let response = match call(client).await {
             Ok(response) => response,
             Err(error) => {
-                let needs_login = self.credentials.settings().user.is_some() && needs_login(&error);
+                // etcd 3.5.30 and later deny permission to a client without a token.
+                let has_no_token = self.is_auth_disabled() && class(&error) == ErrorClass::Refused;
+                let needs_login = self.credentials.settings().user.is_some()
+                    && (needs_login(&error) || has_no_token);
                 if needs_login {
                     self.discard(number).await;
                 }
-                let error = self.error(class(&error), Problem::new(&self.url, error));
+                let error = self.error(class(&error), self.problem(error));
                 return Err(Failed { error, needs_login });
             }
         };
         // A proxy that understands gRPC can send each call of a connection to another cluster.
-        let verified = match response.header() {
-            Some(header) => self.identity.record(&self.url, cluster_id(header)),
-            None => Ok(()),
-        };
-        verified.map_err(|foreign| {
+        self.verify_response(response.header()).map_err(|foreign| {
             let error = self.error(ErrorClass::Unknown, Problem::Foreign(foreign));
             Failed::for_good(error)
         })?;
         Ok(response)
+    }
+
+    /// Verifies the cluster that a response comes from. etcd's own proxy leaves the id out of some responses.
+    fn verify_response(&self, header: Option<&ResponseHeader>) -> Result<(), Foreign> {
+        match header.map(ResponseHeader::cluster_id) {
+            None | Some(0) => Ok(()),
+            Some(id) => self.identity.record(&self.url, ClusterId(id)),
+        }
     }
 
     /// Returns the client and its number.
@@ -174,18 +182,13 @@ impl EndpointClient {
     async fn connect(&self) -> Result<Client, EndpointError> {
         let error = |error: Error| {
             let class = connect_class(&error);
-            self.error(class, Problem::new(&self.url, error))
+            self.error(class, self.problem(error))
         };
         let client = self.log_in().await.map_err(error)?;
-        let status = client.maintenance_client().status().await.map_err(error)?;
-        if let Some(header) = status.header() {
-            let verified = self.identity.record(&self.url, cluster_id(header));
-            verified
-                .map_err(|foreign| self.error(ErrorClass::Refused, Problem::Foreign(foreign)))?;
-        }
-        if status.is_learner() {
-            return Err(self.error(ErrorClass::Refused, Problem::Learner));
-        }
+        // The cheapest call that any user may make in all versions. A learner refuses it.
+        let members = client.cluster_client().member_list().await.map_err(error)?;
+        self.verify_response(members.header())
+            .map_err(|foreign| self.error(ErrorClass::Refused, Problem::Foreign(foreign)))?;
         Ok(client)
     }
 
@@ -218,6 +221,17 @@ impl EndpointClient {
         let mut current = self.client.lock().await;
         if current.number == number {
             current.client = None;
+        }
+    }
+
+    fn problem(&self, error: Error) -> Problem {
+        let certificate_user = self.credentials.certificate_user(&self.url);
+        match Problem::new(&self.url, error) {
+            Problem::Status(status) if is_denied(&status) => match certificate_user {
+                Some(user) => Problem::CertificateUserDenied { user },
+                None => Problem::Status(status),
+            },
+            problem => problem,
         }
     }
 

@@ -53,6 +53,8 @@ struct EtcdFiles {
     tls: TlsOptions,
     /// The name and the password.
     user: Option<(String, String)>,
+    /// The common name of the client certificate.
+    common_name: Option<String>,
 }
 
 // === impl CredentialsError ===
@@ -119,6 +121,14 @@ impl Credentials {
     /// Returns the name and the password of the user.
     pub(super) fn user(&self) -> Option<(String, String)> {
         self.current.read().loaded.user.clone()
+    }
+
+    /// Returns the user that etcd takes from the client certificate (`--client-cert-auth`); `None` if a user is
+    /// configured.
+    pub(super) fn certificate_user(&self, url: &str) -> Option<String> {
+        let uses_certificate = self.settings.user.is_none() && url.starts_with("https://");
+        let name = || self.current.read().loaded.common_name.clone();
+        uses_certificate.then(name).flatten()
     }
 
     /// Returns the options of a connection to the endpoint `url`.
@@ -213,11 +223,17 @@ fn load(settings: &EtcdSettings) -> Result<EtcdFiles, CredentialsError> {
         let (cert, key) = tls::key_pair_pem(pair).map_err(CredentialsError::ClientCert)?;
         tls = tls.identity(Identity::from_pem(cert, key));
     }
+    let client_cert = settings.client_cert.as_ref();
+    let common_name = client_cert.and_then(|pair| tls::common_name(&pair.cert_path));
     let user = match &settings.user {
         None => None,
         Some(user) => Some((user.name.clone(), password(&user.password_path)?)),
     };
-    Ok(EtcdFiles { tls, user })
+    Ok(EtcdFiles {
+        tls,
+        user,
+        common_name,
+    })
 }
 
 /// Reads a password, without the newline that editors append.

@@ -64,12 +64,14 @@ pub(super) enum Problem {
     Closed { cause: String, mismatch: Mismatch },
     #[error("{}", foreign_text(.0))]
     Foreign(Foreign),
-    #[error(
-        "the member is a learner, which answers no requests; promote it: `etcdctl member promote`"
-    )]
-    Learner,
     #[error("the TLS handshake failed: {0}")]
     Handshake(rustls::Error),
+    #[error(
+        "etcdserver: permission denied to the user {user:?}, which is the common name (CN) of the client certificate; \
+         create this user in etcd, and grant a role of it access: `etcdctl role grant-permission ROLE --prefix=true \
+         readwrite com.coreos.airlock/groups/`"
+    )]
+    CertificateUserDenied { user: String },
     #[error("{}", status_text(.0))]
     Status(tonic::Status),
     #[error("{}", chain_text(.0))]
@@ -166,6 +168,9 @@ fn remedy(message: &str) -> &'static str {
         }
         "etcdserver: request is too large" => {
             "; the value has too many holders: configure fewer slots, or a larger --max-request-bytes in etcd"
+        }
+        "etcdserver: rpc not supported for learner" => {
+            "; the member is a learner, which serves no requests: promote it with `etcdctl member promote`"
         }
         _ => "",
     }

@@ -20,6 +20,11 @@ pub(super) fn lock_times(group: &GroupName) -> String {
     format!("{PREFIX}{}/v1/lock-times", query_escape(group.as_str()))
 }
 
+/// Returns the key with which servers announce contention, which only Airlock uses.
+pub(super) fn contention(group: &GroupName) -> String {
+    format!("{PREFIX}{}/v1/contention", query_escape(group.as_str()))
+}
+
 /// Escapes as Go's `url.QueryEscape` does: a space becomes `+`, any other byte that is not unreserved becomes `%XX`.
 fn query_escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -4,6 +4,7 @@ mod class;
 mod client;
 mod cluster;
 mod connection;
+mod contention;
 mod credentials;
 mod error;
 mod identity;
@@ -23,6 +24,7 @@ use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
 use crate::text::escape::shell_word;
 use cluster::Cluster;
+use contention::Announcer;
 pub use credentials::{Credentials, CredentialsError};
 use error::EtcdError;
 pub(crate) use inspect::inspect;
@@ -37,6 +39,7 @@ pub(crate) fn is_down(error: &StoreError) -> bool {
 pub struct EtcdStore {
     cluster: Cluster,
     credentials: Arc<Credentials>,
+    announcer: Announcer,
 }
 
 // === impl EtcdStore ===
@@ -48,6 +51,7 @@ impl EtcdStore {
         EtcdStore {
             cluster: Cluster::new(endpoints, &credentials, timeout),
             credentials,
+            announcer: Announcer::new(timeout),
         }
     }
 
@@ -107,8 +111,13 @@ impl Store for EtcdStore {
         }
     }
 
+    async fn announce_contention(&self, group: &GroupName, round_trip: Duration) {
+        let announced = self.announcer.announce(&self.cluster, group, round_trip);
+        announced.await;
+    }
+
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
-        match watch::watch(&self.cluster, groups, report).await {
+        match watch::watch(&self.cluster, &self.announcer, groups, report).await {
             Ok(never) => match never {},
             Err(error) => error,
         }

@@ -1,8 +1,6 @@
 //! What the responses of etcd have in common.
 
-use etcd_client::{GetResponse, ResponseHeader, TxnResponse, WatchStream};
-
-use crate::config::ClusterId;
+use etcd_client::{GetResponse, PutResponse, ResponseHeader, TxnResponse, WatchStream};
 
 /// A response that names the cluster it comes from.
 pub(super) trait Response {
@@ -22,14 +20,15 @@ impl Response for TxnResponse {
     }
 }
 
+impl Response for PutResponse {
+    fn header(&self) -> Option<&ResponseHeader> {
+        PutResponse::header(self)
+    }
+}
+
 /// The header comes with the first message.
 impl Response for WatchStream {
     fn header(&self) -> Option<&ResponseHeader> {
         None
     }
-}
-
-/// Returns the cluster that a response comes from.
-pub(super) fn cluster_id(header: &ResponseHeader) -> ClusterId {
-    ClusterId(header.cluster_id())
 }

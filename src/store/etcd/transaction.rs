@@ -19,6 +19,10 @@ use crate::store::{CommitOutcome, StoreError};
 /// contains the values of several groups.
 pub(super) const MAX_RESPONSE: usize = 128 << 20;
 
+/// The maximum size of lock times that a commit compares. Those of larger groups, of about 4,500 holders, would not fit
+/// into a request to etcd a second time; the semaphore is always compared.
+const MAX_COMPARED_TIMES: usize = 256 << 10;
+
 /// A revision that no key has.
 const IMPOSSIBLE: i64 = -1;
 
@@ -115,7 +119,9 @@ fn compare_both(group: &GroupName, expected: &Stored) -> Vec<Compare> {
             value.semaphore.clone(),
         ));
         // An administrator's command can depend on the time of a grant.
-        if let Some(lock_times) = &value.lock_times {
+        if let Some(lock_times) = &value.lock_times
+            && lock_times.len() <= MAX_COMPARED_TIMES
+        {
             compares.push(Compare::value(
                 keys::lock_times(group),
                 CompareOp::Equal,

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use etcd_client::{Event, EventType, GetOptions, KeyValue, WatchOptions, WatchStream};
 
 use super::cluster::{Cluster, Effect};
+use super::contention::Announcer;
 use super::error::EtcdError;
 use super::keys;
 use super::transaction::{MAX_RESPONSE, get, header_revision, present};
@@ -16,9 +17,17 @@ use crate::store::{Report, StoreError, Update};
 /// The maximum number of keys in one response: with the largest possible values, they fit into [`MAX_RESPONSE`].
 const PAGE: i64 = 64;
 
+/// A key that is watched.
+#[derive(Clone, Copy)]
+enum Key<'a> {
+    Semaphore(&'a GroupName),
+    Contention(&'a GroupName),
+}
+
 /// Implements [`crate::store::Store::watch`].
 pub(super) async fn watch(
     cluster: &Cluster,
+    announcer: &Announcer,
     groups: &[GroupName],
     report: &mut Report<'_>,
 ) -> Result<Infallible, StoreError> {
@@ -31,10 +40,11 @@ pub(super) async fn watch(
         report(group, Update::Current(current));
     }
     drop(found);
-    let by_key: HashMap<String, &GroupName> = groups
-        .iter()
-        .map(|group| (keys::semaphore(group), group))
-        .collect();
+    let keys = groups.iter().flat_map(|group| {
+        let contention = (keys::contention(group), Key::Contention(group));
+        [(keys::semaphore(group), Key::Semaphore(group)), contention]
+    });
+    let by_key: HashMap<String, Key<'_>> = keys.collect();
     let mut watch = cluster
         .call(Effect::Reads, |client| async move {
             let options = WatchOptions::new()
@@ -46,8 +56,8 @@ pub(super) async fn watch(
         })
         .await?;
     loop {
-        for (group, change) in next_changes(&mut watch, &by_key).await? {
-            report(group, Update::Change(change));
+        for (group, update) in next_updates(&mut watch, announcer, &by_key).await? {
+            report(group, update);
         }
     }
 }
@@ -87,11 +97,12 @@ async fn read_all(cluster: &Cluster) -> Result<(HashMap<String, KeyValue>, Revis
     }
 }
 
-/// Waits for the next response of the watch, and returns its changes.
-async fn next_changes<'a>(
+/// Waits for the next response of the watch, and returns its updates.
+async fn next_updates<'a>(
     watch: &mut WatchStream,
-    by_key: &HashMap<String, &'a GroupName>,
-) -> Result<Vec<(&'a GroupName, Stored)>, StoreError> {
+    announcer: &Announcer,
+    by_key: &HashMap<String, Key<'a>>,
+) -> Result<Vec<(&'a GroupName, Update)>, StoreError> {
     let response = watch.message().await;
     let response = response
         .map_err(|error| StoreError::unreachable(EtcdError::WatchFailed(error)))?
@@ -105,31 +116,36 @@ async fn next_changes<'a>(
             false => StoreError::unreachable(error),
         });
     }
-    Ok(changes(response.events(), by_key))
+    Ok(updates(response.events(), announcer, by_key))
 }
 
-/// Returns the values in the events of one response. etcd sends all events of one revision in the same response.
-fn changes<'a>(
+/// Returns the updates in the events of one response. etcd sends all events of one revision in the same response.
+fn updates<'a>(
     events: &[Event],
-    by_key: &HashMap<String, &'a GroupName>,
-) -> Vec<(&'a GroupName, Stored)> {
+    announcer: &Announcer,
+    by_key: &HashMap<String, Key<'a>>,
+) -> Vec<(&'a GroupName, Update)> {
     let pairs = events.iter().filter_map(|event| Some((event, event.kv()?)));
-    pairs
-        .clone()
-        .filter_map(|(event, semaphore)| {
-            let group = *by_key.get(semaphore.key_str().ok()?)?;
-            let at = Revision(semaphore.mod_revision());
-            let times_key = keys::lock_times(group);
-            let is_of_same_write =
-                |kv: &&KeyValue| kv.key() == times_key.as_bytes() && kv.mod_revision() == at.0;
-            let change = match event.event_type() {
-                EventType::Put => {
-                    let lock_times = pairs.clone().map(|(_, kv)| kv).find(is_of_same_write);
-                    present(semaphore, lock_times, at)
-                }
-                EventType::Delete => Stored::absent(at),
-            };
-            Some((group, change))
-        })
-        .collect()
+    let updates = pairs.clone().filter_map(|(event, found)| {
+        let is_put = event.event_type() == EventType::Put;
+        match *by_key.get(found.key_str().ok()?)? {
+            Key::Semaphore(group) => {
+                let at = Revision(found.mod_revision());
+                let times_key = keys::lock_times(group);
+                let is_of_same_write =
+                    |kv: &&KeyValue| kv.key() == times_key.as_bytes() && kv.mod_revision() == at.0;
+                let lock_times = pairs.clone().map(|(_, kv)| kv).find(is_of_same_write);
+                let change = match is_put {
+                    true => present(found, lock_times, at),
+                    false => Stored::absent(at),
+                };
+                Some((group, Update::Change(change)))
+            }
+            Key::Contention(group) => {
+                let round_trip = announcer.of_another(found.value())?;
+                Some((group, Update::Contention { round_trip }))
+            }
+        }
+    });
+    updates.collect()
 }

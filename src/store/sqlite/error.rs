@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::ErrorCode;
-use tokio::task::JoinError;
 
+use super::continuity::Discontinuity;
+use super::identity::FileChange;
 use crate::store::StoreError;
 use crate::text::explain::Remedy;
-use crate::text::permission::{current_user, permission_remedy};
+use crate::text::permission::{command_path, current_user, permission_remedy};
 
 /// The reason why a file cannot be the store (`embedded.path`). The message names the file.
 #[derive(Debug, thiserror::Error)]
@@ -46,20 +47,81 @@ pub(super) enum OpenProblem {
     Database(DatabaseError),
     #[error("cannot start the thread of the store")]
     Thread(#[source] io::Error),
+    #[error("cannot create the file")]
+    Create(#[source] io::Error),
+    #[error("cannot examine the file")]
+    NotReadable(#[source] io::Error),
+    #[error("the file was replaced while it was opened")]
+    Moved,
+    #[error("the file has no contents")]
+    Empty,
+    #[error(
+        "it is on a network filesystem ({filesystem}), where locks of other processes are not reliable"
+    )]
+    Network { filesystem: String },
+    #[error("{} belongs to uid {owner} and all users can access it (mode {mode:04o})", .path.display())]
+    Exposed {
+        path: PathBuf,
+        mode: u32,
+        owner: u32,
+    },
+    #[error("the database is missing or empty, but its write-ahead log {} is not", wal.display())]
+    OnlyLog { wal: PathBuf },
 }
+
+/// The reason why a file cannot be the store; an error of SQLite does not name the file yet.
+#[derive(Debug)]
+pub(super) enum Unsuitable {
+    Problem(OpenProblem),
+    Sqlite(rusqlite::Error),
+}
+
+/// The reason why the files that are in place after a change are not used. The message contains the remedy.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error(
+        "no lock is granted until it is back in place; if it is lost, see \"Restore the embedded store\" in \
+         docs/operations.md"
+    )]
+    Missing,
+    #[error("it is empty; {RESTORE}")]
+    Empty,
+    #[error(
+        "{} contains writes to the previous file, which SQLite would apply to the one in its place; put the previous file \
+         back, or stop the server, delete the write-ahead log, and follow \"Restore the embedded store\" in \
+         docs/operations.md", .0.display()
+    )]
+    OrphanedLog(PathBuf),
+    #[error("{0}; {RESTORE}")]
+    Discontinuity(Discontinuity),
+    #[error("the database in its place is damaged ({0}); {RESTORE}")]
+    Damaged(String),
+    #[error("the file in its place cannot be used: {0}")]
+    Problem(OpenProblem),
+    #[error("the file in its place cannot be used: {0}")]
+    Database(DatabaseError),
+}
+
+const RESTORE: &str = "put the latest file back, or pause the groups while nodes may be away, and restart the server to use \
+     this one (docs/operations.md, \"Restore the embedded store\")";
 
 /// An error of the store while it is in use. The message names the file once.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SqliteError {
     #[error("{}: {error}", path.display())]
     Database { path: PathBuf, error: DatabaseError },
+    #[error("{change}: {refusal}")]
+    Changed {
+        change: FileChange,
+        refusal: Refusal,
+    },
     #[error("{}: no reply from the disk within {} ms", path.display(), timeout.as_millis())]
     Timeout { path: PathBuf, timeout: Duration },
     #[error("{}: the thread of the store has ended", path.display())]
     ThreadEnded { path: PathBuf },
-    #[error("{}: cannot be polled", path.display())]
-    Poll { path: PathBuf, source: JoinError },
 }
+
+const DISK_FULL: &str = "the disk is full; free some space";
 
 /// An error of SQLite, with the remedy. The message does not name the file.
 #[derive(Debug)]
@@ -121,22 +183,79 @@ impl Remedy for OpenError {
             ),
             OpenProblem::Foreign => "name another file".into(),
             OpenProblem::Newer { .. } => "run that version, or name another file".into(),
+            OpenProblem::Network { .. } => {
+                "name a file on a local disk, or use etcd for servers on several machines".into()
+            }
+            OpenProblem::Exposed { path, .. } => format!(
+                "run this command as its owner or as root: chmod go= {}",
+                command_path(path)
+            ),
+            OpenProblem::OnlyLog { .. } => {
+                "move the database back to its place; if it is lost, see \"Restore the embedded store\" in \
+                 docs/operations.md"
+                    .into()
+            }
+            OpenProblem::Moved => "try again".into(),
+            OpenProblem::Create(source) if source.kind() == io::ErrorKind::StorageFull => {
+                DISK_FULL.into()
+            }
             // The message of a database error contains it.
-            OpenProblem::Database(_) | OpenProblem::Thread(_) => return None,
+            OpenProblem::Database(_)
+            | OpenProblem::Thread(_)
+            | OpenProblem::Create(_)
+            | OpenProblem::NotReadable(_)
+            | OpenProblem::Empty => return None,
         })
+    }
+}
+
+// === impl Unsuitable ===
+
+impl Unsuitable {
+    pub(super) fn into_error(self, path: &Path) -> OpenError {
+        let problem = match self {
+            Unsuitable::Problem(problem) => problem,
+            Unsuitable::Sqlite(error) => OpenProblem::Database(DatabaseError::new(path, error)),
+        };
+        OpenError::new(path, problem)
+    }
+}
+
+impl From<OpenProblem> for Unsuitable {
+    fn from(problem: OpenProblem) -> Self {
+        Unsuitable::Problem(problem)
+    }
+}
+
+impl From<rusqlite::Error> for Unsuitable {
+    fn from(error: rusqlite::Error) -> Self {
+        Unsuitable::Sqlite(error)
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub(super) fn sqlite(path: &Path, error: rusqlite::Error) -> Self {
+        Refusal::Database(DatabaseError::new(path, error))
     }
 }
 
 // === impl SqliteError ===
 
 impl SqliteError {
+    /// Adds the path and the remedy to an error of a store in use.
+    pub(super) fn database(path: &Path, error: rusqlite::Error) -> Self {
+        SqliteError::Database {
+            path: path.to_owned(),
+            error: DatabaseError::new(path, error),
+        }
+    }
+
     /// Classifies an error of a store in use.
     pub(super) fn classify(path: &Path, error: rusqlite::Error) -> StoreError {
         let code = error.sqlite_error_code();
-        let cause = SqliteError::Database {
-            path: path.to_owned(),
-            error: DatabaseError::new(path, error),
-        };
+        let cause = SqliteError::database(path, error);
         match code {
             // The transaction never began.
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
@@ -175,7 +294,7 @@ impl DatabaseError {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
                 "another process keeps the file locked; end that process".into()
             }
-            ErrorCode::DiskFull => "the disk is full; free some space".into(),
+            ErrorCode::DiskFull => DISK_FULL.into(),
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen => format!(
                 "{} needs write permission on the file and on its folder",
                 current_user()

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::connection::is_busy;
 use super::error::DatabaseError;
-use super::schema::{SCHEMA_VERSION, is_busy};
+use super::schema::SCHEMA_VERSION;
 use crate::store::findings::{Check, FileFacts, Finding, Severity, StoreReport};
 use crate::text::permission::command_path;
 

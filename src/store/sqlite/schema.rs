@@ -1,24 +1,16 @@
 //! The SQLite file: its schema and its statements.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::Path;
-use std::time::Duration;
 
-use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, TransactionBehavior,
-    params,
-};
-use rustix::fs::{Access, AtFlags};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-use super::error::{DatabaseError, OpenError, OpenProblem};
+use super::access::APPLICATION_ID;
+use super::continuity::{Clock, MAX_TOKENS, TOKEN_BYTES};
+use super::error::{OpenProblem, Unsuitable};
 use crate::lock::GroupName;
 use crate::lock::codec::{Revision, Stored, Value};
 use crate::store::Location;
 use crate::text::escape::shell_word;
-
-/// "airl": marks a file as one of Airlock (`PRAGMA application_id`).
-const APPLICATION_ID: i32 = 0x6169_726c;
 
 /// The version of the schema (`PRAGMA user_version`).
 pub(super) const SCHEMA_VERSION: i32 = 1;
@@ -36,145 +28,21 @@ const SCHEMA: &str = "
     ) STRICT;
 ";
 
-/// Opens or creates the file, and verifies that it belongs to Airlock.
-pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Connection, OpenError> {
-    let open = || {
-        check_access(path)?;
-        let mut connection = Connection::open(path)?;
-        prepare(&mut connection, busy_timeout)?;
-        Ok(connection)
-    };
-    open().map_err(|error: Unsuitable| error.into_error(path))
-}
-
-/// Checks whether the file, or a new one if it does not exist, could be the store. Creates no database. Beside a server,
-/// nothing changes; else SQLite recovers the file if its last user crashed, as it does whenever a file is opened.
-///
-/// It must not be called while this process has the store open.
-///
-/// # Errors
-/// If it could not. A file that another process keeps locked is not an error: that process may be the server.
-pub(crate) fn check(path: &Path, busy_timeout: Duration) -> Result<(), OpenError> {
-    let check = || {
-        check_access(path)?;
-        if is_foreign(path) {
-            return Err(OpenProblem::Foreign.into());
-        }
-        if path.exists() {
-            // Not read-only: SQLite would then leave the files behind that it creates beside one in WAL mode.
-            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(path, flags)?;
-            connection.busy_timeout(busy_timeout)?;
-            contents(&connection)?;
-        }
-        Ok(())
-    };
-    match check() {
-        Err(Unsuitable::Sqlite(error)) if is_busy(&error) => Ok(()),
-        result => result.map_err(|error| error.into_error(path)),
-    }
-}
-
-/// Reports whether another process keeps the file locked.
-pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
-    let code = error.sqlite_error_code();
-    matches!(
-        code,
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+/// Adds the tokens of the latest writes to the clock (see [`Clock`]). A trigger creates them, so that they are right also
+/// if a person or an earlier version writes, which sees no other difference. Therefore the version stays the same.
+fn add_tokens() -> String {
+    format!(
+        "ALTER TABLE clock ADD COLUMN tokens BLOB NOT NULL DEFAULT x'';
+         CREATE TRIGGER clock_tokens AFTER UPDATE OF revision ON clock BEGIN
+             UPDATE clock SET tokens = substr(CAST(randomblob({TOKEN_BYTES}) || tokens AS BLOB), 1, {});
+         END;
+         UPDATE clock SET tokens = randomblob({TOKEN_BYTES});",
+        TOKEN_BYTES * MAX_TOKENS
     )
 }
 
-/// Reports whether the header of a database names another program. Such a file is not opened, which could change it.
-///
-/// SUBTLE: closing a file drops all POSIX locks of this process on it, also those of SQLite. Another process would then
-/// take itself for the last one and delete the write-ahead log, with the locks of nodes in it. Therefore this must not be
-/// called while the store is open.
-///
-/// Source: https://www.sqlite.org/fileformat.html, "The Database Header".
-fn is_foreign(path: &Path) -> bool {
-    let mut header = [0; 72];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
-    let application = [header[68], header[69], header[70], header[71]];
-    // A file that Airlock has just created may have its id in the write-ahead log only.
-    read.is_ok()
-        && header.starts_with(b"SQLite format 3\0")
-        && ![0, APPLICATION_ID].contains(&i32::from_be_bytes(application))
-}
-
-/// Verifies that the folder of the file exists, and that both can be written. Does not open the file, see [`is_foreign`].
-fn check_access(path: &Path) -> Result<(), OpenProblem> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    match folder.metadata() {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => return Err(OpenProblem::NotAFolder(folder.to_owned())),
-        Err(source) => {
-            let folder = folder.to_owned();
-            return Err(OpenProblem::Folder { folder, source });
-        }
-    }
-    match path.symlink_metadata() {
-        Ok(_) if path.is_file() => {}
-        Ok(_) if path.is_dir() => return Err(OpenProblem::IsFolder),
-        // Among others a FIFO, in which a read would wait forever, and a link to nothing.
-        Ok(_) => return Err(OpenProblem::NotAFile),
-        Err(_) => {}
-    }
-    // SQLite creates files beside the database.
-    let check = |path, access| {
-        rustix::fs::accessat(rustix::fs::CWD, path, access, AtFlags::EACCESS)
-            .map_err(io::Error::from)
-    };
-    check(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|source| {
-        let folder = folder.to_owned();
-        OpenProblem::FolderNotWritable { folder, source }
-    })?;
-    if path.exists() {
-        check(path, Access::READ_OK | Access::WRITE_OK).map_err(OpenProblem::NotWritable)?;
-    }
-    Ok(())
-}
-
-/// The reason why a file cannot be the store; an error of SQLite does not name the file yet.
-enum Unsuitable {
-    Problem(OpenProblem),
-    Sqlite(rusqlite::Error),
-}
-
-// === impl Unsuitable ===
-
-impl Unsuitable {
-    fn into_error(self, path: &Path) -> OpenError {
-        let problem = match self {
-            Unsuitable::Problem(problem) => problem,
-            Unsuitable::Sqlite(error) => OpenProblem::Database(DatabaseError::new(path, error)),
-        };
-        OpenError::new(path, problem)
-    }
-}
-
-impl From<OpenProblem> for Unsuitable {
-    fn from(problem: OpenProblem) -> Self {
-        Unsuitable::Problem(problem)
-    }
-}
-
-impl From<rusqlite::Error> for Unsuitable {
-    fn from(error: rusqlite::Error) -> Self {
-        Unsuitable::Sqlite(error)
-    }
-}
-
-/// Sets a connection up, and creates the schema in an empty file.
-fn prepare(connection: &mut Connection, busy_timeout: Duration) -> Result<(), Unsuitable> {
-    connection.busy_timeout(busy_timeout)?;
-    // A file of another program must be rejected before WAL mode is written into it.
-    contents(connection)?;
-    // FULL: a commit is on the disk when it returns, also in WAL mode.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+/// Creates the schema in an empty file, or completes that of an earlier version.
+pub(super) fn create(connection: &mut Connection) -> Result<(), Unsuitable> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Checked again, because another process may have created the schema in the meantime.
     if let Contents::Empty = contents(&transaction)? {
@@ -182,17 +50,21 @@ fn prepare(connection: &mut Connection, busy_timeout: Duration) -> Result<(), Un
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
+    if !has_tokens(&transaction)? {
+        transaction.execute_batch(&add_tokens())?;
+    }
     transaction.commit()?;
     Ok(())
 }
 
 /// The contents of a file that can be the store.
-enum Contents {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contents {
     Empty,
     Airlock,
 }
 
-fn contents(connection: &Connection) -> Result<Contents, Unsuitable> {
+pub(super) fn contents(connection: &Connection) -> Result<Contents, Unsuitable> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     let (application, version) = (pragma("application_id")?, pragma("user_version")?);
     let tables: i64 =
@@ -207,6 +79,24 @@ fn contents(connection: &Connection) -> Result<Contents, Unsuitable> {
         .into()),
         _ => Err(OpenProblem::Foreign.into()),
     }
+}
+
+/// Reports whether the clock has tokens: an earlier version did not write any.
+pub(super) fn has_tokens(connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM pragma_table_info('clock') WHERE name = 'tokens'";
+    connection.query_row(sql, (), |row| row.get(0))
+}
+
+/// Reads the clock.
+pub(super) fn clock(transaction: &Transaction<'_>) -> rusqlite::Result<Clock> {
+    transaction
+        .prepare_cached("SELECT revision, tokens FROM clock")?
+        .query_row((), |row| {
+            Ok(Clock {
+                revision: row.get(0)?,
+                tokens: row.get(1)?,
+            })
+        })
 }
 
 /// Reads the current value of a group.
@@ -254,10 +144,9 @@ pub(super) fn write(
     Ok(Revision(revision))
 }
 
-/// Writes a page without changing its content.
+/// Writes a page without changing its content. The clock and its tokens stay the same.
 pub(super) fn touch(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    transaction.execute("UPDATE clock SET revision = revision", ())?;
-    Ok(())
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)
 }
 
 /// Returns the location of the value of a group.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use airlock::config::EtcdSettings;
+use airlock::config::{EtcdSettings, EtcdUser};
 use airlock::lock::GroupName;
 use airlock::lock::codec::Value;
 use airlock::store::Store;
@@ -87,12 +87,21 @@ impl Backend for EtcdBackend {
 
 /// Returns an etcd store without credentials.
 pub(crate) fn etcd_store(endpoints: Vec<String>, timeout: Duration) -> EtcdStore {
+    etcd_store_of(None, endpoints, timeout)
+}
+
+/// Returns an etcd store that logs in as a user.
+pub(crate) fn etcd_store_of(
+    user: Option<EtcdUser>,
+    endpoints: Vec<String>,
+    timeout: Duration,
+) -> EtcdStore {
     let settings = EtcdSettings {
         endpoints: endpoints.clone(),
         cluster_id: None,
         ca_cert_path: None,
         client_cert: None,
-        user: None,
+        user,
     };
     let credentials = Credentials::load(settings).unwrap();
     EtcdStore::new(endpoints, Arc::new(credentials), timeout)

@@ -1,6 +1,8 @@
 //! The clauses of the contract.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use airlock::lock::GroupName;
 use airlock::lock::codec::{Revision, Stored, Value};
@@ -9,9 +11,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::backend::Backend;
+use super::backend::{Backend, etcd_store};
 use super::{NONE, group, value, write};
 use airlock_test_support::MAX_WAIT;
+use airlock_test_support::etcd::Etcd;
 
 /// Checks all clauses. Each clause uses its own group.
 pub(crate) fn fulfils_the_contract(backend: &dyn Backend) {
@@ -245,7 +248,9 @@ async fn a_watch_reports_the_current_values_and_the_last_change(backend: &dyn Ba
         let search = async {
             loop {
                 let (found, update) = seen.recv().await.unwrap();
-                let (Update::Current(stored) | Update::Change(stored)) = update;
+                let (Update::Current(stored) | Update::Change(stored)) = update else {
+                    panic!("no server has announced contention: {update:?}");
+                };
                 if found == *group && stored.revision == revision {
                     return stored;
                 }
@@ -275,5 +280,48 @@ async fn a_watch_reports_the_current_values_and_the_last_change(backend: &dyn Ba
     backend.overwrite(&groups[0], None);
     assert_eq!(until(&groups[0], Revision::ABSENT).await.value, None);
 
+    following.abort();
+}
+
+/// Every server reports the announcements of other servers, bounded, and neither its own nor anything else that the key
+/// contains.
+pub(super) async fn announcements_reach_other_servers(etcd: &Etcd) {
+    const KEY: &str = "com.coreos.airlock/groups/g/v1/contention";
+    let timeout_of_calls = Duration::from_secs(3);
+    let [own, other] = [(), ()].map(|()| Arc::new(etcd_store(etcd.endpoints(), timeout_of_calls)));
+    let group = group("g");
+    // What is there at the start is not new.
+    etcd.put(KEY, r#"{"server":"before","round_trip_ms":7}"#);
+    let (sender, mut seen) = mpsc::unbounded_channel();
+    let following = {
+        let (own, groups) = (Arc::clone(&own), [group.clone()]);
+        tokio::spawn(async move {
+            own.watch(&groups, &mut |_, update| drop(sender.send(update)))
+                .await
+        })
+    };
+    let mut next = async || timeout(MAX_WAIT, seen.recv()).await.unwrap().unwrap();
+    assert!(matches!(next().await, Update::Current(_)));
+    own.announce_contention(&group, Duration::from_millis(20))
+        .await;
+    for ignored in ["", "7", r#"{"server":"another"}"#] {
+        etcd.put(KEY, ignored);
+    }
+    etcd.ctl(&["del", KEY]);
+    other
+        .announce_contention(&group, Duration::from_millis(40))
+        .await;
+    let contention = |ms| Update::Contention {
+        round_trip: Duration::from_millis(ms),
+    };
+    assert_eq!(next().await, contention(40));
+    // A twenty-fourth of the time for one call.
+    etcd.put(KEY, r#"{"server":"another","round_trip_ms":60000}"#);
+    assert_eq!(next().await, contention(125));
+    let written = write(&*own, &group, &NONE, &value("one")).await;
+    let Update::Change(change) = next().await else {
+        panic!("the change was not reported");
+    };
+    assert_eq!(change.revision, written.revision);
     following.abort();
 }

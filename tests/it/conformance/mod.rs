@@ -6,6 +6,7 @@ mod contract;
 use std::thread;
 use std::time::Duration;
 
+use airlock::config::EtcdUser;
 use airlock::lock::GroupName;
 use airlock::lock::codec::{Revision, Stored, Value};
 use airlock::store::{CommitOutcome, Store};
@@ -15,11 +16,12 @@ use tokio::time::timeout;
 
 pub(crate) use backend::etcd_store;
 
-use backend::{EtcdBackend, Memory, Sqlite};
+use backend::{EtcdBackend, Memory, Sqlite, etcd_store_of};
 use contract::fulfils_the_contract;
 
 use airlock_test_support::MAX_WAIT;
 use airlock_test_support::etcd::{Bug, Etcd, Member, Version};
+use airlock_test_support::pki::secret;
 
 #[test]
 fn memory_fulfils_the_contract() {
@@ -44,6 +46,54 @@ fn etcd_3_5_1_fulfils_the_contract() {
 #[test]
 fn etcd_3_5_fulfils_the_contract() {
     fulfils_the_contract(&EtcdBackend(Etcd::with(Version::V3_5, 1, &[])));
+}
+
+#[test]
+fn servers_tell_each_other_through_etcd_that_they_lose() {
+    for version in Version::ALL {
+        let etcd = Etcd::with(version, 1, &[]);
+        let told = contract::announcements_reach_other_servers(&etcd);
+        Runtime::new().unwrap().block_on(told);
+    }
+}
+
+#[test]
+fn a_user_of_single_keys_cannot_announce_that_it_loses_and_still_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let password_path = folder.path().join("password");
+    secret(&password_path, "secret");
+    // etcd 3.5.30 refuses such a user every call of this program, even a read.
+    for version in [Version::V3_4, Version::V3_5_1] {
+        let mut etcd = Etcd::with(version, 1, &[]);
+        for command in [
+            "user add root:root-secret",
+            "user grant-role root root",
+            "role add airlock",
+            "role grant-permission airlock readwrite com.coreos.airlock/groups/g/v1/semaphore",
+            "role grant-permission airlock readwrite com.coreos.airlock/groups/g/v1/lock-times",
+            "user add airlock:secret",
+            "user grant-role airlock airlock",
+            "auth enable",
+        ] {
+            etcd.ctl(&command.split(' ').collect::<Vec<_>>());
+        }
+        etcd.authenticate_as("root:root-secret");
+        let user = EtcdUser {
+            name: "airlock".into(),
+            password_path: password_path.clone(),
+        };
+        let store = etcd_store_of(Some(user), etcd.endpoints(), MAX_WAIT);
+        let group = group("g");
+        Runtime::new().unwrap().block_on(async {
+            let first = write(&store, &group, &NONE, &value("first")).await;
+            for _ in 0..2 {
+                let round_trip = Duration::from_millis(40);
+                store.announce_contention(&group, round_trip).await;
+            }
+            write(&store, &group, &first, &value("second")).await;
+        });
+        assert_eq!(etcd.get("com.coreos.airlock/groups/g/v1/contention"), "");
+    }
 }
 
 /// etcd evaluates a transaction without a linearizable range on the member's own state. A member without a quorum

@@ -15,7 +15,10 @@ use std::fmt;
 use std::time::Duration;
 
 /// The maximum of nodes in one history. The maximum of clients is 64.
-pub(crate) const MAX_NODES: usize = 31;
+pub(crate) const MAX_NODES: usize = 24;
+
+/// The maximum of slots that a request may set.
+pub(crate) const MAX_SLOTS: u32 = 4;
 
 /// The maximum of states in one step. Many concurrent unknown outcomes may exceed it. Then the history cannot be
 /// decided, and the test has to cause fewer of them.
@@ -26,8 +29,18 @@ const MAX_STATES: usize = 50_000;
 pub(crate) enum Request {
     Lock(usize),
     Unlock(usize),
-    /// The key is deleted by hand, which unlocks all holders.
+    /// The key is deleted by hand: all holders are unlocked, and the next use creates it with the configured slots.
     Delete,
+    /// An administrator sets the number of slots, at most [`MAX_SLOTS`].
+    SetSlots(u32),
+    /// An administrator pauses the group.
+    Pause,
+    /// An administrator ends a pause; the group has the configured slots again.
+    Resume,
+    /// An operator saves a snapshot of the store.
+    Snapshot,
+    /// An operator restores the latest snapshot, which undoes what happened since.
+    Restore,
 }
 
 /// The reply to a request.
@@ -61,16 +74,25 @@ pub(crate) struct Violation {
     pub(crate) possible: Vec<String>,
 }
 
+/// A semaphore, and the one in the latest snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Semaphore {
+    /// The holders, a bit for each node.
+    holders: u64,
+    slots: u32,
+    /// The holders and slots in the snapshot.
+    saved: (u64, u32),
+}
+
 /// A possible state of the semaphore.
 #[derive(Clone, Copy, Debug)]
 struct State {
-    /// The holders, a bit for each node.
-    holders: u64,
-    /// A bit for each client with an open operation that has changed the holders.
+    semaphore: Semaphore,
+    /// A bit for each client with an open operation that has changed the semaphore.
     changed: u64,
     /// A bit for each client with an open operation that might have changed nothing at some moment.
     idle: u64,
-    /// The number of operations with an unknown outcome that have changed the holders, by [`kind`].
+    /// The number of operations with an unknown outcome that have changed the semaphore, by [`kind`].
     spent: [u8; 64],
 }
 
@@ -82,10 +104,14 @@ struct Open {
     unknown: [u8; 64],
 }
 
-/// Checks a history that starts without holders.
+/// Checks a history that starts without holders and with the configured slots.
 pub(crate) fn check(slots: u32, history: &[Operation]) -> Result<(), Violation> {
     let mut states = vec![State {
-        holders: 0,
+        semaphore: Semaphore {
+            holders: 0,
+            slots,
+            saved: (0, slots),
+        },
         changed: 0,
         idle: 0,
         spent: [0; 64],
@@ -172,36 +198,75 @@ fn explain(states: &[State], client: usize, slots: u32, open: &Open) -> Vec<Stat
     explained.states()
 }
 
-/// Returns the holders after a request, or `None` if this reply is impossible in this state.
-fn apply(holders: u64, request: Request, reply: Reply, slots: u32) -> Option<u64> {
-    match (request, reply) {
-        (Request::Lock(node), Reply::Yes | Reply::Unknown) => {
-            let locked = holders | 1 << node;
-            (locked == holders || holders.count_ones() < slots).then_some(locked)
-        }
-        (Request::Lock(node), Reply::Full) => {
-            (holders & 1 << node == 0 && holders.count_ones() >= slots).then_some(holders)
-        }
-        (Request::Unlock(node), Reply::Yes | Reply::Unknown) => Some(holders & !(1 << node)),
-        (Request::Delete, Reply::Yes | Reply::Unknown) => Some(0),
-        (Request::Unlock(_) | Request::Delete, Reply::Full) => None,
+/// Returns the semaphore after a request, or `None` if this reply is impossible in this state.
+fn apply(now: Semaphore, request: Request, reply: Reply, configured: u32) -> Option<Semaphore> {
+    let (holders, slots) = (now.holders, now.slots);
+    if reply == Reply::Full {
+        let Request::Lock(node) = request else {
+            return None;
+        };
+        let refused = holders & 1 << node == 0 && holders.count_ones() >= slots;
+        return refused.then_some(now);
     }
+    let (holders, slots) = match request {
+        Request::Lock(node) => {
+            let locked = holders | 1 << node;
+            if locked != holders && holders.count_ones() >= slots {
+                return None;
+            }
+            (locked, slots)
+        }
+        Request::Unlock(node) => (holders & !(1 << node), slots),
+        Request::Delete => (0, configured),
+        Request::SetSlots(slots) => (holders, slots),
+        Request::Pause => (holders, 0),
+        Request::Resume if slots == 0 => (holders, configured),
+        Request::Resume | Request::Snapshot => (holders, slots),
+        Request::Restore => now.saved,
+    };
+    let saved = match request {
+        Request::Snapshot => (holders, slots),
+        _ => now.saved,
+    };
+    Some(Semaphore {
+        holders,
+        slots,
+        saved,
+    })
 }
+
+/// The requests that are no request of a node, in the order of their indices.
+const OTHERS: [Request; 5] = [
+    Request::Delete,
+    Request::Pause,
+    Request::Resume,
+    Request::Snapshot,
+    Request::Restore,
+];
 
 /// Returns the index of a request in the arrays of counters.
 fn kind(request: Request) -> usize {
     match request {
         Request::Lock(node) => 2 * node,
         Request::Unlock(node) => 2 * node + 1,
-        Request::Delete => 2 * MAX_NODES,
+        Request::SetSlots(slots) => {
+            assert!(slots <= MAX_SLOTS, "too many slots");
+            2 * MAX_NODES + OTHERS.len() + slots as usize
+        }
+        other => {
+            let index = OTHERS.iter().position(|known| *known == other);
+            2 * MAX_NODES + index.expect("every other request has an index")
+        }
     }
 }
 
 fn request(kind: usize) -> Request {
-    match kind {
-        kind if kind == 2 * MAX_NODES => Request::Delete,
-        kind if kind.is_multiple_of(2) => Request::Lock(kind / 2),
-        kind => Request::Unlock(kind / 2),
+    match kind.checked_sub(2 * MAX_NODES) {
+        None if kind.is_multiple_of(2) => Request::Lock(kind / 2),
+        None => Request::Unlock(kind / 2),
+        Some(other) => OTHERS.get(other).copied().unwrap_or_else(|| {
+            Request::SetSlots((other - OTHERS.len()).try_into().expect("a small number"))
+        }),
     }
 }
 
@@ -211,7 +276,7 @@ impl State {
     /// Records the open operations that would change nothing in this state.
     fn record_idle(&mut self, slots: u32, open: &Open) {
         for (client, (request, reply)) in &open.known {
-            if apply(self.holders, *request, *reply, slots) == Some(self.holders) {
+            if apply(self.semaphore, *request, *reply, slots) == Some(self.semaphore) {
                 self.idle |= 1 << client;
             }
         }
@@ -222,11 +287,11 @@ impl State {
         let mut next = Vec::new();
         for (client, (request, reply)) in &open.known {
             if self.changed & (1 << client) == 0
-                && let Some(holders) = apply(self.holders, *request, *reply, slots)
-                && holders != self.holders
+                && let Some(semaphore) = apply(self.semaphore, *request, *reply, slots)
+                && semaphore != self.semaphore
             {
                 next.push(State {
-                    holders,
+                    semaphore,
                     changed: self.changed | 1 << client,
                     ..*self
                 });
@@ -234,13 +299,13 @@ impl State {
         }
         for (kind, begun) in open.unknown.iter().enumerate() {
             if self.spent[kind] < *begun
-                && let Some(holders) = apply(self.holders, request(kind), Reply::Unknown, slots)
-                && holders != self.holders
+                && let Some(semaphore) = apply(self.semaphore, request(kind), Reply::Unknown, slots)
+                && semaphore != self.semaphore
             {
                 let mut spent = self.spent;
                 spent[kind] += 1;
                 next.push(State {
-                    holders,
+                    semaphore,
                     spent,
                     ..*self
                 });
@@ -249,7 +314,7 @@ impl State {
         next
     }
 
-    /// Returns whether everything that is possible from `other`, which has the same holders, is possible from this
+    /// Returns whether everything that is possible from `other`, which has the same semaphore, is possible from this
     /// state. An operation that might have been idle may stay so or still change something.
     fn covers(&self, other: &State) -> bool {
         let over = other.changed | other.idle;
@@ -261,21 +326,23 @@ impl State {
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nodes = (0..64).filter(|node| self.holders & 1 << node != 0);
-        write!(f, "held by {:?}", nodes.collect::<Vec<_>>())
+        let semaphore = self.semaphore;
+        let nodes = (0..64).filter(|node| semaphore.holders & 1 << node != 0);
+        let nodes: Vec<_> = nodes.collect();
+        write!(f, "{} slots, held by {nodes:?}", semaphore.slots)
     }
 }
 
 /// A set of states of which none covers another.
 #[derive(Default)]
-struct Best(HashMap<u64, Vec<State>>);
+struct Best(HashMap<Semaphore, Vec<State>>);
 
 // === impl Best ===
 
 impl Best {
     /// Adds a state and returns whether no known state covers it.
     fn add(&mut self, state: &State) -> bool {
-        let known = self.0.entry(state.holders).or_default();
+        let known = self.0.entry(state.semaphore).or_default();
         if known.iter().any(|known| known.covers(state)) {
             return false;
         }

@@ -1,216 +1,129 @@
-//! A cluster of three servers and three etcd members, and the faults that it is exposed to.
+//! A cluster of three servers and three etcd members, with a proxy in front of each member and between the members.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use tempfile::TempDir;
 
+use super::BY_HAND;
 use super::check::{Reply, Request};
-use super::record::{Recorder, Server, Servers};
-use airlock_test_support::airlock::{Airlock, LISTEN};
+use super::record::{GROUPS, Group, Recorder, Server, Servers};
+use airlock_test_support::airlock::{Airlock, LISTEN, airlock};
 use airlock_test_support::client::Client;
-use airlock_test_support::etcd::Etcd;
+use airlock_test_support::etcd::{Etcd, Version};
 use airlock_test_support::eventually;
 use airlock_test_support::proxy::{Network, Proxy};
 
-/// The groups and their slots.
-pub(crate) const GROUPS: [(&str, u32); 2] = [("default", 2), ("one", 1)];
-
-/// A fault.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Fault {
-    Nothing,
-    LeaderKilled,
-    FollowerKilled,
-    LeaderFrozen,
-    MemberUnreachable,
-    AllMembersSlow,
-    QuorumLost,
-    ClusterRestarted,
-    Compaction,
-    KeyDeleted,
-    ServerKilled,
-    ServerFrozen,
-    ConnectionsCut,
-}
-
-pub(crate) const FAULTS: [Fault; 13] = [
-    Fault::Nothing,
-    Fault::LeaderKilled,
-    Fault::FollowerKilled,
-    Fault::LeaderFrozen,
-    Fault::MemberUnreachable,
-    Fault::AllMembersSlow,
-    Fault::QuorumLost,
-    Fault::ClusterRestarted,
-    Fault::Compaction,
-    Fault::KeyDeleted,
-    Fault::ServerKilled,
-    Fault::ServerFrozen,
-    Fault::ConnectionsCut,
-];
-
 /// All running processes.
 pub(crate) struct Cluster {
-    etcd: Etcd,
-    proxies: Vec<Proxy>,
+    pub(crate) version: Version,
+    pub(crate) etcd: Etcd,
+    /// The proxies between the servers and the members.
+    pub(crate) proxies: Vec<Proxy>,
+    /// The endpoint of a member that joins later. The servers list it from the start; the last one prefers it.
+    pub(crate) spare: Proxy,
     /// `None` while the server is killed.
-    airlocks: Vec<Option<Airlock>>,
+    pub(crate) airlocks: Vec<Option<Airlock>>,
     /// Clients without a server. All others share their connections.
     patient: Client,
     hasty: Client,
     pub(crate) servers: Servers,
+    pub(crate) folder: TempDir,
 }
+
+/// The number of servers and of members.
+pub(crate) const SIZE: usize = 3;
+
+/// The database size at which etcd refuses writes.
+const QUOTA: &str = "16777216";
 
 // === impl Cluster ===
 
 impl Cluster {
-    pub(crate) fn start() -> Self {
-        let etcd = Etcd::cluster(3);
-        let proxies = etcd.endpoints().iter().map(|e| Proxy::to(e)).collect();
+    pub(crate) fn start(version: Version) -> Self {
+        let more = ["--quota-backend-bytes", QUOTA];
+        let elections = ["--heartbeat-interval", "50", "--election-timeout", "500"];
+        let etcd = Etcd::partitionable(version, SIZE, &[&more[..], &elections].concat());
         let mut cluster = Cluster {
+            version,
+            proxies: etcd.endpoints().iter().map(|e| Proxy::to(e)).collect(),
+            // No process listens on this port.
+            spare: Proxy::to("http://127.0.0.1:1"),
             etcd,
-            proxies,
-            airlocks: vec![None, None, None],
+            airlocks: (0..SIZE).map(|_| None).collect(),
             patient: Client::with_timeout(String::new(), Duration::from_secs(6)),
             hasty: Client::with_timeout(String::new(), Duration::from_millis(25)),
-            servers: Arc::new(Mutex::new(vec![None, None, None])),
+            servers: Arc::new(Mutex::new(vec![None; SIZE])),
+            folder: tempfile::tempdir().unwrap(),
         };
         cluster.start_servers();
         cluster
     }
 
-    /// Causes a fault for a random time, then repairs the cluster.
-    pub(crate) fn cause(
-        &mut self,
-        fault: Fault,
-        recorders: &[Recorder],
-        random: &mut fastrand::Rng,
-    ) {
-        let hold = Duration::from_millis(random.u64(1000..2500));
-        let leader = self.etcd.leader();
-        let follower = (leader + random.usize(1..3)) % 3;
-        match fault {
-            Fault::Nothing => thread::sleep(hold),
-            Fault::LeaderKilled => self.kill_members(&[leader], hold),
-            Fault::FollowerKilled => self.kill_members(&[follower], hold),
-            Fault::LeaderFrozen => {
-                self.etcd.members[leader].freeze();
-                thread::sleep(hold);
-                self.etcd.members[leader].thaw();
-            }
-            Fault::MemberUnreachable => {
-                self.proxies[random.usize(..3)].set(Network::Frozen);
-                thread::sleep(hold);
-            }
-            Fault::AllMembersSlow => {
-                for proxy in &self.proxies {
-                    // In each direction: the round trip takes 200 ms.
-                    proxy.set(Network::Slow(Duration::from_millis(100)));
-                }
-                thread::sleep(hold);
-            }
-            Fault::QuorumLost => self.kill_members(&[leader, follower], hold),
-            Fault::ClusterRestarted => self.kill_members(&[0, 1, 2], hold / 4),
-            Fault::Compaction => self.repeat(hold, |cluster| cluster.compact()),
-            Fault::KeyDeleted => self.repeat(hold, |cluster| cluster.delete_keys(recorders)),
-            Fault::ServerKilled => {
-                let server = random.usize(..3);
-                self.servers.lock().unwrap()[server] = None;
-                self.airlocks[server] = None;
-                thread::sleep(hold / 2);
-            }
-            Fault::ServerFrozen => {
-                let process = self.airlocks[random.usize(..3)].as_mut().unwrap().process();
-                process.signal(Signal::STOP);
-                thread::sleep(hold);
-                process.signal(Signal::CONT);
-            }
-            Fault::ConnectionsCut => self.repeat(hold, |cluster| {
-                for network in [Network::Cut, Network::Works] {
-                    for proxy in &cluster.proxies {
-                        proxy.set(network);
-                    }
-                }
-            }),
-        }
-        self.repair();
+    /// Returns the configuration of a server, with other numbers of slots if `more` is not 0.
+    pub(crate) fn config(&self, server: usize, more: u32) -> String {
+        let mut endpoints: Vec<String> = self.proxies.iter().map(Proxy::endpoint).collect();
+        endpoints.rotate_left(server);
+        let place = if server == SIZE - 1 { 0 } else { SIZE };
+        endpoints.insert(place, self.spare.endpoint());
+        format!(
+            "{LISTEN}[etcd3]\nendpoints = {endpoints:?}\ntransaction_timeout_ms = 1500\n{}",
+            groups(more)
+        )
     }
 
-    fn repeat(&mut self, hold: Duration, mut act: impl FnMut(&mut Self)) {
-        for _ in 0..4 {
-            act(self);
-            thread::sleep(hold / 4);
+    /// Starts the servers that are not running.
+    pub(crate) fn start_servers(&mut self) {
+        for index in 0..SIZE {
+            if self.airlocks[index].is_some() {
+                continue;
+            }
+            let started = Airlock::start_with(&self.config(index, 0), &["-v"]);
+            self.servers.lock().unwrap()[index] = Some(Server {
+                patient: self.patient.at(started.url()),
+                hasty: self.hasty.at(started.url()),
+            });
+            self.airlocks[index] = Some(started);
         }
     }
 
-    fn kill_members(&mut self, members: &[usize], hold: Duration) {
-        for member in members {
-            self.etcd.members[*member].kill();
-        }
-        thread::sleep(hold);
-        for member in members {
-            self.etcd.members[*member].spawn();
-        }
-    }
-
-    fn repair(&mut self) {
-        for proxy in &self.proxies {
+    /// Ends what remains of all faults and waits until every process is ready.
+    pub(crate) fn repair(&mut self) {
+        for proxy in self.proxies.iter().chain([&self.spare]) {
             proxy.set(Network::Works);
         }
         self.etcd.wait_until_ready();
         self.start_servers();
     }
 
-    /// Starts the servers that are not running.
-    fn start_servers(&mut self) {
-        let endpoints: Vec<String> = self.proxies.iter().map(Proxy::endpoint).collect();
-        for (index, airlock) in self.airlocks.iter_mut().enumerate() {
-            if airlock.is_some() {
-                continue;
-            }
-            let mut endpoints = endpoints.clone();
-            endpoints.rotate_left(index);
-            let config = format!(
-                "{LISTEN}[etcd3]\nendpoints = {endpoints:?}\ntransaction_timeout_ms = 1500\n\
-                 [lock]\ndefault_slots = 2\n[[lock.groups]]\nname = \"one\"\nslots = 1\n"
-            );
-            let started = Airlock::start_with(&config, &["-v"]);
-            self.servers.lock().unwrap()[index] = Some(Server {
-                patient: self.patient.at(started.url()),
-                hasty: self.hasty.at(started.url()),
-            });
-            *airlock = Some(started);
+    /// Returns the slots and the holders of a group in the store.
+    pub(crate) fn stored(&self, group: &Group) -> (u64, Vec<String>) {
+        let text = self.etcd.get(&group.key());
+        if text.is_empty() {
+            return (group.slots.into(), Vec::new());
         }
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let holders = value["holders"].as_array().unwrap();
+        let holders = holders.iter().map(|id| id.as_str().unwrap().to_owned());
+        (value["total_slots"].as_u64().unwrap(), holders.collect())
     }
 
-    fn compact(&self) {
-        let status = self
-            .etcd
-            .ctl(&["endpoint", "status", "--write-out", "json"]);
-        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-        let revision = status[0]["Status"]["header"]["revision"].to_string();
-        self.etcd.ctl(&["compact", &revision]);
+    /// Returns the path of the configuration of an administrator.
+    pub(crate) fn admin_config(&self) -> PathBuf {
+        let path = self.folder.path().join("administrator.toml");
+        fs::write(&path, self.config(0, 0)).unwrap();
+        path
     }
 
-    fn delete_keys(&self, recorders: &[Recorder]) {
-        for recorder in recorders {
-            recorder.record(super::BY_HAND, Request::Delete, || {
-                let key = key(recorder.group());
-                let deleted = self.etcd.try_ctl(&["del", &key]);
-                Some(deleted.map_or(Reply::Unknown, |_| Reply::Yes))
-            });
-        }
-    }
-
-    /// Unlocks all holders of a group, with requests that are part of the history.
+    /// Releases all slots of a group, with requests that are part of the history.
     ///
     /// SUBTLE: after the barrier no earlier operation can take effect, so the next round is a separate history.
     /// Each server answers the requests of a group in order, so a response to the barrier follows all earlier
     /// requests. The grant to the barrier's node is a write, so every comparison that is still in flight in etcd
     /// fails.
-    pub(crate) fn barrier(&self, recorder: &Recorder, nodes: usize) {
+    pub(crate) fn barrier(&self, recorder: &Recorder) {
         let servers: Vec<Server> = self
             .servers
             .lock()
@@ -219,30 +132,90 @@ impl Cluster {
             .flatten()
             .cloned()
             .collect();
-        let ask = |server: &Server, request: Request| {
-            eventually("a response at the end of a round", || {
-                let reply = recorder.ask(super::BY_HAND, &server.patient, request);
-                reply.filter(|reply| *reply != Reply::Unknown)
-            })
-        };
-        let barrier = nodes;
-        for server in &servers {
-            ask(server, Request::Unlock(barrier));
+        let config = self.admin_config();
+        let slots = Request::SetSlots(recorder.group().slots);
+        barrier(recorder, &servers, &mut || {
+            admin(&config, recorder, slots);
+        });
+        if self.stored(recorder.group()).0 != u64::from(recorder.group().slots) {
+            eventually("the slots of the configuration", || {
+                (admin(&config, recorder, slots) == Some(Reply::Yes)).then_some(())
+            });
         }
-        for node in 0..nodes {
-            ask(&servers[0], Request::Unlock(node));
-        }
-        for server in &servers {
-            ask(server, Request::Lock(barrier));
-            ask(server, Request::Unlock(barrier));
-        }
-    }
-
-    pub(crate) fn stored(&self, group: &str) -> String {
-        self.etcd.get(&key(group))
     }
 }
 
-fn key(group: &str) -> String {
-    format!("com.coreos.airlock/groups/{group}/v1/semaphore")
+/// Returns the groups in the form of the configuration.
+pub(crate) fn groups(more: u32) -> String {
+    let mut text = format!("[lock]\ndefault_slots = {}\n", GROUPS[0].slots + more);
+    for group in &GROUPS[1..] {
+        let (name, slots) = (group.name, group.slots + more);
+        text += &format!("[[lock.groups]]\nname = {name:?}\nslots = {slots}\n");
+    }
+    text
+}
+
+/// Runs an administrator's command with this configuration and records it.
+pub(crate) fn admin(config: &Path, recorder: &Recorder, request: Request) -> Option<Reply> {
+    let group = recorder.group().name;
+    let node = |node: usize| format!("n{node}");
+    let arguments: Vec<String> = match request {
+        Request::Lock(id) => vec!["lock".into(), group.into(), node(id)],
+        Request::Unlock(id) => vec!["unlock".into(), group.into(), node(id)],
+        Request::SetSlots(slots) => {
+            vec![
+                "set".into(),
+                "slots".into(),
+                group.into(),
+                slots.to_string(),
+            ]
+        }
+        Request::Pause => vec!["pause".into(), group.into()],
+        Request::Resume => vec!["resume".into(), group.into()],
+        other => unreachable!("{other:?} is no command"),
+    };
+    recorder.record(super::ADMINISTRATOR, request, || {
+        let mut command = airlock();
+        command
+            .arg("--config")
+            .arg(config)
+            .args(&arguments)
+            .arg("--yes");
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        // A refused unlock found no lock to release, which is what it asked for.
+        let is_done = output.status.success() || stderr.contains("does not hold a slot");
+        let is_full = ["slots are held", "slot is held", "is paused"];
+        Some(if is_done {
+            Reply::Yes
+        } else if is_full.iter().any(|text| stderr.contains(text)) {
+            Reply::Full
+        } else {
+            Reply::Unknown
+        })
+    })
+}
+
+/// Sends the requests of [`Cluster::barrier`]. `free` makes a slot available if none is.
+pub(crate) fn barrier(recorder: &Recorder, servers: &[Server], free: &mut dyn FnMut()) {
+    let nodes = recorder.group().nodes;
+    let mut until = |server: &Server, request: Request, wanted: &[Reply]| {
+        eventually("a response at the end of a round", || {
+            let reply = recorder.ask(BY_HAND, &server.patient, request)?;
+            if reply == Reply::Full {
+                free();
+            }
+            wanted.contains(&reply).then_some(())
+        });
+    };
+    for server in servers {
+        until(server, Request::Unlock(nodes), &[Reply::Yes]);
+    }
+    for node in 0..nodes {
+        until(&servers[0], Request::Unlock(node), &[Reply::Yes]);
+    }
+    for server in servers {
+        until(server, Request::Lock(nodes), &[Reply::Yes]);
+        until(server, Request::Unlock(nodes), &[Reply::Yes]);
+    }
 }

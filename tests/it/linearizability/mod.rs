@@ -1,29 +1,34 @@
-//! Linearizability of real histories: many clients, three servers, three etcd members, and faults.
+//! Linearizability of real histories: many clients, three servers, three etcd members, and combined faults.
 //!
-//! `make test` causes each fault once, in an order that depends on AIRLOCK_SEED. `make stress` repeats this for
-//! AIRLOCK_STRESS_SECONDS. A seed does not reproduce the timing of threads and networks, so a failing test also
-//! prints the history.
+//! `make test` causes each fault at least once, on the tested versions of etcd, in combinations that depend on
+//! AIRLOCK_SEED. `make stress` goes on with random combinations for AIRLOCK_STRESS_SECONDS. A seed does not reproduce
+//! the timing of threads and networks, so a failing test prints the seed, the faults so far, and the history.
 
 mod check;
 mod cluster;
+mod faults;
+mod gauges;
 mod record;
+mod round;
+mod schedule;
 
 use std::env;
-use std::fmt::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use check::{Operation, Reply, Violation, check};
-use cluster::{Cluster, FAULTS, Fault, GROUPS};
-use record::{Recorder, send_random_requests};
+use airlock_test_support::etcd::Version;
 
-/// The nodes of a group. There are fewer nodes than clients, so that some clients share a node.
-const NODES: usize = 8;
-const CLIENTS: usize = 10;
-/// The number of the client that stands for the test itself.
-const BY_HAND: usize = CLIENTS;
+use cluster::Cluster;
+use round::Tally;
+use schedule::Schedule;
+
+/// The client that stands for the test itself, and those that stand for other writers. The clients of the groups have
+/// lower numbers.
+const BY_HAND: usize = 32;
+const ADMINISTRATOR: usize = 33;
+const COREOS_AIRLOCK: usize = 34;
+
+/// The time that a cluster is used before another one of the next version replaces it.
+const ERA: Duration = Duration::from_secs(60);
 
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok().filter(|text| !text.is_empty())?;
@@ -33,114 +38,44 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
+/// Prints the progress of a run, which the harness shows if it fails.
+#[expect(clippy::print_stdout, reason = "the output of a test")]
+fn note(text: &str) {
+    println!("{text}");
+}
+
 #[test]
 fn histories_are_linearizable_under_faults() {
     let stress = number("AIRLOCK_STRESS_SECONDS").map(Duration::from_secs);
     let seed = number("AIRLOCK_SEED").unwrap_or_else(|| fastrand::u64(..1_000_000));
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut schedule = Schedule::new(seed, &Version::ALL);
+    let mut tally = Tally::new(seed);
     let began = Instant::now();
-    let mut cluster = Cluster::start();
-    let mut operations = 0;
-    for pass in 0_u32.. {
-        if pass > 0 && stress.is_none_or(|stress| began.elapsed() >= stress) {
+    // Each fault at least once.
+    for version in Version::ALL {
+        let mut cluster = Cluster::start(version);
+        for faults in schedule.all_of(version) {
+            tally.add(round::run(&mut cluster, &faults, &mut schedule.random));
+        }
+        // A fault that had no effect in a combination has one alone.
+        for fault in tally.without_effect_on(version) {
+            tally.add(round::run(&mut cluster, &[fault], &mut schedule.random));
+        }
+    }
+    tally.assert_minimums();
+    // Random combinations.
+    let goes_on = || stress.is_some_and(|stress| began.elapsed() < stress);
+    for version in Version::ALL.into_iter().cycle() {
+        if !goes_on() {
             break;
         }
-        let mut faults = FAULTS;
-        random.shuffle(&mut faults);
-        for fault in faults {
-            let (operations_of_round, answered) = round(&mut cluster, fault, seed, &mut random);
-            println!(
-                "{fault:?}: {operations_of_round} operations, {answered} with a known outcome"
-            );
-            operations += operations_of_round;
-            if stress.is_some_and(|stress| began.elapsed() >= stress) {
-                break;
-            }
+        let mut cluster = Cluster::start(version);
+        let era = Instant::now();
+        while goes_on() && era.elapsed() < ERA {
+            let faults = schedule.some_for(version);
+            tally.add(round::run(&mut cluster, &faults, &mut schedule.random));
         }
     }
-    println!(
-        "seed {seed}: {operations} operations in {:?}",
-        began.elapsed()
-    );
-}
-
-/// Causes one fault under load and checks the histories. Returns the number of operations and the number of those
-/// with a known outcome.
-fn round(
-    cluster: &mut Cluster,
-    fault: Fault,
-    seed: u64,
-    random: &mut fastrand::Rng,
-) -> (usize, usize) {
-    let recorders: Arc<Vec<Recorder>> = Arc::new(
-        GROUPS
-            .iter()
-            .map(|(group, _)| Recorder::new(group))
-            .collect(),
-    );
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut clients = Vec::new();
-    for group in 0..GROUPS.len() {
-        for client in 0..CLIENTS {
-            let (recorders, stop) = (Arc::clone(&recorders), Arc::clone(&stop));
-            let (servers, random) = (Arc::clone(&cluster.servers), random.fork());
-            clients.push(thread::spawn(move || {
-                send_random_requests(&recorders[group], client, NODES, &servers, random, &stop);
-            }));
-        }
-    }
-    cluster.cause(fault, &recorders, random);
-    stop.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.join().unwrap();
-    }
-
-    let (mut operations, mut answered) = (0, 0);
-    for (recorder, (group, slots)) in recorders.iter().zip(GROUPS) {
-        cluster.barrier(recorder, NODES);
-        let history = recorder.history();
-        if let Err(violation) = check(slots, &history) {
-            let history = print(&history, &violation);
-            panic!("AIRLOCK_SEED={seed}, {fault:?}, group {group} with {slots} slots:\n{history}");
-        }
-        let expected = format!(r#"{{"total_slots":{slots},"holders":[]}}"#);
-        assert_eq!(
-            cluster.stored(group),
-            expected,
-            "AIRLOCK_SEED={seed}, {fault:?}"
-        );
-        operations += history.len();
-        answered += history.iter().filter(|o| o.reply != Reply::Unknown).count();
-    }
-    (operations, answered)
-}
-
-fn print(history: &[Operation], violation: &Violation) -> String {
-    let mut text = String::new();
-    for (index, operation) in history.iter().enumerate() {
-        let mark = if index == violation.operation {
-            "  <-- violates linearizability"
-        } else {
-            ""
-        };
-        let Operation {
-            client,
-            request,
-            reply,
-            invoked,
-            returned,
-        } = operation;
-        writeln!(
-            text,
-            "{invoked:>12.3?} {returned:>12.3?} client {client:2} {request:?} {reply:?}{mark}"
-        )
-        .unwrap();
-    }
-    writeln!(
-        text,
-        "possible states before it returned: {:?}",
-        violation.possible
-    )
-    .unwrap();
-    text
+    tally.assert_minimums();
+    println!("{tally} in {:?}", began.elapsed());
 }

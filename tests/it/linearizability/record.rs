@@ -8,9 +8,28 @@ use std::time::{Duration, Instant};
 use super::check::{Operation, Reply, Request};
 use airlock_test_support::client::Client;
 
+/// A group and its load. There are fewer nodes than clients in a busy group, so that some clients share a node. A quiet
+/// group has so few writes that a late one is not overtaken by the next.
+pub(crate) struct Group {
+    pub(crate) name: &'static str,
+    pub(crate) slots: u32,
+    pub(crate) nodes: usize,
+    pub(crate) clients: usize,
+    /// The maximal pause of a client between two requests, in milliseconds.
+    pub(crate) pause: u64,
+}
+
+/// The groups: two busy ones and two quiet ones.
+pub(crate) const GROUPS: [Group; 4] = [
+    Group::new("default", 2, 8, 8, 30),
+    Group::new("one", 1, 8, 8, 30),
+    Group::new("quiet", 1, 2, 1, 250),
+    Group::new("still", 1, 3, 2, 250),
+];
+
 /// The operations of one group in one round.
 pub(crate) struct Recorder {
-    group: &'static str,
+    group: &'static Group,
     began: Instant,
     operations: Mutex<Vec<Operation>>,
 }
@@ -30,10 +49,29 @@ pub(crate) type Servers = Arc<Mutex<Vec<Option<Server>>>>;
 /// there are only a few.
 const HASTY: u32 = 10;
 
+// === impl Group ===
+
+impl Group {
+    const fn new(name: &'static str, slots: u32, nodes: usize, clients: usize, pause: u64) -> Self {
+        Group {
+            name,
+            slots,
+            nodes,
+            clients,
+            pause,
+        }
+    }
+
+    /// Returns the key of the semaphore in etcd.
+    pub(crate) fn key(&self) -> String {
+        format!("com.coreos.airlock/groups/{}/v1/semaphore", self.name)
+    }
+}
+
 // === impl Recorder ===
 
 impl Recorder {
-    pub(crate) fn new(group: &'static str) -> Self {
+    pub(crate) fn new(group: &'static Group) -> Self {
         Recorder {
             group,
             began: Instant::now(),
@@ -41,7 +79,7 @@ impl Recorder {
         }
     }
 
-    pub(crate) fn group(&self) -> &'static str {
+    pub(crate) fn group(&self) -> &'static Group {
         self.group
     }
 
@@ -52,17 +90,28 @@ impl Recorder {
         request: Request,
         run: impl FnOnce() -> Option<Reply>,
     ) -> Option<Reply> {
-        let invoked = self.began.elapsed();
+        let invoked = Instant::now();
         let reply = run()?;
-        let returned = self.began.elapsed();
+        self.add(client, request, reply, invoked, Instant::now());
+        Some(reply)
+    }
+
+    /// Records an operation that has ended.
+    pub(crate) fn add(
+        &self,
+        client: usize,
+        request: Request,
+        reply: Reply,
+        invoked: Instant,
+        returned: Instant,
+    ) {
         self.operations.lock().unwrap().push(Operation {
             client,
             request,
             reply,
-            invoked,
-            returned,
+            invoked: invoked - self.began,
+            returned: returned - self.began,
         });
-        Some(reply)
     }
 
     /// Sends the request of a node to a server and records it for the client of that number.
@@ -70,10 +119,10 @@ impl Recorder {
         let (endpoint, node) = match request {
             Request::Lock(node) => ("v1/pre-reboot", node),
             Request::Unlock(node) => ("v1/steady-state", node),
-            Request::Delete => unreachable!("no server deletes"),
+            other => unreachable!("{other:?} is no request of a node"),
         };
         self.record(client, request, || {
-            match server.try_post(endpoint, self.group, &format!("n{node}")) {
+            match server.try_post(endpoint, self.group.name, &format!("n{node}")) {
                 Ok(response) if response.granted() => Some(Reply::Yes),
                 Ok(response) if response.kind() == "failed_lock" => Some(Reply::Full),
                 Ok(_) => Some(Reply::Unknown),
@@ -95,24 +144,28 @@ impl Recorder {
 pub(crate) fn send_random_requests(
     recorder: &Recorder,
     client: usize,
-    nodes: usize,
     servers: &Servers,
     mut random: fastrand::Rng,
     stop: &AtomicBool,
 ) {
+    let group = recorder.group;
     while !stop.load(Ordering::Relaxed) {
         let server = random.choice(servers.lock().unwrap().clone()).flatten();
-        let node = random.usize(..nodes);
+        let node = random.usize(..group.nodes);
         let request = if random.bool() {
             Request::Lock(node)
         } else {
             Request::Unlock(node)
         };
+        let mut pause = random.u64(..group.pause);
         if let Some(server) = server {
             let hasty = client == 0 && random.u32(..HASTY) == 0;
             let server = if hasty { server.hasty } else { server.patient };
-            recorder.ask(client, &server, request);
+            if recorder.ask(client, &server, request) == Some(Reply::Unknown) {
+                // Each unknown outcome enlarges the search.
+                pause += 100;
+            }
         }
-        thread::sleep(Duration::from_millis(random.u64(..20)));
+        thread::sleep(Duration::from_millis(pause));
     }
 }

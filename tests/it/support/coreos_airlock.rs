@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
+use etcd_client::{Client, Compare, CompareOp, Error, Txn, TxnOp};
 use serde::{Deserialize, Serialize};
 
 /// One group, as coreos/airlock accesses it.
@@ -33,21 +33,38 @@ pub enum Reply {
 impl CoreosAirlock {
     /// Connects to etcd.
     pub async fn new(endpoints: &[String], group: &str, slots: u64) -> Self {
-        CoreosAirlock {
-            client: Client::connect(endpoints, None).await.unwrap(),
+        CoreosAirlock::try_new(endpoints, group, slots)
+            .await
+            .unwrap()
+    }
+
+    /// Connects to etcd, which may be unreachable.
+    pub async fn try_new(endpoints: &[String], group: &str, slots: u64) -> Result<Self, Error> {
+        Ok(CoreosAirlock {
+            client: Client::connect(endpoints, None).await?,
             key: format!("com.coreos.airlock/groups/{group}/v1/semaphore"),
             slots,
-        }
+        })
     }
 
     /// Adds a holder, as a pre-reboot request does.
     pub async fn lock(&mut self, id: &str) -> Reply {
-        let (mut semaphore, version) = self.get().await;
+        self.try_lock(id).await.unwrap()
+    }
+
+    /// Removes a holder, as a steady-state request does.
+    pub async fn unlock(&mut self, id: &str) -> Reply {
+        self.try_unlock(id).await.unwrap()
+    }
+
+    /// Adds a holder. After an error, the outcome is unknown.
+    pub async fn try_lock(&mut self, id: &str) -> Result<Reply, Error> {
+        let (mut semaphore, version) = self.get().await?;
         if semaphore.holders.iter().any(|holder| holder == id) {
-            return Reply::Granted;
+            return Ok(Reply::Granted);
         }
         if semaphore.holders.len() as u64 >= semaphore.total_slots {
-            return Reply::Full;
+            return Ok(Reply::Full);
         }
         let mut holders: BTreeSet<String> = semaphore.holders.into_iter().collect();
         holders.insert(id.to_owned());
@@ -55,14 +72,14 @@ impl CoreosAirlock {
         self.set(&semaphore, version).await
     }
 
-    /// Removes a holder, as a steady-state request does. Writes even if nothing changes, as coreos/airlock does.
-    pub async fn unlock(&mut self, id: &str) -> Reply {
-        let (mut semaphore, version) = self.get().await;
+    /// Removes a holder. Writes even if nothing changes, as coreos/airlock does. After an error, the outcome is unknown.
+    pub async fn try_unlock(&mut self, id: &str) -> Result<Reply, Error> {
+        let (mut semaphore, version) = self.get().await?;
         semaphore.holders.retain(|holder| holder != id);
         self.set(&semaphore, version).await
     }
 
-    async fn get(&mut self) -> (Semaphore, i64) {
+    async fn get(&mut self) -> Result<(Semaphore, i64), Error> {
         let first = Semaphore {
             total_slots: self.slots,
             holders: Vec::new(),
@@ -70,24 +87,26 @@ impl CoreosAirlock {
         let create = Txn::new()
             .when([Compare::version(&*self.key, CompareOp::Equal, 0)])
             .and_then([self.put(&first)]);
-        self.client.txn(create).await.unwrap();
-        let found = self.client.get(&*self.key, None).await.unwrap();
-        let found = found.kvs().first().unwrap();
-        (
-            serde_json::from_slice(found.value()).unwrap(),
-            found.version(),
-        )
+        self.client.txn(create).await?;
+        let found = self.client.get(&*self.key, None).await?;
+        // The key may have been deleted since.
+        let Some(found) = found.kvs().first() else {
+            return Ok((first, 0));
+        };
+        let semaphore = serde_json::from_slice(found.value()).unwrap();
+        Ok((semaphore, found.version()))
     }
 
-    async fn set(&mut self, semaphore: &Semaphore, version: i64) -> Reply {
+    async fn set(&mut self, semaphore: &Semaphore, version: i64) -> Result<Reply, Error> {
         let write = Txn::new()
             .when([Compare::version(&*self.key, CompareOp::Equal, version)])
             .and_then([self.put(semaphore)]);
-        if self.client.txn(write).await.unwrap().succeeded() {
+        let is_written = self.client.txn(write).await?.succeeded();
+        Ok(if is_written {
             Reply::Granted
         } else {
             Reply::Conflict
-        }
+        })
     }
 
     fn put(&self, semaphore: &Semaphore) -> TxnOp {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ pub struct Proxy {
 pub enum Network {
     /// Bytes are passed on at once.
     Works,
-    /// Bytes are passed on after this delay, in both directions.
+    /// Bytes are passed on after this delay, in both directions: the round trip takes twice as long.
     Slow(Duration),
     /// Bytes of one direction are passed on after this delay.
     Late(Direction, Duration),
@@ -47,7 +48,6 @@ enum Flow {
 }
 
 struct Shared {
-    target: SocketAddr,
     /// Whether the clients are members of etcd, which name themselves in their requests.
     between_members: bool,
     state: Mutex<State>,
@@ -55,6 +55,7 @@ struct Shared {
 }
 
 struct State {
+    target: SocketAddr,
     network: Network,
     /// The state of the network for single clients.
     exceptions: HashMap<String, Network>,
@@ -100,9 +101,9 @@ impl Proxy {
     fn start(endpoint: &str, between_members: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let shared = Arc::new(Shared {
-            target: endpoint.trim_start_matches("http://").parse().unwrap(),
             between_members,
             state: Mutex::new(State {
+                target: address(endpoint),
                 network: Network::Works,
                 exceptions: HashMap::new(),
                 closed: false,
@@ -118,6 +119,11 @@ impl Proxy {
         };
         thread::spawn(move || accept(&listener, &shared));
         proxy
+    }
+
+    /// Passes new connections on to another address.
+    pub fn set_target(&self, endpoint: &str) {
+        self.shared.state.lock().unwrap().target = address(endpoint);
     }
 
     /// Returns the URL of the proxy.
@@ -182,16 +188,15 @@ impl State {
 // === impl Shared ===
 
 impl Shared {
-    /// Waits until bytes of this direction may pass.
-    fn wait_to_pass(&self, client: &str, direction: Direction, bytes: usize) {
-        let began = Instant::now();
+    /// Waits until bytes of this direction, which arrived at this time, may pass.
+    fn wait_to_pass(&self, client: &str, direction: Direction, bytes: usize, arrived: Instant) {
         let mut state = self.state.lock().unwrap();
         let mut counted = false;
         while !state.closed {
             let flow = state.network_of(client).flow(direction);
             let left = match flow {
                 Flow::Open => return,
-                Flow::Delayed(delay) => delay.saturating_sub(began.elapsed()),
+                Flow::Delayed(delay) => delay.saturating_sub(arrived.elapsed()),
                 Flow::Held => Duration::MAX,
             };
             if left.is_zero() {
@@ -207,6 +212,10 @@ impl Shared {
             };
         }
     }
+}
+
+fn address(endpoint: &str) -> SocketAddr {
+    endpoint.trim_start_matches("http://").parse().unwrap()
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
@@ -233,7 +242,8 @@ fn connect(mut client: TcpStream, shared: &Arc<Shared>) {
         first.truncate(read);
     }
     let name = sender(&first);
-    let Ok(server) = TcpStream::connect(shared.target) else {
+    let target = shared.state.lock().unwrap().target;
+    let Ok(server) = TcpStream::connect(target) else {
         return;
     };
     for end in [&client, &server] {
@@ -265,28 +275,47 @@ fn sender(bytes: &[u8]) -> String {
     id.unwrap_or_default().trim().to_owned()
 }
 
-/// Passes bytes on until one end closes, then closes both.
+/// The number of chunks of one direction that wait for their turn. Without a bound, a held direction would fill the
+/// memory.
+const MAX_WAITING: usize = 64;
+
+/// Passes bytes on until one end closes, then closes both. A delay adds to the time of each chunk, as a long line does;
+/// it does not add up over chunks that follow each other.
 fn pump(
     first: &[u8],
-    mut from: TcpStream,
+    from: TcpStream,
     mut to: TcpStream,
     shared: &Shared,
     client: &str,
     direction: Direction,
 ) {
-    let mut buffer = vec![0; 16 << 10];
-    let mut ready = first.len();
-    buffer[..ready].copy_from_slice(first);
+    let (arrived, waiting) = mpsc::sync_channel(MAX_WAITING);
+    thread::scope(|scope| {
+        scope.spawn(|| receive(first, &from, arrived));
+        for (bytes, at) in waiting {
+            shared.wait_to_pass(client, direction, bytes.len(), at);
+            if bytes.is_empty() || to.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    });
+}
+
+/// Sends `first`, then everything that arrives from a connection, with the time of its arrival. No bytes mark the end.
+fn receive(first: &[u8], mut from: &TcpStream, arrived: SyncSender<(Vec<u8>, Instant)>) {
+    let mut chunk = first.to_vec();
     loop {
-        if ready == 0 {
-            ready = from.read(&mut buffer).unwrap_or(0);
+        if chunk.is_empty() {
+            chunk.resize(16 << 10, 0);
+            let read = from.read(&mut chunk).unwrap_or(0);
+            chunk.truncate(read);
         }
-        shared.wait_to_pass(client, direction, ready);
-        if ready == 0 || to.write_all(&buffer[..ready]).is_err() {
-            break;
+        let is_end = chunk.is_empty();
+        let sent = arrived.send((std::mem::take(&mut chunk), Instant::now()));
+        if is_end || sent.is_err() {
+            return;
         }
-        ready = 0;
     }
-    let _ = from.shutdown(Shutdown::Both);
-    let _ = to.shutdown(Shutdown::Both);
 }

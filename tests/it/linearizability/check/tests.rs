@@ -21,7 +21,7 @@ fn first_wrong(slots: u32, operations: &[(usize, Request, Reply, u64, u64)]) -> 
 }
 
 use Reply::{Full, Unknown, Yes};
-use Request::{Delete, Lock, Unlock};
+use Request::{Delete, Lock, Pause, Restore, Resume, SetSlots, Snapshot, Unlock};
 
 #[test]
 fn sequential_operations_are_checked_in_order() {
@@ -128,4 +128,43 @@ fn a_deletion_by_hand_releases_all_slots() {
         (0, Lock(1), Full, 6, 7),
     ];
     assert_eq!(first_wrong(1, &deleted), None);
+}
+
+#[test]
+fn an_administrators_slots_count_from_then_on() {
+    let good = [
+        (0, Lock(1), Yes, 0, 1),
+        (0, Lock(2), Full, 2, 3),
+        (9, SetSlots(2), Yes, 4, 5),
+        (0, Lock(2), Yes, 6, 7),
+        (9, Pause, Yes, 8, 9),
+        (0, Lock(1), Yes, 10, 11),
+        (0, Unlock(2), Yes, 12, 13),
+        (0, Lock(2), Full, 14, 15),
+        (9, Resume, Yes, 16, 17),
+        (0, Lock(2), Full, 18, 19),
+    ];
+    assert_eq!(first_wrong(1, &good), None);
+    let resumed = good.iter().copied().filter(|o| o.1 != Resume);
+    assert_eq!(first_wrong(1, &resumed.collect::<Vec<_>>()), None);
+    let without = good.iter().copied().filter(|o| o.1 != SetSlots(2));
+    assert_eq!(first_wrong(1, &without.collect::<Vec<_>>()), Some(2));
+}
+
+#[test]
+fn a_restoration_undoes_what_happened_since_the_snapshot_and_no_more() {
+    let history = |last: Request, reply: Reply| {
+        [
+            (0, Lock(1), Yes, 0, 1),
+            (9, Snapshot, Yes, 2, 3),
+            (0, Unlock(1), Yes, 4, 5),
+            (0, Lock(2), Yes, 6, 7),
+            (9, Restore, Yes, 8, 9),
+            (0, last, reply, 10, 11),
+        ]
+    };
+    assert_eq!(first_wrong(1, &history(Lock(1), Yes)), None);
+    // A 200 for a lock that the store has lost.
+    assert_eq!(first_wrong(1, &history(Lock(2), Yes)), Some(5));
+    assert_eq!(first_wrong(1, &history(Lock(2), Full)), None);
 }

@@ -11,7 +11,8 @@ impl Etcd {
     pub fn add_member(&mut self, name: &str, kind: &[&str]) -> Result<(), EtcdctlError> {
         let member = self.member(name.to_owned());
         let peer = format!("--peer-urls={}", member.peer_url());
-        self.try_ctl_anywhere(&[&["member", "add", name, &peer], kind].concat())?;
+        let added = self.try_ctl_anywhere(&[&["member", "add", name, &peer], kind].concat());
+        unless_done_before(added, "Peer URLs already exists")?;
         self.members.push(member);
         let index = self.members.len() - 1;
         self.join(index);
@@ -20,7 +21,8 @@ impl Etcd {
 
     /// Removes a member from the cluster by its id, and its data. Returns an error if the cluster keeps it.
     pub fn remove_member(&mut self, index: usize, id: u64) -> Result<(), EtcdctlError> {
-        self.try_ctl_anywhere(&["member", "remove", &format!("{id:x}")])?;
+        let removed = self.try_ctl_anywhere(&["member", "remove", &format!("{id:x}")]);
+        unless_done_before(removed, "member not found")?;
         self.members[index].wipe();
         Ok(())
     }
@@ -28,7 +30,9 @@ impl Etcd {
     /// Adds a removed member again, with an empty data folder and a new id.
     pub fn replace_member(&mut self, index: usize) -> Result<(), EtcdctlError> {
         let (name, peer) = (&self.members[index].name, self.members[index].peer_url());
-        self.try_ctl_anywhere(&["member", "add", name, &format!("--peer-urls={peer}")])?;
+        let peer = format!("--peer-urls={peer}");
+        let added = self.try_ctl_anywhere(&["member", "add", name, &peer]);
+        unless_done_before(added, "Peer URLs already exists")?;
         self.join(index);
         Ok(())
     }
@@ -68,5 +72,16 @@ impl Etcd {
             run(&self.version.etcdutl(), &arguments, "").unwrap();
         }
         self.members.iter_mut().for_each(Member::spawn);
+    }
+}
+
+/// Takes an error for a success if an earlier attempt with an unknown outcome explains it.
+fn unless_done_before(
+    result: Result<String, EtcdctlError>,
+    explanation: &str,
+) -> Result<(), EtcdctlError> {
+    match result {
+        Err(error) if !error.stderr.contains(explanation) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
     }
 }

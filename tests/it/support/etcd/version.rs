@@ -34,13 +34,17 @@ impl Version {
     /// All tested versions.
     pub const ALL: [Version; 3] = [Version::V3_4, Version::V3_5_1, Version::V3_5];
 
+    /// Returns the name of the version, such as `3.4`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Version::V3_4 => "3.4",
+            Version::V3_5_1 => "3.5.1",
+            Version::V3_5 => "3.5",
+        }
+    }
+
     fn folder(self) -> PathBuf {
-        let name = match self {
-            Version::V3_4 => "etcd-3.4",
-            Version::V3_5_1 => "etcd-3.5.1",
-            Version::V3_5 => "etcd-3.5",
-        };
-        repository().join("target/tools").join(name)
+        repository().join(format!("target/tools/etcd-{}", self.name()))
     }
 
     /// Returns the path of the server.

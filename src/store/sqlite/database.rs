@@ -1,0 +1,344 @@
+//! The connections of the store, and whether they can be trusted.
+//!
+//! The files can be moved, deleted, replaced or overwritten while SQLite has them open. Their identity is compared before
+//! and after each transaction. If it has changed, both connections are closed, and the files that are now in place are
+//! used only if they contain everything that this process has seen.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::connection::{self, leave_files_on_close};
+use super::continuity::{Clock, Discontinuity, Memory};
+use super::error::{OpenError, OpenProblem, Refusal, SqliteError, Unsuitable};
+use super::identity::{FileChange, FileIdentity, FilePaths};
+use super::schema;
+
+/// The size of the write-ahead log above which it is copied into the database without waiting for the next poll.
+const MAX_WAL_BYTES: u64 = 4 << 20;
+
+/// The databases that this process has open.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// An open database.
+#[derive(Debug)]
+pub(super) struct Database {
+    paths: FilePaths,
+    busy_timeout: Duration,
+    /// `None`: closed, because the files have changed.
+    connections: Option<Connections>,
+    /// The files that were open last.
+    last: FileIdentity,
+    /// The last change of the files, which explains why the database is closed.
+    change: Option<FileChange>,
+    /// The number of times that it was opened.
+    pub(super) opened: u64,
+    pub(super) memory: Memory,
+}
+
+/// The connections to the same files.
+#[derive(Debug)]
+pub(super) struct Connections {
+    /// The connection of all writes.
+    pub(super) writer: Connection,
+    /// A connection that writes nothing, because `data_version` ignores changes by the connection itself.
+    pub(super) watcher: Connection,
+    identity: FileIdentity,
+}
+
+/// The reason why the database cannot be used.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    /// An error of SQLite.
+    Sqlite(rusqlite::Error),
+    /// The files have changed.
+    Changed(Box<SqliteError>),
+}
+
+// === impl Database ===
+
+impl Database {
+    /// Opens the file, which is created if it does not exist.
+    pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Self, OpenError> {
+        let open = || {
+            if OPEN.load(Ordering::SeqCst) == 0 {
+                connection::prepare_file(path)?;
+            }
+            let paths = FilePaths::of(path).map_err(OpenProblem::NotReadable)?;
+            let before = FileIdentity::read(&paths).map_err(OpenProblem::NotReadable)?;
+            let writer = connection::open(&paths, busy_timeout)?;
+            let watcher = connection::open(&paths, busy_timeout)?;
+            let identity = FileIdentity::read(&paths).map_err(OpenProblem::NotReadable)?;
+            if !before.is_same_database(&identity) {
+                return Err(OpenProblem::Moved.into());
+            }
+            OPEN.fetch_add(1, Ordering::SeqCst);
+            Ok(Database {
+                paths,
+                busy_timeout,
+                last: identity.clone(),
+                connections: Some(Connections {
+                    writer,
+                    watcher,
+                    identity,
+                }),
+                change: None,
+                opened: 1,
+                memory: Memory::default(),
+            })
+        };
+        open().map_err(|error: Unsuitable| error.into_error(path))
+    }
+
+    /// Returns the connections, and what was seen through them, after a check of the files.
+    pub(super) fn connections(&mut self) -> Result<(&mut Connections, &mut Memory), Unusable> {
+        let change = self
+            .connections
+            .as_ref()
+            .and_then(|open| open.identity.change(&self.paths));
+        if let Some(change) = change {
+            self.close(change);
+        }
+        let open = match self.connections.take() {
+            Some(open) => open,
+            None => self.reopen()?,
+        };
+        Ok((self.connections.insert(open), &mut self.memory))
+    }
+
+    /// Verifies after a commit that the files are still the same, or that those in place contain the commit, which left
+    /// the clock in this state.
+    pub(super) fn confirm(&mut self, committed: &Clock) -> Result<(), Unusable> {
+        let opened = self.opened;
+        self.connections()?;
+        // Without a change, the transaction itself is the proof.
+        if self.opened == opened {
+            return Ok(());
+        }
+        let (open, _) = self.connections()?;
+        let now = schema::clock(&open.watcher.transaction()?)?;
+        committed
+            .check_continued_by(&now, true)
+            .map_err(|reason| self.distrust(reason))
+    }
+
+    /// Closes the database because its contents are not a continuation of those that were seen.
+    pub(super) fn distrust(&mut self, reason: Discontinuity) -> Unusable {
+        let change = FileChange::Contents(self.paths.database.clone());
+        self.close(change.clone());
+        self.changed(Refusal::Discontinuity(reason))
+    }
+
+    /// Copies the write-ahead log into the database, so that the database alone is complete.
+    pub(super) fn copy_log(&mut self) {
+        self.checkpoint("PASSIVE");
+        if let Some(open) = &mut self.connections {
+            open.identity.accept_checkpoint(&self.paths);
+        }
+    }
+
+    /// Empties a write-ahead log that [`Database::copy_log`] has copied.
+    ///
+    /// SUBTLE: this does not write the database, so a change of it is not accepted. If there was something left to copy,
+    /// the change is taken for one by another program, and the database is verified.
+    pub(super) fn empty_log(&mut self) {
+        self.checkpoint("TRUNCATE");
+    }
+
+    /// Copies a large write-ahead log into the database without waiting for a poll.
+    pub(super) fn limit_log(&mut self) {
+        if self.paths.wal_bytes() > MAX_WAL_BYTES {
+            self.copy_log();
+        }
+    }
+
+    fn checkpoint(&mut self, mode: &str) {
+        if let Some(open) = &self.connections
+            && self.paths.wal_bytes() > 0
+        {
+            let result = open.checkpoint(mode);
+            let restored = open.writer.busy_timeout(self.busy_timeout);
+            if let Err(error) = result.and(restored) {
+                tracing::debug!(reason = %error, "the write-ahead log was not copied into the database");
+            }
+        }
+    }
+
+    /// Closes the connections after a change of the files, without touching the files that are in place now.
+    fn close(&mut self, change: FileChange) {
+        if let Some(mut open) = self.connections.take() {
+            self.last = open.identity.clone();
+            if open.identity.has_lost_only_deleted_sidecars(&self.paths)
+                && let Err(error) = open.rescue(&self.paths)
+            {
+                tracing::debug!(reason = %error, "the deleted write-ahead log was not copied into the database");
+            }
+            for connection in [&open.writer, &open.watcher] {
+                // It fails only if the library does not know the setting.
+                let _ = leave_files_on_close(connection);
+            }
+        }
+        self.change = Some(change);
+    }
+
+    /// Opens the files that are in place now, and verifies that they contain everything that was seen.
+    fn reopen(&mut self) -> Result<Connections, Unusable> {
+        let open = self.try_reopen().map_err(|reason| match reason {
+            ReopenError::Sqlite(error) if connection::is_busy(&error) => Unusable::Sqlite(error),
+            ReopenError::Sqlite(error) => {
+                self.changed(Refusal::sqlite(&self.paths.database, error))
+            }
+            ReopenError::Refusal(refusal) => self.changed(refusal),
+        })?;
+        self.opened += 1;
+        match self.change.take() {
+            Some(change @ FileChange::Overwritten(_)) => {
+                tracing::debug!(%change, "all locks are still in the store");
+            }
+            Some(change) => tracing::warn!(%change, "all locks are still in the store"),
+            None => {}
+        }
+        Ok(open)
+    }
+
+    fn try_reopen(&self) -> Result<Connections, ReopenError> {
+        let path = &self.paths.database;
+        let missing = |_| Refusal::Missing;
+        let file = path.metadata().map_err(missing)?;
+        // SQLite would delete the write-ahead log of an empty database.
+        if !file.is_file() || file.len() == 0 {
+            return Err(Refusal::Empty.into());
+        }
+        let before = FileIdentity::read(&self.paths).map_err(missing)?;
+        // SQLite would apply the log to any file beside it.
+        if !before.is_same_database(&self.last) && self.paths.wal_bytes() > 0 {
+            return Err(Refusal::OrphanedLog(self.paths.wal.clone()).into());
+        }
+        let open = || connection::open_untrusted(path, self.busy_timeout);
+        let (mut writer, mut watcher) = (open()?, open()?);
+        // In a file that stayed in place, other processes may have written any number of times.
+        self.verify(&mut watcher, !before.is_same_database(&self.last))?;
+        connection::trust(&mut writer)?;
+        connection::trust(&mut watcher)?;
+        let identity = FileIdentity::read(&self.paths).map_err(missing)?;
+        if !identity.is_same_database(&before) {
+            return Err(Refusal::Missing.into());
+        }
+        Ok(Connections {
+            writer,
+            watcher,
+            identity,
+        })
+    }
+
+    /// Verifies that the file is intact and contains everything that was seen.
+    fn verify(&self, connection: &mut Connection, strict: bool) -> Result<(), ReopenError> {
+        let check = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0));
+        let result: String = check?;
+        if result != "ok" {
+            return Err(Refusal::Damaged(result).into());
+        }
+        if !schema::has_tokens(connection)? {
+            return Err(Discontinuity::Diverged.into());
+        }
+        let transaction = connection.transaction()?;
+        self.memory
+            .check_clock(&schema::clock(&transaction)?, strict)?;
+        for group in self.memory.groups() {
+            let stored = schema::select(&transaction, group)?;
+            self.memory.check_group(group, &stored)?;
+        }
+        Ok(())
+    }
+
+    fn changed(&self, refusal: Refusal) -> Unusable {
+        let path = || FileChange::Contents(self.paths.database.clone());
+        Unusable::Changed(Box::new(SqliteError::Changed {
+            change: self.change.clone().unwrap_or_else(path),
+            refusal,
+        }))
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // Nothing is written if the files are not those that SQLite has open.
+        if let Some(open) = &self.connections
+            && let Some(change) = open.identity.change(&self.paths)
+        {
+            self.close(change);
+        }
+        self.connections = None;
+        OPEN.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+// === impl Connections ===
+
+impl Connections {
+    /// Copies the write-ahead log into the database. Does not wait for other processes.
+    fn checkpoint(&self, mode: &str) -> rusqlite::Result<()> {
+        self.writer.busy_timeout(Duration::ZERO)?;
+        self.writer.pragma_update(None, "wal_checkpoint", mode)
+    }
+
+    /// Copies a write-ahead log that was deleted, and that SQLite still has open, into the database.
+    ///
+    /// SUBTLE: the write lock keeps a process that uses the same shared memory from beginning a new write-ahead log in the
+    /// meantime. If the shared memory was deleted too, a process that has started since has its own. Its writes then
+    /// lack what was seen here, which is noticed when the file is opened again.
+    fn rescue(&mut self, paths: &FilePaths) -> rusqlite::Result<()> {
+        let behavior = TransactionBehavior::Immediate;
+        let lock = Transaction::new(&mut self.writer, behavior)?;
+        if self.identity.has_lost_only_deleted_sidecars(paths) {
+            self.watcher
+                .pragma_update(None, "wal_checkpoint", "PASSIVE")?;
+        }
+        lock.rollback()
+    }
+}
+
+/// The reason why files were not opened again.
+enum ReopenError {
+    Sqlite(rusqlite::Error),
+    Refusal(Refusal),
+}
+
+// === impl ReopenError ===
+
+impl From<rusqlite::Error> for ReopenError {
+    fn from(error: rusqlite::Error) -> Self {
+        ReopenError::Sqlite(error)
+    }
+}
+
+impl From<Refusal> for ReopenError {
+    fn from(refusal: Refusal) -> Self {
+        ReopenError::Refusal(refusal)
+    }
+}
+
+impl From<Discontinuity> for ReopenError {
+    fn from(reason: Discontinuity) -> Self {
+        ReopenError::Refusal(Refusal::Discontinuity(reason))
+    }
+}
+
+impl From<Unsuitable> for ReopenError {
+    fn from(error: Unsuitable) -> Self {
+        match error {
+            Unsuitable::Sqlite(error) => ReopenError::Sqlite(error),
+            Unsuitable::Problem(problem) => ReopenError::Refusal(Refusal::Problem(problem)),
+        }
+    }
+}
+
+// === impl Unusable ===
+
+impl From<rusqlite::Error> for Unusable {
+    fn from(error: rusqlite::Error) -> Self {
+        Unusable::Sqlite(error)
+    }
+}

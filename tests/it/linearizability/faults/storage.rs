@@ -1,0 +1,70 @@
+//! The database of etcd: old revisions, free space, the quota, and deleted keys.
+
+use super::{Active, Fault, Stage};
+use crate::linearizability::BY_HAND;
+use crate::linearizability::check::{Reply, Request};
+use crate::linearizability::cluster::SIZE;
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::eventually;
+
+pub(super) fn begin(active: &mut Active, stage: &mut Stage<'_>) {
+    if active.fault == Fault::OutOfSpace {
+        // The quota is 16 MiB.
+        let value = "x".repeat(120_000);
+        for key in 0..200 {
+            let put = ["put", &format!("fill/{key}"), &value];
+            if let Err(error) = stage.cluster.etcd.try_ctl_anywhere(&put) {
+                active.effect += u64::from(error.stderr.contains("database space exceeded"));
+                break;
+            }
+        }
+    }
+}
+
+pub(super) fn tick(active: &mut Active, stage: &mut Stage<'_>) {
+    let etcd = &stage.cluster.etcd;
+    match active.fault {
+        Fault::Compaction => active.effect += u64::from(etcd.compact().is_ok()),
+        Fault::Defragmented => {
+            let member = &etcd.members[stage.random.usize(..SIZE)];
+            active.effect += u64::from(etcd.try_ctl_at(member, &["defrag"]).is_ok());
+        }
+        Fault::KeyDeleted => {
+            for recorder in stage.recorders.iter() {
+                recorder.record(BY_HAND, Request::Delete, || {
+                    let deleted = etcd.try_ctl(&["del", &recorder.group().key()]);
+                    active.effect += u64::from(deleted.is_ok());
+                    Some(deleted.map_or(Reply::Unknown, |_| Reply::Yes))
+                });
+            }
+        }
+        _ => {}
+    }
+}
+
+pub(super) fn end(active: &mut Active, stage: &mut Stage<'_>) {
+    if active.fault == Fault::OutOfSpace {
+        make_space(&stage.cluster.etcd);
+    }
+}
+
+/// The remedy that docs/operations.md names.
+fn make_space(etcd: &Etcd) {
+    let anywhere = |arguments: &[&str]| {
+        eventually("etcd to make space", || {
+            etcd.try_ctl_anywhere(arguments).ok()
+        });
+    };
+    anywhere(&["del", "--prefix", "fill/"]);
+    // A compaction of a revision that is compacted already is an error.
+    let _ = etcd.compact();
+    for member in etcd.members.iter().filter(|member| member.is_running()) {
+        eventually("a member to make space", || {
+            etcd.try_ctl_at(member, &["defrag"]).ok()
+        });
+    }
+    anywhere(&["alarm", "disarm"]);
+    eventually("etcd to accept a write", || {
+        etcd.try_ctl_anywhere(&["put", "fill/end", "1"]).ok()
+    });
+}

@@ -1,0 +1,266 @@
+//! One round: combined faults under load, a check of the histories, and the sum over all rounds.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::check::{Operation, Reply, Violation, check};
+use super::cluster::Cluster;
+use super::faults::{Active, Fault, Stage};
+use super::gauges::show_the_store;
+use super::note;
+use super::record::{GROUPS, Recorder, send_random_requests};
+use airlock_test_support::etcd::Version;
+
+/// What happened in one round.
+pub(crate) struct Outcome {
+    version: Version,
+    effects: Vec<(Fault, u64)>,
+    answered: usize,
+    unknown: usize,
+    conflicts: f64,
+    /// The text of the violation, if there was one.
+    failure: Option<String>,
+}
+
+/// The sum of all rounds.
+pub(crate) struct Tally {
+    seed: u64,
+    schedule: Vec<String>,
+    /// How often a fault was chosen and took effect, and where it was chosen last.
+    effects: BTreeMap<Fault, (u64, u64, Version)>,
+    answered: usize,
+    unknown: usize,
+    conflicts: f64,
+}
+
+/// Causes the faults under load, ends them, and checks the histories.
+pub(crate) fn run(cluster: &mut Cluster, faults: &[Fault], random: &mut fastrand::Rng) -> Outcome {
+    let version = cluster.version;
+    let recorders: Arc<Vec<Recorder>> = Arc::new(GROUPS.iter().map(Recorder::new).collect());
+    let mut outcome = Outcome {
+        version,
+        effects: Vec::new(),
+        answered: 0,
+        unknown: 0,
+        conflicts: 0.0,
+        failure: None,
+    };
+    note(&format!("etcd {}: {faults:?}", version.name()));
+    // A panic is reported with the seed and the schedule.
+    let result = panic::catch_unwind(AssertUnwindSafe(|| {
+        let conflicts = conflicts(cluster);
+        outcome.effects = under_load(cluster, faults, &recorders, random);
+        show_the_store(cluster);
+        outcome.conflicts = self::conflicts(cluster) - conflicts;
+        for recorder in recorders.iter() {
+            cluster.barrier(recorder);
+        }
+    }));
+    if let Err(panic) = result {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        outcome.failure = Some(text.unwrap_or_default());
+    }
+    for recorder in recorders.iter() {
+        let (group, history) = (recorder.group(), recorder.history());
+        outcome.unknown += history.iter().filter(|o| o.reply == Reply::Unknown).count();
+        outcome.answered += history.iter().filter(|o| o.reply != Reply::Unknown).count();
+        if let Err(violation) = check(group.slots, &history) {
+            let name = group.name;
+            outcome.failure = Some(format!("group {name}:\n{}", print(&history, &violation)));
+        }
+    }
+    // No write may pile up in the database.
+    let _ = cluster.etcd.compact();
+    outcome
+}
+
+/// Causes and ends the faults while clients send requests. Returns how often each took effect.
+fn under_load(
+    cluster: &mut Cluster,
+    faults: &[Fault],
+    recorders: &Arc<Vec<Recorder>>,
+    random: &mut fastrand::Rng,
+) -> Vec<(Fault, u64)> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients = start_clients(cluster, recorders, random, &stop);
+    let mut stage = Stage {
+        cluster,
+        recorders,
+        random,
+    };
+    // What needs a working cluster at its end may need one at its beginning, too.
+    let mut faults = faults.to_vec();
+    faults.sort_by_key(|fault| !fault.ends_last());
+    let mut active: Vec<Active> = Vec::new();
+    for fault in faults {
+        active.push(fault.begin(&mut stage));
+        thread::sleep(Duration::from_millis(stage.random.u64(..300)));
+    }
+    for _ in 0..stage.random.u32(3..6) {
+        for active in &mut active {
+            active.tick(&mut stage);
+        }
+        thread::sleep(Duration::from_millis(250));
+    }
+    active.sort_by_key(|active| active.fault.ends_last());
+    for active in &mut active {
+        active.end(&mut stage);
+    }
+    stage.cluster.repair();
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().unwrap();
+    }
+    active
+        .iter()
+        .map(|active| (active.fault, active.effect))
+        .collect()
+}
+
+fn start_clients(
+    cluster: &Cluster,
+    recorders: &Arc<Vec<Recorder>>,
+    random: &mut fastrand::Rng,
+    stop: &Arc<AtomicBool>,
+) -> Vec<JoinHandle<()>> {
+    let mut clients = Vec::new();
+    for (index, group) in GROUPS.iter().enumerate() {
+        for client in 0..group.clients {
+            let (recorders, stop) = (Arc::clone(recorders), Arc::clone(stop));
+            let (servers, random) = (Arc::clone(&cluster.servers), random.fork());
+            clients.push(thread::spawn(move || {
+                send_random_requests(&recorders[index], client, &servers, random, &stop);
+            }));
+        }
+    }
+    clients
+}
+
+/// Returns the conflicts that the running servers have counted.
+fn conflicts(cluster: &Cluster) -> f64 {
+    let servers = cluster.airlocks.iter().flatten();
+    let of_groups = servers.flat_map(|airlock| {
+        GROUPS.iter().filter_map(|group| {
+            let group = group.name;
+            airlock.metric(&format!(
+                "airlock_store_conflicts_total{{group=\"{group}\"}}"
+            ))
+        })
+    });
+    of_groups.sum()
+}
+
+// === impl Tally ===
+
+impl Tally {
+    pub(crate) fn new(seed: u64) -> Self {
+        Tally {
+            seed,
+            schedule: Vec::new(),
+            effects: BTreeMap::new(),
+            answered: 0,
+            unknown: 0,
+            conflicts: 0.0,
+        }
+    }
+
+    /// Adds a round. Panics if it failed.
+    pub(crate) fn add(&mut self, outcome: Outcome) {
+        let version = outcome.version;
+        let name = version.name();
+        self.schedule
+            .push(format!("etcd {name}: {:?}", outcome.effects));
+        note(&format!(
+            "  effects {:?}, {} answered, {} unknown",
+            outcome.effects, outcome.answered, outcome.unknown
+        ));
+        if let Some(failure) = outcome.failure {
+            let schedule = self.schedule.join("\n");
+            let seed = self.seed;
+            panic!("AIRLOCK_SEED={seed}, schedule with effects:\n{schedule}\n{failure}");
+        }
+        for (fault, effect) in outcome.effects {
+            let (chosen, effects, last) = self.effects.entry(fault).or_insert((0, 0, version));
+            (*chosen, *effects, *last) = (*chosen + 1, *effects + effect, version);
+        }
+        self.answered += outcome.answered;
+        self.unknown += outcome.unknown;
+        self.conflicts += outcome.conflicts;
+    }
+
+    /// Returns the faults that never took effect and were chosen for this version.
+    pub(crate) fn without_effect_on(&self, version: Version) -> Vec<Fault> {
+        let effects = self.effects.iter();
+        effects
+            .filter(|(_, (_, effects, last))| *effects == 0 && *last == version)
+            .map(|(fault, _)| *fault)
+            .collect()
+    }
+
+    /// Panics if the run was too quiet to prove anything.
+    pub(crate) fn assert_minimums(&self) {
+        for fault in Fault::ALL {
+            let effects = self
+                .effects
+                .get(&fault)
+                .map_or(0, |(_, effects, _)| *effects);
+            assert!(effects > 0, "{fault:?} never took effect: {self}");
+        }
+        let rounds = self.schedule.len();
+        assert!(
+            self.answered > 50 * rounds,
+            "too few requests were answered: {self}"
+        );
+        assert!(
+            self.unknown > rounds,
+            "too few outcomes were unknown: {self}"
+        );
+        assert!(self.conflicts > 0.0, "there was no conflict: {self}");
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "AIRLOCK_SEED={}: {} rounds, {} answered, {} unknown, {} conflicts",
+            self.seed,
+            self.schedule.len(),
+            self.answered,
+            self.unknown,
+            self.conflicts
+        )
+    }
+}
+
+fn print(history: &[Operation], violation: &Violation) -> String {
+    let mut text = String::new();
+    for (index, operation) in history.iter().enumerate() {
+        let mark = if index == violation.operation {
+            "  <-- violates linearizability"
+        } else {
+            ""
+        };
+        let Operation {
+            client,
+            request,
+            reply,
+            invoked,
+            returned,
+        } = operation;
+        writeln!(
+            text,
+            "{invoked:>12.3?} {returned:>12.3?} client {client:2} {request:?} {reply:?}{mark}"
+        )
+        .unwrap();
+    }
+    let possible = &violation.possible;
+    writeln!(text, "possible states before it returned: {possible:?}").unwrap();
+    text
+}
