@@ -22,8 +22,10 @@ test: lint ## run the lints and all tests
 	@# A snapshot that differs fails its test and no file is written.
 	INSTA_UPDATE=no $(CARGO) test --locked
 
-stress: ## check histories under faults, and fairness: make stress SECONDS=600 SEED=7
+stress: ## simulate servers, check histories under faults, and fairness: make stress SECONDS=600 SEED=7
 	@tools/setup test
+	AIRLOCK_SIM_SEEDS=$(or $(SEEDS),10000) AIRLOCK_SEED=$(SEED) \
+		$(CARGO) test --locked --lib simulation::no_seed -- --nocapture
 	AIRLOCK_STRESS_SECONDS=$(or $(SECONDS),600) \
 		$(CARGO) test --locked --test it fairness:: -- --nocapture --test-threads 1
 	AIRLOCK_STRESS_SECONDS=$(or $(SECONDS),600) AIRLOCK_SEED=$(SEED) \

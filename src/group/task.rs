@@ -58,6 +58,7 @@ impl GroupTask {
         let batch = &mut self.batch;
         loop {
             tokio::select! {
+                biased;
                 taken = batch.queue.recv_many(&mut batch.requests, MAX_BATCH) => match taken {
                     0 => return,
                     _ => self.attempts.run(batch).await,

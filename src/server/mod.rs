@@ -10,6 +10,9 @@ mod signals;
 mod supervisor;
 mod systemd;
 
+#[cfg(test)]
+mod simulation;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;

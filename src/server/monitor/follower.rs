@@ -1,9 +1,9 @@
 //! The follower: watches the store, and updates the known state of each group.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time;
+use tokio::time::{self, Instant};
 
 use crate::coordinator::{ServerState, StateReceiver};
 use crate::lock::GroupName;
@@ -38,6 +38,7 @@ pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) 
         };
         let started = Instant::now();
         let error = tokio::select! {
+            biased;
             error = store.watch(&names, &mut report) => error,
             () = state.changed() => continue,
         };
@@ -59,6 +60,7 @@ pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) 
             tracing::debug!(reason, "watching the store failed, retrying");
         }
         tokio::select! {
+            biased;
             () = time::sleep(pause) => {}
             () = available_again(store.health()), if !is_refused => {}
             () = poll(store, &current, &mut polled), if is_refused => {}
