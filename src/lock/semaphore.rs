@@ -2,7 +2,7 @@
 //!
 //! "Full" is an outcome, not an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -151,12 +151,15 @@ impl Semaphore {
     ) -> Applied {
         let mut next = Arc::clone(self);
         let mut outcomes = Vec::new();
+        let mut granted = HashSet::new();
         for command in commands {
             let outcome = next.decide(command);
-            if let (Outcome::Unlocked, Command::Unlock { id }) = (outcome, command)
-                && !self.holders.contains_key(id)
-            {
-                break;
+            match (outcome, command) {
+                (Outcome::Locked, Command::Lock { id, .. }) => {
+                    granted.insert(id.as_str());
+                }
+                (Outcome::Unlocked, Command::Unlock { id }) if granted.contains(&**id) => break,
+                _ => {}
             }
             if outcome.changes() {
                 Arc::make_mut(&mut next).apply(command);
@@ -277,6 +280,11 @@ mod tests {
         let empty = Arc::new(Semaphore::new(1));
         let applied = empty.apply_all(&[lock("a"), unlock("a"), lock("b")]);
         assert_eq!(applied.outcomes, [Outcome::Locked]);
+        assert!(applied.next.holders.contains_key("a"));
+        let mut held = Semaphore::new(1);
+        held.apply(&lock("a"));
+        let applied = Arc::new(held).apply_all(&[unlock("a"), lock("a"), unlock("a")]);
+        assert_eq!(applied.outcomes, [Outcome::Unlocked, Outcome::Locked]);
         assert!(applied.next.holders.contains_key("a"));
     }
 }
