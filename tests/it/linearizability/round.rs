@@ -203,7 +203,15 @@ impl Tally {
             .collect()
     }
 
-    /// Panics if the run was too quiet to prove anything.
+    /// Panics if hardly any request was answered: such a run proves nothing.
+    pub(crate) fn assert_answered(&self) {
+        assert!(
+            self.answered > self.schedule.len(),
+            "too few requests were answered: {self}"
+        );
+    }
+
+    /// Panics if a long run was too quiet to prove anything.
     pub(crate) fn assert_minimums(&self) {
         for fault in Fault::ALL {
             let effects = self
