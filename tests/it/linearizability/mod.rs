@@ -12,6 +12,7 @@ mod gauges;
 mod record;
 mod round;
 mod schedule;
+mod sqlite;
 
 use std::env;
 use std::time::{Duration, Instant};

@@ -247,7 +247,7 @@ impl fmt::Display for Tally {
     }
 }
 
-fn print(history: &[Operation], violation: &Violation) -> String {
+pub(crate) fn print(history: &[Operation], violation: &Violation) -> String {
     let mut text = String::new();
     for (index, operation) in history.iter().enumerate() {
         let mark = if index == violation.operation {

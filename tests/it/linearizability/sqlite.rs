@@ -1,0 +1,99 @@
+//! Histories of several servers and an administrator that use one file of the embedded store. Servers are killed.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use super::check::{MAX_SLOTS, Reply, Request, check};
+use super::cluster::{admin, barrier, groups};
+use super::record::{GROUPS, Recorder, Server, Servers, send_random_requests};
+use super::{SHORT_SEED, note, number, round};
+use airlock_test_support::airlock::{Airlock, LISTEN};
+use airlock_test_support::client::Client;
+
+const SERVERS: usize = 3;
+const KILLS: usize = 6;
+
+#[test]
+fn histories_of_several_processes_on_one_file_are_linearizable() {
+    let seed = number("AIRLOCK_SEED").unwrap_or(SHORT_SEED);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("airlock.db");
+    let text = format!(
+        "{LISTEN}[embedded]\npath = {store:?}\n{groups}",
+        groups = groups(0)
+    );
+    let config = folder.path().join("administrator.toml");
+    fs::write(&config, &text).unwrap();
+    let servers: Servers = Arc::new(Mutex::new(vec![None; SERVERS]));
+    let start = |index: usize| {
+        let started = Airlock::start_with(&text, &["-v"]);
+        servers.lock().unwrap()[index] = Some(Server {
+            patient: Client::with_timeout(started.url(), Duration::from_secs(6)),
+            hasty: Client::with_timeout(started.url(), Duration::from_millis(25)),
+        });
+        started
+    };
+    let mut airlocks: Vec<Option<Airlock>> = (0..SERVERS).map(|index| Some(start(index))).collect();
+    let recorders: Vec<Recorder> = GROUPS.iter().map(Recorder::new).collect();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (servers, stop) = (&servers, &stop);
+        for recorder in &recorders {
+            for client in 0..recorder.group().clients {
+                let random = random.fork();
+                scope.spawn(move || send_random_requests(recorder, client, servers, random, stop));
+            }
+        }
+        let (administrator, recorders, config) = (random.fork(), &recorders, &config);
+        scope.spawn(move || administrate(config, recorders, administrator, stop));
+        for _ in 0..KILLS {
+            thread::sleep(Duration::from_millis(random.u64(100..500)));
+            let index = random.usize(..SERVERS);
+            servers.lock().unwrap()[index] = None;
+            airlocks[index] = None;
+            airlocks[index] = Some(start(index));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let running: Vec<Server> = servers.lock().unwrap().iter().flatten().cloned().collect();
+    let mut answered = 0;
+    for recorder in &recorders {
+        let group = recorder.group();
+        barrier(recorder, &running, &mut || {
+            admin(&config, recorder, Request::SetSlots(group.slots));
+        });
+        let history = recorder.history();
+        answered += history.iter().filter(|o| o.reply != Reply::Unknown).count();
+        if let Err(violation) = check(group.slots, &history) {
+            let history = round::print(&history, &violation);
+            panic!("AIRLOCK_SEED={seed}, group {}:\n{history}", group.name);
+        }
+    }
+    note(&format!("{answered} answered on one file"));
+    assert!(answered > 100, "only {answered} requests were answered");
+}
+
+/// Executes random commands of an administrator until `stop` is set.
+fn administrate(
+    config: &Path,
+    recorders: &[Recorder],
+    mut random: fastrand::Rng,
+    stop: &AtomicBool,
+) {
+    while !stop.load(Ordering::Relaxed) {
+        let recorder = &recorders[random.usize(..recorders.len())];
+        let node = random.usize(..recorder.group().nodes);
+        let request = match random.u32(..3) {
+            0 => Request::Lock(node),
+            1 => Request::Unlock(node),
+            _ => Request::SetSlots(random.u32(1..=MAX_SLOTS)),
+        };
+        admin(config, recorder, request);
+        thread::sleep(Duration::from_millis(random.u64(..100)));
+    }
+}
