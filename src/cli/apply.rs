@@ -150,7 +150,7 @@ pub(super) fn differences(before: &Semaphore, after: &Semaphore, now: Timestamp)
 }
 
 /// Asks for confirmation on the terminal.
-fn ask() -> Result<(), CliError> {
+pub(super) fn ask() -> Result<(), CliError> {
     if !io::stdin().is_terminal() {
         return Err(CliError::NoTerminal);
     }
@@ -165,7 +165,7 @@ fn ask() -> Result<(), CliError> {
 }
 
 /// Returns the administrator that the audit log names: `user@host`.
-fn administrator() -> String {
+pub(super) fn administrator() -> String {
     let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = variable("SUDO_USER")
         .or_else(|| variable("USER"))

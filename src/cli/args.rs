@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::{check_config, get_slots, lock, pause, resume, set_slots, unlock, watch};
+use super::{
+    backup, check_config, get_slots, lock, pause, restore, resume, set_slots, unlock, watch,
+};
 use crate::config;
 use crate::logging::Format;
 
@@ -77,6 +79,16 @@ pub(super) enum CliCommand {
     Resume(resume::Arguments),
     /// Print changes of the groups as they happen
     Watch(watch::Arguments),
+    /// Save the embedded store to a file, also while a server uses it
+    ///
+    /// The copy contains every lock that was granted before the command was started. It has mode 0600.
+    Backup(backup::Arguments),
+    /// Replace the embedded store by a backup, while no server uses it
+    ///
+    /// Works also if the present store is missing or damaged. The previous file is kept beside it. A node whose lock is
+    /// not in the backup loses its slot, although it may be away: with --pause, no node is granted a slot until you
+    /// resume the groups.
+    Restore(restore::Arguments),
     /// Experimental commands of coreos/airlock
     #[command(subcommand)]
     Ex(Ex),

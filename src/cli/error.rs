@@ -9,8 +9,10 @@ use crate::lock::codec::DecodeError;
 use crate::lock::command::Refused;
 use crate::lock::{GroupName, InvalidNodeId, NodeId};
 use crate::server::ServeError;
+use crate::store::sqlite::CopyError;
 use crate::store::{DamagedValue, Location, StoreError};
 use crate::text::escape::quoted;
+use crate::text::explain::Remedy as _;
 
 /// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,15 @@ pub(super) enum CliError {
     /// The embedded store does not exist.
     #[error("{}: no such file (embedded.path in {})", path.display(), config.display())]
     NoStore { path: PathBuf, config: PathBuf },
+    /// The store is etcd, and the command is one for the embedded store.
+    #[error("`airlock {command}` is for the embedded store, and {} configures etcd", config.display())]
+    NotEmbedded {
+        command: &'static str,
+        config: PathBuf,
+    },
+    /// The embedded store was not saved or restored.
+    #[error(transparent)]
+    Copy(Box<CopyError>),
     /// A read failed, or a change failed and had no effect.
     #[error("{message}")]
     Store {
@@ -149,11 +160,15 @@ impl CliError {
             CliError::StoreCheckFailed
             | CliError::StoreSetup { .. }
             | CliError::NoStore { .. }
+            | CliError::NotEmbedded { .. }
             | CliError::Store { .. }
             | CliError::Contended { .. }
             | CliError::Unhealthy { .. } => 69,
+            CliError::Copy(error) if error.is_unavailable() => 69,
             CliError::Unknown { .. } => 75,
+            CliError::Copy(error) if error.is_interrupted() => 75,
             CliError::Damaged { .. }
+            | CliError::Copy(_)
             | CliError::Refused { .. }
             | CliError::UnknownGroup { .. }
             | CliError::NotConfigured { .. }
@@ -182,6 +197,12 @@ impl CliError {
             CliError::StoreSetup { is_denied, .. } => {
                 is_denied.then(|| "run the command as the user of the server".into())
             }
+            CliError::NotEmbedded { .. } => Some(
+                "save etcd with `etcdctl snapshot save`, and restore it with `etcdutl snapshot restore`: see \
+                 \"Recover from a loss of etcd\" in docs/operations.md"
+                    .into(),
+            ),
+            CliError::Copy(error) => error.remedy(),
             CliError::Store { hint, .. } => hint.map(Into::into),
             CliError::Contended { .. } => Some("run the command again".into()),
             CliError::Unknown { group, .. } => Some(format!(

@@ -2,6 +2,7 @@
 
 mod apply;
 mod args;
+mod backup;
 mod check_config;
 mod context;
 mod error;
@@ -13,9 +14,11 @@ mod man;
 mod output;
 mod pause;
 mod preflight;
+mod restore;
 mod resume;
 mod serve;
 mod set_slots;
+mod store_file;
 mod unlock;
 mod usage;
 mod watch;
@@ -32,6 +35,7 @@ use context::StoreContext;
 use error::CliError;
 use output::print_raw;
 use preflight::Scope;
+use store_file::StoreFile;
 
 /// Runs the command that the arguments of this process name, and returns its exit code.
 pub fn run() -> ExitCode {
@@ -96,6 +100,14 @@ impl Cli {
             }
             CliCommand::Watch(arguments) => {
                 self.with_context(|context| watch::run(context, arguments))
+            }
+            CliCommand::Backup(arguments) => {
+                let store = StoreFile::new(self.load()?, &self.config, "backup")?;
+                backup::run(&store, arguments)
+            }
+            CliCommand::Restore(arguments) => {
+                let store = StoreFile::new(self.load()?, &self.config, "restore")?;
+                restore::run(&store, arguments)
             }
             CliCommand::Ex(Ex::Get(ExGet::Slots)) => self.with_context(ex_get_slots::run),
             CliCommand::Completions { shell } => {

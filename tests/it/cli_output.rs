@@ -16,11 +16,12 @@ use airlock_test_support::etcd::Etcd;
 use tempfile::TempDir;
 
 /// Parts of the output that differ between runs and machines, and their replacements.
-const FILTERS: [(&str, &str); 8] = [
+const FILTERS: [(&str, &str); 9] = [
     (
         r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?Z)?",
         "[time]",
     ),
+    (r"\b\d{8}T\d{6}Z(-\d+)?", "[time]"),
     (r"\b\d+ (s|min|h|d)( \d+ (s|min|h|d))? ago\b", "[age] ago"),
     (r"\bits slot for \d+ (s|min|h|d)\b", "its slot for [age]"),
     (r#""age_seconds": ?\d+"#, r#""age_seconds": [age]"#),
@@ -233,6 +234,31 @@ fn refused_administrator_commands() {
         transcript.run(command);
     }
     transcript.assert_snapshot("refused-commands");
+}
+
+#[test]
+fn backup_and_restore() {
+    let mut server = Airlock::embedded(GROUPS);
+    let lock = |server: &Airlock, id: &str| assert!(server.client().lock("default", id).granted());
+    lock(&server, "node1");
+    let mut transcript = Transcript::beside(&server);
+    transcript.run(&["backup", "backup.db"]);
+    transcript.run(&["backup", "backup.db"]);
+    transcript.run(&["restore", "backup.db", "--yes"]);
+    lock(&server, "node2");
+    assert!(server.client().lock("workers", "node3").granted());
+    server.process().kill();
+    for arguments in [
+        &["restore", "missing.db", "--yes"][..],
+        &["restore", "config.toml", "--yes"],
+        &["restore", "backup.db", "--dry-run"],
+        &["restore", "backup.db", "--pause", "--yes"],
+        &["get", "slots"],
+        &["restore", "backup.db", "--yes"],
+    ] {
+        transcript.run(arguments);
+    }
+    transcript.assert_snapshot("backup-and-restore");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod admin_terminal;
 mod api;
 mod architecture;
 mod auth;
+mod backup;
 mod check_config;
 mod cli;
 mod cli_output;

@@ -17,9 +17,22 @@ pub(super) const APPLICATION_ID: i32 = 0x6169_726c;
 /// The bits of a mode that let users other than the owner access a file.
 const SHARED: u32 = 0o077;
 
+/// The first bytes of every database.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// The application id of a [`placeholder`].
+const PLACEHOLDER_ID: i32 = 0x6169_7252;
+
 /// Verifies that the folder of the file exists on a local filesystem, that both can be written, and that the file can be
-/// protected from other users. Does not open the file, see [`is_foreign`].
+/// protected from other users, and has not lost all but its write-ahead log. Does not open the file, see
+/// [`check_header`].
 pub(super) fn check_access(path: &Path) -> Result<(), OpenProblem> {
+    check_place(path)?;
+    check_log(path)
+}
+
+/// Does the same as [`check_access`] for a file that is to be replaced, whatever has become of it.
+pub(super) fn check_place(path: &Path) -> Result<(), OpenProblem> {
     let folder = folder_of(path);
     match folder.metadata() {
         Ok(metadata) if metadata.is_dir() => {}
@@ -53,7 +66,7 @@ pub(super) fn check_access(path: &Path) -> Result<(), OpenProblem> {
         let file = path.metadata().map_err(OpenProblem::NotWritable)?;
         check_owner(path, file.mode(), file.uid())?;
     }
-    check_log(path)
+    Ok(())
 }
 
 /// Returns the folder that contains a file.
@@ -78,7 +91,7 @@ fn check_log(path: &Path) -> Result<(), OpenProblem> {
     Ok(())
 }
 
-/// Creates an empty file that only its owner can access, if there is none. Does not open it, see [`is_foreign`].
+/// Creates an empty file that only its owner can access, if there is none. Does not open it, see [`check_header`].
 pub(super) fn create(path: &Path) -> Result<(), OpenProblem> {
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::mknodat(CWD, path, FileType::RegularFile, mode, 0) {
@@ -119,19 +132,40 @@ fn check_owner(path: &Path, mode: u32, owner: u32) -> Result<(), OpenProblem> {
     })
 }
 
-/// Reports whether the header of a database names another program. Such a file is not opened, which could change it.
+/// Verifies that the header of a database does not name another program. Such a file is not opened, which could change
+/// it. A file without a header passes: SQLite explains it.
 ///
 /// SUBTLE: closing a file drops all POSIX locks of this process on it, also those of SQLite. Another process would then
 /// take itself for the last one and delete the write-ahead log, with the locks of nodes in it. Therefore this must not be
 /// called while the store is open.
+pub(super) fn check_header(path: &Path) -> Result<(), OpenProblem> {
+    match application_id(path) {
+        Some(PLACEHOLDER_ID) => Err(OpenProblem::InRestore),
+        // A file that Airlock has just created may have its id in the write-ahead log only.
+        None | Some(0 | APPLICATION_ID) => Ok(()),
+        Some(_) => Err(OpenProblem::Foreign),
+    }
+}
+
+/// Reads the application id in the header of a database; `None` if the file has no such header.
 ///
 /// Source: https://www.sqlite.org/fileformat.html, "The Database Header".
-pub(super) fn is_foreign(path: &Path) -> bool {
+fn application_id(path: &Path) -> Option<i32> {
     let mut header = [0; 72];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
-    let application = [header[68], header[69], header[70], header[71]];
-    // A file that Airlock has just created may have its id in the write-ahead log only.
-    read.is_ok()
-        && header.starts_with(b"SQLite format 3\0")
-        && ![0, APPLICATION_ID].contains(&i32::from_be_bytes(application))
+    File::open(path).ok()?.read_exact(&mut header).ok()?;
+    let id = [header[68], header[69], header[70], header[71]];
+    header.starts_with(MAGIC).then(|| i32::from_be_bytes(id))
+}
+
+/// Returns the contents of the file that stands in the place of the database during a restore. It has the header of a
+/// database of another program, which no version of Airlock opens: SQLite would apply a write-ahead log to it.
+pub(super) fn placeholder() -> Vec<u8> {
+    let mut contents = MAGIC.to_vec();
+    contents.resize(68, 0);
+    contents.extend(PLACEHOLDER_ID.to_be_bytes());
+    contents.resize(100, 0);
+    contents.extend(
+        b"A restore of this database has not been completed. Run `airlock restore` again.\n",
+    );
+    contents
 }

@@ -6,19 +6,17 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::access::{check_access, create, is_foreign, protect};
+use super::access::{check_access, check_header, create, protect};
 use super::error::{OpenError, OpenProblem, Unsuitable};
 use super::identity::FilePaths;
 use super::schema::{self, Contents, contents};
 
 /// Prepares the file for the first connection of this process: creates it if it does not exist.
 ///
-/// It must not be called while this process has the store open, see [`is_foreign`].
+/// It must not be called while this process has the store open, see [`check_header`].
 pub(super) fn prepare_file(path: &Path) -> Result<(), Unsuitable> {
     check_access(path)?;
-    if is_foreign(path) {
-        return Err(OpenProblem::Foreign.into());
-    }
+    check_header(path)?;
     Ok(create(path)?)
 }
 
@@ -65,7 +63,8 @@ pub(super) fn leave_files_on_close(connection: &Connection) -> rusqlite::Result<
     Ok(())
 }
 
-fn connect(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
+/// Opens an existing file, and reads nothing yet.
+pub(super) fn connect(path: &Path, busy_timeout: Duration) -> rusqlite::Result<Connection> {
     // SQLite takes an absolute path for a file name, and neither for a URI nor for a name with a special meaning. Not
     // read-only: SQLite would then leave the files behind that it creates beside one in WAL mode.
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -93,9 +92,7 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
 pub(crate) fn check(path: &Path, busy_timeout: Duration) -> Result<(), OpenError> {
     let check = || {
         check_access(path)?;
-        if is_foreign(path) {
-            return Err(OpenProblem::Foreign.into());
-        }
+        check_header(path)?;
         if path.exists() {
             contents(&connect(path, busy_timeout)?)?;
         }

@@ -65,6 +65,8 @@ pub(super) enum OpenProblem {
         mode: u32,
         owner: u32,
     },
+    #[error("a restore of this file was interrupted")]
+    InRestore,
     #[error("the database is missing or empty, but its write-ahead log {} is not", wal.display())]
     OnlyLog { wal: PathBuf },
 }
@@ -143,6 +145,10 @@ impl OpenError {
         }
     }
 
+    pub(super) fn problem(&self) -> &OpenProblem {
+        &self.problem
+    }
+
     /// Reports whether the user of this process may not write the file or its folder.
     pub(crate) fn is_denied(&self) -> bool {
         matches!(
@@ -193,6 +199,11 @@ impl Remedy for OpenError {
             OpenProblem::OnlyLog { .. } => {
                 "move the database back to its place; if it is lost, see \"Restore the embedded store\" in \
                  docs/operations.md"
+                    .into()
+            }
+            OpenProblem::InRestore => {
+                "run `airlock restore` again with a backup; the previous file is beside it, with .before-restore- and the \
+                 time in its name"
                     .into()
             }
             OpenProblem::Moved => "try again".into(),
@@ -289,6 +300,11 @@ impl DatabaseError {
         }
     }
 
+    /// Returns the error without the remedy.
+    pub(super) fn reason(&self) -> String {
+        self.error.to_string().replace(&self.path_suffix, "")
+    }
+
     fn remedy(&self) -> Option<String> {
         Some(match self.error.sqlite_error_code()? {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
@@ -300,8 +316,9 @@ impl DatabaseError {
                 current_user()
             ),
             ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => {
-                "the file is damaged or not a SQLite database; name another file, or move this one to another folder and \
-                 restart the server, which then creates an empty one, in which no node holds a lock"
+                "the file is damaged or not a SQLite database; if it was the store, restore a backup (docs/operations.md, \
+                 \"Restore the embedded store\"), and do not start a server with an empty file: all its slots are free, \
+                 also those of nodes that are away"
                     .into()
             }
             ErrorCode::SystemIoFailure => "the disk reported an error; see the log of the system".into(),
@@ -312,8 +329,7 @@ impl DatabaseError {
 
 impl fmt::Display for DatabaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.error.to_string().replace(&self.path_suffix, "");
-        f.write_str(&text)?;
+        f.write_str(&self.reason())?;
         let Some(remedy) = self.remedy() else {
             return Ok(());
         };

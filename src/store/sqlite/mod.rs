@@ -6,6 +6,7 @@
 mod access;
 mod connection;
 mod continuity;
+mod copy;
 mod database;
 mod error;
 mod filesystem;
@@ -25,10 +26,12 @@ use super::{CommitOutcome, Location, Report, Store, StoreError, Update};
 use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
 pub(crate) use connection::check;
+pub(crate) use copy::{CopyError, Present, Restore, backup};
 use database::Database;
 pub use error::OpenError;
 use error::{OpenProblem, SqliteError};
 pub(crate) use inspect::inspect;
+pub(crate) use schema::Values;
 use worker::{Call, Commit, Done, Job, MAX_JOBS, Poll, Then, Worker};
 
 /// The interval at which the file is checked for changes by other processes, and for having been replaced.

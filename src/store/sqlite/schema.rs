@@ -1,5 +1,6 @@
 //! The SQLite file: its schema and its statements.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -11,6 +12,9 @@ use crate::lock::GroupName;
 use crate::lock::codec::{Revision, Stored, Value};
 use crate::store::Location;
 use crate::text::escape::shell_word;
+
+/// The values of all groups in a file.
+pub(crate) type Values = BTreeMap<GroupName, Value>;
 
 /// The version of the schema (`PRAGMA user_version`).
 pub(super) const SCHEMA_VERSION: i32 = 1;
@@ -122,6 +126,33 @@ pub(super) fn select(transaction: &Transaction<'_>, group: &GroupName) -> rusqli
         })
         .optional()?;
     Ok(found.unwrap_or_else(|| Stored::absent(as_of)))
+}
+
+/// Reads the revision of the last write.
+pub(super) fn revision(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT revision FROM clock", (), |row| row.get(0))
+}
+
+/// Reads the values of all groups.
+pub(super) fn values(connection: &Connection) -> rusqlite::Result<Values> {
+    let mut statement =
+        connection.prepare("SELECT group_name, semaphore, lock_times FROM semaphores")?;
+    let rows = statement.query_map((), |row| {
+        let value = Value {
+            semaphore: row.get::<_, String>(1)?.into_bytes(),
+            lock_times: row.get::<_, Option<String>>(2)?.map(String::into_bytes),
+        };
+        Ok((row.get::<_, String>(0)?, value))
+    })?;
+    let mut values = Values::new();
+    for row in rows {
+        let (name, value) = row?;
+        // No server has a group with another name.
+        if let Some(group) = GroupName::new(&name) {
+            values.insert(group, value);
+        }
+    }
+    Ok(values)
 }
 
 /// Writes a value with a new revision, and returns the revision.

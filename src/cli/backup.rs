@@ -1,0 +1,56 @@
+//! `airlock backup FILE`: saves the embedded store, also while a server uses it.
+
+use std::path::PathBuf;
+
+use super::CliError;
+use super::apply::summary;
+use super::output::{count, report};
+use super::store_file::StoreFile;
+use crate::lock::codec::decode;
+use crate::store::sqlite::{self, Values};
+
+/// The arguments of `airlock backup`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The new file, which must not exist
+    file: PathBuf,
+}
+
+/// Runs the command.
+pub(super) fn run(store: &StoreFile, arguments: &Arguments) -> Result<(), CliError> {
+    report(store.location());
+    if store.path.try_exists().is_ok_and(|exists| !exists) {
+        return Err(CliError::NoStore {
+            path: store.path.clone(),
+            config: store.config.clone(),
+        });
+    }
+    let values = sqlite::backup(&store.path, &arguments.file, store.busy_timeout)
+        .map_err(|error| CliError::Copy(Box::new(error)))?;
+    for (group, value) in &values {
+        match decode(value) {
+            Ok((semaphore, _)) => report(format_args!("group {group}: {}", summary(&semaphore))),
+            Err(_) => {
+                tracing::warn!("group {group}: its stored value is damaged, and saved as it is")
+            }
+        }
+    }
+    let file = std::path::absolute(&arguments.file).unwrap_or_else(|_| arguments.file.clone());
+    report(format_args!(
+        "saved {} to {}",
+        totals(&values),
+        file.display()
+    ));
+    Ok(())
+}
+
+/// Describes the contents of a file in a few words: `2 groups with 3 holders`.
+pub(super) fn totals(values: &Values) -> String {
+    let semaphores = values.values().filter_map(|value| decode(value).ok());
+    let holders = semaphores.map(|(semaphore, _)| semaphore.holders.len());
+    format!(
+        "{} with {}",
+        count(values.len(), "group"),
+        count(holders.sum(), "holder")
+    )
+}

@@ -1,0 +1,204 @@
+//! `airlock restore FILE`: replaces the embedded store by a backup.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::CliError;
+use super::apply::{ConfirmArgs, administrator, ask, summary};
+use super::backup::totals;
+use super::output::report;
+use super::store_file::StoreFile;
+use crate::config::command_line;
+use crate::lock::GroupName;
+use crate::lock::audit::{AuditEntry, append};
+use crate::lock::codec::{Value, decode, encode};
+use crate::lock::command::{AdminCommand, Decision};
+use crate::lock::semaphore::Semaphore;
+use crate::store::sqlite::{CopyError, Present, Restore};
+
+/// The number of holders that are listed for one group.
+const MAX_HOLDERS: usize = 20;
+
+/// The arguments of `airlock restore`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The backup
+    file: PathBuf,
+
+    /// Pause every group, so that no node is granted a slot before you have checked which nodes are away
+    #[arg(long)]
+    pause: bool,
+
+    #[command(flatten)]
+    confirm: ConfirmArgs,
+}
+
+/// Runs the command.
+pub(super) fn run(store: &StoreFile, arguments: &Arguments) -> Result<(), CliError> {
+    report(store.location());
+    let mut restore =
+        Restore::prepare(&store.path, &arguments.file, store.busy_timeout).map_err(copy_error)?;
+    let totals = totals(restore.values());
+    report(format_args!("the backup has {totals}"));
+    let may_grant_too_much = preview(&restore);
+    if arguments.pause {
+        report("every group will be paused (--pause)");
+    } else if may_grant_too_much {
+        tracing::warn!(
+            "a node could be granted a slot while others are away; add --pause, unless you know that no node is away"
+        );
+    }
+    if arguments.confirm.dry_run {
+        report("dry run: nothing was changed");
+        return Ok(());
+    }
+    if !arguments.confirm.yes {
+        ask()?;
+    }
+    let paused = if arguments.pause {
+        pause(&mut restore, store)?
+    } else {
+        Vec::new()
+    };
+    let previous = restore.finish().map_err(copy_error)?;
+    report(format_args!("done: restored {totals}"));
+    if let Some(previous) = previous {
+        report(format_args!("the previous file is {}", previous.display()));
+    }
+    if !paused.is_empty() {
+        report("start the server, and end each pause once all nodes of the group are up:");
+        for group in &paused {
+            let command = command_line(&store.config, "resume", &[group.as_str()]);
+            report(format_args!("  {command}"));
+        }
+    }
+    Ok(())
+}
+
+/// Prints what the restore changes. Returns whether the backup lacks holders or pauses, or may lack some.
+fn preview(restore: &Restore) -> bool {
+    match restore.present() {
+        Present::Values(present) => {
+            let groups: BTreeSet<_> = present.keys().chain(restore.values().keys()).collect();
+            let mut may_grant_too_much = false;
+            for group in groups {
+                let backup = restore.values().get(group);
+                may_grant_too_much |= preview_group(group, present.get(group), backup);
+            }
+            may_grant_too_much
+        }
+        present => {
+            report(match present {
+                Present::Unreadable(reason) => {
+                    format!("the present store cannot be read: {reason}")
+                }
+                Present::Interrupted => "an earlier restore was interrupted".into(),
+                Present::Missing | Present::Values(_) => "there is no present store".into(),
+            });
+            for (group, value) in restore.values() {
+                report(format_args!("group {group}: {}", describe(Some(value))));
+            }
+            true
+        }
+    }
+}
+
+/// Prints what changes in a group. Returns whether the backup lacks holders or a pause, or may lack some.
+fn preview_group(group: &GroupName, present: Option<&Value>, backup: Option<&Value>) -> bool {
+    report(format_args!("group {group}: {}", describe(present)));
+    if present.map(|value| &value.semaphore) == backup.map(|value| &value.semaphore) {
+        report("  nothing changes");
+        return false;
+    }
+    report(format_args!("  in the backup: {}", describe(backup)));
+    let (Some(present), Some(backup)) = (semaphore(present), semaphore(backup)) else {
+        return true;
+    };
+    let (now, then) = (&present.holders, &backup.holders);
+    let lost: Vec<&str> = now
+        .keys()
+        .filter(|id| !then.contains_key(*id))
+        .map(AsRef::as_ref)
+        .collect();
+    for id in lost.iter().take(MAX_HOLDERS) {
+        report(format_args!(
+            "  {id} loses its slot: the backup lacks its lock, and it may be away now"
+        ));
+    }
+    if lost.len() > MAX_HOLDERS {
+        report(format_args!("  and {} more", lost.len() - MAX_HOLDERS));
+    }
+    for id in then
+        .keys()
+        .filter(|id| !now.contains_key(*id))
+        .take(MAX_HOLDERS)
+    {
+        report(format_args!(
+            "  {id} holds a slot again, which it has released since"
+        ));
+    }
+    let lacks_pause = present.is_paused() && !backup.is_paused();
+    if lacks_pause {
+        report("  the group is not paused in the backup");
+    }
+    !lost.is_empty() || lacks_pause
+}
+
+/// Returns a semaphore, with free slots if the group has no value; `None`: the value is damaged.
+fn semaphore(value: Option<&Value>) -> Option<Semaphore> {
+    match value {
+        Some(value) => decode(value).ok().map(|(semaphore, _)| semaphore),
+        None => Some(Semaphore::new(1)),
+    }
+}
+
+fn describe(value: Option<&Value>) -> String {
+    match value.map(decode) {
+        Some(Ok((semaphore, _))) => summary(&semaphore),
+        Some(Err(_)) => "its value is damaged".into(),
+        None => "no value".into(),
+    }
+}
+
+/// Pauses all groups of the backup and of the configuration in the copy, and returns them. A damaged value blocks its group
+/// already.
+fn pause(restore: &mut Restore, store: &StoreFile) -> Result<Vec<GroupName>, CliError> {
+    let (at, by) = (Timestamp::now(), administrator());
+    let configured = store.settings.groups.keys();
+    let groups: BTreeSet<GroupName> = restore.values().keys().chain(configured).cloned().collect();
+    let mut paused = Vec::new();
+    for group in groups {
+        let (before, log) = match restore.values().get(&group).map(decode) {
+            Some(Ok((semaphore, log))) => (semaphore, log),
+            Some(Err(_)) => {
+                tracing::warn!(
+                    "group {group}: its stored value is damaged, which blocks the group"
+                );
+                continue;
+            }
+            None => {
+                let slots = store
+                    .settings
+                    .groups
+                    .get(&group)
+                    .map_or(0, |group| group.slots);
+                (Semaphore::new(slots), Arc::default())
+            }
+        };
+        if let Decision::Change(after, action) = AdminCommand::Pause.decide(&before, at) {
+            let by = by.as_str().into();
+            let log = append(&log, AuditEntry { at, by, action });
+            let value = encode(&after, &log);
+            restore.write(&group, &value).map_err(copy_error)?;
+        }
+        paused.push(group);
+    }
+    Ok(paused)
+}
+
+fn copy_error(error: CopyError) -> CliError {
+    CliError::Copy(Box::new(error))
+}
