@@ -199,7 +199,7 @@ impl CliError {
             }
             CliError::NotEmbedded { .. } => Some(
                 "save etcd with `etcdctl snapshot save`, and restore it with `etcdutl snapshot restore`: see \
-                 \"Recover from a loss of etcd\" in docs/operations.md"
+                 \"Restore etcd\" in docs/operations.md"
                     .into(),
             ),
             CliError::Copy(error) => error.remedy(),

@@ -38,12 +38,12 @@ impl Reloader {
     /// another cluster, that one is accepted.
     pub(super) fn reload(&self, supervisor: &mut Supervisor) {
         let _reloading = systemd::reloading();
-        self.groups.store.accept_current();
         self.files
             .reload_all(|target, successful| self.metrics.reloaded(target, successful));
         let new = self.read_settings();
         self.metrics.config_reloaded(new.is_some());
         let Some(mut new) = new else { return };
+        self.groups.store.accept_current();
         new.limits.max_connections = rlimit::raise_nofile_limit(new.limits.max_connections);
         if let Some(authenticator) = &self.authenticator {
             authenticator.warn_of_unknown_users(&new.groups);

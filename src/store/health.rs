@@ -89,6 +89,13 @@ impl Health {
         self.writes = Writes::Accepted { at: Instant::now() };
     }
 
+    /// A write was rejected, perhaps for a reason that concerns one group only.
+    pub(super) fn write_rejected(&mut self) {
+        if let Writes::Accepted { .. } = self.writes {
+            self.writes = Writes::Unknown;
+        }
+    }
+
     pub(super) fn write_refused(&mut self, error: StoreError) {
         let since = match &self.writes {
             Writes::Refused { since, .. } => *since,

@@ -67,6 +67,11 @@ impl InstrumentedStore {
         self.update(|health| health.failed(error));
     }
 
+    /// Records that the store rejects every write.
+    pub(crate) fn rejects_all_writes(&self, error: StoreError) {
+        self.update(|health| health.write_refused(error));
+    }
+
     /// Asks the store for facts that an operator should know.
     pub(crate) fn refresh_notices(&self) {
         let notices = self.inner.notices();
@@ -93,11 +98,8 @@ impl InstrumentedStore {
                 health.write_accepted();
             }
             // One group's value may be too large, or forbidden. The probe finds out whether the store rejects all.
-            (Err(StoreError::Rejected(_)), Call::Write) => health.writes = Writes::Unknown,
-            (Err(StoreError::Rejected(_)), Call::Read | Call::Confirm) => {}
-            (Err(error @ StoreError::Rejected(_)), Call::Check) => {
-                health.write_refused(error.clone());
-            }
+            (Err(StoreError::Rejected(_)), Call::Write) => health.write_rejected(),
+            (Err(StoreError::Rejected(_)), Call::Read | Call::Confirm | Call::Check) => {}
             (Err(error @ StoreError::NoSpace(_)), _) => {
                 health.replied();
                 health.write_refused(error.clone());
@@ -140,7 +142,6 @@ impl Store for InstrumentedStore {
         self.record(call, started, result)
     }
 
-    /// Also records whether the store refuses all writes: the caller has found no group for which it accepts one.
     async fn check_writable(&self, group: &GroupName) -> Result<(), StoreError> {
         let started = Instant::now();
         let result = self.inner.check_writable(group).await;

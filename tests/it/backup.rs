@@ -412,10 +412,6 @@ fn with_etcd_both_commands_name_its_own_programs() {
         let output = airlock.output().unwrap();
         let programs = ["etcdctl snapshot save", "etcdutl snapshot restore"];
         fails(&output, 69, &programs);
-        fails(
-            &output,
-            69,
-            &["\"Recover from a loss of etcd\" in docs/operations.md"],
-        );
+        fails(&output, 69, &["\"Restore etcd\" in docs/operations.md"]);
     }
 }

@@ -94,6 +94,49 @@ fn an_endpoint_of_another_cluster_is_not_used_when_the_first_cluster_fails() {
     assert_eq!(notices, 1, "{}", airlock.log());
 }
 
+/// A routine reload must not move the locks to another cluster.
+#[test]
+fn a_reload_accepts_no_foreign_endpoint_beside_or_instead_of_the_cluster() {
+    let (mut one, two) = (Etcd::start(), Etcd::start());
+    let endpoints = endpoints(&[&two, &one]);
+    // Otherwise the two would be a split from the start.
+    two.members[0].freeze();
+    let config = format!("[etcd3]\nendpoints = {endpoints:?}\n");
+    let mut airlock = Airlock::start(&config);
+    let client = airlock.client();
+    assert!(client.lock("default", "a").granted());
+    two.members[0].thaw();
+    two.wait_until_ready();
+    let mut reloads = 0;
+    let mut reload = |airlock: &mut Airlock| {
+        reloads += 1;
+        airlock.reload(&config);
+        eventually("the reload", || {
+            let seen = airlock.log().matches("configuration reloaded").count();
+            (seen == reloads).then_some(())
+        });
+    };
+    // Beside the cluster.
+    reload(&mut airlock);
+    assert!(client.lock("default", "a").granted());
+    assert_eq!(client.lock("default", "b").kind(), "failed_lock");
+    // Instead of it.
+    one.members[0].kill();
+    reload(&mut airlock);
+    for _ in 0..3 {
+        let refused = client.lock("default", "b");
+        assert!(!refused.granted(), "{refused:?}");
+    }
+    assert_eq!(two.get(KEY), "");
+    one.members[0].spawn();
+    one.wait_until_ready();
+    eventually("the cluster to be used again", || {
+        client.lock("default", "a").granted().then_some(())
+    });
+    assert_eq!(client.lock("default", "b").kind(), "failed_lock");
+    assert_eq!(two.get(KEY), "");
+}
+
 /// Restores a snapshot with another token, which gives the cluster another id, behind a running server.
 #[test]
 fn a_cluster_with_a_new_id_is_refused_until_an_operator_accepts_it() {

@@ -219,7 +219,7 @@ impl Server {
 
 const DAMAGED: &[&str] = &[
     "the file is damaged or not a SQLite database",
-    "move this one to another folder",
+    "restore a backup",
 ];
 const FULL: &[&str] = &["the disk is full; free some space"];
 const READ_ONLY: &[&str] = &["needs write permission on the file and on its folder"];

@@ -44,6 +44,7 @@ pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) 
         };
         if started.elapsed() > STABLE {
             failures = 0;
+            warned = false;
         }
         let pause = pause(failures);
         failures += 1;
@@ -53,8 +54,7 @@ pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) 
             warned = true;
             tracing::warn!(
                 reason,
-                "the store refuses to be watched; the shown state of groups may be out of date; grant the user of this \
-                 server the prefix com.coreos.airlock/groups/"
+                "the store refuses to be watched; the shown state of groups may be out of date"
             );
         } else {
             tracing::debug!(reason, "watching the store failed, retrying");

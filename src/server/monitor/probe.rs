@@ -78,11 +78,15 @@ async fn read(store: &InstrumentedStore, groups: &[GroupName]) {
 
 /// Asks the store whether it accepts a write to one of the groups, which the health records.
 async fn check_writes(store: &InstrumentedStore, groups: &[GroupName]) {
+    let mut rejected = None;
     for group in groups.iter().take(MAX_GROUPS) {
         match store.check_writable(group).await {
-            Err(StoreError::Rejected(_)) => {}
+            Err(error @ StoreError::Rejected(_)) => rejected = Some(error),
             Ok(()) | Err(_) => return,
         }
+    }
+    if let Some(error) = rejected {
+        store.rejects_all_writes(error);
     }
 }
 

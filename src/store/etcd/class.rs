@@ -100,6 +100,10 @@ const NEEDS_LOGIN: &[&str] = &[
     "etcdserver: revision of auth store is old",
 ];
 
+/// The beginning of the message about a request that is larger than gRPC accepts, which is a little more than
+/// `--max-request-bytes`.
+const MESSAGE_TOO_LARGE: &str = "grpc: received message larger than max";
+
 /// The message to a user without the permission.
 const DENIED: &str = "etcdserver: permission denied";
 
@@ -160,6 +164,8 @@ fn status_class(status: &Status) -> ErrorClass {
         .find(|(message, _)| *message == status.message());
     match known {
         Some((_, class)) => *class,
+        // The server side of gRPC rejects the message before etcd sees it.
+        None if status.message().starts_with(MESSAGE_TOO_LARGE) => ErrorClass::Rejected,
         // The package that checks users and tokens; some of its errors are not translated.
         None if status.message().starts_with("auth: ") => ErrorClass::Refused,
         None => ErrorClass::Unknown,

@@ -14,6 +14,7 @@ use super::connection::channel;
 use super::credentials::Credentials;
 use super::error::{EndpointError, Problem};
 use super::identity::{Foreign, Identity};
+use super::keys;
 use super::response::Response;
 use crate::config::ClusterId;
 
@@ -152,7 +153,7 @@ impl EndpointClient {
         Ok(response)
     }
 
-    /// Verifies the cluster that a response comes from. etcd's own proxy leaves the id out of some responses.
+    /// Verifies the cluster that a response comes from.
     fn verify_response(&self, header: Option<&ResponseHeader>) -> Result<(), Foreign> {
         match header.map(ResponseHeader::cluster_id) {
             None | Some(0) => Ok(()),
@@ -187,7 +188,18 @@ impl EndpointClient {
         let client = self.log_in().await.map_err(error)?;
         // The cheapest call that any user may make in all versions. A learner refuses it.
         let members = client.cluster_client().member_list().await.map_err(error)?;
-        self.verify_response(members.header())
+        let mut id = members.header().map_or(0, ResponseHeader::cluster_id);
+        if id == 0 {
+            // etcd's own gRPC proxy leaves the id out of the list of members.
+            let range = client.kv_client().get(keys::PREFIX, None).await;
+            let range = range.map_err(error)?;
+            id = range.header().map_or(0, ResponseHeader::cluster_id);
+        }
+        if id == 0 {
+            return Err(self.error(ErrorClass::Refused, Problem::NoClusterId));
+        }
+        self.identity
+            .record(&self.url, ClusterId(id))
             .map_err(|foreign| self.error(ErrorClass::Refused, Problem::Foreign(foreign)))?;
         Ok(client)
     }
@@ -196,8 +208,7 @@ impl EndpointClient {
     async fn log_in(&self) -> Result<Client, Error> {
         let options = ConnectOptions::new()
             // Otherwise a member without a leader accepts requests and never replies.
-            .with_require_leader(true)
-            .with_auto_token_refresh(true);
+            .with_require_leader(true);
         let channel = channel(
             &self.url,
             self.credentials.tls(&self.url),

@@ -78,9 +78,9 @@ impl Cluster {
         }
     }
 
-    /// Accepts the cluster that replies from now on, unless the configuration names another one.
+    /// Accepts another cluster, if all endpoints belong to it and the configuration does not name another one.
     pub(super) fn accept_current(&self) {
-        self.identity.revoke();
+        self.identity.reconsider();
     }
 
     /// Returns the facts that an operator should know although calls succeed.
@@ -144,7 +144,7 @@ impl Cluster {
         let mut failures = Failures::new();
         if self.identity.settled() == Settled::No {
             failures = self.verify_endpoints().await;
-            self.identity.settle();
+            self.identity.settle(self.endpoints.len());
         }
         match self.identity.settled() {
             Settled::Yes => Ok(()),
@@ -253,7 +253,7 @@ fn into_error(failures: Failures) -> StoreError {
     let all = |class| failures.iter().all(|error| error.class == class);
     if is_unknown(&failures) {
         StoreError::unknown(EtcdError::Endpoints(failures))
-    } else if all(ErrorClass::Refused) {
+    } else if !failures.is_empty() && all(ErrorClass::Refused) {
         StoreError::rejected(EtcdError::Endpoints(failures))
     } else {
         StoreError::unreachable(EtcdError::Endpoints(failures))

@@ -64,6 +64,10 @@ pub(super) enum Problem {
     Closed { cause: String, mismatch: Mismatch },
     #[error("{}", foreign_text(.0))]
     Foreign(Foreign),
+    #[error(
+        "the endpoint does not tell the id of its cluster; name the members of etcd in etcd3.endpoints, not a proxy"
+    )]
+    NoClusterId,
     #[error("the TLS handshake failed: {0}")]
     Handshake(rustls::Error),
     #[error(
@@ -124,7 +128,7 @@ fn foreign_text(foreign: &Foreign) -> String {
     format!(
         "the endpoint belongs to the etcd cluster {found}, but this server has used the cluster {expected} since it \
          started; if etcd was restored from a backup, follow docs/operations.md, \"Restore etcd\", and then send SIGHUP \
-         to the server"
+         to the server while all endpoints reply, or restart it"
     )
 }
 
@@ -166,7 +170,10 @@ fn remedy(message: &str) -> &'static str {
         "etcdserver: authentication is not enabled" => {
             "; remove etcd3.username and etcd3.password_path, or run `etcdctl auth enable`"
         }
-        "etcdserver: request is too large" => {
+        too_large
+            if too_large == "etcdserver: request is too large"
+                || too_large.starts_with("grpc: received message larger than max") =>
+        {
             "; the value has too many holders: configure fewer slots, or a larger --max-request-bytes in etcd"
         }
         "etcdserver: rpc not supported for learner" => {

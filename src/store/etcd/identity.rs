@@ -20,9 +20,9 @@ pub(super) struct Identity {
 #[derive(Default)]
 struct State {
     decision: Decision,
-    /// The cluster that was used before the decision was revoked.
-    previous: Option<ClusterId>,
-    /// The number of times that the decision was revoked. Connections of an earlier generation are not used.
+    /// An operator accepts another cluster, if all endpoints belong to it.
+    reconsider: bool,
+    /// The number of times that an operator did so. Connections of an earlier generation are verified again.
     generation: u64,
     /// The clusters of the endpoints, by URL.
     seen: BTreeMap<String, ClusterId>,
@@ -98,7 +98,9 @@ impl Identity {
     pub(super) fn settled(&self) -> Settled {
         let state = self.state.lock();
         match (self.required, state.decision) {
-            (Some(_), _) | (None, Decision::Use(_)) => Settled::Yes,
+            (Some(_), _) => Settled::Yes,
+            (None, _) if state.reconsider => Settled::No,
+            (None, Decision::Use(_)) => Settled::Yes,
             (None, Decision::Pending) => Settled::No,
             (None, Decision::Split) => {
                 let seen = state.seen.iter();
@@ -107,29 +109,39 @@ impl Identity {
         }
     }
 
-    /// Decides on the cluster of the endpoints that have replied so far. As long as an endpoint of the cluster that was
-    /// used before replies, that one stays in use.
-    pub(super) fn settle(&self) {
+    /// Decides on the cluster, now that all `endpoints` were asked. Some may not have replied.
+    ///
+    /// SUBTLE: a decision is replaced only if every endpoint replies and belongs to the new cluster. Otherwise a reload
+    /// during an outage of the cluster would move the locks to a foreign one. Until then the old decision stands, so
+    /// that no call in flight can use an endpoint that was not verified.
+    pub(super) fn settle(&self, endpoints: usize) {
         let mut state = self.state.lock();
         let mut ids = state.seen.values().copied();
-        let previous = state
-            .previous
-            .filter(|id| ids.clone().any(|seen| seen == *id));
-        state.decision = match (previous, ids.next()) {
-            (Some(previous), _) => Decision::Use(previous),
-            (None, None) => Decision::Pending,
-            (None, Some(first)) if ids.all(|id| id == first) => Decision::Use(first),
-            (None, Some(_)) => Decision::Split,
+        let first = ids.next();
+        let agree = first.filter(|first| ids.all(|id| id == *first));
+        let complete = state.seen.len() == endpoints;
+        let decision = match (state.decision, first, agree) {
+            (Decision::Pending, None, _) => Decision::Pending,
+            (Decision::Pending, Some(_), Some(id)) => Decision::Use(id),
+            (Decision::Pending, Some(_), None) => Decision::Split,
+            (Decision::Use(_) | Decision::Split, _, Some(id)) if complete && state.reconsider => {
+                Decision::Use(id)
+            }
+            (decision @ (Decision::Use(_) | Decision::Split), ..) => decision,
         };
+        if let (Decision::Use(old), Decision::Use(new)) = (state.decision, decision)
+            && old != new
+        {
+            tracing::warn!("the etcd cluster {new} is used from now on, instead of {old}");
+        }
+        state.decision = decision;
+        state.reconsider = false;
     }
 
-    /// Revokes the decision: the next call decides again.
-    pub(super) fn revoke(&self) {
+    /// Has the next call decide again, because an operator says that the cluster may have been replaced.
+    pub(super) fn reconsider(&self) {
         let mut state = self.state.lock();
-        if let Decision::Use(id) = state.decision {
-            state.previous = Some(id);
-        }
-        state.decision = Decision::Pending;
+        state.reconsider = true;
         state.generation += 1;
         state.seen.clear();
     }
@@ -178,10 +190,10 @@ mod tests {
     fn the_first_cluster_is_used_for_good() {
         let identity = Identity::new(None);
         assert_eq!(identity.settled(), Settled::No);
-        identity.settle();
+        identity.settle(2);
         assert_eq!(identity.settled(), Settled::No);
         assert_eq!(identity.record("a", ONE), Ok(()));
-        identity.settle();
+        identity.settle(2);
         assert_eq!(identity.settled(), Settled::Yes);
         assert_eq!(identity.record("b", TWO), Err(foreign(TWO, ONE, false)));
         assert_eq!(identity.record("a", TWO), Err(foreign(TWO, ONE, false)));
@@ -191,46 +203,60 @@ mod tests {
     }
 
     #[test]
-    fn two_clusters_at_the_start_are_a_split_that_does_not_heal_by_itself() {
+    fn two_clusters_at_the_start_are_a_split_until_all_endpoints_agree() {
         let identity = Identity::new(None);
         assert_eq!(identity.record("a", ONE), Ok(()));
         assert_eq!(identity.record("b", TWO), Ok(()));
-        identity.settle();
+        identity.settle(2);
         let split = Settled::Split(vec![("a".into(), ONE), ("b".into(), TWO)]);
         assert_eq!(identity.settled(), split);
+        identity.reconsider();
+        assert_eq!(identity.settled(), Settled::No);
+        assert_eq!(identity.record("b", TWO), Ok(()));
+        identity.settle(2);
+        assert!(matches!(identity.settled(), Settled::Split(_)));
+        identity.reconsider();
+        assert_eq!(identity.record("a", TWO), Ok(()));
+        assert_eq!(identity.record("b", TWO), Ok(()));
+        identity.settle(2);
+        assert_eq!(identity.settled(), Settled::Yes);
     }
 
     #[test]
     fn an_operator_can_have_the_decision_made_again() {
         let identity = Identity::new(None);
         identity.record("a", ONE).unwrap();
-        identity.settle();
-        identity.revoke();
+        identity.settle(1);
+        identity.reconsider();
         assert_eq!(identity.settled(), Settled::No);
         assert_eq!(identity.generation(), 1);
-        identity.record("a", TWO).unwrap();
-        identity.settle();
+        // Until the decision is made, the other cluster is not used.
+        assert_eq!(identity.record("a", TWO), Err(foreign(TWO, ONE, false)));
+        identity.settle(1);
         assert_eq!(identity.record("a", TWO), Ok(()));
     }
 
     #[test]
-    fn a_cluster_that_still_replies_is_not_given_up_for_another_one() {
+    fn a_cluster_is_not_given_up_while_an_endpoint_is_silent_or_belongs_to_it() {
         let identity = Identity::new(None);
         identity.record("a", ONE).unwrap();
-        identity.settle();
-        identity.revoke();
-        identity.record("a", ONE).unwrap();
-        identity.record("b", TWO).unwrap();
-        identity.settle();
-        assert_eq!(identity.settled(), Settled::Yes);
-        assert_eq!(identity.record("b", TWO), Err(foreign(TWO, ONE, false)));
+        identity.settle(2);
+        for seen in [&[("b", TWO)][..], &[("a", ONE), ("b", TWO)]] {
+            identity.reconsider();
+            for (url, id) in seen {
+                let _ = identity.record(url, *id);
+            }
+            identity.settle(2);
+            assert_eq!(identity.settled(), Settled::Yes);
+            assert_eq!(identity.record("b", TWO), Err(foreign(TWO, ONE, false)));
+        }
     }
 
     #[test]
-    fn a_configured_cluster_needs_no_decision_and_cannot_be_revoked() {
+    fn a_configured_cluster_needs_no_decision_and_cannot_be_replaced() {
         let identity = Identity::new(Some(ONE));
         assert_eq!(identity.settled(), Settled::Yes);
-        identity.revoke();
+        identity.reconsider();
         assert_eq!(identity.settled(), Settled::Yes);
         assert_eq!(identity.record("a", TWO), Err(foreign(TWO, ONE, true)));
         assert_eq!(identity.record("b", ONE), Ok(()));
