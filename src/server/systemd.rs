@@ -111,7 +111,7 @@ fn status_text(groups: usize, health: &Health) -> String {
             let reason = chain(error).replace('\n', " ");
             format!("the store refuses writes, no lock is granted: {reason}")
         }
-        (Replies::Up { .. }, Writes::Unknown | Writes::Accepted { .. }) => {
+        (Replies::Up { .. }, Writes::Unknown | Writes::Accepted) => {
             "the store is available".to_owned()
         }
     };

@@ -32,7 +32,7 @@ pub(crate) enum Writes {
     #[default]
     Unknown,
     /// The store accepted the latest write.
-    Accepted { at: Instant },
+    Accepted,
     /// The store refuses every write.
     Refused { since: Instant, error: StoreError },
 }
@@ -69,7 +69,7 @@ impl Health {
                 seconds: seconds(*since),
                 error: error.clone(),
             }),
-            Writes::Unknown | Writes::Accepted { .. } => Ok(()),
+            Writes::Unknown | Writes::Accepted => Ok(()),
         }
     }
 
@@ -86,12 +86,12 @@ impl Health {
     }
 
     pub(super) fn write_accepted(&mut self) {
-        self.writes = Writes::Accepted { at: Instant::now() };
+        self.writes = Writes::Accepted;
     }
 
     /// A write was rejected, perhaps for a reason that concerns one group only.
     pub(super) fn write_rejected(&mut self) {
-        if let Writes::Accepted { .. } = self.writes {
+        if let Writes::Accepted = self.writes {
             self.writes = Writes::Unknown;
         }
     }
@@ -99,7 +99,7 @@ impl Health {
     pub(super) fn write_refused(&mut self, error: StoreError) {
         let since = match &self.writes {
             Writes::Refused { since, .. } => *since,
-            Writes::Unknown | Writes::Accepted { .. } => Instant::now(),
+            Writes::Unknown | Writes::Accepted => Instant::now(),
         };
         self.writes = Writes::Refused { since, error };
     }

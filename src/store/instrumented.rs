@@ -223,7 +223,7 @@ impl StoreMetrics {
         self.up.set(f64::from(u8::from(up)));
         match health.writes {
             Writes::Unknown => {}
-            Writes::Accepted { .. } => self.writable.set(1.0),
+            Writes::Accepted => self.writable.set(1.0),
             Writes::Refused { .. } => self.writable.set(0.0),
         }
     }

@@ -14,8 +14,9 @@ use crate::text::explain::chain;
 /// The age of the latest reply after which the store is called again.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
-/// The age of the latest accepted write after which the store is asked whether it accepts another one.
-const WRITE_INTERVAL: Duration = Duration::from_secs(30);
+/// The interval at which the store is asked whether it accepts writes, and the endpoints that are not in use to which
+/// cluster they belong. While it is not known to accept them, it is asked each time.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The number of groups that are tried if the store rejects calls. It may reject those of one group only.
 const MAX_GROUPS: usize = 8;
@@ -32,6 +33,7 @@ struct Logged {
 pub(crate) async fn probe(store: &InstrumentedStore, state: StateReceiver) {
     let health = store.health();
     let mut logged = Logged::default();
+    let mut checked = None;
     let mut tick = time::interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -41,7 +43,8 @@ pub(crate) async fn probe(store: &InstrumentedStore, state: StateReceiver) {
         if must_read(&current) {
             read(store, &groups).await;
         }
-        if must_check_writes(&health.borrow().clone()) {
+        if must_check(&health.borrow().clone(), checked) {
+            checked = Some(Instant::now());
             check_writes(store, &groups).await;
         }
         store.refresh_notices();
@@ -56,10 +59,11 @@ fn must_read(health: &Health) -> bool {
     }
 }
 
-fn must_check_writes(health: &Health) -> bool {
+fn must_check(health: &Health, checked: Option<Instant>) -> bool {
     let replies = matches!(health.replies, Replies::Up { .. });
-    let fresh = |at: Instant| at.elapsed() < WRITE_INTERVAL;
-    replies && !matches!(health.writes, Writes::Accepted { at } if fresh(at))
+    let accepts_writes = matches!(health.writes, Writes::Accepted);
+    let is_due = checked.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL);
+    replies && (is_due || !accepts_writes)
 }
 
 /// Reads one group, which the health records; or several, as long as the store rejects the reads.
@@ -118,11 +122,11 @@ impl Logged {
                     "the store refuses writes; no lock is granted until it accepts them again"
                 );
             }
-            Writes::Accepted { .. } if self.read_only => {
+            Writes::Accepted if self.read_only => {
                 self.read_only = false;
                 tracing::warn!("the store accepts writes again");
             }
-            Writes::Unknown | Writes::Accepted { .. } | Writes::Refused { .. } => {}
+            Writes::Unknown | Writes::Accepted | Writes::Refused { .. } => {}
         }
         for notice in &health.notices {
             if !self.notices.contains(notice) {

@@ -68,12 +68,10 @@ impl EndpointClient {
         self.auth_disabled.load(Ordering::Relaxed)
     }
 
-    /// Connects, and verifies the cluster, within `timeout`.
+    /// Verifies the cluster with a call, within `timeout`.
     pub(super) async fn verify(&self, timeout: Duration) -> Result<(), EndpointError> {
-        let connected = time::timeout(timeout, self.client()).await;
-        connected
-            .unwrap_or_else(|_| Err(self.error(ErrorClass::Unreachable, Problem::NoReply(timeout))))
-            .map(|_| ())
+        let list = |client: Client| async move { client.cluster_client().member_list().await };
+        self.call(timeout, list).await.map(|_| ())
     }
 
     /// Makes one call with the client of this endpoint, within `timeout`.

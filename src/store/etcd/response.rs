@@ -1,6 +1,8 @@
 //! What the responses of etcd have in common.
 
-use etcd_client::{GetResponse, PutResponse, ResponseHeader, TxnResponse, WatchStream};
+use etcd_client::{
+    GetResponse, MemberListResponse, PutResponse, ResponseHeader, TxnResponse, WatchStream,
+};
 
 /// A response that names the cluster it comes from.
 pub(super) trait Response {
@@ -23,6 +25,12 @@ impl Response for TxnResponse {
 impl Response for PutResponse {
     fn header(&self) -> Option<&ResponseHeader> {
         PutResponse::header(self)
+    }
+}
+
+impl Response for MemberListResponse {
+    fn header(&self) -> Option<&ResponseHeader> {
+        MemberListResponse::header(self)
     }
 }
 
