@@ -53,6 +53,14 @@ impl Fleet {
         self.client = self.airlock.client();
     }
 
+    /// Overwrites the database, and deletes its write-ahead log, from which SQLite could recover it.
+    fn damage(&self) {
+        fs::write(self.file("airlock.db"), [0xff; 8192]).unwrap();
+        for suffix in ["-wal", "-shm"] {
+            let _ = fs::remove_file(self.file(&format!("airlock.db{suffix}")));
+        }
+    }
+
     fn lock(&self, id: &str) -> bool {
         self.client.lock("default", id).granted()
     }
@@ -277,7 +285,7 @@ fn a_store_that_is_lost_or_damaged_is_restored() {
                 }
             }
             "database" => fs::remove_file(&store).unwrap(),
-            _ => fs::write(&store, [0xff; 8192]).unwrap(),
+            _ => fleet.damage(),
         }
         let output = fleet.restore(&file, &[]);
         assert!(
@@ -322,18 +330,33 @@ fn a_write_ahead_log_is_never_applied_to_the_restored_file_and_the_previous_file
 }
 
 #[test]
+fn a_server_does_not_start_with_a_damaged_file_and_names_the_restore() {
+    let mut fleet = Fleet::new();
+    fleet.airlock.process().kill();
+    fleet.damage();
+    let mut server = fleet.airlock.spawn(&["serve"]);
+    assert_eq!(server.wait().code(), Some(78), "{}", server.log());
+    let log = server.log();
+    assert!(log.contains("restore a backup"), "{log}");
+    assert!(log.contains("all its slots are free"), "{log}");
+}
+
+#[test]
 fn a_damaged_file_is_kept_with_its_log() {
     let mut fleet = Fleet::new();
     assert!(fleet.lock("a"));
     let file = fleet.backup("backup.db");
     fleet.airlock.process().kill();
-    fs::write(fleet.file("airlock.db"), [0xff; 8192]).unwrap();
+    fleet.damage();
     fs::write(fleet.file("airlock.db-wal"), "a log").unwrap();
     fleet.restore(&file, &[]);
     let mut kept = fleet.files("before-restore");
     kept.sort();
     let contents: Vec<Vec<u8>> = kept.iter().map(|file| fs::read(file).unwrap()).collect();
-    assert_eq!(contents, [vec![0xff; 8192], b"a log".to_vec()]);
+    assert!(
+        contents == [vec![0xff; 8192], b"a log".to_vec()],
+        "{kept:?}"
+    );
     fleet.restart();
     assert!(fleet.lock("b"));
     fleet.is_held_by(["a", "b"]);
