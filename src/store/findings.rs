@@ -7,7 +7,7 @@ use serde::Serialize;
 /// The result of an inspection.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct StoreReport {
-    /// What each etcd endpoint told, in the order of the configuration.
+    /// The facts about each etcd endpoint, in the order of the configuration.
     pub(crate) endpoints: Vec<EndpointFacts>,
     /// The embedded store; `None` for etcd.
     pub(crate) file: Option<FileFacts>,
@@ -15,7 +15,7 @@ pub(crate) struct StoreReport {
     pub(crate) findings: Vec<Finding>,
 }
 
-/// What an etcd endpoint told about itself. `None`: it is not known.
+/// The facts that an etcd endpoint returned about itself. `None`: it is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct EndpointFacts {
     /// The endpoint, with its scheme.

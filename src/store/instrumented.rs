@@ -148,6 +148,10 @@ impl Store for InstrumentedStore {
         self.record(Call::Check, started, result)
     }
 
+    async fn verify(&self) {
+        self.inner.verify().await;
+    }
+
     fn location(&self, group: &GroupName) -> Location {
         self.inner.location(group)
     }

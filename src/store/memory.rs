@@ -1,6 +1,6 @@
 //! A store in the memory of this process, for tests.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
@@ -13,22 +13,17 @@ use crate::lock::codec::{Revision, Stored, Value};
 /// A store that keeps its values in a map, with one revision counter for all groups.
 #[derive(Debug)]
 pub struct MemoryStore {
-    inner: Mutex<Inner>,
+    content: Mutex<Content>,
     /// The revision of the last write, for watches.
     written: watch::Sender<i64>,
 }
 
-/// The content of a [`MemoryStore`] at one moment.
-#[derive(Clone, Debug)]
-pub struct Backup {
-    clock: i64,
-    values: HashMap<GroupName, (Revision, Value)>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    clock: i64,
-    values: HashMap<GroupName, (Revision, Value)>,
+/// The values of all groups, with one revision counter.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// The revision of the last write.
+    pub(crate) clock: i64,
+    values: BTreeMap<GroupName, (Revision, Value)>,
 }
 
 /// The error of a watch after its store was dropped.
@@ -41,7 +36,7 @@ struct Dropped;
 impl Default for MemoryStore {
     fn default() -> Self {
         MemoryStore {
-            inner: Mutex::default(),
+            content: Mutex::default(),
             written: watch::Sender::new(0),
         }
     }
@@ -50,30 +45,25 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// Writes a value unconditionally, as another program or an administrator would. `None` deletes the value.
     pub fn overwrite(&self, group: &GroupName, value: Option<Value>) {
-        let mut inner = self.lock();
-        inner.write(group, value);
-        self.written.send_replace(inner.clock);
+        let mut content = self.lock();
+        content.write(group, value);
+        self.written.send_replace(content.clock);
     }
 
     /// Returns all values, to be restored later.
-    pub fn backup(&self) -> Backup {
-        let inner = self.lock();
-        Backup {
-            clock: inner.clock,
-            values: inner.values.clone(),
-        }
+    pub fn backup(&self) -> Content {
+        self.lock().clone()
     }
 
     /// Replaces all values and the revision counter, as an operator does who restores a backup of etcd.
-    pub fn restore(&self, backup: Backup) {
-        let mut inner = self.lock();
-        inner.clock = backup.clock;
-        inner.values = backup.values;
-        self.written.send_replace(inner.clock);
+    pub fn restore(&self, backup: Content) {
+        let mut content = self.lock();
+        *content = backup;
+        self.written.send_replace(content.clock);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock()
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        self.content.lock()
     }
 }
 
@@ -89,16 +79,16 @@ impl Store for MemoryStore {
         expected: &Stored,
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError> {
-        let mut inner = self.lock();
-        let current = inner.stored(group);
+        let mut content = self.lock();
+        let current = content.stored(group);
         if !expected.is_still(&current) {
             return Ok(CommitOutcome::Conflict(current));
         }
         if let Some(value) = new {
-            inner.write(group, Some(value.clone()));
-            self.written.send_replace(inner.clock);
+            content.write(group, Some(value.clone()));
+            self.written.send_replace(content.clock);
         }
-        Ok(CommitOutcome::Committed(inner.stored(group).revision))
+        Ok(CommitOutcome::Committed(content.stored(group).revision))
     }
 
     async fn check_writable(&self, _: &GroupName) -> Result<(), StoreError> {
@@ -134,10 +124,10 @@ impl Store for MemoryStore {
     }
 }
 
-// === impl Inner ===
+// === impl Content ===
 
-impl Inner {
-    fn stored(&self, group: &GroupName) -> Stored {
+impl Content {
+    pub(crate) fn stored(&self, group: &GroupName) -> Stored {
         let as_of = Revision(self.clock);
         match self.values.get(group) {
             Some((revision, value)) => Stored {
@@ -149,16 +139,14 @@ impl Inner {
         }
     }
 
-    fn write(&mut self, group: &GroupName, value: Option<Value>) {
+    /// Writes or deletes a value, and returns the revision of the write.
+    pub(crate) fn write(&mut self, group: &GroupName, value: Option<Value>) -> Revision {
         self.clock += 1;
+        let revision = Revision(self.clock);
         match value {
-            Some(value) => {
-                self.values
-                    .insert(group.clone(), (Revision(self.clock), value));
-            }
-            None => {
-                self.values.remove(group);
-            }
-        }
+            Some(value) => self.values.insert(group.clone(), (revision, value)),
+            None => self.values.remove(group),
+        };
+        revision
     }
 }

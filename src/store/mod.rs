@@ -81,6 +81,9 @@ pub trait Store: Send + Sync + 'static {
     /// If it would not, or does not reply.
     async fn check_writable(&self, group: &GroupName) -> Result<(), StoreError>;
 
+    /// Verifies that the parts of the store that are not in use belong to it. [`Store::notices`] has the result.
+    async fn verify(&self) {}
+
     /// Returns the facts that an operator should know although calls succeed.
     fn notices(&self) -> Vec<Notice> {
         Vec::new()

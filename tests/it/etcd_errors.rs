@@ -69,22 +69,10 @@ fn a_member_without_a_quorum_as_the_first_endpoint_stops_no_request() {
     assert!(etcd.heal() > 0, "nothing was held back");
 }
 
-/// Writes other keys until etcd raises its alarm.
-fn exhaust(etcd: &Etcd) {
-    let filler = "x".repeat(50_000);
-    eventually("etcd to run out of space", || {
-        let _ = etcd.try_ctl(&["put", "filler", &filler]);
-        etcd.ctl(&["alarm", "list"])
-            .contains("NOSPACE")
-            .then_some(())
-    });
-}
-
 /// Makes room, as docs/operations.md describes it.
 fn make_room(etcd: &Etcd) {
     etcd.ctl(&["del", "filler"]);
-    let revision = etcd.members[0].status().unwrap().revision;
-    etcd.ctl(&["compact", &revision.to_string()]);
+    etcd.compact().unwrap();
     etcd.ctl(&["defrag"]);
     etcd.ctl(&["alarm", "disarm"]);
 }
@@ -96,7 +84,7 @@ fn an_etcd_out_of_space_confirms_what_it_contains_and_refuses_new_locks() {
         let mut airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 2\n");
         let client = airlock.client();
         assert!(client.lock("default", "holder").granted());
-        exhaust(&etcd);
+        etcd.exhaust_space();
 
         assert!(client.lock("default", "holder").granted(), "{version:?}");
         assert!(client.unlock("default", "other").granted(), "{version:?}");

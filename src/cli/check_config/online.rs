@@ -1,4 +1,4 @@
-//! The output of `airlock check-config --online`: what each endpoint or file of the store told, then the findings.
+//! The output of `airlock check-config --online`: the facts about each endpoint or file, then the findings.
 
 use std::time::Duration;
 

@@ -29,10 +29,9 @@ async fn a_rejected_write_fails_only_the_requests_that_needed_it() {
             lock("a"),
             unlock("c"),
             unlock("a"),
-        ]
-        .map(|command| fixture.execute(command, DEADLINE));
+        ];
         assert_eq!(
-            futures_util::future::join_all(asked).await,
+            fixture.execute_all(asked).await,
             [
                 refused(),
                 refused(),
@@ -106,10 +105,9 @@ async fn without_space_a_release_is_attempted_without_the_grants_of_its_batch() 
             lock("d"),
             unlock("c"),
             unlock("a"),
-        ]
-        .map(|command| fixture.execute(command, DEADLINE));
+        ];
         assert_eq!(
-            futures_util::future::join_all(asked).await,
+            fixture.execute_all(asked).await,
             [
                 refused(),
                 refused(),

@@ -125,10 +125,9 @@ async fn invariant_6_a_request_that_is_done_is_not_undone_by_one_before_it() {
     let fixture = Fixture::new(1);
     fixture.store.next(&[Fault::AnswerLost]);
     let asked = [unlock("a"), lock("a"), lock("b")];
-    let asked = asked.map(|command| fixture.execute(command, DEADLINE));
     // The lock of a was committed, while its release was not needed. Now it is.
     assert_eq!(
-        futures_util::future::join_all(asked).await,
+        fixture.execute_all(asked).await,
         [
             Ok(Outcome::Unlocked),
             Ok(Outcome::AlreadyHeld),

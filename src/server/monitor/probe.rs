@@ -45,7 +45,7 @@ pub(crate) async fn probe(store: &InstrumentedStore, state: StateReceiver) {
         }
         if must_check(&health.borrow().clone(), checked) {
             checked = Some(Instant::now());
-            check_writes(store, &groups).await;
+            tokio::join!(check_writes(store, &groups), store.verify());
         }
         store.refresh_notices();
         logged.update(&health.borrow().clone());

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use super::trace::{Moment, Trace, Violation};
 use crate::lock::GroupName;
 use crate::lock::audit::AuditLog;
-use crate::lock::codec::{self, Revision, Stored, Value};
+use crate::lock::codec::{self, Stored, Value};
 use crate::lock::semaphore::Semaphore;
 use crate::store::CommitOutcome;
+use crate::store::memory::Content;
 
 /// The store and what is known about the whole run.
 pub(super) struct World {
@@ -53,13 +54,6 @@ struct Inner {
     states: BTreeMap<GroupName, Vec<State>>,
     watchers: Vec<mpsc::UnboundedSender<Change>>,
     violation: Option<Violation>,
-}
-
-/// The content of the store, which can be restored.
-#[derive(Clone, Default)]
-pub(super) struct Content {
-    clock: i64,
-    values: BTreeMap<GroupName, (Revision, Value)>,
 }
 
 // === impl World ===
@@ -326,31 +320,5 @@ impl State {
         let new = self.audit_log.iter().filter(|entry| !known.contains(entry));
         new.filter_map(|entry| u64::try_from(entry.at.as_second()).ok())
             .collect()
-    }
-}
-
-// === impl Content ===
-
-impl Content {
-    fn stored(&self, group: &GroupName) -> Stored {
-        let as_of = Revision(self.clock);
-        match self.values.get(group) {
-            Some((revision, value)) => Stored {
-                revision: *revision,
-                value: Some(value.clone()),
-                as_of,
-            },
-            None => Stored::absent(as_of),
-        }
-    }
-
-    fn write(&mut self, group: &GroupName, value: Option<Value>) -> Revision {
-        self.clock += 1;
-        let revision = Revision(self.clock);
-        match value {
-            Some(value) => self.values.insert(group.clone(), (revision, value)),
-            None => self.values.remove(group),
-        };
-        revision
     }
 }

@@ -41,34 +41,22 @@ const MESSAGES: &[(&str, ErrorClass)] = &[
         "etcdserver: duplicate key given in txn request",
         ErrorClass::Rejected,
     ),
-    ("etcdserver: request is too large", ErrorClass::Rejected),
+    (TOO_LARGE, ErrorClass::Rejected),
     // The alarm CORRUPT makes all members refuse every request instead of applying it.
     ("etcdserver: corrupt cluster", ErrorClass::Rejected),
     // etcd applies a transaction that exceeds the quota and then returns this error. Once the alarm is raised, it
     // applies none. In both cases nothing happens after the reply.
-    (
-        "etcdserver: mvcc: database space exceeded",
-        ErrorClass::NoSpace,
-    ),
+    (NO_SPACE, ErrorClass::NoSpace),
     // Permissions are checked before a request has an effect: by the member, or by all members in the place of the
     // request. A member that lags behind can refuse what another one allows.
     (DENIED, ErrorClass::Refused),
-    ("etcdserver: user name is empty", ErrorClass::Refused),
+    (NO_USER, ErrorClass::Refused),
     ("etcdserver: user name not found", ErrorClass::Refused),
-    (
-        "etcdserver: authentication failed, invalid user ID or password",
-        ErrorClass::Refused,
-    ),
-    (
-        "etcdserver: authentication is not enabled",
-        ErrorClass::Refused,
-    ),
+    (WRONG_PASSWORD, ErrorClass::Refused),
+    (AUTH_DISABLED, ErrorClass::Refused),
     ("etcdserver: invalid auth token", ErrorClass::Refused),
     // A learner refuses linearizable reads and writes; a member of an older version may lack a call.
-    (
-        "etcdserver: rpc not supported for learner",
-        ErrorClass::Refused,
-    ),
+    (LEARNER, ErrorClass::Refused),
     ("etcdserver: not capable", ErrorClass::Refused),
     (
         "etcdserver: invalid client api version",
@@ -95,20 +83,28 @@ const MESSAGES: &[(&str, ErrorClass)] = &[
 
 /// The messages that end with a new login: etcd did not know the token of this server, or got none.
 const NEEDS_LOGIN: &[&str] = &[
-    "etcdserver: user name is empty",
+    NO_USER,
     "etcdserver: invalid auth token",
     "etcdserver: revision of auth store is old",
 ];
 
 /// The beginning of the message about a request that is larger than gRPC accepts, which is a little more than
 /// `--max-request-bytes`.
-const MESSAGE_TOO_LARGE: &str = "grpc: received message larger than max";
+pub(super) const MESSAGE_TOO_LARGE: &str = "grpc: received message larger than max";
 
 /// The message to a user without the permission.
-const DENIED: &str = "etcdserver: permission denied";
+pub(super) const DENIED: &str = "etcdserver: permission denied";
 
 /// The message of a login while authentication is disabled.
-const AUTH_DISABLED: &str = "etcdserver: authentication is not enabled";
+pub(super) const AUTH_DISABLED: &str = "etcdserver: authentication is not enabled";
+
+/// Other messages for which the server knows a remedy.
+pub(super) const NO_USER: &str = "etcdserver: user name is empty";
+pub(super) const WRONG_PASSWORD: &str =
+    "etcdserver: authentication failed, invalid user ID or password";
+pub(super) const NO_SPACE: &str = "etcdserver: mvcc: database space exceeded";
+pub(super) const TOO_LARGE: &str = "etcdserver: request is too large";
+pub(super) const LEARNER: &str = "etcdserver: rpc not supported for learner";
 
 /// Classifies an error of a call. Every error that is not known to have had no effect is [`ErrorClass::Unknown`].
 pub(super) fn class(error: &Error) -> ErrorClass {

@@ -95,7 +95,7 @@ impl Cluster {
         notices
     }
 
-    /// Connects to every endpoint, which finds those that belong to another cluster.
+    /// Calls every endpoint, which finds those that belong to another cluster. Returns the errors.
     pub(super) async fn verify_endpoints(&self) -> Failures {
         let timeout = self.attempt_timeout;
         let verified = join_all(

@@ -6,9 +6,16 @@ use std::time::Duration;
 use etcd_client::Error;
 use rustls::{CertificateError, InvalidMessage};
 
-use super::class::{ErrorClass, sources};
+use super::class::{
+    AUTH_DISABLED, DENIED, ErrorClass, LEARNER, MESSAGE_TOO_LARGE, NO_SPACE, NO_USER, TOO_LARGE,
+    WRONG_PASSWORD, sources,
+};
 use super::identity::Foreign;
 use crate::config::ClusterId;
+
+/// The command that gives a role the permission it needs.
+pub(super) const GRANT: &str =
+    "`etcdctl role grant-permission ROLE --prefix=true readwrite com.coreos.airlock/groups/`";
 
 /// The reason why the cluster returned no result. The message names each endpoint once.
 #[derive(Debug, thiserror::Error)]
@@ -65,15 +72,14 @@ pub(super) enum Problem {
     #[error("{}", foreign_text(.0))]
     Foreign(Foreign),
     #[error(
-        "the endpoint does not tell the id of its cluster; name the members of etcd in etcd3.endpoints, not a proxy"
+        "the endpoint does not return the id of its cluster; name the members of etcd in etcd3.endpoints, not a proxy"
     )]
     NoClusterId,
     #[error("the TLS handshake failed: {0}")]
     Handshake(rustls::Error),
     #[error(
-        "etcdserver: permission denied to the user {user:?}, which is the common name (CN) of the client certificate; \
-         create this user in etcd, and grant a role of it access: `etcdctl role grant-permission ROLE --prefix=true \
-         readwrite com.coreos.airlock/groups/`"
+        "{DENIED} to the user {user:?}, which is the common name (CN) of the client certificate; create this user in \
+         etcd, and grant a role of it access: {GRANT}"
     )]
     CertificateUserDenied { user: String },
     #[error("{}", status_text(.0))]
@@ -152,35 +158,28 @@ fn chain_text(error: &Error) -> String {
 }
 
 /// Returns the remedy for an error message of etcd.
-fn remedy(message: &str) -> &'static str {
-    match message {
-        "etcdserver: mvcc: database space exceeded" => {
-            "; etcd is out of space: compact and defragment it, then run `etcdctl alarm disarm`"
+fn remedy(message: &str) -> String {
+    let remedy = match message {
+        NO_SPACE => {
+            "etcd is out of space: compact and defragment it, then run `etcdctl alarm disarm`"
         }
-        "etcdserver: permission denied" => {
-            "; grant a role of the etcd user access: `etcdctl role grant-permission ROLE --prefix=true readwrite \
-             com.coreos.airlock/groups/`"
+        DENIED => return format!("; grant a role of the etcd user access: {GRANT}"),
+        NO_USER => "etcd requires a user: set etcd3.username and etcd3.password_path",
+        WRONG_PASSWORD => {
+            "check etcd3.username, and the password in the file that etcd3.password_path names"
         }
-        "etcdserver: user name is empty" => {
-            "; etcd requires a user: set etcd3.username and etcd3.password_path"
+        AUTH_DISABLED => {
+            "remove etcd3.username and etcd3.password_path, or run `etcdctl auth enable`"
         }
-        "etcdserver: authentication failed, invalid user ID or password" => {
-            "; check etcd3.username, and the password in the file that etcd3.password_path names"
+        LEARNER => {
+            "the member is a learner, which serves no requests: promote it with `etcdctl member promote`"
         }
-        "etcdserver: authentication is not enabled" => {
-            "; remove etcd3.username and etcd3.password_path, or run `etcdctl auth enable`"
+        _ if message == TOO_LARGE || message.starts_with(MESSAGE_TOO_LARGE) => {
+            "the value has too many holders: configure fewer slots, or a larger --max-request-bytes in etcd"
         }
-        too_large
-            if too_large == "etcdserver: request is too large"
-                || too_large.starts_with("grpc: received message larger than max") =>
-        {
-            "; the value has too many holders: configure fewer slots, or a larger --max-request-bytes in etcd"
-        }
-        "etcdserver: rpc not supported for learner" => {
-            "; the member is a learner, which serves no requests: promote it with `etcdctl member promote`"
-        }
-        _ => "",
-    }
+        _ => return String::new(),
+    };
+    format!("; {remedy}")
 }
 
 fn certificate_text(error: &CertificateError) -> String {

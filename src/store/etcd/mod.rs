@@ -81,13 +81,12 @@ impl Store for EtcdStore {
         transaction::commit(&self.cluster, group, expected, new).await
     }
 
-    /// Also connects to the endpoints that are not in use, which finds those of another cluster.
     async fn check_writable(&self, group: &GroupName) -> Result<(), StoreError> {
-        let (writable, _) = tokio::join!(
-            transaction::check_writable(&self.cluster, group),
-            self.cluster.verify_endpoints()
-        );
-        writable
+        transaction::check_writable(&self.cluster, group).await
+    }
+
+    async fn verify(&self) {
+        self.cluster.verify_endpoints().await;
     }
 
     fn notices(&self) -> Vec<Notice> {

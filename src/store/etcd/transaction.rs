@@ -15,8 +15,8 @@ use crate::lock::GroupName;
 use crate::lock::codec::{Revision, Stored, Value};
 use crate::store::{CommitOutcome, StoreError};
 
-/// The maximum size of a response in bytes. etcd limits one value to 1.5 MiB, unless it is told otherwise; a response
-/// contains the values of several groups.
+/// The maximum size of a response in bytes. By default, etcd limits one value to 1.5 MiB; a response contains the values
+/// of several groups.
 pub(super) const MAX_RESPONSE: usize = 128 << 20;
 
 /// The maximum size of lock times that a commit compares. Those of larger groups, of about 4,500 holders, would not fit
@@ -45,18 +45,26 @@ pub(super) async fn commit(
     }
 }
 
-/// Asks for a write that can never happen. etcd verifies the permission and the space, and writes nothing.
+/// Asks for a write that can never happen.
 pub(super) async fn check_writable(cluster: &Cluster, group: &GroupName) -> Result<(), StoreError> {
+    let transaction = never_applies(group);
+    let call = |client| transact(client, transaction.clone());
+    // Nothing is written, so another endpoint may be asked as well.
+    cluster.call(Effect::Reads, call).await?;
+    Ok(())
+}
+
+/// Returns a write to a group that can never happen. etcd verifies the permission and the space, and writes nothing.
+///
+/// SUBTLE: if the database is so close to its quota that not even an empty value fits, etcd raises the alarm NOSPACE,
+/// as it would at the next lock. If the comparison did match, the value would be damaged, which grants nothing.
+pub(super) fn never_applies(group: &GroupName) -> Txn {
     let empty = Value {
         semaphore: Vec::new(),
         lock_times: Some(Vec::new()),
     };
     let never = Compare::mod_revision(keys::semaphore(group), CompareOp::Equal, IMPOSSIBLE);
-    let transaction = Txn::new().when([never]).and_then(put_both(group, &empty));
-    let call = |client| transact(client, transaction.clone());
-    // Nothing is written, so another endpoint may be asked as well.
-    cluster.call(Effect::Reads, call).await?;
-    Ok(())
+    Txn::new().when([never]).and_then(put_both(group, &empty))
 }
 
 async fn confirm(

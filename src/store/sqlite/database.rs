@@ -235,10 +235,8 @@ impl Database {
 
     /// Verifies that the file is intact and contains everything that was seen.
     fn verify(&self, connection: &mut Connection, strict: bool) -> Result<(), ReopenError> {
-        let check = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0));
-        let result: String = check?;
-        if result != "ok" {
-            return Err(Refusal::Damaged(result).into());
+        if let Some(damage) = schema::damage(connection, "quick_check")? {
+            return Err(Refusal::Damaged(damage).into());
         }
         if !schema::has_tokens(connection)? {
             return Err(Discontinuity::Diverged.into());

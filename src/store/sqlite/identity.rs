@@ -4,6 +4,7 @@
 //! SUBTLE: the files are examined with `stat` only. To open and close one of them would drop the POSIX locks that SQLite
 //! holds on it in this process.
 
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ struct DatabaseFile {
 
 /// The device and the number of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Inode(u64, u64);
+pub(super) struct Inode(u64, u64);
 
 /// What happened to a file of the store while it was in use. The message names the file.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -160,7 +161,7 @@ impl DatabaseFile {
     fn read(path: &Path) -> io::Result<Self> {
         let file = path.metadata()?;
         Ok(DatabaseFile {
-            inode: Inode(file.dev(), file.ino()),
+            inode: Inode::of(&file),
             bytes: file.len(),
             times: [
                 (file.mtime(), file.mtime_nsec()),
@@ -171,8 +172,11 @@ impl DatabaseFile {
 }
 
 impl Inode {
+    pub(super) fn of(file: &Metadata) -> Self {
+        Inode(file.dev(), file.ino())
+    }
+
     fn read(path: &Path) -> Option<Self> {
-        let file = path.metadata().ok()?;
-        Some(Inode(file.dev(), file.ino()))
+        path.metadata().ok().map(|file| Inode::of(&file))
     }
 }

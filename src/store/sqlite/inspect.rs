@@ -2,13 +2,12 @@
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
-
-use super::connection::is_busy;
+use super::connection::{connect, is_busy};
 use super::error::DatabaseError;
+use super::identity::with_suffix;
 use super::schema::SCHEMA_VERSION;
 use crate::store::findings::{Check, FileFacts, Finding, Severity, StoreReport};
 use crate::text::permission::command_path;
@@ -34,7 +33,9 @@ pub(crate) fn inspect(path: &Path, busy_timeout: Duration) -> StoreReport {
         return StoreReport::new(Vec::new(), Some(facts), findings);
     };
     facts.bytes = Some(metadata.len());
-    facts.wal_bytes = fs::metadata(beside(path, "-wal")).ok().map(|wal| wal.len());
+    facts.wal_bytes = fs::metadata(with_suffix(path, "-wal"))
+        .ok()
+        .map(|wal| wal.len());
     facts.mode = Some(format!("{:04o}", metadata.mode() & 0o7777));
     let mut findings = vec![permissions(path, &metadata, &subject)];
     match read(path, busy_timeout) {
@@ -57,10 +58,7 @@ pub(crate) fn inspect(path: &Path, busy_timeout: Duration) -> StoreReport {
 
 /// Returns the version of the schema, and the problems that SQLite finds in the structure of the file.
 fn read(path: &Path, busy_timeout: Duration) -> rusqlite::Result<(i32, Vec<String>)> {
-    // Not read-only: SQLite would then leave the files behind that it creates beside one in WAL mode.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(busy_timeout)?;
+    let connection = connect(path, busy_timeout)?;
     let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let mut statement = connection.prepare(&format!("PRAGMA integrity_check({MAX_PROBLEMS})"))?;
     let rows = statement.query_map((), |row| row.get::<_, String>(0))?;
@@ -126,15 +124,8 @@ fn permissions(path: &Path, metadata: &Metadata, subject: &str) -> Finding {
     let message = format!(
         "every user of this machine can open the file, which has mode {mode:04o}, and block the store"
     );
-    let files = ["", "-wal", "-shm"].map(|suffix| beside(path, suffix));
+    let files = ["", "-wal", "-shm"].map(|suffix| with_suffix(path, suffix));
     let files = files.iter().filter(|file| file.exists());
     let files: Vec<String> = files.map(|file| command_path(file)).collect();
     finding(Severity::Warning, message).with_remedy(format!("chmod o= {}", files.join(" ")))
-}
-
-/// Returns the path of a file that SQLite keeps beside the database.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }

@@ -85,6 +85,14 @@ pub(super) fn contents(connection: &Connection) -> Result<Contents, Unsuitable> 
     }
 }
 
+/// Returns the first damage in the structure of the file that the pragma `check` finds: `quick_check` or
+/// `integrity_check`.
+pub(super) fn damage(connection: &Connection, check: &str) -> rusqlite::Result<Option<String>> {
+    let result: String =
+        connection.query_row(&format!("PRAGMA {check}(1)"), (), |row| row.get(0))?;
+    Ok((result != "ok").then_some(result))
+}
+
 /// Reports whether the clock has tokens: an earlier version did not write any.
 pub(super) fn has_tokens(connection: &Connection) -> rusqlite::Result<bool> {
     let sql = "SELECT count(*) FROM pragma_table_info('clock') WHERE name = 'tokens'";

@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use etcd_client::{
-    AlarmAction, AlarmType, Client, Compare, CompareOp, Error, GetOptions, ResponseHeader,
-    StatusResponse, Txn, TxnOp,
+    AlarmAction, AlarmType, Client, Error, GetOptions, ResponseHeader, StatusResponse,
 };
 use tokio::time::{self, Instant};
 use tonic::Code;
 
 use super::http::{self, HttpFacts};
+use crate::config::ClusterId;
 use crate::lock::GroupName;
+use crate::store::etcd::class::{AUTH_DISABLED, NO_USER};
 use crate::store::etcd::credentials::Credentials;
-use crate::store::etcd::error::Problem;
+use crate::store::etcd::error::{GRANT, Problem};
 use crate::store::etcd::keys;
+use crate::store::etcd::transaction::never_applies;
 use crate::store::findings::{Check, EndpointFacts, Finding, Role, Severity};
 
 /// The part of the quota from which on the size of the database is worth a warning, in percent.
@@ -125,7 +127,7 @@ impl Inspection<'_> {
             Ok(client) => return Some(client),
             Err(problem) => problem,
         };
-        if is_status(&problem, "etcdserver: authentication is not enabled") {
+        if is_status(&problem, AUTH_DISABLED) {
             let finding = self.finding(
                 Severity::Warning,
                 Check::Authentication,
@@ -181,7 +183,7 @@ impl Inspection<'_> {
 
     fn record_header(&mut self, header: Option<&ResponseHeader>) {
         if let Some(header) = header {
-            self.report.facts.cluster_id = Some(format!("{:x}", header.cluster_id()));
+            self.report.facts.cluster_id = Some(ClusterId(header.cluster_id()).to_string());
             self.report.facts.member_id = Some(format!("{:x}", header.member_id()));
         }
     }
@@ -284,21 +286,10 @@ impl Inspection<'_> {
         false
     }
 
-    /// Checks the permission to write a group and the space for it, with a transaction that writes nothing: no key has a
-    /// negative revision, but etcd checks its operations before it compares.
-    ///
-    /// SUBTLE: if the database is so close to its quota that not even an empty value fits, etcd raises the alarm NOSPACE,
-    /// as it would at the next lock. If the comparison did match, the value would be damaged, which grants nothing.
+    /// Checks the permission to write a group and the space for it.
     async fn check_write(&mut self, client: &Client, group: &GroupName) -> bool {
-        let key = keys::semaphore(group);
-        let transaction = Txn::new()
-            .when([Compare::mod_revision(key.clone(), CompareOp::Equal, -1)])
-            .and_then([
-                TxnOp::put(key, "", None),
-                TxnOp::put(keys::lock_times(group), "", None),
-            ]);
         let mut kv = client.kv_client();
-        match self.call(kv.txn(transaction)).await {
+        match self.call(kv.txn(never_applies(group))).await {
             Ok(_) => {
                 let message = format!("the server may write the locks of group {group}");
                 self.ok(Check::Write, message);
@@ -359,10 +350,6 @@ impl Inspection<'_> {
     }
 }
 
-/// The command that gives a role the permission it needs.
-const GRANT: &str =
-    "`etcdctl role grant-permission ROLE --prefix=true readwrite com.coreos.airlock/groups/`";
-
 /// Reports whether etcd refused a call because of the user.
 fn is_refused(problem: &Problem) -> bool {
     let Problem::Status(status) = problem else {
@@ -371,7 +358,7 @@ fn is_refused(problem: &Problem) -> bool {
     matches!(
         status.code(),
         Code::PermissionDenied | Code::Unauthenticated
-    ) || status.message() == "etcdserver: user name is empty"
+    ) || status.message() == NO_USER
 }
 
 fn is_status(problem: &Problem, message: &str) -> bool {

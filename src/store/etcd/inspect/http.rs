@@ -1,4 +1,5 @@
-//! What a member tells over HTTP: the version, which needs no user, and its clock, which no call of gRPC returns.
+//! The facts that a member returns over HTTP: its version, which needs no user, and its clock, which gRPC does not
+//! return.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -16,7 +17,7 @@ use crate::tls;
 /// The maximum number of bytes of a response. etcd sends about 200.
 const MAX_RESPONSE: u64 = 4096;
 
-/// What the member told.
+/// The facts in the response of a member.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct HttpFacts {
     /// The version of etcd.

@@ -8,11 +8,11 @@ use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use super::error::{CopyError, is_damage};
-use super::file::{NewFile, SIDECARS, complete, inode};
+use super::file::{NewFile, SIDECARS, complete};
 use crate::store::sqlite::access::{check_access, check_header, folder_of};
 use crate::store::sqlite::connection::connect;
 use crate::store::sqlite::error::{OpenProblem, Unsuitable};
-use crate::store::sqlite::identity::{FileIdentity, FilePaths, with_suffix};
+use crate::store::sqlite::identity::{FileIdentity, FilePaths, Inode, with_suffix};
 use crate::store::sqlite::schema::{Contents, Values, contents};
 
 /// The pause between two attempts, while another process keeps the store locked.
@@ -99,7 +99,7 @@ fn check_free(store: &Path, file: &Path) -> Result<(), CopyError> {
         let behind = file.metadata().unwrap_or(existing);
         let is_own = |own: PathBuf| {
             own.metadata()
-                .is_ok_and(|own| inode(&own) == inode(&behind))
+                .is_ok_and(|own| Inode::of(&own) == Inode::of(&behind))
         };
         return Err(if own_files.any(is_own) {
             CopyError::IsStore(file.to_owned())

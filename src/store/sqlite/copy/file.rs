@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::error::CopyError;
 use crate::store::sqlite::access::folder_of;
 use crate::store::sqlite::error::OpenProblem;
-use crate::store::sqlite::identity::with_suffix;
+use crate::store::sqlite::identity::{Inode, with_suffix};
 use crate::store::sqlite::schema::{self, Contents, Values, contents};
 
 /// The files that SQLite may keep beside a database, by their suffixes. Each would change a database that is put in place
@@ -94,8 +94,9 @@ impl NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.is_in_place {
-            for suffix in ["", "-wal", "-journal", "-shm"] {
-                let _ = fs::remove_file(with_suffix(&self.path, suffix));
+            let sidecars = SIDECARS.map(|suffix| with_suffix(&self.path, suffix));
+            for path in sidecars.iter().chain([&self.path]) {
+                let _ = fs::remove_file(path);
             }
         }
     }
@@ -123,13 +124,8 @@ impl FileLock {
 
     /// Reports whether the file is still at `path`.
     pub(super) fn is_of(&self, path: &Path) -> io::Result<bool> {
-        Ok(inode(&self.0.metadata()?) == inode(&path.metadata()?))
+        Ok(Inode::of(&self.0.metadata()?) == Inode::of(&path.metadata()?))
     }
-}
-
-/// Returns the device and the number of a file.
-pub(super) fn inode(file: &fs::Metadata) -> (u64, u64) {
-    (file.dev(), file.ino())
 }
 
 /// Makes a copy complete without other files beside it, verifies it, and returns its values. `named` is its later name.
@@ -143,17 +139,11 @@ pub(super) fn complete(connection: &Connection, named: &Path) -> Result<Values, 
     connection
         .pragma_update(None, "journal_mode", "DELETE")
         .map_err(failed)?;
-    let check = connection.query_row("PRAGMA integrity_check(1)", (), |row| {
-        row.get::<_, String>(0)
-    });
-    match check.map_err(failed)? {
-        result if result == "ok" => {}
-        problem => {
-            return Err(CopyError::Damaged {
-                path: named.to_owned(),
-                problem: problem.lines().last().unwrap_or_default().to_owned(),
-            });
-        }
+    if let Some(damage) = schema::damage(connection, "integrity_check").map_err(failed)? {
+        return Err(CopyError::Damaged {
+            path: named.to_owned(),
+            problem: damage.lines().last().unwrap_or_default().to_owned(),
+        });
     }
     schema::revision(connection).map_err(failed)?;
     schema::values(connection).map_err(failed)

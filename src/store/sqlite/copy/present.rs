@@ -143,11 +143,9 @@ fn try_open(path: &Path) -> Result<(Values, Connection), Unsuitable> {
         return Err(OpenProblem::Empty.into());
     }
     let values = schema::values(&connection)?;
-    let check = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0));
-    let result: String = check?;
-    if result != "ok" {
+    if let Some(damage) = schema::damage(&connection, "quick_check")? {
         let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-        return Err(rusqlite::Error::SqliteFailure(corrupt, Some(result)).into());
+        return Err(rusqlite::Error::SqliteFailure(corrupt, Some(damage)).into());
     }
     // The file alone is complete from here on.
     connection.pragma_update(None, "journal_mode", "DELETE")?;

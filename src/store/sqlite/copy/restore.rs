@@ -11,14 +11,14 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::error::CopyError;
 use super::exchange::Exchange;
-use super::file::{FileLock, NewFile, SIDECARS, complete, inode};
+use super::file::{FileLock, NewFile, SIDECARS, complete};
 use super::present::{Claim, Present};
 use crate::lock::GroupName;
 use crate::lock::codec::Value;
 use crate::store::sqlite::access::{check_header, check_place, folder_of};
 use crate::store::sqlite::connection::connect;
 use crate::store::sqlite::error::OpenProblem;
-use crate::store::sqlite::identity::with_suffix;
+use crate::store::sqlite::identity::{Inode, with_suffix};
 use crate::store::sqlite::schema::{self, Values};
 
 /// A backup that is ready to replace the present file of the store, which no other process uses.
@@ -128,7 +128,7 @@ fn check_backup(place: &Path, file: &Path) -> Result<(), CopyError> {
     let metadata = file.metadata().map_err(read)?;
     let is_own = |suffix: &str| {
         let own = with_suffix(place, suffix).metadata();
-        own.is_ok_and(|own| inode(&own) == inode(&metadata))
+        own.is_ok_and(|own| Inode::of(&own) == Inode::of(&metadata))
     };
     if ["", "-wal", "-journal", "-shm"].into_iter().any(is_own) {
         return Err(CopyError::IsStore(file.to_owned()));

@@ -16,7 +16,7 @@ use crate::linearizability::cluster::admin;
 use crate::linearizability::record::Recorder;
 use airlock_test_support::coreos_airlock::{self, CoreosAirlock};
 
-/// A thread that writes until it is told to stop. It returns the number of its operations with a known outcome.
+/// A thread that writes until it is stopped. It returns the number of its operations with a known outcome.
 pub(super) struct Writer {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<u64>,

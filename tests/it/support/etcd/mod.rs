@@ -203,6 +203,16 @@ impl Etcd {
         self.ctl(&["put", "--", key, value]);
     }
 
+    /// Writes the key `filler` until etcd is out of space and has raised its alarm. The quota has to be small.
+    pub fn exhaust_space(&self) {
+        let filler = "x".repeat(20_000);
+        eventually("etcd to run out of space", || {
+            let _ = self.try_ctl(&["put", "filler", &filler]);
+            let alarms = self.ctl(&["alarm", "list"]);
+            alarms.contains("NOSPACE").then_some(())
+        });
+    }
+
     /// Discards all old revisions.
     pub fn compact(&self) -> Result<(), EtcdctlError> {
         let status = self.members.iter().find_map(Member::status);
