@@ -14,7 +14,7 @@ use super::shared::{GroupError, LastFailure, Request, Shared};
 use crate::lock::GroupState;
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::protocol::{Attempt, Protocol};
-use crate::lock::semaphore::{Command, Outcome, Semaphore};
+use crate::lock::semaphore::{Command, Semaphore};
 use crate::store::{Store, StoreError};
 
 /// The maximum number of requests in one commit.
@@ -143,16 +143,17 @@ impl Work for Batch {
     }
 
     fn write_rejected(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError) {
-        let needs_write = needs_write(semaphore, &attempt.outcomes);
+        let mut needs_write = attempt.needs_write(semaphore);
+        let needs_write = |request: &mut Request| needs_write(&request.command);
         let rejected = self.requests.extract_if(.., needs_write);
         refuse_all(rejected, &GroupError::Rejected(error));
     }
 
     fn no_space(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError) {
-        let mut needs_write = needs_write(semaphore, &attempt.outcomes);
+        let mut needs_write = attempt.needs_write(semaphore);
         let mut outcomes = attempt.outcomes.iter();
         for request in &mut self.requests {
-            let needs_write = needs_write(request);
+            let needs_write = needs_write(&request.command);
             let changes = outcomes.next().is_some_and(|outcome| outcome.changes());
             // If an earlier write may still arrive, the request cannot be refused; its deadline ends it.
             if needs_write && !request.may_arrive {
@@ -242,26 +243,6 @@ impl Batch {
             if let Some(error) = request.no_space.take() {
                 let _ = request.reply.send(Err(GroupError::Rejected(error)));
             }
-        }
-    }
-}
-
-/// Returns a function that tells for one request after the other whether a write that the store refused was needed for
-/// it: for the grants; without grants for the releases, which may pass where a grant does not, because they make the
-/// value smaller; without either, for all requests.
-fn needs_write(semaphore: &Semaphore, outcomes: &[Outcome]) -> impl FnMut(&mut Request) -> bool {
-    let has_grants = outcomes.contains(&Outcome::Locked);
-    let has_changes = outcomes.iter().any(|outcome| outcome.changes());
-    let mut outcomes = outcomes.iter();
-    move |request| {
-        let changes = outcomes.next().is_some_and(|outcome| outcome.changes());
-        let holds = |id: &str| semaphore.holders.contains_key(id);
-        match &request.command {
-            _ if !has_changes => true,
-            // A request that is refused because every slot is held would be the next to be granted one.
-            Command::Lock { id, .. } => has_grants && (changes || !holds(id.as_str())),
-            Command::Unlock { id } => !has_grants && (changes || holds(id)),
-            Command::Renew { .. } => false,
         }
     }
 }

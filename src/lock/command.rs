@@ -10,7 +10,7 @@ use super::semaphore::{Command, Outcome, Semaphore};
 
 /// A command of an administrator for one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum AdminCommand {
+pub enum AdminCommand {
     /// Locks a slot for a node, inside and outside reboot windows.
     Lock {
         /// The node.
@@ -48,7 +48,7 @@ pub(crate) enum AdminCommand {
 
 /// The effect of a command on a given semaphore.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub enum Decision {
     /// The semaphore already is what the command asks for.
     Unchanged,
     /// The semaphore becomes this one; the action is recorded.
@@ -59,7 +59,7 @@ pub(crate) enum Decision {
 
 /// The reason why a command is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refused {
+pub enum Refused {
     /// Every slot is held.
     #[error("{}", full_text(*.slots))]
     Full {
@@ -90,7 +90,7 @@ fn full_text(slots: u64) -> String {
 
 impl AdminCommand {
     /// Decides what the command does to `semaphore`. A lock is recorded as granted `at` that time.
-    pub(crate) fn decide(&self, semaphore: &Semaphore, at: Timestamp) -> Decision {
+    pub fn decide(&self, semaphore: &Semaphore, at: Timestamp) -> Decision {
         let mut next = semaphore.clone();
         let action = match self {
             AdminCommand::Lock { id } => {

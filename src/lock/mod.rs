@@ -6,7 +6,7 @@
 
 pub mod audit;
 pub mod codec;
-pub(crate) mod command;
+pub mod command;
 mod names;
 pub mod protocol;
 pub mod semaphore;

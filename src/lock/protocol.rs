@@ -29,6 +29,32 @@ pub struct Attempt {
     pub outcomes: Vec<Outcome>,
 }
 
+// === impl Attempt ===
+
+impl Attempt {
+    /// Returns a function that tells for one command of this attempt after the other whether a write that the store
+    /// refused was needed for it. The attempt was based on the value `known`.
+    ///
+    /// A write is needed for the grants; without grants for the releases, which may pass where a grant does not,
+    /// because they make the value smaller; without either, for all commands.
+    pub fn needs_write<'a>(&'a self, known: &'a Semaphore) -> impl FnMut(&Command) -> bool + 'a {
+        let has_grants = self.outcomes.contains(&Outcome::Locked);
+        let has_changes = self.outcomes.iter().any(|outcome| outcome.changes());
+        let mut outcomes = self.outcomes.iter();
+        move |command| {
+            let changes = outcomes.next().is_some_and(|outcome| outcome.changes());
+            let holds = |id: &str| known.holders.contains_key(id);
+            match command {
+                _ if !has_changes => true,
+                // A request that is refused because every slot is held would be the next to be granted one.
+                Command::Lock { id, .. } => has_grants && (changes || !holds(id.as_str())),
+                Command::Unlock { id } => !has_grants && (changes || holds(id)),
+                Command::Renew { .. } => false,
+            }
+        }
+    }
+}
+
 // === impl Protocol ===
 
 impl Protocol {

@@ -1,40 +1,43 @@
-//! A fleet as a state machine: the actions of nodes, servers, the store and the network.
+//! A fleet as a state machine: the actions of nodes, servers, the store, the network and the operators.
 
 use airlock::lock::codec::Revision;
-use airlock::lock::protocol::Attempt;
-use airlock::lock::semaphore::Command;
-use jiff::Timestamp;
 use stateright::{Model, Property};
 
-use super::state::{Endpoint, Facts, Late, Node, Reply, Server, State, Value, name, semaphore};
+use super::action::{Action, Fate, Variant};
+use super::admin::{Admin, Phase, Task};
+use super::server::{Server, Waiting};
+use super::state::{Endpoint, Facts, Node, Reply, State, Write, Writer};
+use super::value::{Content, Value};
 
-/// The size of a fleet and its protocol.
+/// The size of a fleet, its protocol, and what happens to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fleet {
     pub(crate) nodes: usize,
     pub(crate) servers: usize,
     pub(crate) slots: u64,
-    /// The maximal number of writes in flight for which their servers no longer wait.
+    /// The maximum number of writes in flight for which their writers no longer wait.
     pub(crate) late: usize,
-    /// Whether an administrator pauses and resumes the group.
+    /// Whether an administrator unlocks holders, pauses and resumes the group, each without a fault.
     pub(crate) pause: bool,
+    /// Whether a coreos/airlock server uses the store.
+    pub(crate) coreos_airlock: bool,
+    /// Whether a policy refuses new grants from time to time.
+    pub(crate) renewals: bool,
+    /// Whether the store rejects calls, or has no space.
+    pub(crate) refusals: bool,
+    /// Whether an administrator executes this command, with faults.
+    pub(crate) task: Option<Task>,
+    pub(crate) intervention: Option<Intervention>,
     pub(crate) variant: Variant,
 }
 
-/// The real protocol, or a faulty one.
+/// What an operator does once, beside running servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Variant {
-    Real,
-    /// A batch that changes nothing is answered from the copy, without the store.
-    AnswersFromTheCopy,
-    /// A batch that changes nothing is confirmed even while a write on the same revision is in flight.
-    NoFence,
-    /// The server does not read after an unknown outcome.
-    NoRead,
-    /// An unknown outcome is treated as a success.
-    TreatsUnknownAsSuccess,
-    /// After an unknown outcome the same value is written again, over the value that is current by then.
-    ResendsBlindly,
+pub(crate) enum Intervention {
+    /// Deletes the value.
+    Delete,
+    /// Restores a backup that was made before. The search ends at this number of revisions.
+    Restore { revisions: i64 },
 }
 
 pub(crate) const TRUE_ANSWERS: &str =
@@ -42,59 +45,11 @@ pub(crate) const TRUE_ANSWERS: &str =
 pub(crate) const NEVER_ABOVE_SLOTS: &str = "2: a grant never takes holders above slots";
 pub(crate) const ALWAYS_ANSWERED: &str = "5: a server without faults answers all waiting nodes";
 pub(crate) const ANSWERS_STAY_TRUE: &str =
-    "6: a response stays true until the node sends another request";
+    "6: a response stays true until the node sends another request or an operator acts";
+pub(crate) const ONCE: &str = "6: a request or a command takes effect at most once";
+pub(crate) const TRUE_REFUSALS: &str = "3: a refused request never takes effect";
 pub(crate) const NO_NEEDLESS_WRITE: &str = "9: a release by a non-holder writes nothing";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    Ask {
-        node: usize,
-        endpoint: Endpoint,
-        server: usize,
-    },
-    HangUp {
-        node: usize,
-    },
-    Read {
-        server: usize,
-    },
-    Commit {
-        server: usize,
-        fate: Fate,
-    },
-    /// A late write arrives at the store.
-    Arrive {
-        late: usize,
-    },
-    /// The watch delivers the current value.
-    Follow {
-        server: usize,
-    },
-    /// The server crashes and starts again without any state.
-    Crash {
-        server: usize,
-    },
-    /// An administrator unlocks a holder.
-    Release {
-        node: usize,
-    },
-    /// A coreos/airlock server handles a request of a node.
-    CoreosAirlock {
-        node: usize,
-        endpoint: Endpoint,
-    },
-    Pause,
-    Resume,
-}
-
-/// The fate of a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    Answered,
-    AnswerLost,
-    RequestLost,
-    Late,
-}
+pub(crate) const TRUE_FAILURES: &str = "6: an administrator's command that failed never applies";
 
 impl Model for Fleet {
     type State = State;
@@ -102,13 +57,13 @@ impl Model for Fleet {
 
     fn init_states(&self) -> Vec<State> {
         vec![State {
-            revision: Revision::ABSENT,
-            value: Value {
-                slots: self.slots,
-                holders: 0,
-            },
+            content: Content::ABSENT,
+            latest: Revision(0),
+            backup: None,
+            interventions: usize::from(self.intervention.is_some()),
             late: Vec::new(),
             servers: vec![Server::default(); self.servers],
+            admin: Admin::default(),
             nodes: vec![Node::default(); self.nodes],
             broken: None,
         }]
@@ -124,88 +79,118 @@ impl Model for Fleet {
         for (server, its) in state.servers.iter().enumerate() {
             if !its.waiting.is_empty() {
                 if its.can_commit() {
-                    use Fate::{AnswerLost, Answered, Late, RequestLost};
-                    let fates = [Answered, AnswerLost, RequestLost, Late];
+                    let fates = self.fates();
                     actions.extend(fates.map(|fate| Action::Commit { server, fate }));
                 } else {
                     actions.push(Action::Read { server });
+                    actions.extend(self.refusals.then_some(Action::ReadRejected { server }));
                 }
             }
             actions.push(Action::Follow { server });
             actions.push(Action::Crash { server });
         }
         actions.extend((0..state.late.len()).map(|late| Action::Arrive { late }));
-        if self.pause {
-            let paused = state.value.slots == 0;
-            actions.push(if paused {
-                Action::Resume
-            } else {
-                Action::Pause
-            });
-        }
+        self.actions_of_operators(state, actions);
     }
 
     fn next_state(&self, state: &State, action: Action) -> Option<State> {
         let mut next = state.clone();
         self.step(&mut next, action);
-        // The faulty variants use state that the real protocol ignores.
-        if matches!(self.variant, Variant::Real | Variant::NoRead) {
-            next.normalize();
-            next.sort_servers();
+        let renamed = !matches!(self.intervention, Some(Intervention::Restore { .. }));
+        if renamed {
+            next.rename_revisions();
         }
+        next.normalize(renamed);
+        next.sort_servers();
         // The state has no history: an action that changes nothing leads to no new state.
         (next != *state).then_some(next)
     }
 
+    fn within_boundary(&self, state: &State) -> bool {
+        match self.intervention {
+            Some(Intervention::Restore { revisions }) => state.latest.0 <= revisions,
+            _ => true,
+        }
+    }
+
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always(TRUE_ANSWERS, |_, state: &State| {
-                state.broken != Some(TRUE_ANSWERS)
-            }),
-            Property::always(NEVER_ABOVE_SLOTS, |_, state: &State| {
-                state.broken != Some(NEVER_ABOVE_SLOTS)
-            }),
-            Property::always(NO_NEEDLESS_WRITE, |_, state: &State| {
-                state.broken != Some(NO_NEEDLESS_WRITE)
-            }),
+        macro_rules! never_broken {
+            ($($property:ident),*) => {
+                vec![$(Property::always($property, |_, state: &State| {
+                    state.broken != Some($property)
+                })),*]
+            };
+        }
+        let mut properties = never_broken!(
+            TRUE_ANSWERS,
+            NEVER_ABOVE_SLOTS,
+            NO_NEEDLESS_WRITE,
+            ONCE,
+            TRUE_REFUSALS
+        );
+        properties.extend([
             Property::always(ANSWERS_STAY_TRUE, |_, state: &State| {
-                (0..)
-                    .zip(&state.nodes)
-                    .all(|(node, its)| match its.last_reply {
-                        Some(Reply::Held) => state.value.holds(node),
-                        Some(Reply::NotHeld) => !state.value.holds(node),
-                        None => true,
-                    })
+                (0..).zip(&state.nodes).all(|(node, its)| {
+                    its.last_reply
+                        .is_none_or(|reply| (reply == Reply::Held) == state.content.holds(node))
+                })
             }),
             Property::always(ALWAYS_ANSWERED, |fleet: &Fleet, state: &State| {
                 (0..fleet.servers).all(|server| fleet.answers_all_if_left_alone(state, server))
             }),
+            Property::always(TRUE_FAILURES, |_, state: &State| {
+                state.admin.phase != Phase::Failed || !state.admin.applied
+            }),
             // The search is meaningful only if it reaches these states.
             Property::sometimes("all slots are held", |fleet: &Fleet, state: &State| {
-                u64::from(state.value.holders.count_ones()) == fleet.slots
+                let holders = state.content.value.map_or(0, |value| value.holders);
+                u64::from(holders.count_ones()) == fleet.slots
             }),
             Property::sometimes(
-                "a node is waited for by a late write",
-                |_, state: &State| {
-                    state.late.iter().any(|late| late.of.is_some())
-                        && state.nodes.iter().any(|node| node.last_reply.is_some())
+                "a node is answered beside a late write",
+                |fleet: &Fleet, state: &State| {
+                    let of_server = |late: &Write| matches!(late.of, Writer::Server(_));
+                    let answered = state.nodes.iter().any(|node| node.last_reply.is_some());
+                    fleet.late == 0 || (answered && state.late.iter().any(of_server))
                 },
             ),
-        ]
+        ]);
+        properties
     }
 }
 
 impl Fleet {
+    /// Whether the store compares the bytes as well as the revision.
+    pub(crate) fn compares_bytes(&self) -> bool {
+        self.variant != Variant::ComparesRevisionsOnly
+    }
+
+    fn fates(&self) -> impl Iterator<Item = Fate> + use<> {
+        use Fate::{AnswerLost, Answered, Late, NoSpace, Rejected, RequestLost};
+        let refusals = [
+            Rejected,
+            NoSpace { applied: true },
+            NoSpace { applied: false },
+        ];
+        let refusals = self.refusals.then_some(refusals);
+        let others = [Answered, AnswerLost, RequestLost, Late];
+        others.into_iter().chain(refusals.into_iter().flatten())
+    }
+
     fn actions_of_node(&self, state: &State, node: usize, actions: &mut Vec<Action>) {
-        if state.value.holds(node) {
+        if self.pause && state.content.holds(node) {
             actions.push(Action::Release { node });
         }
         if state.nodes[node].facts.is_some() {
             actions.push(Action::HangUp { node });
             return;
         }
-        for endpoint in [Endpoint::PreReboot, Endpoint::SteadyState] {
-            actions.push(Action::CoreosAirlock { node, endpoint });
+        let renew = self.renewals.then_some(Endpoint::Renew);
+        let endpoints = [Endpoint::PreReboot, Endpoint::SteadyState];
+        for endpoint in endpoints.into_iter().chain(renew) {
+            if self.coreos_airlock && endpoint != Endpoint::Renew {
+                actions.push(Action::CoreosAirlock { node, endpoint });
+            }
             actions.extend((0..self.servers).map(|server| Action::Ask {
                 node,
                 endpoint,
@@ -214,8 +199,46 @@ impl Fleet {
         }
     }
 
+    fn actions_of_operators(&self, state: &State, actions: &mut Vec<Action>) {
+        if self.pause
+            && let Some(value) = state.content.value
+        {
+            actions.push(match value.slots {
+                0 => Action::Resume,
+                _ => Action::Pause,
+            });
+        }
+        if self.task.is_some() {
+            match state.admin.phase {
+                Phase::Idle => {
+                    actions.push(Action::AdminRead);
+                    if state.content.value.is_some_and(|value| !value.earlier) {
+                        actions.push(Action::EarlierCommand);
+                    }
+                }
+                Phase::Running => {
+                    actions.push(Action::AdminGivesUp);
+                    if state.admin.can_commit() {
+                        actions.extend(self.fates().map(|fate| Action::AdminCommit { fate }));
+                    } else {
+                        actions.push(Action::AdminRead);
+                    }
+                }
+                Phase::Succeeded | Phase::Failed | Phase::Unknown => {}
+            }
+        }
+        if state.interventions > 0 {
+            match (self.intervention, state.backup) {
+                (Some(Intervention::Delete), _) => actions.push(Action::Delete),
+                (Some(Intervention::Restore { .. }), None) => actions.push(Action::BackUp),
+                (Some(Intervention::Restore { .. }), Some(_)) => actions.push(Action::Restore),
+                (None, _) => {}
+            }
+        }
+    }
+
     fn step(&self, state: &mut State, action: Action) {
-        let value = state.value;
+        let content = state.content;
         match action {
             Action::Ask {
                 node,
@@ -223,116 +246,91 @@ impl Fleet {
                 server,
             } => {
                 state.nodes[node] = Node {
-                    facts: Some(Facts::default().and(value, node)),
-                    last_reply: None,
+                    facts: Some(Facts::default().and(content, node)),
+                    ..Node::default()
                 };
-                state.servers[server].waiting.push((node, endpoint));
+                state.servers[server]
+                    .waiting
+                    .push(Waiting::new(node, endpoint));
             }
             Action::HangUp { node } => {
-                state.nodes[node].facts = None;
+                state.leave(node);
                 // Invariant 7: the request is no longer applied.
                 for server in &mut state.servers {
-                    server.waiting.retain(|(waiting, _)| *waiting != node);
+                    server.waiting.retain(|waiting| waiting.node != node);
                 }
             }
             Action::Read { server } => {
-                state.servers[server].known = Some((state.revision, value));
+                state.servers[server].known = Some(content);
                 state.servers[server].protocol.has_read();
             }
-            Action::Follow { server } => {
-                state.servers[server].known = Some((state.revision, value));
-            }
+            Action::ReadRejected { server } => self.read_rejected(state, server),
+            Action::Follow { server } => state.servers[server].known = Some(content),
             Action::Commit { server, fate } => self.commit(state, server, fate),
-            Action::Arrive { late } => {
-                let late = state.late.remove(late);
-                state.write(late.value);
-            }
+            Action::Arrive { late } => state.arrive(late, self.compares_bytes()),
             Action::Crash { server } => state.crash(server),
+            Action::CoreosAirlock { node, endpoint } => {
+                state.coreos_airlock(node, endpoint, self.slots);
+            }
+            _ => self.operate(state, action),
+        }
+    }
+
+    /// Performs an action of an operator.
+    fn operate(&self, state: &mut State, action: Action) {
+        let content = state.content;
+        let value = content.or_empty(self.slots);
+        match action {
             Action::Release { node } => {
                 state.nodes[node].last_reply = None;
                 state.write(value.without(node));
             }
-            Action::CoreosAirlock { node, endpoint } => state.coreos_airlock(node, endpoint),
             Action::Pause => state.write(Value { slots: 0, ..value }),
             Action::Resume => state.write(Value {
                 slots: self.slots,
                 ..value
             }),
-        }
-    }
-
-    /// Performs one attempt of a server, as its group task does.
-    fn commit(&self, state: &mut State, server: usize, fate: Fate) {
-        let its = &state.servers[server];
-        let Some((revision, known)) = its.known else {
-            return;
-        };
-        let commands: Vec<Command> = its.waiting.iter().map(|asked| command(*asked)).collect();
-        let attempt = its.protocol.attempt(revision, &semaphore(known), &commands);
-        let next = Value::of(&attempt.next);
-        let fenced = its.protocol.in_doubt == Some(revision);
-        if attempt.writes && !fenced && !attempt.outcomes.iter().any(|outcome| outcome.changes()) {
-            state.broken = Some(NO_NEEDLESS_WRITE);
-        }
-        if self.variant == Variant::AnswersFromTheCopy && !attempt.writes {
-            state.answer(server, attempt);
-            return;
-        }
-        let wins = revision == state.revision;
-        match fate {
-            Fate::Answered if !wins => {
-                state.servers[server].known = Some((state.revision, state.value));
+            Action::EarlierCommand => state.write(Value {
+                earlier: true,
+                ..value
+            }),
+            Action::AdminRead => {
+                state.admin.phase = Phase::Running;
+                state.admin.known = Some(content);
+                state.admin.protocol.has_read();
             }
-            Fate::Answered => {
-                state.apply_in_order(server, &commands);
-                if attempt.writes {
-                    state.write_of_ours(next);
-                }
-                state.servers[server].known = Some((state.revision, next));
-                state.servers[server].protocol.committed(&attempt);
-                state.answer(server, attempt);
-            }
-            Fate::AnswerLost => {
-                if wins && attempt.writes {
-                    state.write_of_ours(next);
-                }
-                self.unknown(state, server, attempt);
-            }
-            Fate::RequestLost => self.unknown(state, server, attempt),
-            Fate::Late => {
-                // A write that can only end in a conflict is equivalent to a lost request.
-                if wins && attempt.writes && state.late.len() < self.late {
-                    state.late.push(Late {
-                        of: Some(server),
-                        value: next,
-                    });
-                    state.late.sort_unstable();
-                    self.unknown(state, server, attempt);
+            Action::AdminCommit { fate } => {
+                if let Some(task) = self.task {
+                    self.admin_commit(state, task, fate);
                 }
             }
-        }
-    }
-
-    fn unknown(&self, state: &mut State, server: usize, attempt: Attempt) {
-        let protocol = &mut state.servers[server].protocol;
-        protocol.unknown(&attempt);
-        match self.variant {
-            Variant::Real | Variant::AnswersFromTheCopy => {}
-            Variant::NoFence => protocol.in_doubt = None,
-            Variant::NoRead => protocol.must_read = false,
-            Variant::TreatsUnknownAsSuccess => state.answer(server, attempt),
-            Variant::ResendsBlindly => {
-                state.write_of_ours(Value::of(&attempt.next));
-                state.answer(server, attempt);
+            Action::AdminGivesUp => self.admin_fails(&mut state.admin),
+            Action::Delete => {
+                state.interventions -= 1;
+                state.delete();
             }
+            Action::BackUp => state.backup = Some(content),
+            Action::Restore => {
+                if let Some(backup) = state.backup.take() {
+                    state.interventions -= 1;
+                    if self.variant != Variant::WritesOutliveTheStore {
+                        state.late.clear();
+                    }
+                    state.restore(backup);
+                }
+            }
+            _ => {}
         }
     }
 
     /// Returns whether the server answers all its requests if there is no fault and no other action.
     fn answers_all_if_left_alone(&self, state: &State, server: usize) -> bool {
+        if state.servers[server].waiting.is_empty() {
+            return true;
+        }
         let mut state = state.clone();
-        // A read, a conflict, and one commit for each node.
-        for _ in 0..2 + self.nodes {
+        // A read, a conflict, the creation of the value, and one commit for each node.
+        for _ in 0..3 + self.nodes {
             if state.servers[server].waiting.is_empty() {
                 return true;
             }
@@ -345,18 +343,5 @@ impl Fleet {
             self.step(&mut state, step);
         }
         state.servers[server].waiting.is_empty()
-    }
-}
-
-fn command((node, endpoint): (usize, Endpoint)) -> Command {
-    match endpoint {
-        #[expect(clippy::unwrap_used, reason = "a letter is an id")]
-        Endpoint::PreReboot => Command::Lock {
-            id: name(node).parse().unwrap(),
-            at: Timestamp::UNIX_EPOCH,
-        },
-        Endpoint::SteadyState => Command::Unlock {
-            id: name(node).into(),
-        },
     }
 }
