@@ -50,6 +50,13 @@ const KNOWN_BUGS: &[KnownBug] = &[
         only_single_member: false,
     },
     KnownBug {
+        effect: "can count revisions differently from the other members if it is killed during a defragmentation",
+        issue: 14733,
+        since: version(5, 0),
+        fixed: &[version(5, 6)],
+        only_single_member: false,
+    },
+    KnownBug {
         effect: "can lose a confirmed write of a cluster with a single member if it crashes",
         issue: 14370,
         since: version(0, 0),
@@ -165,6 +172,7 @@ mod tests {
             ("3.5.27", "3.5.28", 20418),
             ("3.6.8", "3.6.9", 20418),
             ("3.5.2", "3.5.3", 13766),
+            ("3.5.5", "3.5.6", 14733),
             ("3.4.20", "3.4.21", 14370),
             ("3.5.4", "3.5.5", 14370),
             ("3.4.31", "3.4.32", 17780),
@@ -186,7 +194,10 @@ mod tests {
     #[test]
     fn the_packaged_versions_have_these_bugs() {
         assert_eq!(issues("3.4.23"), [20418, 17780, 20271]);
-        assert_eq!(issues("3.5.1"), [20418, 13766, 14370, 17780, 20271, 13435]);
+        assert_eq!(
+            issues("3.5.1"),
+            [20418, 13766, 14733, 14370, 17780, 20271, 13435]
+        );
         assert_eq!(issues("3.5.16"), [20418, 20271]);
         assert_eq!(issues("3.5.30"), [0; 0]);
         assert_eq!(issues("3.6.9"), [0; 0]);
