@@ -117,6 +117,27 @@ async fn invariant_6_a_command_that_may_have_been_applied_is_never_reported_as_f
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_command_ends_at_its_timeout_with_the_reason() {
+    for (fault, is_expected) in [
+        (
+            Fault::Unreachable,
+            (|error| matches!(error, ExecuteError::Unavailable(_))) as fn(&ExecuteError) -> bool,
+        ),
+        (Fault::Raced, |error| {
+            matches!(error, ExecuteError::Contended)
+        }),
+    ] {
+        let store = used();
+        store.always(fault);
+        let started = Instant::now();
+        let error = run(&shared(&store), lock("a")).await.unwrap_err();
+        assert!(is_expected(&error), "{error:?}");
+        let took = started.elapsed();
+        assert!(took >= TIMEOUT && took < TIMEOUT * 2, "{took:?}");
+    }
+}
+
 #[tokio::test]
 async fn without_space_the_audit_entry_tells_whether_a_command_was_applied() {
     let store = used();

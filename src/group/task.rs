@@ -18,7 +18,7 @@ use crate::lock::semaphore::{Command, Semaphore};
 use crate::store::{Store, StoreError};
 
 /// The maximum number of requests in one commit.
-const MAX_BATCH: usize = 4096;
+pub(super) const MAX_BATCH: usize = 4096;
 
 /// Runs until all handles of its group are dropped.
 pub(crate) struct GroupTask {

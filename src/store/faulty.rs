@@ -78,9 +78,9 @@ impl FaultyStore {
         self.script().faults.extend(faults);
     }
 
-    /// Schedules a fault for every commit that has no other one.
-    pub(crate) fn always(&self, fault: Fault) {
-        self.script().always = Some(fault);
+    /// Schedules a fault for every commit that has no other one; `None`: none.
+    pub(crate) fn always(&self, fault: impl Into<Option<Fault>>) {
+        self.script().always = fault.into();
     }
 
     /// Blocks all calls from now on, until [`FaultyStore::release`].

@@ -3,6 +3,7 @@
 
 mod absent;
 mod contention;
+mod handle;
 mod refused;
 mod unknown;
 
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::task::MAX_BATCH;
 use super::{Group, GroupError};
 use super::{GroupMetrics, TaskMetrics};
 use crate::lock::GroupName;
@@ -346,6 +348,23 @@ async fn a_batch_costs_one_commit() {
     assert_eq!(granted, 400);
     let calls = fixture.store.calls();
     assert_eq!(calls, [Call::Read, Call::Confirm, Call::Write, Call::Write]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_limited() {
+    let fixture = Fixture::with_queue(1, 2 * MAX_BATCH);
+    fixture.store.hold();
+    let mut asked = vec![fixture.send(unlock("first")).await];
+    for node in 0..=MAX_BATCH {
+        asked.push(fixture.send(unlock(&node.to_string())).await);
+    }
+    fixture.store.calls();
+    fixture.store.release();
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), Ok(Outcome::NotHeld));
+    }
+    let calls = fixture.store.calls();
+    assert_eq!(calls, [Call::Confirm; 2]);
 }
 
 #[tokio::test(start_paused = true)]

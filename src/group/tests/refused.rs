@@ -45,6 +45,33 @@ async fn a_rejected_write_fails_only_the_requests_that_needed_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rejected_write_fails_every_request_that_the_same_node_repeats() {
+    let fixture = Fixture::new(2);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.store.next(&[Fault::Rejected]);
+    let refused = || Err(Failed::Refused("not allowed".into()));
+    let asked = [unlock("a"), unlock("a"), unlock("b")];
+    assert_eq!(
+        fixture.execute_all(asked).await,
+        [refused(), refused(), Ok(Outcome::NotHeld)]
+    );
+    assert_eq!(fixture.holders().await, ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_fence_fails_the_requests_that_it_was_to_confirm() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.store.next(&[Fault::Late]);
+    fixture.send_without_reply(unlock("a")).await;
+    fixture.store.next(&[Fault::Rejected]);
+    let refused = Err(Failed::Refused("not allowed".into()));
+    assert_eq!(fixture.lock("a").await, refused);
+    fixture.store.deliver().await;
+    assert!(fixture.holders().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_damaged_value_is_kept_and_the_group_works_once_it_is_repaired() {
     let fixture = Fixture::new(1);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
@@ -132,6 +159,22 @@ async fn without_space_a_lock_that_was_applied_and_undone_is_not_refused() {
         panic!("{answer:?}");
     };
     assert!(reason.contains("unknown whether"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_space_a_holder_is_confirmed_only_once_no_late_write_can_undo_it() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.store.next(&[Fault::Late]);
+    fixture.send_without_reply(unlock("a")).await;
+    // Only a write can exclude that the release still arrives, and the store accepts none.
+    fixture.store.always(Fault::NoSpace);
+    let answer = fixture.lock("a").await;
+    assert!(answer.is_err(), "{answer:?}");
+    fixture.store.always(None);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
+    fixture.store.deliver().await;
+    assert_eq!(fixture.holders().await, ["a"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,37 @@
+//! What a handle of a group tells without the store.
+
+use super::*;
+use crate::group::waiters::DenyReason;
+use crate::lock::NodeId;
+
+#[tokio::test(start_paused = true)]
+async fn the_configured_slots_count_until_the_group_has_a_value() {
+    let fixture = Fixture::unused(1);
+    assert_eq!(fixture.unlock("any").await, Ok(Outcome::NotHeld));
+    let slots = || fixture.group.known().unwrap().semaphore.unwrap().slots;
+    for configured in [5, 3] {
+        fixture.group.set_configured_slots(configured);
+        assert_eq!(fixture.group.configured_slots(), configured);
+        assert_eq!(slots(), configured);
+    }
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.group.set_configured_slots(9);
+    assert_eq!(slots(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denied_node_waits_until_it_is_served() {
+    let fixture = Fixture::new(1);
+    let id: NodeId = "a".parse().unwrap();
+    fixture.group.record_denied(&id, DenyReason::Full);
+    fixture.group.record_denied(&id, DenyReason::Paused);
+    let waiters = fixture.group.waiters();
+    assert_eq!(waiters.len(), 1);
+    assert_eq!(
+        (waiters[0].times, waiters[0].reason),
+        (2, DenyReason::Paused)
+    );
+    assert_eq!(fixture.group.waiting_count(), 1);
+    fixture.group.record_served(&id);
+    assert_eq!(fixture.group.waiting_count(), 0);
+}
