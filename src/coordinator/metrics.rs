@@ -154,3 +154,62 @@ impl Gauges {
 fn to_i64(value: u64) -> i64 {
     value.try_into().unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use prometheus::Registry;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::config::GroupSettings;
+    use crate::coordinator::ServerState;
+    use crate::group::{Group, GroupMetrics};
+    use crate::lock::GroupName;
+    use crate::lock::window::Windows;
+    use crate::store::memory::MemoryStore;
+
+    fn state(groups: &[&str]) -> Arc<ServerState> {
+        let metrics = GroupMetrics::register(&Registry::new()).unwrap();
+        let store: Arc<MemoryStore> = Arc::default();
+        let configured = |name: &&str| {
+            let name = GroupName::new(name).unwrap();
+            let metrics = metrics.of(&name);
+            let (group, _) = Group::new(name.clone(), 1, 1, Arc::clone(&store) as _, metrics);
+            let settings = GroupSettings {
+                slots: 1,
+                users: None,
+                windows: Windows::default(),
+            };
+            (name, ConfiguredGroup { group, settings })
+        };
+        Arc::new(ServerState::of(groups.iter().map(configured).collect()))
+    }
+
+    /// Returns the groups with at least one gauge.
+    fn scraped(collector: &GroupCollector) -> BTreeSet<String> {
+        let families = collector.collect();
+        let metrics = families.iter().flat_map(MetricFamily::get_metric);
+        let labels = metrics.flat_map(|metric| metric.get_label());
+        labels.map(|label| label.value().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_scrape_with_the_state_before_a_reload_leaves_no_gauge_of_a_removed_group() {
+        let before = state(&["kept", "removed"]);
+        // The state of a scrape that has started before the reload and ends after it.
+        let (_sender, old) = watch::channel(Arc::clone(&before));
+        let (sender, current) = watch::channel(before);
+        let mut collector = GroupCollector::new(StateReceiver::new(current)).unwrap();
+        sender.send_replace(state(&["kept"]));
+        let current = std::mem::replace(&mut collector.state, StateReceiver::new(old));
+        assert_eq!(
+            scraped(&collector),
+            ["kept", "removed"].map(str::to_owned).into()
+        );
+        collector.state = current;
+        assert_eq!(scraped(&collector), ["kept"].map(str::to_owned).into());
+    }
+}

@@ -28,6 +28,33 @@ pub(crate) struct ConfiguredGroup {
 #[derive(Clone)]
 pub(crate) struct StateReceiver(watch::Receiver<Arc<ServerState>>);
 
+// === impl ServerState ===
+
+#[cfg(test)]
+impl ServerState {
+    /// Returns a state with these groups, and with limits that no test depends on.
+    pub(crate) fn of(groups: BTreeMap<GroupName, ConfiguredGroup>) -> Self {
+        let second = std::time::Duration::from_secs(1);
+        ServerState {
+            groups,
+            slots_mismatch: SlotsMismatch::Warn,
+            limits: Limits {
+                body_bytes: 1,
+                header_bytes: 1,
+                max_headers: 1,
+                handshake_timeout: second,
+                header_timeout: second,
+                body_timeout: second,
+                idle_timeout: second,
+                max_connections: 1,
+                max_connections_per_peer: 1,
+                waiting_requests_per_group: 1,
+                max_pending_auth: 1,
+            },
+        }
+    }
+}
+
 // === impl StateReceiver ===
 
 impl StateReceiver {

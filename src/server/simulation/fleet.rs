@@ -15,7 +15,7 @@ use super::link::Link;
 use super::plan::Plan;
 use super::trace::{Moment, Violation};
 use super::world::World;
-use crate::config::{GroupSettings, Limits, SlotsMismatch};
+use crate::config::GroupSettings;
 use crate::coordinator::{ConfiguredGroup, ServerState, StateReceiver};
 use crate::group::{Group, GroupError, GroupMetrics};
 use crate::lock::GroupName;
@@ -95,7 +95,7 @@ impl Fleet {
             for found in server.groups.values() {
                 found.group.set_configured_slots(slots);
             }
-            let state = state(&server.groups);
+            let state = ServerState::of(server.groups.clone());
             server.state.send_replace(Arc::new(state));
         }
     }
@@ -212,7 +212,7 @@ impl Server {
             };
             groups.insert(name.clone(), ConfiguredGroup { group, settings });
         }
-        let (state, receiver) = watch::channel(Arc::new(state(&groups)));
+        let (state, receiver) = watch::channel(Arc::new(ServerState::of(groups.clone())));
         let receiver = StateReceiver::new(receiver);
         tasks.push(tokio::spawn(async move {
             monitor::follow(&store, receiver).await;
@@ -223,27 +223,6 @@ impl Server {
             state,
             tasks,
         }
-    }
-}
-
-fn state(groups: &BTreeMap<GroupName, ConfiguredGroup>) -> ServerState {
-    let second = Duration::from_secs(1);
-    ServerState {
-        groups: groups.clone(),
-        slots_mismatch: SlotsMismatch::Warn,
-        limits: Limits {
-            body_bytes: 1,
-            header_bytes: 1,
-            max_headers: 1,
-            handshake_timeout: second,
-            header_timeout: second,
-            body_timeout: second,
-            idle_timeout: second,
-            max_connections: 1,
-            max_connections_per_peer: 1,
-            waiting_requests_per_group: 1,
-            max_pending_auth: 1,
-        },
     }
 }
 
