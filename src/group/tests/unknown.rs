@@ -27,6 +27,17 @@ async fn invariant_6_a_lost_write_is_sent_again_after_a_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn invariant_6_a_write_without_effect_needs_neither_a_read_nor_a_fence() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.unlock("any").await, Ok(Outcome::NotHeld));
+    fixture.store.next(&[Fault::Unreachable]);
+    fixture.send_without_reply(lock("a")).await;
+    assert_eq!(fixture.store.calls().last(), Some(&Call::Write));
+    assert_eq!(fixture.unlock("b").await, Ok(Outcome::NotHeld));
+    assert_eq!(fixture.store.calls(), [Call::Confirm]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn invariant_6_a_write_that_arrives_late_undoes_no_reply() {
     let fixture = Fixture::new(1);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));

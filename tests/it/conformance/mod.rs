@@ -11,6 +11,7 @@ use airlock::lock::GroupName;
 use airlock::lock::codec::{Revision, Stored, Value};
 use airlock::store::{CommitOutcome, Store};
 use etcd_client::{Client, Compare, CompareOp, Txn};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
@@ -19,9 +20,9 @@ pub(crate) use backend::etcd_store;
 use backend::{EtcdBackend, Memory, Sqlite, etcd_store_of};
 use contract::fulfils_the_contract;
 
-use airlock_test_support::MAX_WAIT;
 use airlock_test_support::etcd::{Bug, Etcd, Member, Version};
 use airlock_test_support::pki::secret;
+use airlock_test_support::{MAX_WAIT, eventually};
 
 #[test]
 fn memory_fulfils_the_contract() {
@@ -59,29 +60,10 @@ fn servers_tell_each_other_through_etcd_that_they_lose() {
 
 #[test]
 fn a_user_of_single_keys_cannot_announce_that_it_loses_and_still_commits() {
-    let folder = tempfile::tempdir().unwrap();
-    let password_path = folder.path().join("password");
-    secret(&password_path, "secret");
     for version in Version::ALL {
         let mut etcd = Etcd::with(version, 1, &[]);
-        for command in [
-            "user add root:root-secret",
-            "user grant-role root root",
-            "role add airlock",
-            "role grant-permission airlock readwrite com.coreos.airlock/groups/g/v1/semaphore",
-            "role grant-permission airlock readwrite com.coreos.airlock/groups/g/v1/lock-times",
-            "user add airlock:secret",
-            "user grant-role airlock airlock",
-            "auth enable",
-        ] {
-            etcd.ctl(&command.split(' ').collect::<Vec<_>>());
-        }
-        etcd.authenticate_as("root:root-secret");
-        let user = EtcdUser {
-            name: "airlock".into(),
-            password_path: password_path.clone(),
-        };
-        let store = etcd_store_of(Some(user), etcd.endpoints(), MAX_WAIT);
+        let user = require_a_user(&mut etcd);
+        let store = etcd_store_of(Some(user.settings()), etcd.endpoints(), MAX_WAIT);
         let group = group("g");
         Runtime::new().unwrap().block_on(async {
             let first = write(&store, &group, &NONE, &value("first")).await;
@@ -93,6 +75,62 @@ fn a_user_of_single_keys_cannot_announce_that_it_loses_and_still_commits() {
         });
         assert_eq!(etcd.get("com.coreos.airlock/groups/g/v1/contention"), "");
     }
+}
+
+/// etcd prolongs a token at each use. One that is not used for a while expires, such as that of an endpoint that is not
+/// the preferred one.
+#[test]
+fn after_its_token_has_expired_a_store_logs_in_again_before_it_commits() {
+    let arguments = "--auth-token-ttl 1 --logger zap --log-level debug";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    for version in Version::ALL {
+        let mut etcd = Etcd::with(version, 1, &arguments);
+        let user = require_a_user(&mut etcd);
+        let store = etcd_store_of(Some(user.settings()), etcd.endpoints(), MAX_WAIT);
+        let group = group("g");
+        let runtime = Runtime::new().unwrap();
+        let first = runtime.block_on(write(&store, &group, &NONE, &value("first")));
+        eventually("the token to expire", || {
+            let log = etcd.members[0].log();
+            let is_expired = |line: &str| {
+                line.contains("deleted a simple token") && line.contains("\"airlock\"")
+            };
+            log.lines().any(is_expired).then_some(())
+        });
+        runtime.block_on(write(&store, &group, &first, &value("second")));
+    }
+}
+
+/// A user `airlock`, and the file with its password.
+struct User(TempDir);
+
+impl User {
+    fn settings(&self) -> EtcdUser {
+        EtcdUser {
+            name: "airlock".into(),
+            password_path: self.0.path().join("password"),
+        }
+    }
+}
+
+/// Creates a user that may use the keys of group `g` only, and has etcd require a user from now on.
+fn require_a_user(etcd: &mut Etcd) -> User {
+    for command in [
+        "user add root:root-secret",
+        "user grant-role root root",
+        "role add airlock",
+        "role grant-permission airlock readwrite com.coreos.airlock/groups/g/v1/semaphore",
+        "role grant-permission airlock readwrite com.coreos.airlock/groups/g/v1/lock-times",
+        "user add airlock:secret",
+        "user grant-role airlock airlock",
+        "auth enable",
+    ] {
+        etcd.ctl(&command.split(' ').collect::<Vec<_>>());
+    }
+    etcd.authenticate_as("root:root-secret");
+    let folder = tempfile::tempdir().unwrap();
+    secret(&folder.path().join("password"), "secret");
+    User(folder)
 }
 
 /// etcd evaluates a transaction without a linearizable range on the member's own state. A member without a quorum

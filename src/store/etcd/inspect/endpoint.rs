@@ -51,21 +51,7 @@ pub(super) async fn inspect(
     group: &GroupName,
     timeout: Duration,
 ) -> EndpointReport {
-    let mut inspection = Inspection {
-        url,
-        credentials,
-        timeout,
-        deadline: Instant::now() + timeout,
-        report: EndpointReport {
-            facts: EndpointFacts {
-                endpoint: url.to_owned(),
-                ..EndpointFacts::default()
-            },
-            findings: Vec::new(),
-            members: None,
-            is_usable: false,
-        },
-    };
+    let mut inspection = Inspection::new(url, credentials, timeout);
     let http = time::timeout(timeout, http::facts(url, credentials.settings()));
     let (reached, http) = tokio::join!(inspection.run(group), http);
     if reached.is_some() {
@@ -84,7 +70,25 @@ struct Inspection<'a> {
 
 // === impl Inspection ===
 
-impl Inspection<'_> {
+impl<'a> Inspection<'a> {
+    fn new(url: &'a str, credentials: &'a Credentials, timeout: Duration) -> Self {
+        Inspection {
+            url,
+            credentials,
+            timeout,
+            deadline: Instant::now() + timeout,
+            report: EndpointReport {
+                facts: EndpointFacts {
+                    endpoint: url.to_owned(),
+                    ..EndpointFacts::default()
+                },
+                findings: Vec::new(),
+                members: None,
+                is_usable: false,
+            },
+        }
+    }
+
     /// Makes all calls, as far as each makes sense after the one before. Returns `None` if the endpoint does not reply.
     async fn run(&mut self, group: &GroupName) -> Option<()> {
         let client = self.connect().await?;
@@ -364,3 +368,6 @@ fn is_refused(problem: &Problem) -> bool {
 fn is_status(problem: &Problem, message: &str) -> bool {
     matches!(problem, Problem::Status(status) if status.message() == message)
 }
+
+#[cfg(test)]
+mod tests;
