@@ -1,6 +1,8 @@
 //! Faults of the embedded store: a killed server, a full disk, and an unusable file. Every error names the file
 //! and the remedy.
 
+mod disk;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -201,11 +203,22 @@ impl Server {
     }
 
     fn holders(&self) -> f64 {
-        let url = format!("{}/metrics", self.url("status service"));
-        let text = reqwest::blocking::get(url).unwrap().text().unwrap();
-        let name = "airlock_database_semaphore_lock_holders{group=\"default\"} ";
-        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        self.metric("airlock_database_semaphore_lock_holders{group=\"default\"}")
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.status("/metrics");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.unwrap().parse().unwrap()
+    }
+
+    /// Requests a path of the status listener and returns the status code and the body.
+    fn status(&self, path: &str) -> (u16, String) {
+        let url = format!("{}{path}", self.url("status service"));
+        let response = reqwest::blocking::get(url).unwrap();
+        (response.status().as_u16(), response.text().unwrap())
     }
 
     fn url(&self, service: &str) -> String {
@@ -221,7 +234,6 @@ const DAMAGED: &[&str] = &[
     "the file is damaged or not a SQLite database",
     "restore a backup",
 ];
-const FULL: &[&str] = &["the disk is full; free some space"];
 const READ_ONLY: &[&str] = &["needs write permission on the file and on its folder"];
 
 #[test]
@@ -334,65 +346,4 @@ fn a_read_only_folder_or_file_is_reported_at_startup() {
     fs::remove_file(&place.file).unwrap();
     place.check(&place.refusal(command()), READ_ONLY);
     mode(&place.data, 0o755);
-}
-
-/// Returns a command that starts the server in a new mount namespace, where the file's folder is a disk of
-/// `kilobytes`.
-fn on_a_disk_of(kilobytes: usize, place: &Place, before: &str) -> Command {
-    let mut command = Command::new("unshare");
-    let script = format!(
-        "mount -t tmpfs -o size={kilobytes}k tmpfs \"$0\" || exit 99; {before}; exec \"$@\""
-    );
-    command
-        .args(["--mount", "--map-root-user", "sh", "-c", &script])
-        .arg(&place.data)
-        .arg(airlock().get_program())
-        .args(["serve", "-vv", "--config"])
-        .arg(place.config());
-    command
-}
-
-#[test]
-fn a_full_disk_is_reported_at_startup() {
-    let place = Place::new();
-    let fill = "dd if=/dev/zero of=\"$0\"/filler bs=1k 2>/dev/null";
-    place.check(&place.refusal(on_a_disk_of(64, &place, fill)), FULL);
-}
-
-#[test]
-fn a_full_disk_is_reported_loses_no_lock_and_recovers_with_free_space() {
-    let place = Place::new();
-    let server = place.start(on_a_disk_of(512, &place, ":"));
-    let client = server.client();
-    let inside = format!("/proc/{}/root{}", server.0.id(), place.data.display());
-    let filler = Path::new(&inside).join("filler");
-    assert!(client.lock("default", "first").granted());
-    // Until the disk is full to the last byte.
-    let mut size = 0;
-    while fs::write(&filler, vec![1; size + 1024]).is_ok() {
-        size += 1024;
-    }
-    let mut granted = vec!["first".to_owned()];
-    let refused = loop {
-        let id = format!("n{}", granted.len());
-        let answer = client.lock("default", &id);
-        if !answer.granted() {
-            break answer;
-        }
-        granted.push(id);
-        assert!(granted.len() < 1000, "the disk is never full");
-    };
-    assert_eq!((refused.status, &*refused.kind()), (500, "failed_sem_init"));
-    place.check(&refused.value(), FULL);
-    // A request that writes nothing needs no space.
-    assert!(client.lock("default", "first").granted());
-
-    fs::remove_file(&filler).unwrap();
-    eventually("the next lock", || {
-        client.lock("default", "next").granted().then_some(())
-    });
-    granted.push("next".into());
-    eventually("the holders", || {
-        (server.holders() == granted.len() as f64).then_some(())
-    });
 }
