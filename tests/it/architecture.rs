@@ -323,7 +323,8 @@ fn read_sources(folder: &Path) -> Vec<Source> {
     sources.collect()
 }
 
-fn list(folder: &Path, files: &mut Vec<PathBuf>) {
+/// Appends all source files below `folder`.
+pub(crate) fn list(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("the source") {
         let path = entry.expect("an entry of the source").path();
         if path.is_dir() {

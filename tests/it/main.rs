@@ -17,6 +17,7 @@ mod cli_output;
 mod cluster;
 mod conformance;
 mod contrib;
+mod documented_tests;
 mod etcd_compat;
 mod etcd_errors;
 mod etcd_identity;
