@@ -20,8 +20,7 @@ pub(crate) const MAX_NODES: usize = 24;
 /// The maximum of slots that a request may set.
 pub(crate) const MAX_SLOTS: u32 = 4;
 
-/// The maximum of states in one step. Many concurrent unknown outcomes may exceed it. Then the history cannot be
-/// decided, and the test has to cause fewer of them.
+/// The maximum of states in one step. Many concurrent unknown outcomes may exceed it.
 const MAX_STATES: usize = 50_000;
 
 /// A request of a client.
@@ -65,6 +64,15 @@ pub(crate) struct Operation {
     pub(crate) returned: Duration,
 }
 
+/// The result of a check.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    Linearizable,
+    /// There are too many unknown outcomes. The test has to cause fewer of them.
+    Undecided,
+    Violated(Violation),
+}
+
 /// A violation of linearizability: no order of the operations explains their replies.
 #[derive(Debug)]
 pub(crate) struct Violation {
@@ -105,7 +113,7 @@ struct Open {
 }
 
 /// Checks a history that starts without holders and with the configured slots.
-pub(crate) fn check(slots: u32, history: &[Operation]) -> Result<(), Violation> {
+pub(crate) fn check(slots: u32, history: &[Operation]) -> Verdict {
     let mut states = vec![State {
         semaphore: Semaphore {
             holders: 0,
@@ -137,9 +145,11 @@ pub(crate) fn check(slots: u32, history: &[Operation]) -> Result<(), Violation> 
                 open.known.insert(client, (request, reply));
             }
             (true, Reply::Yes | Reply::Full) => {
-                let next = explain(&states, client, slots, &open);
+                let Some(next) = explain(&states, client, slots, &open) else {
+                    return Verdict::Undecided;
+                };
                 if next.is_empty() {
-                    return Err(Violation {
+                    return Verdict::Violated(Violation {
                         operation: index,
                         possible: states.iter().map(ToString::to_string).collect(),
                     });
@@ -149,7 +159,7 @@ pub(crate) fn check(slots: u32, history: &[Operation]) -> Result<(), Violation> 
             }
         }
     }
-    Ok(())
+    Verdict::Linearizable
 }
 
 /// Returns the beginnings and ends in their order, as pairs (whether it is an end, index of the operation).
@@ -166,8 +176,8 @@ fn events(history: &[Operation]) -> Vec<(bool, usize)> {
         .collect()
 }
 
-/// Returns all states after the operation of `client` has taken effect and returned.
-fn explain(states: &[State], client: usize, slots: u32, open: &Open) -> Vec<State> {
+/// Returns all states after the operation of `client` has taken effect and returned; `None` if they are too many.
+fn explain(states: &[State], client: usize, slots: u32, open: &Open) -> Option<Vec<State>> {
     let own = 1 << client;
     let mut seen = Best::default();
     let mut explained = Best::default();
@@ -175,7 +185,9 @@ fn explain(states: &[State], client: usize, slots: u32, open: &Open) -> Vec<Stat
     let mut steps = 0;
     while let Some((emitted, mut state)) = queue.pop_front() {
         steps += 1;
-        assert!(steps < MAX_STATES, "too many unknown outcomes to decide");
+        if steps == MAX_STATES {
+            return None;
+        }
         state.record_idle(slots, open);
         if !seen.add(&state) {
             continue;
@@ -195,7 +207,7 @@ fn explain(states: &[State], client: usize, slots: u32, open: &Open) -> Vec<Stat
             queue.extend(next.into_iter().map(|next| (idle, next)));
         }
     }
-    explained.states()
+    Some(explained.states())
 }
 
 /// Returns the semaphore after a request, or `None` if this reply is impossible in this state.
@@ -267,6 +279,22 @@ fn request(kind: usize) -> Request {
         Some(other) => OTHERS.get(other).copied().unwrap_or_else(|| {
             Request::SetSlots((other - OTHERS.len()).try_into().expect("a small number"))
         }),
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// Returns the violation, if there is one.
+    ///
+    /// # Panics
+    /// If the history could not be decided.
+    pub(crate) fn violation(self) -> Option<Violation> {
+        match self {
+            Verdict::Linearizable => None,
+            Verdict::Undecided => panic!("too many unknown outcomes to decide"),
+            Verdict::Violated(violation) => Some(violation),
+        }
     }
 }
 

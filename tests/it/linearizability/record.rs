@@ -45,6 +45,9 @@ pub(crate) struct Server {
 /// The clients of the servers; `None` for a server that is down.
 pub(crate) type Servers = Arc<Mutex<Vec<Option<Server>>>>;
 
+/// How often a client doubles its pause after an unknown outcome.
+const MAX_DOUBLINGS: u32 = 4;
+
 /// Client 0 disconnects early in one of this number of requests. Each unknown outcome enlarges the search, so
 /// there are only a few.
 const HASTY: u32 = 10;
@@ -149,6 +152,7 @@ pub(crate) fn send_random_requests(
     stop: &AtomicBool,
 ) {
     let group = recorder.group;
+    let mut unknown = 0;
     while !stop.load(Ordering::Relaxed) {
         let server = random.choice(servers.lock().unwrap().clone()).flatten();
         let node = random.usize(..group.nodes);
@@ -163,7 +167,8 @@ pub(crate) fn send_random_requests(
             let server = if hasty { server.hasty } else { server.patient };
             if recorder.ask(client, &server, request) == Some(Reply::Unknown) {
                 // Each unknown outcome enlarges the search.
-                pause += 100;
+                pause += 100 << unknown.min(MAX_DOUBLINGS);
+                unknown += 1;
             }
         }
         thread::sleep(Duration::from_millis(pause));

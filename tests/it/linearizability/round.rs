@@ -6,9 +6,9 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::check::{Operation, Reply, Violation, check};
+use super::check::{Operation, Reply, Verdict, Violation, check};
 use super::cluster::Cluster;
 use super::faults::{Active, Fault, Stage};
 use super::gauges::show_the_store;
@@ -22,7 +22,10 @@ pub(crate) struct Outcome {
     effects: Vec<(Fault, u64)>,
     answered: usize,
     unknown: usize,
+    /// The number of groups whose history has too many unknown outcomes.
+    undecided: usize,
     conflicts: f64,
+    took: Duration,
     /// The text of the violation, if there was one.
     failure: Option<String>,
 }
@@ -35,19 +38,22 @@ pub(crate) struct Tally {
     effects: BTreeMap<Fault, (u64, u64, Version)>,
     answered: usize,
     unknown: usize,
+    undecided: usize,
     conflicts: f64,
 }
 
 /// Causes the faults under load, ends them, and checks the histories.
 pub(crate) fn run(cluster: &mut Cluster, faults: &[Fault], random: &mut fastrand::Rng) -> Outcome {
-    let version = cluster.version;
+    let (version, began) = (cluster.version, Instant::now());
     let recorders: Arc<Vec<Recorder>> = Arc::new(GROUPS.iter().map(Recorder::new).collect());
     let mut outcome = Outcome {
         version,
         effects: Vec::new(),
         answered: 0,
         unknown: 0,
+        undecided: 0,
         conflicts: 0.0,
+        took: Duration::ZERO,
         failure: None,
     };
     note(&format!("etcd {}: {faults:?}", version.name()));
@@ -70,13 +76,18 @@ pub(crate) fn run(cluster: &mut Cluster, faults: &[Fault], random: &mut fastrand
         let (group, history) = (recorder.group(), recorder.history());
         outcome.unknown += history.iter().filter(|o| o.reply == Reply::Unknown).count();
         outcome.answered += history.iter().filter(|o| o.reply != Reply::Unknown).count();
-        if let Err(violation) = check(group.slots, &history) {
-            let name = group.name;
-            outcome.failure = Some(format!("group {name}:\n{}", print(&history, &violation)));
+        match check(group.slots, &history) {
+            Verdict::Linearizable => {}
+            Verdict::Undecided => outcome.undecided += 1,
+            Verdict::Violated(violation) => {
+                let name = group.name;
+                outcome.failure = Some(format!("group {name}:\n{}", print(&history, &violation)));
+            }
         }
     }
     // No write may pile up in the database.
     let _ = cluster.etcd.compact();
+    outcome.took = began.elapsed();
     outcome
 }
 
@@ -166,6 +177,7 @@ impl Tally {
             effects: BTreeMap::new(),
             answered: 0,
             unknown: 0,
+            undecided: 0,
             conflicts: 0.0,
         }
     }
@@ -177,8 +189,8 @@ impl Tally {
         self.schedule
             .push(format!("etcd {name}: {:?}", outcome.effects));
         note(&format!(
-            "  effects {:?}, {} answered, {} unknown",
-            outcome.effects, outcome.answered, outcome.unknown
+            "  effects {:?}, {} answered, {} unknown, {} undecided in {:?}",
+            outcome.effects, outcome.answered, outcome.unknown, outcome.undecided, outcome.took
         ));
         if let Some(failure) = outcome.failure {
             let schedule = self.schedule.join("\n");
@@ -191,6 +203,7 @@ impl Tally {
         }
         self.answered += outcome.answered;
         self.unknown += outcome.unknown;
+        self.undecided += outcome.undecided;
         self.conflicts += outcome.conflicts;
     }
 
@@ -208,6 +221,11 @@ impl Tally {
         assert!(
             self.answered > self.schedule.len(),
             "too few requests were answered: {self}"
+        );
+        let histories = self.schedule.len() * GROUPS.len();
+        assert!(
+            2 * self.undecided < histories,
+            "too few histories were decided: {self}"
         );
     }
 
@@ -229,6 +247,10 @@ impl Tally {
             self.unknown > rounds,
             "too few outcomes were unknown: {self}"
         );
+        assert!(
+            self.undecided < rounds / 4,
+            "too few histories were decided: {self}"
+        );
         assert!(self.conflicts > 0.0, "there was no conflict: {self}");
     }
 }
@@ -237,11 +259,12 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "AIRLOCK_SEED={}: {} rounds, {} answered, {} unknown, {} conflicts",
+            "AIRLOCK_SEED={}: {} rounds, {} answered, {} unknown, {} undecided, {} conflicts",
             self.seed,
             self.schedule.len(),
             self.answered,
             self.unknown,
+            self.undecided,
             self.conflicts
         )
     }

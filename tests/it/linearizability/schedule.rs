@@ -56,15 +56,11 @@ impl Schedule {
         self.combinations.remove(version.name()).unwrap_or_default()
     }
 
-    /// Chooses two or three of the allowed faults by their weights.
-    pub(crate) fn some_for(
-        &mut self,
-        version: Version,
-        is_allowed: fn(&Fault) -> bool,
-    ) -> Vec<Fault> {
+    /// Chooses two or three faults by their weights.
+    pub(crate) fn some_for(&mut self, version: Version) -> Vec<Fault> {
         let weighted: Vec<Fault> = Fault::ALL
             .into_iter()
-            .filter(|fault| fault.is_decidable_on(version) && is_allowed(fault))
+            .filter(|fault| fault.is_decidable_on(version))
             .flat_map(|fault| std::iter::repeat_n(fault, fault.weight()))
             .collect();
         let count = self.random.usize(2..=MOST);

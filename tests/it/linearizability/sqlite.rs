@@ -69,7 +69,7 @@ fn histories_of_several_processes_on_one_file_are_linearizable() {
         });
         let history = recorder.history();
         answered += history.iter().filter(|o| o.reply != Reply::Unknown).count();
-        if let Err(violation) = check(group.slots, &history) {
+        if let Some(violation) = check(group.slots, &history).violation() {
             let history = round::print(&history, &violation);
             panic!("AIRLOCK_SEED={seed}, group {}:\n{history}", group.name);
         }

@@ -16,7 +16,7 @@ fn history(operations: &[(usize, Request, Reply, u64, u64)]) -> Vec<Operation> {
 
 fn first_wrong(slots: u32, operations: &[(usize, Request, Reply, u64, u64)]) -> Option<usize> {
     check(slots, &history(operations))
-        .err()
+        .violation()
         .map(|violation| violation.operation)
 }
 

@@ -159,14 +159,6 @@ impl Fault {
         }
     }
 
-    /// Returns whether the fault takes long: etcd changes its members only 5 s after the last change of a connection.
-    pub(crate) fn is_slow(self) -> bool {
-        matches!(
-            self,
-            Fault::MemberReplaced | Fault::LearnerAdded | Fault::Restored
-        )
-    }
-
     /// Returns whether two faults may be combined.
     pub(crate) fn fits(self, other: Fault) -> bool {
         let unfit =

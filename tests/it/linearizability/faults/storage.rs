@@ -10,10 +10,10 @@ use airlock_test_support::eventually;
 pub(super) fn begin(active: &mut Active, stage: &mut Stage<'_>) {
     if active.fault == Fault::OutOfSpace {
         // The quota is 16 MiB.
-        let value = "x".repeat(120_000);
-        for key in 0..200 {
-            let put = ["put", &format!("fill/{key}"), &value];
-            if let Err(error) = stage.cluster.etcd.try_ctl_anywhere(&put) {
+        let value = "x".repeat(1_000_000);
+        for key in 0..24 {
+            let put = stage.cluster.etcd.try_put(&format!("fill/{key}"), &value);
+            if let Err(error) = put {
                 active.effect += u64::from(error.stderr.contains("database space exceeded"));
                 break;
             }
@@ -30,9 +30,14 @@ pub(super) fn tick(active: &mut Active, stage: &mut Stage<'_>) {
             active.effect += u64::from(etcd.try_ctl_at(member, &["defrag"]).is_ok());
         }
         Fault::KeyDeleted => {
+            // Each command that has no reply takes several seconds.
+            let Some(leader) = etcd.known_leader() else {
+                return;
+            };
             for recorder in stage.recorders.iter() {
                 recorder.record(BY_HAND, Request::Delete, || {
-                    let deleted = etcd.try_ctl(&["del", &recorder.group().key()]);
+                    let delete = ["del", &recorder.group().key()];
+                    let deleted = etcd.try_ctl_at(&etcd.members[leader], &delete);
                     active.effect += u64::from(deleted.is_ok());
                     Some(deleted.map_or(Reply::Unknown, |_| Reply::Yes))
                 });

@@ -203,6 +203,13 @@ impl Etcd {
         self.ctl(&["put", "--", key, value]);
     }
 
+    /// Puts one key, of any size that etcd accepts, or returns the error of etcdctl.
+    pub fn try_put(&self, key: &str, value: &str) -> Result<(), EtcdctlError> {
+        // etcdctl reads a missing value from its input.
+        self.ctl_with_input(&self.members[0], &["put", key], value)
+            .map(drop)
+    }
+
     /// Writes the key `filler` until etcd is out of space and has raised its alarm. The quota has to be small.
     pub fn exhaust_space(&self) {
         let filler = "x".repeat(20_000);
