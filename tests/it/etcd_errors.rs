@@ -202,9 +202,9 @@ fn a_group_whose_value_is_too_large_does_not_make_the_server_unready() {
 }
 
 /// Creates the user that the server uses and a role with the given permissions.
-fn create_user(etcd: &Etcd, permissions: &[&[&str]]) {
+pub(crate) fn create_user(etcd: &Etcd, permissions: &[&[&str]]) {
     for command in [
-        &["user", "add", "root:root-secret"][..],
+        &["user", "add", ROOT][..],
         &["user", "grant-role", "root", "root"],
         &["role", "add", "airlock"],
         &["user", "add", "airlock:secret"],
@@ -218,13 +218,18 @@ fn create_user(etcd: &Etcd, permissions: &[&[&str]]) {
 }
 
 /// Returns the configuration of the user from [`create_user`].
-fn user(folder: &std::path::Path) -> String {
+pub(crate) fn user(folder: &std::path::Path) -> String {
     let path = folder.join("password");
     fs::write(&path, "secret\n").unwrap();
     format!("username = \"airlock\"\npassword_path = {path:?}\n")
 }
 
-const PREFIX: &[&str] = &["--prefix=true", "readwrite", "com.coreos.airlock/groups/"];
+/// The user from [`create_user`], and the user that may do everything.
+pub(crate) const USER: (&str, &str) = ("airlock", "secret");
+pub(crate) const ROOT: &str = "root:root-secret";
+
+/// The permission for all groups.
+pub(crate) const PREFIX: &[&str] = &["--prefix=true", "readwrite", "com.coreos.airlock/groups/"];
 
 /// docs/operations.md has these steps.
 #[test]
@@ -235,7 +240,7 @@ fn authentication_is_enabled_and_disabled_without_an_outage() {
         let folder = tempfile::tempdir().unwrap();
         let mut airlock = Airlock::on_etcd(&etcd.endpoints(), &user(folder.path()));
         airlock.wait_for_log("etcd has authentication disabled");
-        let root = ["--user", "root:root-secret"];
+        let root = ["--user", ROOT];
         // The time in which requests failed.
         let mut failing = Duration::ZERO;
         let mut serve = |airlock: &Airlock, seconds: u64| {
@@ -304,7 +309,7 @@ fn a_role_on_exact_keys_suffices_and_costs_no_more_than_one_call_a_second() {
     };
     let (before, started) = (calls(), Instant::now());
     // A change by another writer is noticed nevertheless.
-    let root = ["--user", "root:root-secret", "put"];
+    let root = ["--user", ROOT, "put"];
     let held = r#"{"total_slots":1,"holders":["n"]}"#;
     etcd.ctl(&[&root[..], &[&semaphore, held]].concat());
     eventually("the change to be noticed", || {

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::BY_HAND;
 use super::check::{Reply, Request};
 use super::record::{GROUPS, Group, Recorder, Server, Servers};
+use crate::etcd_errors::{PREFIX, ROOT, create_user, user};
 use airlock_test_support::airlock::{Airlock, LISTEN, airlock};
 use airlock_test_support::client::Client;
 use airlock_test_support::etcd::{Etcd, Version};
@@ -31,6 +32,8 @@ pub(crate) struct Cluster {
     hasty: Client,
     pub(crate) servers: Servers,
     pub(crate) folder: TempDir,
+    /// The user of the servers, in the form of the configuration.
+    user: String,
 }
 
 /// The number of servers and of members.
@@ -45,7 +48,13 @@ impl Cluster {
     pub(crate) fn start(version: Version) -> Self {
         let more = ["--quota-backend-bytes", QUOTA];
         let elections = ["--heartbeat-interval", "50", "--election-timeout", "500"];
-        let etcd = Etcd::partitionable(version, SIZE, &[&more[..], &elections].concat());
+        // Each connection of etcdctl and of a server checks a password.
+        let passwords = ["--bcrypt-cost", "4"];
+        let arguments = [&more[..], &elections, &passwords].concat();
+        let mut etcd = Etcd::partitionable(version, SIZE, &arguments);
+        create_user(&etcd, &[PREFIX]);
+        etcd.authenticate_as(ROOT);
+        let folder = tempfile::tempdir().unwrap();
         let mut cluster = Cluster {
             version,
             proxies: etcd.endpoints().iter().map(|e| Proxy::to(e)).collect(),
@@ -56,7 +65,8 @@ impl Cluster {
             patient: Client::with_timeout(String::new(), Duration::from_secs(6)),
             hasty: Client::with_timeout(String::new(), Duration::from_millis(25)),
             servers: Arc::new(Mutex::new(vec![None; SIZE])),
-            folder: tempfile::tempdir().unwrap(),
+            user: user(folder.path()),
+            folder,
         };
         cluster.start_servers();
         cluster
@@ -69,7 +79,8 @@ impl Cluster {
         let place = if server == SIZE - 1 { 0 } else { SIZE };
         endpoints.insert(place, self.spare.endpoint());
         format!(
-            "{LISTEN}[etcd3]\nendpoints = {endpoints:?}\ntransaction_timeout_ms = 1500\n{}",
+            "{LISTEN}[etcd3]\nendpoints = {endpoints:?}\ntransaction_timeout_ms = 1500\n{}{}",
+            self.user,
             groups(more)
         )
     }
@@ -95,6 +106,9 @@ impl Cluster {
             proxy.set(Network::Works);
         }
         self.etcd.wait_until_ready();
+        eventually("authentication to be disabled", || {
+            self.etcd.try_ctl_anywhere(&["auth", "disable"]).ok()
+        });
         self.start_servers();
     }
 

@@ -62,8 +62,8 @@ const SHORT_ROUNDS: [&[Fault]; 4] = [
         Fault::AdministratorAtWork,
     ],
     &[
+        Fault::AuthenticationToggled,
         Fault::ResponsesLost,
-        Fault::Defragmented,
         Fault::ServerKilled,
     ],
     &[

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use etcd_client::{Client, Compare, CompareOp, Error, Txn, TxnOp};
+use etcd_client::{Client, Compare, CompareOp, ConnectOptions, Error, Txn, TxnOp};
 use serde::{Deserialize, Serialize};
 
 /// One group, as coreos/airlock accesses it.
@@ -33,18 +33,33 @@ pub enum Reply {
 impl CoreosAirlock {
     /// Connects to etcd.
     pub async fn new(endpoints: &[String], group: &str, slots: u64) -> Self {
-        CoreosAirlock::try_new(endpoints, group, slots)
-            .await
-            .unwrap()
+        let client = Client::connect(endpoints, None).await.unwrap();
+        CoreosAirlock::over(client, group, slots)
     }
 
-    /// Connects to etcd, which may be unreachable.
-    pub async fn try_new(endpoints: &[String], group: &str, slots: u64) -> Result<Self, Error> {
-        Ok(CoreosAirlock {
-            client: Client::connect(endpoints, None).await?,
+    /// Connects to etcd, which may be unreachable, as a user with a password, unless authentication is disabled.
+    pub async fn try_new(
+        endpoints: &[String],
+        (name, password): (&str, &str),
+        group: &str,
+        slots: u64,
+    ) -> Result<Self, Error> {
+        let user = ConnectOptions::new().with_user(name, password);
+        let client = match Client::connect(endpoints, Some(user)).await {
+            Err(error) if error.to_string().contains("authentication is not enabled") => {
+                Client::connect(endpoints, None).await?
+            }
+            result => result?,
+        };
+        Ok(CoreosAirlock::over(client, group, slots))
+    }
+
+    fn over(client: Client, group: &str, slots: u64) -> Self {
+        CoreosAirlock {
+            client,
             key: format!("com.coreos.airlock/groups/{group}/v1/semaphore"),
             slots,
-        })
+        }
     }
 
     /// Adds a holder, as a pre-reboot request does.

@@ -1,5 +1,6 @@
 //! The faults that a cluster is exposed to, as data: what each affects, when it may be used, and how it begins and ends.
 
+mod access;
 mod members;
 mod network;
 mod servers;
@@ -43,6 +44,7 @@ pub(crate) enum Fault {
     SlotsReloaded,
     AdministratorAtWork,
     CoreosAirlockAtWork,
+    AuthenticationToggled,
 }
 
 /// What a fault affects. Faults that affect the same cannot be combined.
@@ -54,6 +56,7 @@ pub(crate) enum Area {
     Data,
     Servers,
     Writers,
+    Access,
 }
 
 /// A fault that has begun.
@@ -78,7 +81,7 @@ pub(crate) struct Stage<'a> {
 // === impl Fault ===
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 26] = [
+    pub(crate) const ALL: [Fault; 27] = [
         Fault::LeaderKilled,
         Fault::FollowerKilled,
         Fault::QuorumLost,
@@ -105,6 +108,7 @@ impl Fault {
         Fault::SlotsReloaded,
         Fault::AdministratorAtWork,
         Fault::CoreosAirlockAtWork,
+        Fault::AuthenticationToggled,
     ];
 
     pub(crate) fn area(self) -> Area {
@@ -131,6 +135,7 @@ impl Fault {
             }
             Fault::ServerKilled | Fault::ServerFrozen | Fault::SlotsReloaded => Area::Servers,
             Fault::AdministratorAtWork | Fault::CoreosAirlockAtWork => Area::Writers,
+            Fault::AuthenticationToggled => Area::Access,
         }
     }
 
@@ -186,6 +191,7 @@ impl Fault {
             Area::Data => storage::begin(&mut active, stage),
             Area::Servers => servers::begin(&mut active, stage),
             Area::Writers => writers::begin(&mut active, stage),
+            Area::Access => access::begin(&mut active, stage),
         }
         active
     }
@@ -194,7 +200,11 @@ impl Fault {
     pub(crate) fn ends_last(self) -> bool {
         matches!(
             self,
-            Fault::MemberReplaced | Fault::LearnerAdded | Fault::Restored | Fault::OutOfSpace
+            Fault::MemberReplaced
+                | Fault::LearnerAdded
+                | Fault::Restored
+                | Fault::OutOfSpace
+                | Fault::AuthenticationToggled
         )
     }
 }
@@ -207,6 +217,7 @@ impl Active {
         match self.fault.area() {
             Area::Peers | Area::Clients => network::tick(self, stage),
             Area::Data => storage::tick(self, stage),
+            Area::Access => access::tick(self, stage),
             Area::Members | Area::Servers | Area::Writers => {}
         }
     }
@@ -219,6 +230,8 @@ impl Active {
             Area::Data => storage::end(self, stage),
             Area::Servers => servers::end(self, stage),
             Area::Writers => writers::end(self),
+            // `Cluster::repair` disables authentication: a snapshot may restore that it is enabled.
+            Area::Access => {}
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::{Active, Fault, Stage};
+use crate::etcd_errors::USER;
 use crate::linearizability::COREOS_AIRLOCK;
 use crate::linearizability::check::{MAX_SLOTS, Reply, Request};
 use crate::linearizability::cluster::admin;
@@ -83,7 +84,7 @@ async fn coreos_airlock(
     while !stop.load(Ordering::Relaxed) {
         let recorder = &recorders[random.usize(..recorders.len())];
         let group = recorder.group();
-        let connect = CoreosAirlock::try_new(endpoints, group.name, group.slots.into());
+        let connect = CoreosAirlock::try_new(endpoints, USER, group.name, group.slots.into());
         let Ok(Ok(mut server)) = timeout(TIMEOUT, connect).await else {
             continue;
         };
