@@ -1,5 +1,7 @@
 //! Linearizability of real histories: many clients, three servers, three etcd members, and combined faults.
 //!
+//! Two more tests check several processes on one SQLite file, and quiet groups whose commits arrive late.
+//!
 //! `make test` causes a few combinations of faults on one version of etcd. `make stress` causes each fault at least
 //! once, on all tested versions, and goes on with random combinations for AIRLOCK_STRESS_SECONDS. AIRLOCK_SEED chooses
 //! these combinations. It does not reproduce the timing of threads and networks, so a failing test prints the seed, the
@@ -9,6 +11,7 @@ mod check;
 mod cluster;
 mod faults;
 mod gauges;
+mod late;
 mod record;
 mod round;
 mod schedule;

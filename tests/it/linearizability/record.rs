@@ -55,7 +55,13 @@ const HASTY: u32 = 10;
 // === impl Group ===
 
 impl Group {
-    const fn new(name: &'static str, slots: u32, nodes: usize, clients: usize, pause: u64) -> Self {
+    pub(crate) const fn new(
+        name: &'static str,
+        slots: u32,
+        nodes: usize,
+        clients: usize,
+        pause: u64,
+    ) -> Self {
         Group {
             name,
             slots,

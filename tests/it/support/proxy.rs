@@ -21,7 +21,7 @@ pub enum Network {
     Works,
     /// Bytes are passed on after this delay, in both directions: the round trip takes twice as long.
     Slow(Duration),
-    /// Bytes of one direction are passed on after this delay.
+    /// Bytes of one direction are passed on after this delay, even if the client has closed its connection by then.
     Late(Direction, Duration),
     /// Connections stay open and new ones are accepted, but bytes of one direction are held back.
     Held(Direction),
@@ -40,13 +40,6 @@ pub enum Direction {
     Responses,
 }
 
-/// The state of one direction.
-enum Flow {
-    Open,
-    Delayed(Duration),
-    Held,
-}
-
 struct Shared {
     /// Whether the clients are members of etcd, which name themselves in their requests.
     between_members: bool,
@@ -63,9 +56,28 @@ struct State {
     next: u64,
     /// The number of bytes that could not be passed on at once since the last reset.
     delayed: u64,
-    /// Both ends of each open connection.
-    open: HashMap<u64, [TcpStream; 2]>,
+    open: HashMap<u64, Connection>,
 }
+
+/// An open connection.
+struct Connection {
+    ends: [TcpStream; 2],
+    /// The state of the network for this connection only.
+    network: Option<Network>,
+}
+
+/// One direction of a connection.
+#[derive(Clone)]
+struct Line {
+    shared: Arc<Shared>,
+    connection: u64,
+    /// The name of the client, if it has one.
+    client: String,
+    direction: Direction,
+}
+
+/// Bytes and the time at which they may pass. No bytes mark the end.
+type Chunk = (Vec<u8>, Instant);
 
 /// The header in which a member of etcd names itself.
 const SENDER: &str = "x-server-from:";
@@ -73,14 +85,19 @@ const SENDER: &str = "x-server-from:";
 // === impl Network ===
 
 impl Network {
-    fn flow(self, direction: Direction) -> Flow {
+    fn delay(self, direction: Direction) -> Duration {
         match self {
-            Network::Works | Network::Cut => Flow::Open,
-            Network::Slow(delay) => Flow::Delayed(delay),
-            Network::Late(only, delay) if only == direction => Flow::Delayed(delay),
-            Network::Held(only) if only == direction => Flow::Held,
-            Network::Late(..) | Network::Held(_) => Flow::Open,
-            Network::Frozen => Flow::Held,
+            Network::Slow(delay) => delay,
+            Network::Late(only, delay) if only == direction => delay,
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn holds(self, direction: Direction) -> bool {
+        match self {
+            Network::Held(only) => only == direction,
+            Network::Frozen => true,
+            _ => false,
         }
     }
 }
@@ -131,12 +148,23 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Changes the state of the network, including that of open connections.
+    /// Changes the state of the network, including that of open connections. Bytes that are delayed already stay so.
     pub fn set(&self, network: Network) {
         let mut state = self.shared.state.lock().unwrap();
         state.network = network;
+        state.forget_connections();
         if network == Network::Cut {
             state.close_all();
+        }
+        self.shared.changed.notify_all();
+    }
+
+    /// Changes the state of the network for the connections that are open. It works for those that are opened later.
+    pub fn set_open(&self, network: Network) {
+        let mut state = self.shared.state.lock().unwrap();
+        state.network = Network::Works;
+        for connection in state.open.values_mut() {
+            connection.network = Some(network);
         }
         self.shared.changed.notify_all();
     }
@@ -153,6 +181,7 @@ impl Proxy {
         let mut state = self.shared.state.lock().unwrap();
         state.network = Network::Works;
         state.exceptions.clear();
+        state.forget_connections();
         self.shared.changed.notify_all();
         std::mem::take(&mut state.delayed)
     }
@@ -174,41 +203,55 @@ impl Drop for Proxy {
 
 impl State {
     fn close_all(&mut self) {
-        for end in self.open.drain().flat_map(|(_, ends)| ends) {
+        let connections = self.open.drain();
+        for end in connections.flat_map(|(_, connection)| connection.ends) {
             let _ = end.shutdown(Shutdown::Both);
         }
     }
 
-    fn network_of(&self, client: &str) -> Network {
-        let exception = self.exceptions.get(client);
-        exception.copied().unwrap_or(self.network)
+    /// Gives the open connections the network that all others have.
+    fn forget_connections(&mut self) {
+        for connection in self.open.values_mut() {
+            connection.network = None;
+        }
+    }
+
+    fn network_of(&self, line: &Line) -> Network {
+        let connection = self.open.get(&line.connection);
+        let own = connection.and_then(|connection| connection.network);
+        own.or_else(|| self.exceptions.get(&line.client).copied())
+            .unwrap_or(self.network)
     }
 }
 
-// === impl Shared ===
+// === impl Line ===
 
-impl Shared {
-    /// Waits until bytes of this direction, which arrived at this time, may pass.
-    fn wait_to_pass(&self, client: &str, direction: Direction, bytes: usize, arrived: Instant) {
-        let mut state = self.state.lock().unwrap();
+impl Line {
+    /// Returns the time at which bytes that arrive now may pass.
+    fn due(&self) -> Instant {
+        let state = self.shared.state.lock().unwrap();
+        Instant::now() + state.network_of(self).delay(self.direction)
+    }
+
+    /// Waits until bytes may pass that are due at this time.
+    fn wait_to_pass(&self, bytes: usize, due: Instant) {
+        let changed = &self.shared.changed;
+        let mut state = self.shared.state.lock().unwrap();
         let mut counted = false;
         while !state.closed {
-            let flow = state.network_of(client).flow(direction);
-            let left = match flow {
-                Flow::Open => return,
-                Flow::Delayed(delay) => delay.saturating_sub(arrived.elapsed()),
-                Flow::Held => Duration::MAX,
-            };
-            if left.is_zero() {
+            let is_held = state.network_of(self).holds(self.direction);
+            let left = due.saturating_duration_since(Instant::now());
+            if !is_held && left.is_zero() {
                 return;
             }
             if !counted {
                 state.delayed += bytes as u64;
                 counted = true;
             }
-            state = match flow {
-                Flow::Held => self.changed.wait(state).unwrap(),
-                Flow::Open | Flow::Delayed(_) => self.changed.wait_timeout(state, left).unwrap().0,
+            state = if is_held {
+                changed.wait(state).unwrap()
+            } else {
+                changed.wait_timeout(state, left).unwrap().0
             };
         }
     }
@@ -255,15 +298,25 @@ fn connect(mut client: TcpStream, shared: &Arc<Shared>) {
     }
     let id = state.next;
     state.next += 1;
-    let ends = [client.try_clone().unwrap(), server.try_clone().unwrap()];
-    state.open.insert(id, ends);
+    let connection = Connection {
+        ends: [client.try_clone().unwrap(), server.try_clone().unwrap()],
+        network: None,
+    };
+    state.open.insert(id, connection);
     drop(state);
     let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-    let up = {
-        let (shared, name) = (Arc::clone(shared), name.clone());
-        thread::spawn(move || pump(&first, from, to, &shared, &name, Direction::Requests))
+    let requests = Line {
+        shared: Arc::clone(shared),
+        connection: id,
+        client: name,
+        direction: Direction::Requests,
     };
-    pump(&[], server, client, shared, &name, Direction::Responses);
+    let responses = Line {
+        direction: Direction::Responses,
+        ..requests.clone()
+    };
+    let up = thread::spawn(move || pump(&first, from, to, &requests));
+    pump(&[], server, client, &responses);
     let _ = up.join();
     shared.state.lock().unwrap().open.remove(&id);
 }
@@ -281,20 +334,20 @@ const MAX_WAITING: usize = 64;
 
 /// Passes bytes on until one end closes, then closes both. A delay adds to the time of each chunk, as a long line does;
 /// it does not add up over chunks that follow each other.
-fn pump(
-    first: &[u8],
-    from: TcpStream,
-    mut to: TcpStream,
-    shared: &Shared,
-    client: &str,
-    direction: Direction,
-) {
+///
+/// SUBTLE: a client that gives up a request resets its stream and closes the connection, which would annul the request.
+/// These bytes have the same delay as the request, so etcd has as much time to apply it as the client gave it.
+fn pump(first: &[u8], from: TcpStream, mut to: TcpStream, line: &Line) {
     let (arrived, waiting) = mpsc::sync_channel(MAX_WAITING);
     thread::scope(|scope| {
-        scope.spawn(|| receive(first, &from, arrived));
-        for (bytes, at) in waiting {
-            shared.wait_to_pass(client, direction, bytes.len(), at);
-            if bytes.is_empty() || to.write_all(&bytes).is_err() {
+        scope.spawn(|| receive(first, &from, line, &arrived));
+        for (bytes, due) in waiting {
+            line.wait_to_pass(bytes.len(), due);
+            if bytes.is_empty() {
+                break;
+            }
+            // Responses to a client that has closed its connection are lost; its requests may still be on their way.
+            if to.write_all(&bytes).is_err() && line.direction == Direction::Requests {
                 break;
             }
         }
@@ -303,8 +356,8 @@ fn pump(
     });
 }
 
-/// Sends `first`, then everything that arrives from a connection, with the time of its arrival. No bytes mark the end.
-fn receive(first: &[u8], mut from: &TcpStream, arrived: SyncSender<(Vec<u8>, Instant)>) {
+/// Sends `first`, then everything that arrives from a connection.
+fn receive(first: &[u8], mut from: &TcpStream, line: &Line, arrived: &SyncSender<Chunk>) {
     let mut chunk = first.to_vec();
     loop {
         if chunk.is_empty() {
@@ -313,7 +366,7 @@ fn receive(first: &[u8], mut from: &TcpStream, arrived: SyncSender<(Vec<u8>, Ins
             chunk.truncate(read);
         }
         let is_end = chunk.is_empty();
-        let sent = arrived.send((std::mem::take(&mut chunk), Instant::now()));
+        let sent = arrived.send((std::mem::take(&mut chunk), line.due()));
         if is_end || sent.is_err() {
             return;
         }

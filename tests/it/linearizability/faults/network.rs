@@ -6,8 +6,8 @@ use super::{Active, Fault, Stage};
 use crate::linearizability::cluster::SIZE;
 use airlock_test_support::proxy::{Direction, Network, Proxy};
 
-/// Longer than the timeout of the servers.
-const LATE: Duration = Duration::from_secs(2);
+/// Longer than the time after which a server gives up a call to an endpoint, so that the call arrives beside others.
+const LATE: Duration = Duration::from_millis(900);
 
 pub(super) fn begin(active: &mut Active, stage: &mut Stage<'_>) {
     let network = match active.fault {
@@ -18,8 +18,6 @@ pub(super) fn begin(active: &mut Active, stage: &mut Stage<'_>) {
         }
         // The round trip takes 200 ms.
         Fault::AllMembersSlow => Network::Slow(Duration::from_millis(100)),
-        Fault::ResponsesLost => Network::Held(Direction::Responses),
-        Fault::RequestsLate => Network::Late(Direction::Requests, LATE),
         Fault::LeaderPartitioned | Fault::LeaderCannotSend | Fault::LeaderCannotReceive => {
             return partition(active, stage);
         }
@@ -31,6 +29,12 @@ pub(super) fn begin(active: &mut Active, stage: &mut Stage<'_>) {
 fn set_all(stage: &Stage<'_>, network: Network) {
     for proxy in &stage.cluster.proxies {
         proxy.set(network);
+    }
+}
+
+fn set_open(stage: &Stage<'_>, network: Network) {
+    for proxy in &stage.cluster.proxies {
+        proxy.set_open(network);
     }
 }
 
@@ -58,11 +62,9 @@ pub(super) fn tick(active: &mut Active, stage: &mut Stage<'_>) {
             set_all(stage, Network::Works);
             active.effect += 1;
         }
-        // Responses that were held back are lost, and further requests reach the members.
-        Fault::ResponsesLost => {
-            set_all(stage, Network::Cut);
-            set_all(stage, Network::Held(Direction::Responses));
-        }
+        // The servers replace the connections that no longer work; the new ones work until the next time.
+        Fault::ResponsesLost => set_open(stage, Network::Held(Direction::Responses)),
+        Fault::RequestsLate => set_open(stage, Network::Late(Direction::Requests, LATE)),
         Fault::LeaderMoved => {
             let etcd = &stage.cluster.etcd;
             let Some(leader) = etcd.known_leader() else {
