@@ -137,6 +137,9 @@ fn restore(active: &mut Active, stage: &mut Stage<'_>) {
     stage.cluster.etcd.wait_until_ready();
     note(&format!("  restored as the same cluster: {is_same}"));
     active.effect += 1;
+    // A server accepts another cluster only while every endpoint belongs to it.
+    let member = stage.cluster.proxies[0].endpoint();
+    stage.cluster.spare.set_target(&member);
     for index in 0..SIZE {
         if let Some(airlock) = &stage.cluster.airlocks[index] {
             airlock.reload_with(&stage.cluster.config(index, 0));
