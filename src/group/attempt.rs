@@ -206,7 +206,7 @@ impl AttemptLoop {
                 work.observe(current);
                 Err(AttemptError::Conflict)
             }
-            Err(error @ StoreError::Rejected(_)) if attempt.writes => {
+            Err(error @ StoreError::Rejected(_)) => {
                 work.write_rejected(&semaphore, attempt, error);
                 Err(AttemptError::WriteRejected)
             }

@@ -25,8 +25,8 @@ pub(super) struct Shared {
     pub(super) waiters: Mutex<Waiters>,
     /// The reason why the latest attempt failed while requests were waiting; `None` after a success.
     pub(super) last_failure: Mutex<Option<LastFailure>>,
-    /// Counts the iterations of the task.
-    pub(super) heartbeat: watch::Sender<u64>,
+    /// Notified at each iteration of the task.
+    pub(super) heartbeat: watch::Sender<()>,
     /// Makes an idle task iterate.
     pub(super) wake: Notify,
 }
@@ -104,7 +104,7 @@ impl Shared {
             configured_slots: AtomicU64::new(configured_slots),
             waiters: Mutex::default(),
             last_failure: Mutex::default(),
-            heartbeat: watch::Sender::new(0),
+            heartbeat: watch::Sender::new(()),
             wake: Notify::new(),
         }
     }
@@ -120,7 +120,7 @@ impl Shared {
 
     /// Signals that the task has made progress.
     pub(super) fn beat(&self) {
-        self.heartbeat.send_modify(|beats| *beats += 1);
+        self.heartbeat.send_replace(());
     }
 }
 

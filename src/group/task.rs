@@ -207,7 +207,7 @@ impl Batch {
             {
                 self.requests.push(request);
             }
-            if self.requests.len() == before || self.requests.len() == MAX_BATCH {
+            if self.requests.len() == before {
                 return;
             }
         }
