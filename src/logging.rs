@@ -202,6 +202,28 @@ impl Visit for Fields {
     }
 }
 
+/// Returns the number of warnings that `action` logs.
+#[cfg(test)]
+pub(crate) fn warnings(action: impl FnOnce()) -> usize {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Counter(Arc<AtomicUsize>);
+
+    impl<S: Subscriber> Layer<S> for Counter {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            if *event.metadata().level() == Level::WARN {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    let count = Arc::new(AtomicUsize::new(0));
+    let subscriber = Registry::default().with(Counter(Arc::clone(&count)));
+    tracing::subscriber::with_default(subscriber, action);
+    count.load(Ordering::Relaxed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -102,8 +102,14 @@ fn is_newer(state: &CacheState, as_of: Revision) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
+    use jiff::Timestamp;
+
     use super::*;
+    use crate::lock::audit::{Action, AuditEntry};
     use crate::lock::codec::Stored;
+    use crate::logging;
 
     fn known(revision: i64) -> GroupState {
         let absent = Stored::absent(Revision(revision));
@@ -123,5 +129,29 @@ mod tests {
         assert_eq!(cache.get(), Some(known(7)));
         cache.observe(Update::Current(Stored::absent(Revision(2))), 2);
         assert_eq!(cache.get(), Some(known(2)));
+    }
+
+    #[test]
+    fn each_audit_entry_is_logged_once_except_those_from_before_the_start() {
+        let cache = Cache::new(GroupName::new("g").unwrap());
+        let entry = |second| AuditEntry {
+            at: Timestamp::from_second(second).unwrap(),
+            by: "root@ops".into(),
+            action: Action::Pause,
+        };
+        let warnings = |entries: &[AuditEntry]| {
+            let known = GroupState {
+                audit_log: entries.iter().cloned().collect(),
+                ..known(1)
+            };
+            logging::warnings(|| cache.set(known))
+        };
+        let [first, second, third] = [entry(1), entry(2), entry(3)];
+        assert_eq!(warnings(slice::from_ref(&first)), 0);
+        assert_eq!(warnings(&[first.clone(), second.clone()]), 1);
+        // coreos/airlock writes no entries.
+        assert_eq!(warnings(&[]), 0);
+        assert_eq!(warnings(&[first, second.clone()]), 0);
+        assert_eq!(warnings(&[second, third]), 1);
     }
 }

@@ -309,6 +309,44 @@ mod tests {
             longest = longest.max(write(&mut pace, NEAR).await);
         }
         assert_eq!(longest, MAX_PERIOD - NEAR * 2);
+        // For a server however far away, a fifth of the period is open to the others.
+        pace.announced.announce(Duration::from_secs(60));
+        time::advance(MAX_PERIOD / 5).await;
+        assert_eq!(pace.pause(), Some(MAX_PERIOD - MAX_PERIOD / 5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_losses_are_chance_even_if_they_took_long() {
+        let mut pace = pace();
+        for _ in 0..2 {
+            assert_eq!(lose(&mut pace, MIN_LOSING).await, None);
+        }
+        assert_eq!(lose(&mut pace, MIN_LOSING).await, Some(MIN_LOSING));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_commit_does_not_make_a_server_distant() {
+        let mut pace = pace();
+        write(&mut pace, FAR).await;
+        for _ in 0..2 {
+            assert_eq!(lose(&mut pace, FAR * 10).await, None);
+        }
+        let announced = lose(&mut pace, FAR * 10).await.unwrap();
+        assert!(announced >= FAR && announced < FAR * 2, "{announced:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_lost_is_not_delayed_again_and_a_lost_confirmation_delays_as_before() {
+        for (wrote, is_delayed) in [(true, false), (false, true)] {
+            let mut pace = pace();
+            write(&mut pace, NEAR).await;
+            pace.announced.announce(FAR);
+            assert_eq!(pace.pause(), None);
+            let started = Instant::now();
+            time::advance(FAR).await;
+            pace.lost(started, wrote);
+            assert_eq!(pace.pause().is_some(), is_delayed);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -316,7 +354,7 @@ mod tests {
         let mut pace = pace();
         write(&mut pace, FAR).await;
         assert!(!pace.is_contended());
-        pace.announced.announce(FAR * 5 / 4);
+        pace.announced.announce(FAR * 3 / 2 + SLACK);
         assert!(!pace.is_contended());
         pace.announced.announce(FAR * 2);
         assert!(pace.is_contended());

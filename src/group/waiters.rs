@@ -130,6 +130,8 @@ impl DenyReason {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn id(text: &str) -> NodeId {
@@ -181,5 +183,12 @@ mod tests {
         assert_eq!(waiters.count(minute(1)), MAX_WAITERS);
         waiters.denied(&id("later"), DenyReason::Full, minute(16));
         assert_eq!(waiters.count(minute(16)), 1);
+    }
+
+    #[test]
+    fn each_reason_has_its_own_text() {
+        use DenyReason::{Full, OutsideWindow, Paused, Rejected, Unavailable};
+        let texts = [Full, Paused, OutsideWindow, Unavailable, Rejected].map(DenyReason::as_str);
+        assert_eq!(HashSet::from(texts).len(), texts.len());
     }
 }

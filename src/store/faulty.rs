@@ -60,7 +60,7 @@ struct Script {
 /// The error of an injected fault.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Injected(&'static str);
+pub(super) struct Injected(pub(super) &'static str);
 
 // === impl FaultyStore ===
 

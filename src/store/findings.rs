@@ -266,6 +266,7 @@ impl Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logging;
 
     #[test]
     fn findings_that_differ_in_their_endpoint_are_joined_and_the_most_severe_are_first() {
@@ -304,5 +305,39 @@ mod tests {
         ] {
             assert_eq!(serde_json::to_value(check).unwrap(), check.name());
         }
+    }
+
+    #[test]
+    fn strict_turns_each_warning_into_an_error_and_nothing_else() {
+        let severities = [Severity::Ok, Severity::Warning, Severity::Error];
+        let findings = severities
+            .map(|severity| Finding::new(severity, Check::Read, "a", format!("{severity:?}")));
+        let mut report = StoreReport::new(Vec::new(), None, findings.into());
+        report.promote_warnings();
+        assert_eq!(report.count(Severity::Ok), 1);
+        assert_eq!(report.count(Severity::Warning), 0);
+        assert_eq!(report.count(Severity::Error), 2);
+    }
+
+    #[test]
+    fn the_text_of_a_finding_ends_with_the_remedy() {
+        let finding = Finding::new(Severity::Error, Check::Read, "a", "it is broken");
+        assert_eq!(finding.text(), "it is broken");
+        let finding = finding.with_remedy("repair it");
+        assert_eq!(finding.text(), "it is broken; repair it");
+    }
+
+    #[test]
+    fn a_report_logs_its_warnings_and_errors() {
+        let severities = [
+            Severity::Ok,
+            Severity::Unknown,
+            Severity::Warning,
+            Severity::Error,
+        ];
+        let findings = severities
+            .map(|severity| Finding::new(severity, Check::Read, "a", format!("{severity:?}")));
+        let report = StoreReport::new(Vec::new(), None, findings.into());
+        assert_eq!(logging::warnings(|| report.log()), 2);
     }
 }

@@ -125,3 +125,84 @@ pub(crate) enum NotReady {
         error: StoreError,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("down")]
+    struct Cause;
+
+    fn error() -> StoreError {
+        StoreError::unreachable(Cause)
+    }
+
+    /// Returns the result of the readiness as text.
+    fn readiness(health: &Health, now: Instant) -> String {
+        match health.readiness(now) {
+            Ok(()) => "ready".to_owned(),
+            Err(reason) => reason.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_store_is_ready_while_its_latest_reply_is_recent() {
+        let mut health = Health::default();
+        let now = Instant::now();
+        assert_eq!(
+            readiness(&health, now),
+            "the store has not been reached yet"
+        );
+        health.replied();
+        assert_eq!(readiness(&health, Instant::now()), "ready");
+        health.replies = Replies::Up { at: now };
+        assert_eq!(readiness(&health, now + MAX_AGE), "ready");
+        assert_eq!(
+            readiness(&health, now + MAX_AGE + Duration::from_millis(1)),
+            "the store has not replied for 10 s"
+        );
+    }
+
+    #[test]
+    fn a_failure_and_a_refusal_of_writes_last_since_the_first() {
+        let mut health = Health::default();
+        let since = Instant::now();
+        health.failed(error());
+        assert!(matches!(health.replies, Replies::Down { .. }));
+        health.replies = Replies::Down {
+            since,
+            error: error(),
+        };
+        health.failed(error());
+        assert_eq!(
+            readiness(&health, since + Duration::from_secs(5)),
+            "the store has been unavailable for 5 s"
+        );
+        health.replied();
+        health.write_refused(error());
+        assert!(matches!(health.writes, Writes::Refused { .. }));
+        health.writes = Writes::Refused {
+            since,
+            error: error(),
+        };
+        health.write_refused(error());
+        assert_eq!(
+            readiness(&health, since + Duration::from_secs(7)),
+            "the store has refused writes for 7 s, so no lock can be granted"
+        );
+        health.write_accepted();
+        assert_eq!(readiness(&health, Instant::now()), "ready");
+    }
+
+    #[test]
+    fn a_rejected_write_says_nothing_about_other_groups() {
+        let mut health = Health::default();
+        health.write_accepted();
+        health.write_rejected();
+        assert!(matches!(health.writes, Writes::Unknown));
+        health.write_refused(error());
+        health.write_rejected();
+        assert!(matches!(health.writes, Writes::Refused { .. }));
+    }
+}

@@ -261,3 +261,6 @@ impl Call {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

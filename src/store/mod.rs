@@ -224,3 +224,29 @@ impl fmt::Display for Location {
         f.write_str(&self.description)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_foreign_endpoint_is_one() {
+        let foreign = Notice::ForeignEndpoint {
+            url: "http://b:2379".into(),
+            found: "2".into(),
+            expected: "1".into(),
+        };
+        assert!(foreign.is_foreign_endpoint());
+        let other = Notice::AuthDisabled { user: "u".into() };
+        assert!(!other.is_foreign_endpoint());
+    }
+
+    #[test]
+    fn a_location_is_shown_without_the_command() {
+        let location = Location {
+            description: "the key k".into(),
+            repair_command: "etcdctl del k".into(),
+        };
+        assert_eq!(location.to_string(), "the key k");
+    }
+}

@@ -79,3 +79,21 @@ pub(crate) fn open_reloadable(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_key_and_has_the_remedy_of_its_cause() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = StoreSettings::Embedded {
+            path: folder.path().join("missing/airlock.db"),
+        };
+        let error = open(&settings, Duration::from_secs(1)).err().unwrap();
+        assert_eq!(error.key(), "embedded.path");
+        assert!(!error.is_denied());
+        let remedy = error.remedy().unwrap();
+        assert!(remedy.contains("create the folder"), "{remedy}");
+    }
+}

@@ -355,7 +355,7 @@ async fn a_batch_is_limited() {
     let fixture = Fixture::with_queue(1, 2 * MAX_BATCH);
     fixture.store.hold();
     let mut asked = vec![fixture.send(unlock("first")).await];
-    for node in 0..=MAX_BATCH {
+    for node in 1..=MAX_BATCH {
         asked.push(fixture.send(unlock(&node.to_string())).await);
     }
     fixture.store.calls();
