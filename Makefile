@@ -31,13 +31,18 @@ stress: ## simulate servers, check histories under faults, and fairness: make st
 	AIRLOCK_STRESS_SECONDS=$(or $(SECONDS),600) AIRLOCK_SEED=$(SEED) \
 		$(CARGO) test --locked --test it linearizability:: -- --nocapture
 
-mutants: ## change the source of src/lock in every way that the tests have to notice: make mutants FILES='src/group/**'
+# The code that decides about locks.
+LOCKING := src/lock/** src/group/** src/store/** src/admin/**
+
+mutants: ## change the source in every way that unit tests have to notice: make mutants FILES='src/group/**'
 	@$(CARGO) mutants --version >/dev/null 2>&1 || { \
 	  echo 'error: cargo-mutants is not installed'; \
 	  echo 'hint: cargo install cargo-mutants --locked'; \
 	  exit 1; \
 	}
-	$(CARGO) mutants --file '$(or $(FILES),src/lock/**)' --cargo-arg=--locked -- --lib
+	@# The integration tests use target/tools, which a copy of the sources lacks.
+	$(CARGO) mutants $(foreach file,$(or $(FILES),$(LOCKING)),--file '$(file)') --cargo-arg=--locked \
+		$(if $(TESTS),--in-place -- --lib --test it -- $(TESTS),-- --lib)
 
 bench: ## measure the release binary and update docs/performance.*: make bench ARGS='clients --seconds 2'
 	@tools/setup test
