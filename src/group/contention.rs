@@ -76,6 +76,8 @@ pub(super) struct Pace {
 struct Losing {
     since: Instant,
     times: u32,
+    /// The shortest duration of a lost comparison: the distance under the present load.
+    shortest: Duration,
 }
 
 // === impl Contention ===
@@ -163,16 +165,22 @@ impl Pace {
         let losing = self.losing.get_or_insert(Losing {
             since: started,
             times: 0,
+            shortest: Duration::MAX,
         });
         losing.times += 1;
+        losing.shortest = losing.shortest.min(started.elapsed());
         self.is_due |= writes;
     }
 
-    /// Returns the round trip of this server if it is to be announced after a loss.
+    /// Returns the time that this server needs for a commit if it is to be announced after a loss.
+    ///
+    /// Whether it is distant depends on the round trip without the waits. What it needs to win depends on the waits too.
     pub(super) fn announcement(&mut self) -> Option<Duration> {
         let now = Instant::now();
         let losing = self.losing.as_ref()?;
-        let round_trip = self.round_trip.filter(|took| *took >= MIN_ROUND_TRIP)?;
+        if self.round_trip? < MIN_ROUND_TRIP {
+            return None;
+        }
         let is_starving = losing.times >= MIN_LOSSES && now - losing.since >= MIN_LOSING;
         let is_due = match self.announced_at {
             Some(at) if now - at < RENEW => false,
@@ -183,7 +191,7 @@ impl Pace {
             return None;
         }
         self.announced_at = Some(now);
-        Some(round_trip)
+        Some(losing.shortest)
     }
 
     fn measure(&mut self, started: Instant) {
@@ -325,14 +333,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_commit_does_not_make_a_server_distant() {
+    async fn a_server_announces_the_fastest_of_the_comparisons_that_it_lost() {
         let mut pace = pace();
-        write(&mut pace, FAR).await;
+        write(&mut pace, FAR / 2).await;
         for _ in 0..2 {
             assert_eq!(lose(&mut pace, FAR * 10).await, None);
         }
-        let announced = lose(&mut pace, FAR * 10).await.unwrap();
-        assert!(announced >= FAR && announced < FAR * 2, "{announced:?}");
+        assert_eq!(lose(&mut pace, FAR).await, Some(FAR));
+        // A new series of losses says how fast it is now.
+        write(&mut pace, FAR).await;
+        time::advance(RENEW).await;
+        assert_eq!(lose(&mut pace, FAR * 3).await, Some(FAR * 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_commits_do_not_make_a_near_server_distant() {
+        let mut pace = pace();
+        write(&mut pace, NEAR).await;
+        for _ in 0..10 {
+            assert_eq!(lose(&mut pace, FAR).await, None);
+        }
     }
 
     #[tokio::test(start_paused = true)]
