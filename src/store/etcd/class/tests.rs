@@ -1,6 +1,10 @@
 //! Every error that etcd 3.4 to 3.7 can return, as listed in its `api/v3rpc/rpctypes/error.go`, and its class.
 
+use std::io;
+
 use tonic::Code;
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::Endpoint;
 
 use super::*;
 
@@ -294,4 +298,63 @@ fn connecting_has_no_effect_whatever_the_error_is() {
     let timeout = Status::unavailable("etcdserver: request timed out");
     let class = connect_class(&Error::GRpcStatus(timeout));
     assert_eq!(class, ErrorClass::Unreachable);
+}
+
+/// Returns the messages of etcd for which `test` is true.
+fn messages(test: impl Fn(&Status) -> bool) -> Vec<&'static str> {
+    let known = KNOWN.iter().map(|(message, ..)| *message);
+    let all = UNKNOWN.iter().map(|(message, _)| *message).chain(known);
+    all.filter(|message| test(&Status::unknown(*message)))
+        .collect()
+}
+
+#[test]
+fn each_reaction_follows_these_messages_only() {
+    let after_login = messages(|status| needs_login(&Error::GRpcStatus(status.clone())));
+    assert_eq!(
+        after_login,
+        [
+            "etcdserver: user name is empty",
+            "etcdserver: invalid auth token",
+            "etcdserver: revision of auth store is old",
+        ]
+    );
+    assert_eq!(messages(is_denied), ["etcdserver: permission denied"]);
+    assert_eq!(
+        messages(|status| is_auth_disabled(&Error::GRpcStatus(status.clone()))),
+        ["etcdserver: authentication is not enabled"]
+    );
+    let local = Error::Internal("etcdserver: user name is empty".into());
+    assert!(!needs_login(&local) && !is_auth_disabled(&local));
+}
+
+#[test]
+fn a_message_that_grpc_itself_rejects_never_reaches_etcd() {
+    let message = "grpc: received message larger than max (2097163 vs. 2097152)";
+    let class = class_of(message, Code::ResourceExhausted);
+    assert_eq!(class, ErrorClass::Rejected);
+}
+
+#[test]
+fn errors_of_the_client_itself_have_had_no_effect_if_nothing_was_sent() {
+    for error in [
+        Error::InvalidArgs(String::new()),
+        Error::InvalidUri("http://[".parse::<http::Uri>().unwrap_err()),
+        Error::InvalidMetadataValue("\n".parse::<AsciiMetadataValue>().unwrap_err()),
+    ] {
+        assert_eq!(class(&error), ErrorClass::Rejected, "{error}");
+    }
+    for error in [
+        Error::TransportError(Endpoint::from_shared("http://[").unwrap_err()),
+        Error::IoError(io::ErrorKind::ConnectionRefused.into()),
+        Error::EndpointError(String::new()),
+    ] {
+        assert_eq!(class(&error), ErrorClass::Unreachable, "{error}");
+    }
+    for error in [
+        Error::WatchError(String::new()),
+        Error::Internal(String::new()),
+    ] {
+        assert_eq!(class(&error), ErrorClass::Unknown, "{error}");
+    }
 }
