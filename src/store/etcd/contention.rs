@@ -86,3 +86,21 @@ impl Announcer {
         format!("{:016x}", self.server)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_of_another_server_counts_up_to_its_bound() {
+        let announcer = || Announcer::new(Duration::from_millis(2_400));
+        let (this, other) = (announcer(), announcer());
+        let millis = Duration::from_millis;
+        for (announced, counted) in [(0, 0), (99, 99), (100, 100), (101, 100), (u64::MAX, 100)] {
+            let value = other.encode(millis(announced));
+            assert_eq!(this.of_another(&value), Some(millis(counted)));
+            assert_eq!(other.of_another(&value), None, "its own announcement");
+        }
+        assert_eq!(this.of_another(b"{}"), None);
+    }
+}

@@ -249,3 +249,6 @@ fn password(path: &Path) -> Result<String, CredentialsError> {
     }
     Ok(password.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -227,6 +227,7 @@ mod tests {
         let identity = Identity::new(None);
         identity.record("a", ONE).unwrap();
         identity.settle(1);
+        assert_eq!(identity.generation(), 0);
         identity.reconsider();
         assert_eq!(identity.settled(), Settled::No);
         assert_eq!(identity.generation(), 1);

@@ -72,6 +72,10 @@ mod tests {
             lock_times(&GroupName::new("default").unwrap()),
             "com.coreos.airlock/groups/default/v1/lock-times"
         );
+        assert_eq!(
+            contention(&GroupName::new("a b").unwrap()),
+            "com.coreos.airlock/groups/a+b/v1/contention"
+        );
     }
 
     /// Unescapes as Go's `url.QueryUnescape` does.
