@@ -89,6 +89,7 @@ impl Announcer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake::{FakeEtcd, Reply};
     use super::*;
 
     #[test]
@@ -102,5 +103,23 @@ mod tests {
             assert_eq!(other.of_another(&value), None, "its own announcement");
         }
         assert_eq!(this.of_another(b"{}"), None);
+    }
+
+    #[tokio::test]
+    async fn a_refused_announcement_is_not_repeated_soon() {
+        let denied = Reply::Status("etcdserver: permission denied");
+        let etcd = FakeEtcd::start([denied]).await;
+        let (cluster, announcer) = (etcd.cluster(), Announcer::new(Duration::from_secs(1)));
+        let group = GroupName::new("g").unwrap();
+        for _ in 0..2 {
+            let round_trip = Duration::from_millis(1);
+            announcer.announce(&cluster, &group, round_trip).await;
+        }
+        let calls: Vec<String> = etcd
+            .requests()
+            .into_iter()
+            .map(|request| request.call)
+            .collect();
+        assert_eq!(calls, ["Put"]);
     }
 }

@@ -122,3 +122,6 @@ impl Store for EtcdStore {
         }
     }
 }
+
+#[cfg(test)]
+mod fake;

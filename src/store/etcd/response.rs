@@ -40,3 +40,6 @@ impl Response for WatchStream {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

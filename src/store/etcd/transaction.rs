@@ -247,3 +247,6 @@ pub(super) fn header_revision(header: Option<&ResponseHeader>) -> Result<Revisio
 fn malformed(problem: &'static str) -> StoreError {
     StoreError::unknown(EtcdError::MalformedResponse(problem))
 }
+
+#[cfg(test)]
+mod tests;

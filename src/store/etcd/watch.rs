@@ -149,3 +149,6 @@ fn updates<'a>(
     });
     updates.collect()
 }
+
+#[cfg(test)]
+mod tests;
