@@ -270,3 +270,6 @@ impl Failed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

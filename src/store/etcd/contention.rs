@@ -115,11 +115,6 @@ mod tests {
             let round_trip = Duration::from_millis(1);
             announcer.announce(&cluster, &group, round_trip).await;
         }
-        let calls: Vec<String> = etcd
-            .requests()
-            .into_iter()
-            .map(|request| request.call)
-            .collect();
-        assert_eq!(calls, ["Put"]);
+        assert_eq!(etcd.calls(), ["Put"]);
     }
 }

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use super::cluster::Cluster;
 use super::credentials::Credentials;
-use crate::config::EtcdSettings;
+use crate::config::{EtcdSettings, EtcdUser};
 
 /// One endpoint of an etcd cluster.
 pub(super) struct FakeEtcd {
@@ -27,6 +27,10 @@ struct State {
     cluster_id: u64,
     replies: VecDeque<Reply>,
     requests: Vec<Request>,
+    /// The token of each request.
+    tokens: Vec<String>,
+    /// As etcd's gRPC proxy does, the endpoint leaves the id of the cluster out of the list of members.
+    is_proxy: bool,
 }
 
 /// A request, except those for the list of members.
@@ -61,23 +65,22 @@ impl FakeEtcd {
             cluster_id: 1,
             replies: replies.into_iter().collect(),
             requests: Vec::new(),
+            tokens: Vec::new(),
+            is_proxy: false,
         }));
         tokio::spawn(serve(listener, Arc::clone(&state)));
         FakeEtcd { url, state }
     }
 
+    /// Returns the URL of the endpoint.
+    pub(super) fn url(&self) -> String {
+        self.url.clone()
+    }
+
     /// Returns a client of the cluster.
     pub(super) fn cluster(&self) -> Cluster {
-        let settings = EtcdSettings {
-            endpoints: vec![self.url.clone()],
-            cluster_id: None,
-            ca_cert_path: None,
-            client_cert: None,
-            user: None,
-        };
-        let credentials = Arc::new(Credentials::load(settings).unwrap());
         let timeout = Duration::from_secs(60);
-        Cluster::new(vec![self.url.clone()], &credentials, timeout)
+        Cluster::new(vec![self.url()], &credentials(None), timeout)
     }
 
     /// Moves the endpoint into another cluster, without an end of its connections.
@@ -85,10 +88,43 @@ impl FakeEtcd {
         self.state.lock().cluster_id = cluster_id;
     }
 
+    /// Becomes a proxy before etcd.
+    pub(super) fn become_proxy(&self) {
+        self.state.lock().is_proxy = true;
+    }
+
+    /// Adds a reply.
+    pub(super) fn prepare(&self, reply: Reply) {
+        self.state.lock().replies.push_back(reply);
+    }
+
+    /// Returns the names of the calls so far.
+    pub(super) fn calls(&self) -> Vec<String> {
+        let requests = self.requests().into_iter();
+        requests.map(|request| request.call).collect()
+    }
+
+    /// Returns the token of each request so far.
+    pub(super) fn tokens(&self) -> Vec<String> {
+        self.state.lock().tokens.clone()
+    }
+
     /// Returns the requests so far.
     pub(super) fn requests(&self) -> Vec<Request> {
         self.state.lock().requests.clone()
     }
+}
+
+/// Returns credentials without certificates.
+pub(super) fn credentials(user: Option<EtcdUser>) -> Arc<Credentials> {
+    let settings = EtcdSettings {
+        endpoints: Vec::new(),
+        cluster_id: None,
+        ca_cert_path: None,
+        client_cert: None,
+        user,
+    };
+    Arc::new(Credentials::load(settings).unwrap())
 }
 
 async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
@@ -107,12 +143,19 @@ async fn respond(
     state: Arc<Mutex<State>>,
 ) -> Result<http::Response<impl hyper::body::Body<Data = Bytes, Error = Infallible>>, Infallible> {
     let call = request.uri().path().rsplit('/').next().unwrap().to_owned();
+    let token = request.headers().get("token").cloned();
+    let token = token.map_or_else(String::new, |token| token.to_str().unwrap().to_owned());
     let message = first_message(request.into_body()).await;
     let mut state = state.lock();
+    let mut cluster_id = state.cluster_id;
     let reply = if call == "MemberList" {
+        if state.is_proxy {
+            cluster_id = 0;
+        }
         Reply::Messages(vec![(1, Message::default())])
     } else {
         state.requests.push(Request { call, message });
+        state.tokens.push(token);
         let none = Reply::Status("no reply is prepared");
         state.replies.pop_front().unwrap_or(none)
     };
@@ -122,7 +165,7 @@ async fn respond(
         Reply::Messages(messages) => {
             trailers.insert("grpc-status", "0".parse().unwrap());
             for (revision, fields) in messages {
-                let header = number(1, state.cluster_id).and(number(3, revision));
+                let header = number(1, cluster_id).and(number(3, revision));
                 body.extend(frame(&inner(1, &header).and(fields)));
             }
         }

@@ -174,6 +174,7 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logging::warnings;
 
     const ONE: ClusterId = ClusterId(1);
     const TWO: ClusterId = ClusterId(2);
@@ -233,8 +234,11 @@ mod tests {
         assert_eq!(identity.generation(), 1);
         // Until the decision is made, the other cluster is not used.
         assert_eq!(identity.record("a", TWO), Err(foreign(TWO, ONE, false)));
-        identity.settle(1);
+        assert_eq!(warnings(|| identity.settle(1)), 1);
         assert_eq!(identity.record("a", TWO), Ok(()));
+        identity.reconsider();
+        assert_eq!(identity.record("a", TWO), Ok(()));
+        assert_eq!(warnings(|| identity.settle(1)), 0);
     }
 
     #[test]

@@ -125,3 +125,6 @@ impl Store for EtcdStore {
 
 #[cfg(test)]
 mod fake;
+
+#[cfg(test)]
+mod tests;
