@@ -158,6 +158,13 @@ mod tests {
             (clock(&[1, 2, 9]), Err(Discontinuity::Diverged)),
             (clock(&[1, 2, 9, 9, 9]), Err(Discontinuity::Diverged)),
             (clock(&[]), Err(Discontinuity::Older { found: 0, seen: 3 })),
+            (
+                Clock {
+                    revision: 3,
+                    tokens: Vec::new(),
+                },
+                Err(Discontinuity::Diverged),
+            ),
         ] {
             for strict in [false, true] {
                 assert_eq!(seen.check_continued_by(&now, strict), expected, "{now:?}");

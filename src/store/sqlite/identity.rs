@@ -180,3 +180,6 @@ impl Inode {
         path.metadata().ok().map(|file| Inode::of(&file))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -298,41 +298,4 @@ impl From<rusqlite::Error> for Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn a_rejected_call_does_not_affect_the_calls_in_the_same_batch() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("airlock.db");
-        let mut database = Database::open(&path, Duration::from_secs(1)).unwrap();
-        let (open, _) = database.connections().unwrap();
-        open.writer
-            .pragma_update(None, "max_page_count", 1)
-            .unwrap();
-        let call = |group: &str, size: Option<usize>| Call {
-            group: GroupName::new(group).unwrap(),
-            then: Then::Commit(Commit {
-                expected: Stored::absent(Revision::ABSENT),
-                new: size.map(|size| Value {
-                    semaphore: vec![b' '; size],
-                    lock_times: None,
-                }),
-            }),
-            reply: oneshot::channel().0,
-        };
-        let calls = [call("a", None), call("b", Some(1 << 20)), call("c", None)];
-        let results = Worker::new(path, database).call_all(&calls);
-        let absent = Some(Revision::ABSENT);
-        assert!(
-            matches!(
-                &results[..],
-                [Ok(first), Err(StoreError::NoSpace(_)), Ok(last)]
-                    if first.committed == absent && last.committed == absent
-            ),
-            "{results:?}"
-        );
-    }
-}
+mod tests;
