@@ -169,3 +169,6 @@ pub(super) fn placeholder() -> Vec<u8> {
     );
     contents
 }
+
+#[cfg(test)]
+mod tests;

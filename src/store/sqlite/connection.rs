@@ -112,3 +112,6 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,3 +129,6 @@ fn permissions(path: &Path, metadata: &Metadata, subject: &str) -> Finding {
     let files: Vec<String> = files.map(|file| command_path(file)).collect();
     finding(Severity::Warning, message).with_remedy(format!("chmod o= {}", files.join(" ")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -225,3 +225,6 @@ fn quoted_statement(sql: &str) -> String {
         format!("\"{sql}\"")
     }
 }
+
+#[cfg(test)]
+mod tests;
