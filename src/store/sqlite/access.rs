@@ -171,4 +171,4 @@ pub(super) fn placeholder() -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

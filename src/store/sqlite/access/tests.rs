@@ -13,7 +13,7 @@ use super::*;
 const UNPRIVILEGED_USER: u32 = 65534;
 
 /// Runs `test` as a user to whom permissions apply. Linux lets each thread have its own user.
-fn unprivileged(test: impl FnOnce() + Send) {
+pub(in crate::store::sqlite) fn unprivileged(test: impl FnOnce() + Send) {
     let run = || {
         if geteuid().is_root() {
             rustix::thread::set_thread_uid(Uid::from_raw(UNPRIVILEGED_USER)).unwrap();

@@ -115,3 +115,6 @@ fn check_free(store: &Path, file: &Path) -> Result<(), CopyError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,9 @@
 //! A restore that is killed after any of its steps.
 
+mod backup;
+mod error;
+mod restore;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
