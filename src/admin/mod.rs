@@ -272,7 +272,7 @@ impl Work for Execution<'_> {
         self.result = self.proposed.take().map(|proposed| Ok(proposed.change));
     }
 
-    fn write_rejected(&mut self, _: &Semaphore, _: &Attempt, error: StoreError) {
+    fn rejected(&mut self, _: &Semaphore, _: &Attempt, error: StoreError) {
         self.result = Some(Err(ExecuteError::Unavailable(error)));
     }
 

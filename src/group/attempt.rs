@@ -52,8 +52,8 @@ pub(crate) trait Work {
     /// The proposal was committed. `written` is the new content of the store; `None` if nothing was written.
     fn committed(&mut self, proposal: Proposal, written: Option<Stored>);
 
-    /// The store rejected the write of this attempt, which had no effect.
-    fn write_rejected(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError);
+    /// The store rejected the commit of this attempt, which had no effect.
+    fn rejected(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError);
 
     /// The store has no space for the write of this attempt. It has taken effect or never will: the next proposal is
     /// made on top of a value that tells.
@@ -99,8 +99,8 @@ enum AttemptError {
     Paced(Duration),
     Store(StoreError),
     Damaged(Box<DamagedValue>),
-    /// The store rejected the write. The work for which the write was needed has failed.
-    WriteRejected,
+    /// The store rejected the commit. The work for which it was needed has failed.
+    CommitRejected,
     /// The store has no space for the write. The work for which it was needed fails, unless the value shows its effect.
     NoSpace(StoreError),
 }
@@ -141,7 +141,7 @@ impl AttemptLoop {
                 }
                 Err(AttemptError::Damaged(damaged)) => work.fail(PermanentError::Damaged(damaged)),
                 // What needs no write goes first: together with new grants it would be rejected again.
-                Err(AttemptError::WriteRejected) => may_gather = false,
+                Err(AttemptError::CommitRejected) => may_gather = false,
                 Err(AttemptError::NoSpace(error)) => {
                     may_gather = false;
                     self.after_failure(work, error).await;
@@ -207,8 +207,8 @@ impl AttemptLoop {
                 Err(AttemptError::Conflict)
             }
             Err(error @ StoreError::Rejected(_)) => {
-                work.write_rejected(&semaphore, attempt, error);
-                Err(AttemptError::WriteRejected)
+                work.rejected(&semaphore, attempt, error);
+                Err(AttemptError::CommitRejected)
             }
             Err(error @ StoreError::NoSpace(_)) => {
                 self.protocol.outdated();
@@ -253,8 +253,8 @@ impl AttemptLoop {
                 self.protocol.outdated();
                 match error {
                     StoreError::Rejected(_) | StoreError::NoSpace(_) => {
-                        work.write_rejected(absent, &proposal.attempt, error);
-                        Err(AttemptError::WriteRejected)
+                        work.rejected(absent, &proposal.attempt, error);
+                        Err(AttemptError::CommitRejected)
                     }
                     error => Err(AttemptError::Store(error)),
                 }

@@ -2,8 +2,9 @@
 //!
 //! A server that is far from the store needs a full round trip to learn the value on top of which it can commit, and
 //! one more to commit. A server that is near commits many times in the meantime. Without a remedy, the distant one
-//! loses every comparison, and the near one never notices it. Therefore a server that keeps losing announces its round
-//! trip ([`Store::announce_contention`]), and servers that are nearer pause between their writes for a while.
+//! loses every comparison, and the near one never notices it. Therefore a server that keeps losing announces how
+//! long its commits take ([`Store::announce_contention`]), and servers that are nearer pause between their writes for a
+//! while.
 //!
 //! Safety does not depend on any of this: the comparison decides.
 //!

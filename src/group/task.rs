@@ -142,7 +142,7 @@ impl Work for Batch {
         self.shared.last_failure.lock().take();
     }
 
-    fn write_rejected(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError) {
+    fn rejected(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError) {
         let mut needs_write = attempt.needs_write(semaphore);
         let needs_write = |request: &mut Request| needs_write(&request.command);
         let rejected = self.requests.extract_if(.., needs_write);
