@@ -1,7 +1,6 @@
 //! etcd as it really behaves: learners, members without a quorum, exhausted space, and authentication that is switched
 //! on and off while the server runs.
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use airlock::lock::GroupName;
 use airlock::lock::codec::Value;
 use airlock::store::Store as _;
 use airlock_test_support::airlock::Airlock;
-use airlock_test_support::etcd::{Etcd, Version};
+use airlock_test_support::etcd::{ALL_GROUPS, Etcd, ROOT, USER, Version, keys_of_user};
 use airlock_test_support::eventually;
 
 const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
@@ -201,44 +200,14 @@ fn a_group_whose_value_is_too_large_does_not_make_the_server_unready() {
     assert_eq!(airlock.metric("airlock_store_writable"), Some(1.0));
 }
 
-/// Creates the user that the server uses and a role with the given permissions.
-pub(crate) fn create_user(etcd: &Etcd, permissions: &[&[&str]]) {
-    for command in [
-        &["user", "add", ROOT][..],
-        &["user", "grant-role", "root", "root"],
-        &["role", "add", "airlock"],
-        &["user", "add", "airlock:secret"],
-        &["user", "grant-role", "airlock", "airlock"],
-    ] {
-        etcd.ctl(command);
-    }
-    for permission in permissions {
-        etcd.ctl(&[&["role", "grant-permission", "airlock"], *permission].concat());
-    }
-}
-
-/// Returns the configuration of the user from [`create_user`].
-pub(crate) fn user(folder: &std::path::Path) -> String {
-    let path = folder.join("password");
-    fs::write(&path, "secret\n").unwrap();
-    format!("username = \"airlock\"\npassword_path = {path:?}\n")
-}
-
-/// The user from [`create_user`], and the user that may do everything.
-pub(crate) const USER: (&str, &str) = ("airlock", "secret");
-pub(crate) const ROOT: &str = "root:root-secret";
-
-/// The permission for all groups.
-pub(crate) const PREFIX: &[&str] = &["--prefix=true", "readwrite", "com.coreos.airlock/groups/"];
-
 /// docs/operations.md has these steps.
 #[test]
 fn authentication_is_enabled_and_disabled_without_an_outage() {
     with_all_versions(|version| {
         let etcd = Etcd::with(version, 1, &["--auth-token-ttl", "5"]);
-        create_user(&etcd, &[PREFIX]);
+        etcd.create_users(&[ALL_GROUPS]);
         let folder = tempfile::tempdir().unwrap();
-        let mut airlock = Airlock::on_etcd(&etcd.endpoints(), &user(folder.path()));
+        let mut airlock = Airlock::on_etcd(&etcd.endpoints(), &keys_of_user(folder.path(), USER.1));
         airlock.wait_for_log("etcd has authentication disabled");
         let root = ["--user", ROOT];
         // The time in which requests failed.
@@ -284,9 +253,9 @@ fn a_role_on_exact_keys_suffices_and_costs_no_more_than_one_call_a_second() {
         .chain(["default"])
         .flat_map(|group| [key(group, "semaphore"), key(group, "lock-times")])
         .collect();
-    let permissions: Vec<Vec<&str>> = keys.iter().map(|key| vec!["readwrite", &**key]).collect();
-    let permissions: Vec<&[&str]> = permissions.iter().map(|words| &words[..]).collect();
-    create_user(&etcd, &permissions);
+    let permissions: Vec<String> = keys.iter().map(|key| format!("readwrite {key}")).collect();
+    let permissions: Vec<&str> = permissions.iter().map(String::as_str).collect();
+    etcd.create_users(&permissions);
     let semaphore = key("g5", "semaphore");
     etcd.put(&semaphore, r#"{"total_slots":1,"holders":[]}"#);
     etcd.ctl(&["auth", "enable"]);
@@ -295,7 +264,7 @@ fn a_role_on_exact_keys_suffices_and_costs_no_more_than_one_call_a_second() {
         .iter()
         .map(|group| format!("[[lock.groups]]\nname = {group:?}\n"))
         .collect();
-    let config = format!("{}{tables}", user(folder.path()));
+    let config = format!("{}{tables}", keys_of_user(folder.path(), USER.1));
     let mut airlock = Airlock::on_etcd(&etcd.endpoints(), &config);
     assert!(airlock.client().lock("g3", "a").granted());
     airlock.wait_for_log("the store refuses to be watched");

@@ -8,8 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use airlock_test_support::airlock::{Airlock, LISTEN};
-use airlock_test_support::etcd::{Etcd, Version};
-use airlock_test_support::pki::{Ca, secret};
+use airlock_test_support::etcd::{ALL_GROUPS, Etcd, USER, Version, keys_of_user};
+use airlock_test_support::pki::Ca;
 use airlock_test_support::process::Process;
 use airlock_test_support::{eventually, free_port};
 
@@ -330,49 +330,24 @@ fn an_etcd_out_of_space_is_an_error_and_is_not_written() {
     }
 }
 
-/// Configures the user `airlock` with the password `secret` and one role with `permission`, and enables authentication.
-fn require_a_user(etcd: &Etcd, permission: &str) {
-    let permission = format!("role grant-permission airlock {permission}");
-    for command in [
-        "user add root:root-secret",
-        "user grant-role root root",
-        "role add airlock",
-        &permission,
-        "user add airlock:secret",
-        "user grant-role airlock airlock",
-        "auth enable",
-    ] {
-        etcd.ctl(&command.split(' ').collect::<Vec<_>>());
-    }
-}
-
-/// Returns the keys of a user, with the password in the folder.
-fn user(folder: &Path, password: &str) -> String {
-    let path = folder.join("password");
-    secret(&path, password);
-    format!("username = \"airlock\"\npassword_path = {path:?}\n")
-}
-
-const PREFIX: &str = "com.coreos.airlock/groups/";
-
 #[test]
 fn each_missing_permission_is_named() {
     for version in Version::ALL {
         let folder = tempfile::tempdir().unwrap();
-        let keys = user(folder.path(), "secret");
+        let keys = keys_of_user(folder.path(), USER.1);
         let check = |permission: &str, keys: &str, code| {
             let etcd = Etcd::with(version, 1, &[]);
-            require_a_user(&etcd, permission);
+            etcd.require_users(&[permission]);
             let store = Check::new(&etcd.endpoints(), keys).run(code);
             // The process ends here; nothing else of it is needed.
             store
         };
-        let store = check(&format!("--prefix=true readwrite {PREFIX}"), &keys, 0);
+        let store = check(ALL_GROUPS, &keys, 0);
         assert_finding(&store, "read", "ok", &[]);
         assert_finding(&store, "write", "ok", &[]);
         assert_eq!(errors(&store), 0, "{store:#}");
 
-        let store = check(&format!("--prefix=true read {PREFIX}"), &keys, 69);
+        let store = check("--prefix=true read com.coreos.airlock/groups/", &keys, 69);
         assert_finding(&store, "read", "ok", &[]);
         assert_finding(
             &store,
@@ -386,7 +361,7 @@ fn each_missing_permission_is_named() {
         assert!(findings(&store, "write").is_empty(), "{store:#}");
 
         let store = check(
-            &format!("--prefix=true readwrite {PREFIX}default/"),
+            "--prefix=true readwrite com.coreos.airlock/groups/default/",
             &keys,
             0,
         );
@@ -398,7 +373,7 @@ fn each_missing_permission_is_named() {
         );
         assert_finding(&store, "write", "ok", &[]);
 
-        let store = check(&format!("--prefix=true readwrite {PREFIX}"), "", 69);
+        let store = check(ALL_GROUPS, "", 69);
         assert_finding(
             &store,
             "read",
@@ -413,7 +388,7 @@ fn a_wrong_password_is_an_error_and_a_user_without_authentication_a_warning() {
     for version in Version::ALL {
         let etcd = Etcd::with(version, 1, &[]);
         let folder = tempfile::tempdir().unwrap();
-        let check = Check::new(&etcd.endpoints(), &user(folder.path(), "wrong"));
+        let check = Check::new(&etcd.endpoints(), &keys_of_user(folder.path(), "wrong"));
         let store = check.run(0);
         let parts = [
             "authentication off",
@@ -423,7 +398,7 @@ fn a_wrong_password_is_an_error_and_a_user_without_authentication_a_warning() {
         assert_finding(&store, "authentication", "warning", &parts);
         assert_finding(&store, "write", "ok", &[]);
 
-        require_a_user(&etcd, &format!("--prefix=true readwrite {PREFIX}"));
+        etcd.require_users(&[ALL_GROUPS]);
         let store = check.run(69);
         let parts = ["invalid user ID or password", "etcd3.password_path"];
         assert_finding(&store, "authentication", "error", &parts);

@@ -1,12 +1,11 @@
 //! The check of everything that a configuration names, by `airlock check-config` and by a server at its start.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use airlock_test_support::airlock::{airlock, binary};
+use airlock_test_support::airlock::{airlock, binary, unprivileged_airlock};
 use airlock_test_support::eventually;
 use airlock_test_support::pki::{Ca, Pair};
 use rcgen::date_time_ymd;
@@ -353,15 +352,8 @@ fn what_the_user_may_not_use_is_an_error() {
     mode("", 0o755);
     mode("users", 0o000);
     mode("closed", 0o555);
-    // A copy, since other users may have no access to the build folder.
-    let copy = path("airlock");
-    fs::copy(binary(), &copy).unwrap();
-    let mut command = Command::new(copy);
+    let mut command = unprivileged_airlock(config.folder.path());
     command.args(["check-config", "-c", &config.path()]);
-    if fs::metadata("/proc/self").unwrap().uid() == 0 {
-        command.uid(65534).gid(65534);
-    }
-    // While another test starts a process, the copy may count as being written.
     let output = eventually("the copy to be executable", || command.output().ok());
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(78), "{text}");

@@ -2,27 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::Command;
 
-use airlock_test_support::airlock::{LISTEN, binary, port_in};
+use airlock_test_support::airlock::{LISTEN, port_in, unprivileged_airlock};
 use airlock_test_support::client::Client;
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::eventually;
 use airlock_test_support::process::Process;
-
-/// The id of a user without files.
-const UNPRIVILEGED_USER: u32 = 65534;
-
-/// Returns a command that runs a program as a user without privileges.
-fn unprivileged(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    if fs::metadata("/proc/self").unwrap().uid() == 0 {
-        command.uid(UNPRIVILEGED_USER).gid(UNPRIVILEGED_USER);
-    }
-    command
-}
 
 #[test]
 fn the_server_runs_as_a_user_without_any_writable_folder() {
@@ -35,13 +20,10 @@ fn the_server_runs_as_a_user_without_any_writable_folder() {
         format!("{LISTEN}[etcd3]\nendpoints = {endpoints:?}\n"),
     )
     .unwrap();
-    // A copy, since other users may have no access to the build folder.
-    let copy = folder.path().join("airlock");
-    fs::copy(binary(), &copy).unwrap();
+    let mut command = unprivileged_airlock(folder.path());
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o555)).unwrap();
     let before = fs::metadata(folder.path()).unwrap().mtime_nsec();
 
-    let mut command = unprivileged(&copy);
     command.args(["serve", "-vv", "--config"]).arg(&config);
     command.current_dir(folder.path()).env_clear();
     let server = Process::start(command, &log.path().join("log"));
@@ -75,12 +57,9 @@ fn a_command_that_may_not_open_the_store_names_the_user_to_run_it_as() {
         .unwrap();
     fs::set_permissions(&database, fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    // A copy, since other users may have no access to the build folder.
-    fs::copy(binary(), path("airlock")).unwrap();
-    let mut command = unprivileged(&path("airlock"));
+    let mut command = unprivileged_airlock(folder.path());
     command.args(["ex", "get", "slots", "--config"]);
     command.arg(path("config.toml"));
-    // While another test starts a process, the copy may count as being written.
     let output = eventually("the copy to be executable", || command.output().ok());
     let text = String::from_utf8(output.stderr).unwrap();
     let expected = "run the command as the user of the server";

@@ -266,9 +266,8 @@ async fn etcd_is_down_if_no_endpoint_accepts_a_connection() {
 
 #[test]
 fn the_repair_command_connects_as_the_server_does() {
-    let user = None;
     let urls = vec!["http://a:2379".into(), "http://b:2379".into()];
-    let store = EtcdStore::new(urls, fake::credentials(user), TIMEOUT);
+    let store = EtcdStore::new(urls, fake::credentials(None), TIMEOUT);
     let location = store.location(&GroupName::new("a b").unwrap());
     assert_eq!(
         location.repair_command,

@@ -20,7 +20,7 @@ pub(crate) use backend::etcd_store;
 use backend::{EtcdBackend, Memory, Sqlite, etcd_store_of};
 use contract::fulfils_the_contract;
 
-use airlock_test_support::etcd::{Bug, Etcd, Member, Version};
+use airlock_test_support::etcd::{Bug, Etcd, Member, ROOT, USER, Version};
 use airlock_test_support::pki::secret;
 use airlock_test_support::{MAX_WAIT, eventually};
 
@@ -107,7 +107,7 @@ struct User(TempDir);
 impl User {
     fn settings(&self) -> EtcdUser {
         EtcdUser {
-            name: "airlock".into(),
+            name: USER.0.into(),
             password_path: self.0.path().join("password"),
         }
     }
@@ -115,21 +115,12 @@ impl User {
 
 /// Creates a user that may use the keys of group `g` only, and has etcd require a user from now on.
 fn require_a_user(etcd: &mut Etcd) -> User {
-    for command in [
-        "user add root:root-secret",
-        "user grant-role root root",
-        "role add airlock",
-        "role grant-permission airlock readwrite com.coreos.airlock/groups/g/v1/semaphore",
-        "role grant-permission airlock readwrite com.coreos.airlock/groups/g/v1/lock-times",
-        "user add airlock:secret",
-        "user grant-role airlock airlock",
-        "auth enable",
-    ] {
-        etcd.ctl(&command.split(' ').collect::<Vec<_>>());
-    }
-    etcd.authenticate_as("root:root-secret");
+    let keys = ["semaphore", "lock-times"]
+        .map(|key| format!("readwrite com.coreos.airlock/groups/g/v1/{key}"));
+    etcd.require_users(&keys.each_ref().map(String::as_str));
+    etcd.authenticate_as(ROOT);
     let folder = tempfile::tempdir().unwrap();
-    secret(&folder.path().join("password"), "secret");
+    secret(&folder.path().join("password"), USER.1);
     User(folder)
 }
 

@@ -10,10 +10,9 @@ use tempfile::TempDir;
 use super::BY_HAND;
 use super::check::{Reply, Request};
 use super::record::{GROUPS, Group, Recorder, Server, Servers};
-use crate::etcd_errors::{PREFIX, ROOT, create_user, user};
 use airlock_test_support::airlock::{Airlock, LISTEN, airlock};
 use airlock_test_support::client::Client;
-use airlock_test_support::etcd::{Etcd, Version};
+use airlock_test_support::etcd::{ALL_GROUPS, Etcd, ROOT, USER, Version, keys_of_user};
 use airlock_test_support::eventually;
 use airlock_test_support::proxy::{Network, Proxy};
 
@@ -52,7 +51,7 @@ impl Cluster {
         let passwords = ["--bcrypt-cost", "4"];
         let arguments = [&more[..], &elections, &passwords].concat();
         let mut etcd = Etcd::partitionable(version, SIZE, &arguments);
-        create_user(&etcd, &[PREFIX]);
+        etcd.create_users(&[ALL_GROUPS]);
         etcd.authenticate_as(ROOT);
         let folder = tempfile::tempdir().unwrap();
         let mut cluster = Cluster {
@@ -65,7 +64,7 @@ impl Cluster {
             patient: Client::with_timeout(String::new(), Duration::from_secs(6)),
             hasty: Client::with_timeout(String::new(), Duration::from_millis(25)),
             servers: Arc::new(Mutex::new(vec![None; SIZE])),
-            user: user(folder.path()),
+            user: keys_of_user(folder.path(), USER.1),
             folder,
         };
         cluster.start_servers();

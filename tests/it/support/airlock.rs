@@ -2,6 +2,8 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -232,9 +234,26 @@ pub fn binary() -> PathBuf {
     )
 }
 
+/// The id of a user without files.
+const UNPRIVILEGED_USER: u32 = 65534;
+
 /// Returns a command that runs the binary under test.
 pub fn airlock() -> Command {
     Command::new(binary())
+}
+
+/// Copies the binary under test into a folder, and returns a command that runs it as a user without privileges. Such a
+/// user may have no access to the build folder.
+///
+/// While another test starts a process, the copy may count as being written, and cannot be executed for a moment.
+pub fn unprivileged_airlock(folder: &Path) -> Command {
+    let copy = folder.join("airlock");
+    fs::copy(binary(), &copy).unwrap();
+    let mut command = Command::new(copy);
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(UNPRIVILEGED_USER).gid(UNPRIVILEGED_USER);
+    }
+    command
 }
 
 /// Runs `airlock serve` with a configuration that prevents the start and returns its stderr.

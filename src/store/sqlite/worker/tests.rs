@@ -104,6 +104,21 @@ fn value(text: &str) -> Value {
     }
 }
 
+/// Executes SQL statements on a file as another process does.
+fn execute(path: &Path, statements: &str) {
+    let connection = Connection::open(path).unwrap();
+    connection.execute_batch(statements).unwrap();
+}
+
+/// Keeps a file locked for every other process until the connection is closed.
+fn lock_exclusively(path: &Path) -> Connection {
+    let connection = Connection::open(path).unwrap();
+    connection
+        .execute_batch("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE")
+        .unwrap();
+    connection
+}
+
 fn bytes(path: &Path) -> u64 {
     path.metadata().unwrap().len()
 }
@@ -200,13 +215,9 @@ fn a_poll_returns_values_only_if_another_process_has_written() {
     let same = store.poll(Some(first.version));
     assert_eq!(same.version, first.version);
     assert_eq!(same.values, []);
-    store
-        .other()
-        .execute_batch(
-            "BEGIN IMMEDIATE; UPDATE clock SET revision = revision + 1; \
-             UPDATE semaphores SET semaphore = 'theirs', revision = (SELECT revision FROM clock); COMMIT",
-        )
-        .unwrap();
+    let write = "BEGIN IMMEDIATE; UPDATE clock SET revision = revision + 1; \
+                 UPDATE semaphores SET semaphore = 'theirs', revision = (SELECT revision FROM clock); COMMIT";
+    execute(&store.path, write);
     let changed = store.poll(Some(first.version));
     assert_ne!(changed.version, first.version);
     assert_eq!(changed.values.len(), 1);
@@ -231,7 +242,7 @@ fn a_poll_returns_the_values_after_every_time_that_the_file_was_opened_again() {
 fn a_store_that_was_set_back_is_refused_although_the_file_is_the_same() {
     let mut store = Store::new();
     let set_back = "UPDATE clock SET revision = revision - 1";
-    store.other().execute_batch(set_back).unwrap();
+    execute(&store.path, set_back);
     let error = store.call("g", Then::Nothing).unwrap_err();
     assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
     let text = error.to_string();
@@ -280,10 +291,7 @@ fn a_commit_to_files_that_are_no_longer_in_place_has_an_unknown_outcome() {
 fn a_commit_that_cannot_be_verified_has_an_unknown_outcome() {
     let mut store = Store::new();
     let copy = store.copy(".copy");
-    let other = Connection::open(&copy).unwrap();
-    other
-        .execute_batch("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE")
-        .unwrap();
+    let lock = lock_exclusively(&copy);
     let path = store.path.clone();
     let replace = move || {
         for suffix in ["-wal", "-shm"] {
@@ -298,5 +306,5 @@ fn a_commit_that_cannot_be_verified_has_an_unknown_outcome() {
         text.contains("another process keeps the file locked"),
         "{text}"
     );
-    drop(other);
+    drop(lock);
 }

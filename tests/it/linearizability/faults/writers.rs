@@ -10,12 +10,12 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::{Active, Fault, Stage};
-use crate::etcd_errors::USER;
 use crate::linearizability::COREOS_AIRLOCK;
 use crate::linearizability::check::{MAX_SLOTS, Reply, Request};
 use crate::linearizability::cluster::admin;
 use crate::linearizability::record::Recorder;
 use airlock_test_support::coreos_airlock::{self, CoreosAirlock};
+use airlock_test_support::etcd::USER;
 
 /// A thread that writes until it is stopped. It returns the number of its operations with a known outcome.
 pub(super) struct Writer {

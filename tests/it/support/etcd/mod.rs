@@ -4,12 +4,14 @@ mod ctl;
 mod member;
 mod membership;
 mod partition;
+mod users;
 mod version;
 
 use tempfile::TempDir;
 
 pub use ctl::EtcdctlError;
 pub use member::{Member, Status};
+pub use users::{ALL_GROUPS, ROOT, USER, keys_of_user};
 pub use version::{Bug, Release, Version};
 
 use super::eventually;

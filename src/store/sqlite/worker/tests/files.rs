@@ -113,9 +113,7 @@ fn a_file_that_is_not_the_store_is_refused_and_not_changed() {
     let (mut store, _, latest) = Store::with_copies();
     let path = store.path.clone();
     let theirs = store.file(".theirs");
-    let other = Connection::open(&theirs).unwrap();
-    other.execute_batch("CREATE TABLE theirs (x)").unwrap();
-    drop(other);
+    execute(&theirs, "CREATE TABLE theirs (x)");
     for (contents, problem) in [
         (b"not a database\n".repeat(100), "not a SQLite database"),
         (fs::read(theirs).unwrap(), "database of another program"),
@@ -168,11 +166,8 @@ fn a_copy_is_refused_if_it_was_written_to_apart_from_the_store() {
     store.refuses(&["was replaced", "written to apart from the store"]);
     let without = store.file(".without");
     cp(&latest, &without);
-    let other = Connection::open(&without).unwrap();
-    other
-        .execute_batch("DROP TRIGGER clock_tokens; ALTER TABLE clock DROP COLUMN tokens")
-        .unwrap();
-    drop(other);
+    let statements = "DROP TRIGGER clock_tokens; ALTER TABLE clock DROP COLUMN tokens";
+    execute(&without, statements);
     mv(&without, &path);
     store.refuses(&["was replaced", "written to apart from the store"]);
     mv(&latest, &path);
@@ -184,10 +179,7 @@ fn a_file_that_stayed_in_place_may_have_any_number_of_writes_by_other_processes(
     let mut store = Store::new();
     let opened = store.worker.database.opened;
     write_many(&store.path);
-    let other = store.other();
-    other
-        .execute_batch("PRAGMA wal_checkpoint = TRUNCATE")
-        .unwrap();
+    execute(&store.path, "PRAGMA wal_checkpoint = TRUNCATE");
     store.continues_with("first");
     assert_eq!(store.worker.database.opened, opened + 1);
 }
@@ -198,11 +190,7 @@ fn a_copy_whose_group_lacks_the_value_that_was_written_here_is_refused() {
     let path = store.path.clone();
     let other_value = store.file(".value");
     cp(&latest, &other_value);
-    let other = Connection::open(&other_value).unwrap();
-    other
-        .execute_batch("UPDATE semaphores SET semaphore = 'theirs'")
-        .unwrap();
-    drop(other);
+    execute(&other_value, "UPDATE semaphores SET semaphore = 'theirs'");
     mv(&other_value, &path);
     store.refuses(&["was replaced", "its value of group g is not the one"]);
     mv(&latest, &path);
@@ -216,12 +204,8 @@ fn a_copy_that_lacks_the_value_of_the_last_commit_is_refused() {
     store.copy(".first");
     store.write("h", "new");
     let copy = store.file(".copy");
-    let statement = format!("VACUUM INTO '{}'", copy.display());
-    store.other().execute_batch(&statement).unwrap();
-    let other = Connection::open(&copy).unwrap();
-    let delete = "DELETE FROM semaphores WHERE group_name = 'h'";
-    other.execute_batch(delete).unwrap();
-    drop(other);
+    execute(&store.path, &format!("VACUUM INTO '{}'", copy.display()));
+    execute(&copy, "DELETE FROM semaphores WHERE group_name = 'h'");
     // Without the log, which no file in its place may have.
     let (path, moved) = (store.path.clone(), store.file(".moved"));
     mv(&path, &moved);
@@ -302,10 +286,7 @@ fn the_file_is_opened_again_with_the_same_settings() {
 fn a_file_that_is_locked_when_it_is_opened_again_is_refused_for_that_reason() {
     let mut store = Store::new();
     let same = store.copy(".same");
-    let other = Connection::open(&same).unwrap();
-    other
-        .execute_batch("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE")
-        .unwrap();
+    let lock = lock_exclusively(&same);
     mv(&same, &store.path);
     let error = store.call("g", Then::Nothing).unwrap_err();
     let text = error.to_string();
@@ -316,7 +297,7 @@ fn a_file_that_is_locked_when_it_is_opened_again_is_refused_for_that_reason() {
         text.contains("another process keeps the file locked"),
         "{text}"
     );
-    other.execute_batch("ROLLBACK").unwrap();
+    drop(lock);
     store.continues_with("first");
 }
 

@@ -1,0 +1,72 @@
+//! Requests that share one commit.
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::group::task::MAX_BATCH;
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_costs_one_commit() {
+    let fixture = Fixture::new(400);
+    assert_eq!(fixture.unlock("any").await, Ok(Outcome::NotHeld));
+    fixture.store.hold();
+    let mut asked = vec![fixture.send(lock("first")).await];
+    for node in 0..500 {
+        asked.push(fixture.send(lock(&node.to_string())).await);
+    }
+    fixture.store.release();
+    let mut granted = 0;
+    for asked in asked {
+        match asked.await.unwrap().unwrap() {
+            Outcome::Locked => granted += 1,
+            other => assert_eq!(other, Outcome::Full { slots: 400 }),
+        }
+    }
+    assert_eq!(granted, 400);
+    let calls = fixture.store.calls();
+    assert_eq!(calls, [Call::Read, Call::Confirm, Call::Write, Call::Write]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_is_limited() {
+    let fixture = Fixture::with_queue(1, 2 * MAX_BATCH);
+    fixture.store.hold();
+    let mut asked = vec![fixture.send(unlock("first")).await];
+    for node in 1..=MAX_BATCH {
+        asked.push(fixture.send(unlock(&node.to_string())).await);
+    }
+    fixture.store.calls();
+    fixture.store.release();
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), Ok(Outcome::NotHeld));
+    }
+    let calls = fixture.store.calls();
+    assert_eq!(calls, [Call::Confirm; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_about_to_be_sent_join_the_batch() {
+    let fixture = Fixture::new(10);
+    let mut asked = Vec::new();
+    let (first, mut turn) = oneshot::channel::<()>();
+    for node in 0..10 {
+        let (next, after) = oneshot::channel();
+        let group = fixture.group.clone();
+        let my_turn = std::mem::replace(&mut turn, after);
+        asked.push(tokio::spawn(async move {
+            my_turn.await.unwrap();
+            let asking = group.execute(lock(&node.to_string()), DEADLINE);
+            tokio::pin!(asking);
+            // It is in the queue once it was polled.
+            assert!(futures_util::poll!(&mut asking).is_pending());
+            let _ = next.send(());
+            Answer::Ok(asking.await?)
+        }));
+    }
+    run_until_idle().await;
+    first.send(()).unwrap();
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), Ok(Outcome::Locked));
+    }
+    assert_eq!(fixture.store.calls(), [Call::Read, Call::Write]);
+}
