@@ -11,6 +11,9 @@ use super::error::{OpenError, OpenProblem, Unsuitable};
 use super::identity::FilePaths;
 use super::schema::{self, Contents, contents};
 
+/// The size of the write-ahead log above which it is copied into the database without waiting for a poll.
+pub(super) const MAX_WAL_BYTES: u32 = 4 << 20;
+
 /// Prepares the file for the first connection of this process: creates it if it does not exist.
 ///
 /// It must not be called while this process has the store open, see [`check_header`].
@@ -79,7 +82,9 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // The store decides when the database file is written, so that it knows any other change of it.
-    connection.pragma_update(None, "wal_autocheckpoint", 0)
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // When the log begins again, it gets a size that does not make the next write copy it at once.
+    connection.pragma_update(None, "journal_size_limit", MAX_WAL_BYTES)
 }
 
 /// Checks whether the file, or a new one if it does not exist, could be the store. Creates no database. Beside a server,

@@ -10,14 +10,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::connection::{self, leave_files_on_close};
+use super::connection::{self, MAX_WAL_BYTES, leave_files_on_close};
 use super::continuity::{Clock, Discontinuity, Memory};
 use super::error::{OpenError, OpenProblem, Refusal, SqliteError, Unsuitable};
 use super::identity::{FileChange, FileIdentity, FilePaths};
 use super::schema;
-
-/// The size of the write-ahead log above which it is copied into the database without waiting for the next poll.
-const MAX_WAL_BYTES: u64 = 4 << 20;
 
 /// The databases that this process has open.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
@@ -149,7 +146,7 @@ impl Database {
 
     /// Copies a large write-ahead log into the database without waiting for a poll.
     pub(super) fn limit_log(&mut self) {
-        if self.paths.wal_bytes() > MAX_WAL_BYTES {
+        if self.paths.wal_bytes() > u64::from(MAX_WAL_BYTES) {
             self.copy_log();
         }
     }

@@ -2,6 +2,14 @@
 
 use super::*;
 
+/// What a connection is set up with.
+const SETTINGS: [&str; 4] = [
+    "synchronous",
+    "journal_mode",
+    "wal_autocheckpoint",
+    "journal_size_limit",
+];
+
 const OLDER: &str = "it is older than the store that this server has used";
 
 impl Store {
@@ -34,10 +42,10 @@ impl Store {
     }
 
     /// Returns the settings of both connections.
-    fn settings(&mut self) -> [[rusqlite::types::Value; 3]; 2] {
+    fn settings(&mut self) -> [[rusqlite::types::Value; SETTINGS.len()]; 2] {
         let (open, _) = self.worker.database.connections().unwrap();
         [&open.writer, &open.watcher].map(|connection| {
-            ["synchronous", "journal_mode", "wal_autocheckpoint"].map(|name| {
+            SETTINGS.map(|name| {
                 let read = |row: &rusqlite::Row<'_>| row.get(0);
                 connection.pragma_query_value(None, name, read).unwrap()
             })

@@ -43,6 +43,17 @@ fn a_log_is_copied_without_a_poll_once_it_is_large() {
 }
 
 #[test]
+fn a_log_that_was_large_is_not_copied_after_every_write() {
+    let mut store = Store::new();
+    for text in ["x".repeat(5 << 20).as_str(), "second", "third"] {
+        store.write("g", text);
+        store.worker.database.limit_log();
+    }
+    assert_ne!(store.in_database().as_deref(), Some("third"));
+    assert_eq!(store.text("g"), "third");
+}
+
+#[test]
 fn a_log_that_another_process_reads_is_copied_later() {
     let mut store = Store::new();
     let other = store.other();
