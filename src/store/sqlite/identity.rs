@@ -104,32 +104,28 @@ impl FileIdentity {
 
     /// Returns the first difference between the present files and these.
     pub(super) fn change(&self, paths: &FilePaths) -> Option<FileChange> {
-        let database = paths.database.clone();
-        let Ok(now) = FileIdentity::read(paths) else {
-            return Some(FileChange::Missing(database));
-        };
-        if now == *self {
-            return None;
-        }
-        if now.database.inode != self.database.inode {
-            return Some(FileChange::Replaced(database));
-        }
-        let sidecars = [
-            (now.wal, self.wal, &paths.wal),
-            (now.shm, self.shm, &paths.shm),
-        ];
-        for (now, before, path) in sidecars {
-            match now {
-                now if now == before => {}
-                Some(_) => return Some(FileChange::Replaced(path.clone())),
-                None => return Some(FileChange::SidecarDeleted(path.clone())),
-            }
-        }
-        Some(if now.database.bytes < self.database.bytes {
-            FileChange::Truncated(database)
-        } else {
-            FileChange::Overwritten(database)
+        self.database_change(paths).or_else(|| {
+            let sidecars = [(&paths.wal, self.wal), (&paths.shm, self.shm)];
+            sidecars
+                .into_iter()
+                .find_map(|(path, before)| match Inode::read(path) {
+                    now if now == before => None,
+                    Some(_) => Some(FileChange::Replaced(path.clone())),
+                    None => Some(FileChange::SidecarDeleted(path.clone())),
+                })
         })
+    }
+
+    /// The same for the database alone.
+    pub(super) fn database_change(&self, paths: &FilePaths) -> Option<FileChange> {
+        let change = match DatabaseFile::read(&paths.database) {
+            Ok(now) if now == self.database => return None,
+            Ok(now) if now.inode != self.database.inode => FileChange::Replaced,
+            Ok(now) if now.bytes < self.database.bytes => FileChange::Truncated,
+            Ok(_) => FileChange::Overwritten,
+            Err(_) => FileChange::Missing,
+        };
+        Some(change(paths.database.clone()))
     }
 
     /// Reports whether only the write-ahead log, or also the shared memory, was deleted, and no new file was created in

@@ -111,13 +111,12 @@ pub(super) fn clock(transaction: &Transaction<'_>) -> rusqlite::Result<Clock> {
         })
 }
 
-/// Reads the current value of a group.
-pub(super) fn select(transaction: &Transaction<'_>, group: &GroupName) -> rusqlite::Result<Stored> {
-    let as_of = Revision(
-        transaction
-            .prepare_cached("SELECT revision FROM clock")?
-            .query_row((), |row| row.get(0))?,
-    );
+/// Reads the current value of a group. `as_of` is the revision of the clock.
+pub(super) fn select(
+    transaction: &Transaction<'_>,
+    group: &GroupName,
+    as_of: Revision,
+) -> rusqlite::Result<Stored> {
     let found = transaction
         .prepare_cached(
             "SELECT revision, semaphore, lock_times FROM semaphores WHERE group_name = ?1",
@@ -138,7 +137,9 @@ pub(super) fn select(transaction: &Transaction<'_>, group: &GroupName) -> rusqli
 
 /// Reads the revision of the last write.
 pub(super) fn revision(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT revision FROM clock", (), |row| row.get(0))
+    connection
+        .prepare_cached("SELECT revision FROM clock")?
+        .query_row((), |row| row.get(0))
 }
 
 /// Reads the values of all groups.
@@ -169,9 +170,13 @@ pub(super) fn write(
     group: &GroupName,
     value: &Value,
 ) -> rusqlite::Result<Revision> {
-    let revision: i64 = transaction
-        .prepare_cached("UPDATE clock SET revision = revision + 1 RETURNING revision")?
-        .query_row((), |row| row.get(0))?;
+    // Without `WHERE rowid`, and with `RETURNING`, SQLite creates a temporary table, which costs more than the update.
+    transaction
+        .prepare_cached(
+            "UPDATE clock SET revision = revision + 1 WHERE rowid = (SELECT max(rowid) FROM clock)",
+        )?
+        .execute(())?;
+    let revision = revision(transaction)?;
     transaction
         .prepare_cached("INSERT OR REPLACE INTO semaphores VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![

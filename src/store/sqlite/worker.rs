@@ -110,6 +110,7 @@ impl Worker {
                 }
             }
             // Sending fails if the caller no longer waits, which is not an error.
+            let writes = calls.iter().any(Call::writes);
             let results = self.call_all(&calls);
             for (call, result) in calls.drain(..).zip(results) {
                 let _ = call.reply.send(result);
@@ -117,7 +118,9 @@ impl Worker {
             for poll in polls {
                 let _ = poll.reply.send(self.poll(poll.known, &poll.groups));
             }
-            self.database.limit_log();
+            if writes {
+                self.database.limit_log();
+            }
         }
     }
 
@@ -144,21 +147,23 @@ impl Worker {
     /// place.
     fn transact(&mut self, calls: &[Call]) -> Result<Vec<Done>, Failure> {
         let writes = calls.iter().any(Call::writes);
-        let behavior = if writes {
-            TransactionBehavior::Immediate
+        let (behavior, connections) = if writes {
+            (TransactionBehavior::Immediate, self.database.connections())
         } else {
-            TransactionBehavior::Deferred
+            let connections = self.database.connections_to_read();
+            (TransactionBehavior::Deferred, connections)
         };
-        let (open, memory) = self.database.connections()?;
+        let (open, memory) = connections?;
         let transaction = open.writer.transaction_with_behavior(behavior)?;
         let mut clock = schema::clock(&transaction)?;
         if let Err(reason) = memory.check_clock(&clock, false) {
             drop(transaction);
             return Err(self.database.distrust(reason).into());
         }
+        let mut as_of = Revision(clock.revision);
         let results = calls
             .iter()
-            .map(|call| perform(&transaction, call))
+            .map(|call| perform(&transaction, call, &mut as_of))
             .collect::<Result<Vec<_>, _>>()?;
         if writes {
             clock = schema::clock(&transaction)?;
@@ -214,9 +219,11 @@ impl Worker {
             drop(transaction);
             return Err(self.database.distrust(reason).into());
         }
+        let as_of = Revision(clock.revision);
+        let read = |group| schema::select(&transaction, group, as_of);
         let values = groups
             .iter()
-            .map(|group| Ok((group.clone(), schema::select(&transaction, group)?)))
+            .map(|group| Ok((group.clone(), read(group)?)))
             .collect::<rusqlite::Result<Vec<_>>>()?;
         drop(transaction);
         memory.set_clock(clock);
@@ -238,12 +245,19 @@ impl Worker {
     }
 }
 
-/// Runs one call.
-fn perform(transaction: &Transaction<'_>, call: &Call) -> rusqlite::Result<Done> {
-    let current = schema::select(transaction, &call.group)?;
+/// Runs one call. `as_of` is the revision of the clock before and after it.
+fn perform(
+    transaction: &Transaction<'_>,
+    call: &Call,
+    as_of: &mut Revision,
+) -> rusqlite::Result<Done> {
+    let current = schema::select(transaction, &call.group, *as_of)?;
     let committed = match &call.then {
         Then::Commit(commit) if commit.expected.is_still(&current) => Some(match &commit.new {
-            Some(value) => schema::write(transaction, &call.group, value)?,
+            Some(value) => {
+                *as_of = schema::write(transaction, &call.group, value)?;
+                *as_of
+            }
             None => current.revision,
         }),
         Then::Touch => {

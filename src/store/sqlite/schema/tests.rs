@@ -56,10 +56,13 @@ fn the_revision_is_the_number_of_writes_and_is_never_given_twice() {
         let written = write(&transaction, &group(), &value("a")).unwrap();
         assert_eq!(written, Revision(expected));
         assert_eq!(revision(&transaction).unwrap(), expected);
-        assert_eq!(select(&transaction, &group()).unwrap().revision, written);
+        assert_eq!(
+            select(&transaction, &group(), written).unwrap().revision,
+            written
+        );
         transaction.execute("DELETE FROM semaphores", ()).unwrap();
     }
-    let absent = select(&transaction, &group()).unwrap();
+    let absent = select(&transaction, &group(), Revision(3)).unwrap();
     assert_eq!(absent, Stored::absent(Revision(3)));
 }
 
@@ -134,7 +137,7 @@ fn the_repair_command_names_the_file_for_any_directory_and_changes_the_revision(
     let transaction = connection.transaction().unwrap();
     let damaged = write(&transaction, &group(), &value("damaged")).unwrap();
     transaction.execute_batch(&sql).unwrap();
-    let repaired = select(&transaction, &group()).unwrap();
+    let repaired = select(&transaction, &group(), damaged).unwrap();
     assert!(repaired.revision > damaged);
     let text = r#"{"total_slots":3,"holders":["a"]}"#;
     assert_eq!(repaired.value, Some(value(text)));
