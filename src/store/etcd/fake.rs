@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use super::cluster::Cluster;
 use super::credentials::Credentials;
 use crate::config::{EtcdSettings, EtcdUser};
 
+/// The id of the member in each response.
+pub(super) const MEMBER_ID: u64 = 7;
+
 /// One endpoint of an etcd cluster.
 pub(super) struct FakeEtcd {
     url: String,
@@ -29,6 +33,8 @@ struct State {
     requests: Vec<Request>,
     /// The token of each request.
     tokens: Vec<String>,
+    /// The response to requests for the list of members.
+    members: Message,
     /// As etcd's gRPC proxy does, the endpoint leaves the id of the cluster out of the list of members.
     is_proxy: bool,
 }
@@ -66,6 +72,7 @@ impl FakeEtcd {
             replies: replies.into_iter().collect(),
             requests: Vec::new(),
             tokens: Vec::new(),
+            members: Message::default(),
             is_proxy: false,
         }));
         tokio::spawn(serve(listener, Arc::clone(&state)));
@@ -86,6 +93,12 @@ impl FakeEtcd {
     /// Moves the endpoint into another cluster, without an end of its connections.
     pub(super) fn move_to(&self, cluster_id: u64) {
         self.state.lock().cluster_id = cluster_id;
+    }
+
+    /// Adds a member, encoded as an `etcdserverpb.Member`, to the list of members.
+    pub(super) fn add_member(&self, member: &Message) {
+        let mut state = self.state.lock();
+        state.members = mem::take(&mut state.members).and(inner(2, member));
     }
 
     /// Becomes a proxy before etcd.
@@ -152,7 +165,7 @@ async fn respond(
         if state.is_proxy {
             cluster_id = 0;
         }
-        Reply::Messages(vec![(1, Message::default())])
+        Reply::Messages(vec![(1, state.members.clone())])
     } else {
         state.requests.push(Request { call, message });
         state.tokens.push(token);
@@ -165,7 +178,8 @@ async fn respond(
         Reply::Messages(messages) => {
             trailers.insert("grpc-status", "0".parse().unwrap());
             for (revision, fields) in messages {
-                let header = number(1, cluster_id).and(number(3, revision));
+                let header = number(1, cluster_id).and(number(2, MEMBER_ID));
+                let header = header.and(number(3, revision));
                 body.extend(frame(&inner(1, &header).and(fields)));
             }
         }

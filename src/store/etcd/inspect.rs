@@ -230,3 +230,6 @@ fn endpoints<'a>(reports: impl IntoIterator<Item = &'a &'a EndpointReport>) -> V
         .map(|report| report.facts.endpoint.clone())
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
