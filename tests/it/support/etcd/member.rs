@@ -23,6 +23,8 @@ pub struct Member {
     /// The arguments of every start, followed by those that describe the cluster.
     pub(super) arguments: Vec<String>,
     pub(super) cluster: Vec<String>,
+    /// The arguments with which etcdctl authenticates.
+    pub(super) ctl: Vec<String>,
     log: PathBuf,
     /// The proxy through which the other members connect to this one.
     pub(super) peers: Option<Proxy>,
@@ -70,6 +72,7 @@ impl Member {
             data: folder.join(&name),
             arguments: Vec::new(),
             cluster: Vec::new(),
+            ctl: Vec::new(),
             log: folder.join(format!("{name}.log")),
             peers: proxied.then(|| Proxy::between_members(&real)),
             name,
@@ -97,15 +100,24 @@ impl Member {
 
     /// Runs etcdctl with this member.
     pub(super) fn ctl(&self, arguments: &[&str], input: &str) -> Result<String, EtcdctlError> {
+        let ctl: Vec<&str> = self.ctl.iter().map(String::as_str).collect();
+        self.unauthenticated_ctl(&[&ctl, arguments].concat(), input)
+    }
+
+    fn unauthenticated_ctl(&self, arguments: &[&str], input: &str) -> Result<String, EtcdctlError> {
         etcdctl(&self.version.etcdctl(), &self.endpoint(), arguments, input)
     }
 
     /// Returns the state of the member, or `None` if it does not respond.
     pub fn status(&self) -> Option<Status> {
         self.process.as_ref()?;
-        let answer = self
-            .ctl(&["endpoint", "status", "--write-out", "json"], "")
-            .ok()?;
+        let command = ["endpoint", "status", "--write-out", "json"];
+        // Late 3.5 requires a user while authentication is enabled. Whoever authenticates waits for a leader.
+        let answer = match self.unauthenticated_ctl(&command, "") {
+            Err(error) if error.stderr.contains("user name is empty") => self.ctl(&command, ""),
+            answer => answer,
+        };
+        let answer = answer.ok()?;
         let answer: serde_json::Value = serde_json::from_str(&answer).ok()?;
         let status = &answer[0]["Status"];
         let header = &status["header"];

@@ -95,6 +95,7 @@ impl Etcd {
         let folder = self.folder.path();
         let mut member = Member::new(self.version, self.scheme, name, folder, self.proxied);
         member.arguments.clone_from(&self.more);
+        member.ctl.clone_from(&self.ctl);
         member
     }
 
@@ -115,6 +116,9 @@ impl Etcd {
     /// Makes etcdctl authenticate as this user, `name:password`, also while authentication is disabled.
     pub fn authenticate_as(&mut self, user: &str) {
         self.ctl = vec!["--user".to_owned(), user.to_owned()];
+        for member in &mut self.members {
+            member.ctl.clone_from(&self.ctl);
+        }
     }
 
     /// Waits until each running member serves linearizable reads.
@@ -156,7 +160,7 @@ impl Etcd {
 
     /// Runs etcdctl with the given member and returns its output, or its error.
     pub fn try_ctl_at(&self, member: &Member, arguments: &[&str]) -> Result<String, EtcdctlError> {
-        self.ctl_with_input(member, arguments, "")
+        member.ctl(arguments, "")
     }
 
     /// Runs etcdctl with the running members in turn until one succeeds. Returns the last error.
@@ -169,16 +173,6 @@ impl Etcd {
             result = self.try_ctl_at(member, arguments);
         }
         result
-    }
-
-    fn ctl_with_input(
-        &self,
-        member: &Member,
-        arguments: &[&str],
-        input: &str,
-    ) -> Result<String, EtcdctlError> {
-        let ctl: Vec<&str> = self.ctl.iter().map(String::as_str).collect();
-        member.ctl(&[&ctl, arguments].concat(), input)
     }
 
     /// Returns the value of a key, empty if the key does not exist.
@@ -196,8 +190,7 @@ impl Etcd {
             .collect();
         // etcdctl reads the comparisons, the operations of success and those of failure; an empty line ends each.
         let script = format!("\n{}\n\n", puts.concat());
-        self.ctl_with_input(&self.members[0], &["txn"], &script)
-            .unwrap();
+        self.members[0].ctl(&["txn"], &script).unwrap();
     }
 
     /// Puts one key.
@@ -208,8 +201,7 @@ impl Etcd {
     /// Puts one key, of any size that etcd accepts, or returns the error of etcdctl.
     pub fn try_put(&self, key: &str, value: &str) -> Result<(), EtcdctlError> {
         // etcdctl reads a missing value from its input.
-        self.ctl_with_input(&self.members[0], &["put", key], value)
-            .map(drop)
+        self.members[0].ctl(&["put", key], value).map(drop)
     }
 
     /// Writes the key `filler` until etcd is out of space and has raised its alarm. The quota has to be small.
