@@ -551,7 +551,7 @@ fn a_file_of_the_first_schema_is_completed_and_keeps_its_locks() {
     let mut fleet = Fleet::new();
     fleet.airlock.process().kill();
     let file = Connection::open(&fleet.database).unwrap();
-    file.execute_batch("DROP TRIGGER clock_tokens; ALTER TABLE clock DROP COLUMN tokens")
+    file.execute_batch("DROP TRIGGER clock_history; ALTER TABLE clock DROP COLUMN tokens")
         .unwrap();
     drop(file);
     fleet.survives_restart();

@@ -1,8 +1,9 @@
 //! The continuity of the contents: whether a file contains everything that this process has seen in the store.
 //!
-//! Each write gives the clock of the file a new revision and a new random token. The file keeps the latest tokens, so it
-//! is a continuation of what a process has seen if and only if it has the token of the revision that the process saw
-//! last. A copy that is older lacks the revision; one that was written to since has another token for it.
+//! Each write gives the clock of the file a new revision and a new random token. The file keeps its first token and the
+//! latest ones, so it is a continuation of what a process has seen if and only if it has the token of the revision that
+//! the process saw last. A copy that is older lacks the revision; one that was written to since has another token for it;
+//! another store has another first token.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -13,7 +14,7 @@ use crate::lock::codec::{Revision, Stored, Value};
 /// The number of bytes of one token.
 pub(super) const TOKEN_BYTES: usize = 8;
 
-/// The number of tokens that a file keeps.
+/// The number of tokens that a file keeps, with the first one.
 pub(super) const MAX_TOKENS: usize = 256;
 
 /// The clock of a file.
@@ -21,7 +22,7 @@ pub(super) const MAX_TOKENS: usize = 256;
 pub(super) struct Clock {
     /// The revision of the last write.
     pub(super) revision: i64,
-    /// The tokens of the last writes, the latest one first.
+    /// The tokens of the last writes, the latest one first, and at the end the first token of the file.
     pub(super) tokens: Vec<u8>,
 }
 
@@ -42,6 +43,8 @@ pub(super) enum Discontinuity {
     Older { found: i64, seen: i64 },
     #[error("it was written to apart from the store that this server has used")]
     Diverged,
+    #[error("it is another store than the one that this server has used")]
+    Foreign,
     #[error("its value of group {0} is not the one that this server has seen")]
     Group(GroupName),
 }
@@ -62,9 +65,13 @@ impl Clock {
                 seen: self.revision,
             });
         };
+        if self.tokens.last_chunk::<TOKEN_BYTES>() != now.tokens.last_chunk() {
+            return Err(Discontinuity::Foreign);
+        }
         let expected = self.tokens.get(..TOKEN_BYTES);
         let start = writes.saturating_mul(TOKEN_BYTES);
-        match now.tokens.get(start..start.saturating_add(TOKEN_BYTES)) {
+        let latest = &now.tokens[..now.tokens.len().saturating_sub(TOKEN_BYTES)];
+        match latest.get(start..start.saturating_add(TOKEN_BYTES)) {
             token if token == expected => Ok(()),
             None if !strict && writes > 0 => Ok(()),
             _ => Err(Discontinuity::Diverged),
@@ -89,7 +96,9 @@ impl Memory {
         group: &GroupName,
         stored: &Stored,
     ) -> Result<(), Discontinuity> {
+        let mixed = stored.revision > stored.as_of;
         match self.groups.get(group) {
+            _ if mixed => Err(Discontinuity::Group(group.clone())),
             Some(&(revision, _)) if stored.revision > revision => Ok(()),
             Some(seen) if *seen != fingerprint(stored.revision, stored.value.as_ref()) => {
                 Err(Discontinuity::Group(group.clone()))
@@ -136,12 +145,17 @@ fn fingerprint(revision: Revision, value: Option<&Value>) -> (Revision, u64) {
 mod tests {
     use super::*;
 
-    /// Returns the clock after the writes with these tokens, the latest one last.
+    /// Returns the clock after the writes with these tokens, the latest one last, in the store whose first token is 0.
     fn clock(writes: &[u8]) -> Clock {
-        let latest = writes.iter().rev().take(MAX_TOKENS);
+        clock_of(0, writes)
+    }
+
+    fn clock_of(store: u8, writes: &[u8]) -> Clock {
+        let latest = writes.iter().rev().take(MAX_TOKENS - 1);
+        let tokens = latest.chain([&store]);
         Clock {
             revision: writes.len() as i64,
-            tokens: latest.flat_map(|write| [*write; TOKEN_BYTES]).collect(),
+            tokens: tokens.flat_map(|write| [*write; TOKEN_BYTES]).collect(),
         }
     }
 
@@ -163,7 +177,12 @@ mod tests {
                     revision: 3,
                     tokens: Vec::new(),
                 },
-                Err(Discontinuity::Diverged),
+                Err(Discontinuity::Foreign),
+            ),
+            (clock_of(1, &[1, 2, 3]), Err(Discontinuity::Foreign)),
+            (
+                clock_of(1, &[4; 2 * MAX_TOKENS]),
+                Err(Discontinuity::Foreign),
             ),
         ] {
             for strict in [false, true] {
@@ -183,6 +202,14 @@ mod tests {
             seen.check_continued_by(&now, true),
             Err(Discontinuity::Diverged)
         );
+        // The first token of the store is none of a write.
+        let now = clock(&writes[..MAX_TOKENS + 2]);
+        assert_eq!(
+            seen.check_continued_by(&now, true),
+            Err(Discontinuity::Diverged)
+        );
+        let now = clock(&writes[..MAX_TOKENS + 1]);
+        assert_eq!(seen.check_continued_by(&now, true), Ok(()));
     }
 
     #[test]
@@ -206,5 +233,7 @@ mod tests {
         assert_eq!(memory.check_group(&group, &stored(4, "a")), refused);
         let absent = Stored::absent(Revision(9));
         assert_eq!(memory.check_group(&group, &absent), refused);
+        // No write has this revision yet.
+        assert_eq!(memory.check_group(&group, &stored(10, "b")), refused);
     }
 }

@@ -1,8 +1,8 @@
 //! The connections of the store, and whether they can be trusted.
 //!
 //! The files can be moved, deleted, replaced or overwritten while SQLite has them open. Their identity is compared before
-//! and after each transaction. If it has changed, both connections are closed, and the files that are now in place are
-//! used only if they contain everything that this process has seen.
+//! each write and after each transaction. If it has changed, both connections are closed, and the files that are now in
+//! place are used only if they contain everything that this process has seen.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::access::protect;
 use super::connection::{self, MAX_WAL_BYTES, leave_files_on_close};
 use super::continuity::{Clock, Discontinuity, Memory};
 use super::error::{OpenError, OpenProblem, Refusal, SqliteError, Unsuitable};
-use super::identity::{FileChange, FileIdentity, FilePaths};
+use super::identity::{FileChange, FileIdentity, FilePaths, is_missing};
 use super::schema;
 use crate::lock::codec::Revision;
 
@@ -44,6 +45,8 @@ pub(super) struct Connections {
     /// A connection that writes nothing, because `data_version` ignores changes by the connection itself.
     pub(super) watcher: Connection,
     identity: FileIdentity,
+    /// The size of the write-ahead log, which only a checkpoint of this process may reduce, at the last check.
+    wal_bytes: u64,
 }
 
 /// The reason why the database cannot be used.
@@ -81,6 +84,7 @@ impl Database {
                     writer,
                     watcher,
                     identity,
+                    wal_bytes: 0,
                 }),
                 change: None,
                 opened: 1,
@@ -92,7 +96,7 @@ impl Database {
 
     /// Returns the connections, and what was seen through them, after a check of the files.
     pub(super) fn connections(&mut self) -> Result<(&mut Connections, &mut Memory), Unusable> {
-        self.connections_unless(FileIdentity::change)
+        self.connections_unless(Connections::check)
     }
 
     /// The same for reads that [`Database::confirm`] verifies. Only the database is checked, because a read changes no file,
@@ -100,15 +104,15 @@ impl Database {
     pub(super) fn connections_to_read(
         &mut self,
     ) -> Result<(&mut Connections, &mut Memory), Unusable> {
-        self.connections_unless(FileIdentity::database_change)
+        self.connections_unless(|open, paths| open.identity.check_database(paths))
     }
 
     fn connections_unless(
         &mut self,
-        change: impl FnOnce(&FileIdentity, &FilePaths) -> Option<FileChange>,
+        check: impl FnOnce(&mut Connections, &FilePaths) -> Result<(), FileChange>,
     ) -> Result<(&mut Connections, &mut Memory), Unusable> {
-        let open = self.connections.as_ref();
-        if let Some(change) = open.and_then(|open| change(&open.identity, &self.paths)) {
+        let open = self.connections.as_mut();
+        if let Some(Err(change)) = open.map(|open| check(open, &self.paths)) {
             self.close(change);
         }
         let open = match self.connections.take() {
@@ -118,20 +122,21 @@ impl Database {
         Ok((self.connections.insert(open), &mut self.memory))
     }
 
-    /// Verifies after a commit that the files are still the same, or that those in place contain the commit, which left
-    /// the clock in this state.
-    pub(super) fn confirm(&mut self, committed: &Clock) -> Result<(), Unusable> {
+    /// Verifies after a transaction, which found or left the clock in this state, that the files are still the same, or
+    /// that those in place contain it. Returns whether it is their present state: what a read found may be outdated.
+    pub(super) fn confirm(&mut self, clock: &Clock) -> Result<bool, Unusable> {
         let opened = self.opened;
         self.connections()?;
         // Without a change, the transaction itself is the proof.
         if self.opened == opened {
-            return Ok(());
+            return Ok(true);
         }
         let (open, _) = self.connections()?;
         let now = schema::clock(&open.watcher.transaction()?)?;
-        committed
-            .check_continued_by(&now, true)
-            .map_err(|reason| self.distrust(reason))
+        match clock.check_continued_by(&now, true) {
+            Ok(()) => Ok(now == *clock),
+            Err(reason) => Err(self.distrust(reason)),
+        }
     }
 
     /// Closes the database because its contents are not a continuation of those that were seen.
@@ -144,33 +149,38 @@ impl Database {
     /// Copies the write-ahead log into the database, so that the database alone is complete.
     pub(super) fn copy_log(&mut self) {
         self.checkpoint("PASSIVE");
-        if let Some(open) = &mut self.connections {
-            open.identity.accept_checkpoint(&self.paths);
-        }
     }
 
     /// Empties a write-ahead log that [`Database::copy_log`] has copied.
-    ///
-    /// SUBTLE: this does not write the database, so a change of it is not accepted. If there was something left to copy,
-    /// the change is taken for one by another program, and the database is verified.
     pub(super) fn empty_log(&mut self) {
         self.checkpoint("TRUNCATE");
     }
 
     /// Copies a large write-ahead log into the database without waiting for a poll.
     pub(super) fn limit_log(&mut self) {
-        if self.paths.wal_bytes() > u64::from(MAX_WAL_BYTES) {
+        let open = self.connections.as_ref();
+        if open.is_some_and(|open| open.wal_bytes > u64::from(MAX_WAL_BYTES)) {
             self.copy_log();
         }
     }
 
+    /// SUBTLE: whatever the size and the times of the database are afterwards is accepted. Therefore it is checked
+    /// immediately before, and a change during the checkpoint is the one that cannot be noticed.
     fn checkpoint(&mut self, mode: &str) {
-        if let Some(open) = &self.connections
-            && self.paths.wal_bytes() > 0
-        {
-            let result = open.checkpoint(mode);
-            let restored = open.writer.busy_timeout(self.busy_timeout);
-            if let Err(error) = result.and(restored) {
+        let Some(open) = &mut self.connections else {
+            return;
+        };
+        if open.wal_bytes == 0 || open.identity.check_database(&self.paths).is_err() {
+            return;
+        }
+        let result = open.checkpoint(mode);
+        let restored = open.writer.busy_timeout(self.busy_timeout);
+        match result.and(restored) {
+            Ok(()) => {
+                open.identity.accept_checkpoint(&self.paths);
+                open.wal_bytes = self.paths.wal_bytes();
+            }
+            Err(error) => {
                 tracing::debug!(reason = %error, "the write-ahead log was not copied into the database");
             }
         }
@@ -195,6 +205,10 @@ impl Database {
 
     /// Opens the files that are in place now, and verifies that they contain everything that was seen.
     fn reopen(&mut self) -> Result<Connections, Unusable> {
+        // A link may name another file now.
+        if let Ok(paths) = FilePaths::of(&self.paths.database) {
+            self.paths = paths;
+        }
         let open = self.try_reopen().map_err(|reason| match reason {
             ReopenError::Sqlite(error) if connection::is_busy(&error) => Unusable::Sqlite(error),
             ReopenError::Sqlite(error) => {
@@ -204,7 +218,8 @@ impl Database {
         })?;
         self.opened += 1;
         match self.change.take() {
-            Some(change @ FileChange::Overwritten(_)) => {
+            // Another process that uses the store does both.
+            Some(change @ (FileChange::Overwritten(_) | FileChange::Truncated(_))) => {
                 tracing::debug!(%change, "all locks are still in the store");
             }
             Some(change) => tracing::warn!(%change, "all locks are still in the store"),
@@ -215,7 +230,10 @@ impl Database {
 
     fn try_reopen(&self) -> Result<Connections, ReopenError> {
         let path = &self.paths.database;
-        let missing = |_| Refusal::Missing;
+        let missing = |error| match is_missing(&error) {
+            true => Refusal::Missing,
+            false => Refusal::Unreadable(error),
+        };
         let file = path.metadata().map_err(missing)?;
         // SQLite would delete the write-ahead log of an empty database.
         if !file.is_file() || file.len() == 0 {
@@ -230,16 +248,22 @@ impl Database {
         let (mut writer, mut watcher) = (open()?, open()?);
         // In a file that stayed in place, other processes may have written any number of times.
         self.verify(&mut watcher, !before.is_same_database(&self.last))?;
+        let read = || FileIdentity::read(&self.paths).map_err(missing);
+        if !read()?.has_unchanged_database(&before) {
+            return Err(Refusal::Problem(OpenProblem::Moved).into());
+        }
+        protect(&self.paths).map_err(Refusal::Problem)?;
         connection::trust(&mut writer)?;
         connection::trust(&mut watcher)?;
-        let identity = FileIdentity::read(&self.paths).map_err(missing)?;
+        let identity = read()?;
         if !identity.is_same_database(&before) {
-            return Err(Refusal::Missing.into());
+            return Err(Refusal::Problem(OpenProblem::Moved).into());
         }
         Ok(Connections {
             writer,
             watcher,
             identity,
+            wal_bytes: 0,
         })
     }
 
@@ -273,9 +297,8 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         // Nothing is written if the files are not those that SQLite has open.
-        if let Some(open) = &self.connections
-            && let Some(change) = open.identity.change(&self.paths)
-        {
+        let open = self.connections.as_mut();
+        if let Some(Err(change)) = open.map(|open| open.check(&self.paths)) {
             self.close(change);
         }
         self.connections = None;
@@ -286,6 +309,14 @@ impl Drop for Database {
 // === impl Connections ===
 
 impl Connections {
+    /// Verifies that the files are those that SQLite has open.
+    fn check(&mut self, paths: &FilePaths) -> Result<(), FileChange> {
+        // A log that begins again is cut off at this size.
+        let at_least = self.wal_bytes.min(MAX_WAL_BYTES.into());
+        self.wal_bytes = self.identity.check(paths, at_least)?;
+        Ok(())
+    }
+
     /// Copies the write-ahead log into the database. Does not wait for other processes.
     fn checkpoint(&self, mode: &str) -> rusqlite::Result<()> {
         self.writer.busy_timeout(Duration::ZERO)?;

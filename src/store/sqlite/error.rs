@@ -86,6 +86,10 @@ pub(super) enum Refusal {
          docs/operations.md"
     )]
     Missing,
+    #[error(
+        "it cannot be examined ({0}); no lock is granted until this server may read and write it again"
+    )]
+    Unreadable(io::Error),
     #[error("it is empty; {RESTORE}")]
     Empty,
     #[error(

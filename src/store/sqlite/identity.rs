@@ -8,6 +8,8 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 /// The paths of the files.
 #[derive(Clone, Debug)]
@@ -37,15 +39,18 @@ struct DatabaseFile {
     times: [(i64, i64); 2],
 }
 
-/// The device and the number of a file.
+/// The device and the number of a file, and the time of its creation where the filesystem keeps it: a number is used
+/// again once a file is deleted and closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Inode(u64, u64);
+pub(super) struct Inode(u64, u64, Option<SystemTime>);
 
 /// What happened to a file of the store while it was in use. The message names the file.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum FileChange {
     #[error("{} was moved or deleted", .0.display())]
     Missing(PathBuf),
+    #[error("{} cannot be examined: {}", .0.display(), .1)]
+    Unreadable(PathBuf, Arc<io::Error>),
     #[error("{} was replaced by another file", .0.display())]
     Replaced(PathBuf),
     #[error("{} was truncated", .0.display())]
@@ -102,30 +107,39 @@ impl FileIdentity {
         })
     }
 
-    /// Returns the first difference between the present files and these.
-    pub(super) fn change(&self, paths: &FilePaths) -> Option<FileChange> {
-        self.database_change(paths).or_else(|| {
-            let sidecars = [(&paths.wal, self.wal), (&paths.shm, self.shm)];
-            sidecars
-                .into_iter()
-                .find_map(|(path, before)| match Inode::read(path) {
-                    now if now == before => None,
-                    Some(_) => Some(FileChange::Replaced(path.clone())),
-                    None => Some(FileChange::SidecarDeleted(path.clone())),
-                })
-        })
+    /// Compares the present files with these. Returns the size of the write-ahead log, which was at least `wal_bytes`.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub(super) fn check(&self, paths: &FilePaths, wal_bytes: u64) -> Result<u64, FileChange> {
+        self.check_database(paths)?;
+        let sidecar = |path: &PathBuf, before| {
+            let file = path.metadata().ok();
+            match file.as_ref().map(Inode::of) {
+                now if now == before => Ok(file.map_or(0, |file| file.len())),
+                Some(_) => Err(FileChange::Replaced(path.clone())),
+                None => Err(FileChange::SidecarDeleted(path.clone())),
+            }
+        };
+        sidecar(&paths.shm, self.shm)?;
+        match sidecar(&paths.wal, self.wal)? {
+            bytes if bytes < wal_bytes => Err(FileChange::Truncated(paths.wal.clone())),
+            bytes => Ok(bytes),
+        }
     }
 
-    /// The same for the database alone.
-    pub(super) fn database_change(&self, paths: &FilePaths) -> Option<FileChange> {
-        let change = match DatabaseFile::read(&paths.database) {
-            Ok(now) if now == self.database => return None,
+    /// Does the same for the database alone.
+    pub(super) fn check_database(&self, paths: &FilePaths) -> Result<(), FileChange> {
+        let path = &paths.database;
+        let change = match DatabaseFile::read(path) {
+            Ok(now) if now == self.database => return Ok(()),
             Ok(now) if now.inode != self.database.inode => FileChange::Replaced,
             Ok(now) if now.bytes < self.database.bytes => FileChange::Truncated,
             Ok(_) => FileChange::Overwritten,
-            Err(_) => FileChange::Missing,
+            Err(error) if is_missing(&error) => FileChange::Missing,
+            Err(error) => return Err(FileChange::Unreadable(path.clone(), error.into())),
         };
-        Some(change(paths.database.clone()))
+        Err(change(path.clone()))
     }
 
     /// Reports whether only the write-ahead log, or also the shared memory, was deleted, and no new file was created in
@@ -138,7 +152,7 @@ impl FileIdentity {
         })
     }
 
-    /// Accepts the present size and times of the database, which a checkpoint of this process has changed.
+    /// Accepts the present size and times of the database, which a checkpoint of this process has just changed.
     pub(super) fn accept_checkpoint(&mut self, paths: &FilePaths) {
         if let Ok(now) = DatabaseFile::read(&paths.database)
             && now.inode == self.database.inode
@@ -151,6 +165,19 @@ impl FileIdentity {
     pub(super) fn is_same_database(&self, other: &Self) -> bool {
         self.database.inode == other.database.inode
     }
+
+    /// Reports whether the database is the same file, and was not changed.
+    pub(super) fn has_unchanged_database(&self, other: &Self) -> bool {
+        self.database == other.database
+    }
+}
+
+/// Reports whether there is no such file, and nothing else is wrong.
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 impl DatabaseFile {
@@ -169,7 +196,7 @@ impl DatabaseFile {
 
 impl Inode {
     pub(super) fn of(file: &Metadata) -> Self {
-        Inode(file.dev(), file.ino())
+        Inode(file.dev(), file.ino(), file.created().ok())
     }
 
     fn read(path: &Path) -> Option<Self> {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
 use super::access::APPLICATION_ID;
 use super::continuity::{Clock, MAX_TOKENS, TOKEN_BYTES};
@@ -32,17 +33,30 @@ const SCHEMA: &str = "
     ) STRICT;
 ";
 
-/// Adds the tokens of the latest writes to the clock (see [`Clock`]). A trigger creates them, so that they are right also
-/// if a person or an earlier version writes, which sees no other difference. Therefore the version stays the same.
-fn add_tokens() -> String {
-    format!(
-        "ALTER TABLE clock ADD COLUMN tokens BLOB NOT NULL DEFAULT x'';
-         CREATE TRIGGER clock_tokens AFTER UPDATE OF revision ON clock BEGIN
-             UPDATE clock SET tokens = substr(CAST(randomblob({TOKEN_BYTES}) || tokens AS BLOB), 1, {});
+/// Adds the tokens of the first write and of the latest ones to the clock (see [`Clock`]). A trigger creates them, so that
+/// they are right also if a person or an earlier version writes, which sees no other difference. Therefore the version
+/// stays the same.
+fn add_tokens(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT count(*) FROM pragma_table_info('clock') WHERE name = 'tokens'";
+    if !connection.query_row(sql, (), |row| row.get(0))? {
+        connection
+            .execute_batch("ALTER TABLE clock ADD COLUMN tokens BLOB NOT NULL DEFAULT x''")?;
+    }
+    // `||` makes a text of two blobs, of which `substr` would count the characters.
+    connection.execute_batch(&format!(
+        "DROP TRIGGER IF EXISTS clock_tokens;
+         CREATE TRIGGER clock_history AFTER UPDATE OF revision ON clock BEGIN
+             UPDATE clock SET tokens = CAST(
+                 substr(
+                     CAST(
+                         randomblob({TOKEN_BYTES}) || substr(tokens, 1, length(tokens) - {TOKEN_BYTES}) AS BLOB
+                     ), 1, {latest}
+                 ) || substr(tokens, -{TOKEN_BYTES}) AS BLOB
+             );
          END;
-         UPDATE clock SET tokens = randomblob({TOKEN_BYTES});",
-        TOKEN_BYTES * MAX_TOKENS
-    )
+         UPDATE clock SET tokens = randomblob(2 * {TOKEN_BYTES});",
+        latest = TOKEN_BYTES * (MAX_TOKENS - 1)
+    ))
 }
 
 /// Creates the schema in an empty file, or completes that of an earlier version.
@@ -55,7 +69,7 @@ pub(super) fn create(connection: &mut Connection) -> Result<(), Unsuitable> {
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
     if !has_tokens(&transaction)? {
-        transaction.execute_batch(&add_tokens())?;
+        add_tokens(&transaction)?;
     }
     transaction.commit()?;
     Ok(())
@@ -93,9 +107,10 @@ pub(super) fn damage(connection: &Connection, check: &str) -> rusqlite::Result<O
     Ok((result != "ok").then_some(result))
 }
 
-/// Reports whether the clock has tokens: an earlier version did not write any.
+/// Reports whether the clock has tokens: earlier versions did not write any, or not the first one.
 pub(super) fn has_tokens(connection: &Connection) -> rusqlite::Result<bool> {
-    let sql = "SELECT count(*) FROM pragma_table_info('clock') WHERE name = 'tokens'";
+    let sql =
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name = 'clock_history'";
     connection.query_row(sql, (), |row| row.get(0))
 }
 
@@ -124,10 +139,7 @@ pub(super) fn select(
         .query_row([group.as_str()], |row| {
             Ok(Stored {
                 revision: Revision(row.get(0)?),
-                value: Some(Value {
-                    semaphore: row.get::<_, String>(1)?.into_bytes(),
-                    lock_times: row.get::<_, Option<String>>(2)?.map(String::into_bytes),
-                }),
+                value: Some(value_in(row, 1)?),
                 as_of,
             })
         })
@@ -146,22 +158,27 @@ pub(super) fn revision(connection: &Connection) -> rusqlite::Result<i64> {
 pub(super) fn values(connection: &Connection) -> rusqlite::Result<Values> {
     let mut statement =
         connection.prepare("SELECT group_name, semaphore, lock_times FROM semaphores")?;
-    let rows = statement.query_map((), |row| {
-        let value = Value {
-            semaphore: row.get::<_, String>(1)?.into_bytes(),
-            lock_times: row.get::<_, Option<String>>(2)?.map(String::into_bytes),
-        };
-        Ok((row.get::<_, String>(0)?, value))
-    })?;
+    let mut rows = statement.query(())?;
     let mut values = Values::new();
-    for row in rows {
-        let (name, value) = row?;
+    while let Some(row) = rows.next()? {
         // No server has a group with another name.
-        if let Some(group) = GroupName::new(&name) {
-            values.insert(group, value);
+        let name = str::from_utf8(row.get_ref(0)?.as_bytes()?);
+        if let Some(group) = name.ok().and_then(GroupName::new) {
+            values.insert(group, value_in(row, 1)?);
         }
     }
     Ok(values)
+}
+
+/// Returns the value in two columns. It may be anything that a person has written, also a text that is not UTF-8.
+fn value_in(row: &Row<'_>, column: usize) -> rusqlite::Result<Value> {
+    Ok(Value {
+        semaphore: row.get_ref(column)?.as_bytes()?.to_vec(),
+        lock_times: row
+            .get_ref(column + 1)?
+            .as_bytes_or_null()?
+            .map(<[u8]>::to_vec),
+    })
 }
 
 /// Writes a value with a new revision, and returns the revision.
@@ -182,10 +199,19 @@ pub(super) fn write(
         .execute(params![
             group.as_str(),
             revision,
-            String::from_utf8_lossy(&value.semaphore),
-            value.lock_times.as_deref().map(String::from_utf8_lossy),
+            Text(&value.semaphore),
+            value.lock_times.as_deref().map(Text),
         ])?;
     Ok(Revision(revision))
+}
+
+/// A text that may not be UTF-8, which a restore copies as it is.
+struct Text<'a>(&'a [u8]);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
+    }
 }
 
 /// Writes a page without changing its content. The clock and its tokens stay the same.

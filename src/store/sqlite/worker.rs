@@ -109,18 +109,15 @@ impl Worker {
                     Job::Poll(poll) => polls.push(poll),
                 }
             }
-            // Sending fails if the caller no longer waits, which is not an error.
-            let writes = calls.iter().any(Call::writes);
             let results = self.call_all(&calls);
+            // Sending fails if the caller no longer waits, which is not an error.
             for (call, result) in calls.drain(..).zip(results) {
                 let _ = call.reply.send(result);
             }
             for poll in polls {
                 let _ = poll.reply.send(self.poll(poll.known, &poll.groups));
             }
-            if writes {
-                self.database.limit_log();
-            }
+            self.database.limit_log();
         }
     }
 
@@ -169,10 +166,14 @@ impl Worker {
             clock = schema::clock(&transaction)?;
         }
         transaction.commit()?;
-        self.database.confirm(&clock).map_err(|error| Failure {
+        let is_latest = self.database.confirm(&clock).map_err(|error| Failure {
             error,
             is_unknown: writes,
         })?;
+        if !writes && !is_latest {
+            // This ends, because each repetition needs another change of the files.
+            return self.transact(calls);
+        }
         let memory = &mut self.database.memory;
         memory.set_clock(clock);
         for (call, done) in calls.iter().zip(&results) {

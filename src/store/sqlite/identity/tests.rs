@@ -14,7 +14,7 @@ fn after(change: impl FnOnce(&FilePaths)) -> Option<String> {
     fs::write(&paths.shm, "memory").unwrap();
     let identity = FileIdentity::read(&paths).unwrap();
     change(&paths);
-    let text = identity.change(&paths)?.to_string();
+    let text = identity.check(&paths, 3).err()?.to_string();
     let folder = format!("{}/", folder.path().canonicalize().unwrap().display());
     Some(text.replace(&folder, ""))
 }
@@ -59,6 +59,10 @@ fn a_change_names_the_file() {
             Some("airlock.db-wal was deleted"),
         ),
         (
+            |paths| fs::write(&paths.wal, "lo").unwrap(),
+            Some("airlock.db-wal was truncated"),
+        ),
+        (
             |paths| replace(&paths.wal),
             Some("airlock.db-wal was replaced by another file"),
         ),
@@ -85,4 +89,38 @@ fn a_change_of_the_time_alone_is_noticed() {
             .unwrap();
     });
     assert_eq!(change.as_deref(), Some("airlock.db was overwritten"));
+}
+
+/// Such a database is still there.
+#[test]
+fn a_file_that_cannot_be_examined_is_not_missing() {
+    let change = after(|paths| {
+        fs::remove_file(&paths.database).unwrap();
+        std::os::unix::fs::symlink("airlock.db", &paths.database).unwrap();
+    });
+    let text = change.unwrap();
+    assert!(
+        text.starts_with("airlock.db cannot be examined: "),
+        "{text}"
+    );
+}
+
+/// ext4 gives a new file the number of the last deleted one.
+#[test]
+fn a_file_with_the_number_of_a_deleted_one_is_another_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let create = || {
+        fs::write(&path, "").unwrap();
+        let file = path.metadata().unwrap();
+        fs::remove_file(&path).unwrap();
+        Inode::of(&file)
+    };
+    let first = create();
+    // The clock of the filesystem advances in steps.
+    let other = (0..1000).map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+        create()
+    });
+    assert!(other.into_iter().any(|other| other != first));
 }

@@ -71,7 +71,9 @@ fn every_write_also_one_by_hand_gives_the_clock_a_new_token() {
     let mut connection = store();
     let transaction = connection.transaction().unwrap();
     let mut seen = clock(&transaction).unwrap();
-    assert_eq!(seen.tokens.len(), TOKEN_BYTES);
+    // That of the latest write, and that of the store.
+    assert_eq!(seen.tokens.len(), 2 * TOKEN_BYTES);
+    let first = seen.tokens[TOKEN_BYTES..].to_vec();
     write(&transaction, &group(), &value("a")).unwrap();
     for _ in 0..2 {
         let now = clock(&transaction).unwrap();
@@ -88,6 +90,46 @@ fn every_write_also_one_by_hand_gives_the_clock_a_new_token() {
     }
     let full = clock(&transaction).unwrap();
     assert_eq!(full.tokens.len(), MAX_TOKENS * TOKEN_BYTES);
+    assert!(full.tokens.ends_with(&first));
+}
+
+/// A person can write anything, and a copy of the store must not make a value of it that can be decoded.
+#[test]
+fn a_value_that_is_not_utf_8_is_read_and_written_as_it_is() {
+    let mut connection = store();
+    let transaction = connection.transaction().unwrap();
+    let damaged = Value {
+        semaphore: b"{\xff}".to_vec(),
+        lock_times: Some(b"\xff".to_vec()),
+    };
+    write(&transaction, &group(), &damaged).unwrap();
+    let stored = select(&transaction, &group(), Revision(1)).unwrap();
+    assert_eq!(stored.value.as_ref(), Some(&damaged));
+    assert_eq!(values(&transaction).unwrap()[&group()], damaged);
+}
+
+#[test]
+fn a_file_of_an_earlier_version_is_completed() {
+    for earlier in [
+        "DROP TRIGGER clock_history; ALTER TABLE clock DROP COLUMN tokens",
+        "DROP TRIGGER clock_history; CREATE TRIGGER clock_tokens AFTER UPDATE OF revision ON clock BEGIN SELECT 1; END",
+    ] {
+        let mut connection = store();
+        connection.execute_batch(earlier).unwrap();
+        assert!(!has_tokens(&connection).unwrap());
+        for _ in 0..2 {
+            create(&mut connection).unwrap();
+            assert!(has_tokens(&connection).unwrap());
+        }
+        let triggers: i64 = connection
+            .query_row(
+                "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'",
+                (),
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(triggers, 1);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The thread of the store, step by step: its calls, its polls, and its transactions.
 
 mod files;
+mod in_place;
 mod log;
 
 use std::cell::RefCell;
@@ -27,6 +28,11 @@ impl Store {
         let path = folder.path().join("airlock.db");
         // The first database of a process creates the file, and other tests have theirs open.
         fs::write(&path, "").unwrap();
+        Store::at(folder, path)
+    }
+
+    /// Opens an empty file in the folder.
+    fn at(folder: TempDir, path: PathBuf) -> Self {
         let database = Database::open(&path, Duration::from_millis(20)).unwrap();
         let mut store = Store {
             worker: Worker::new(path.clone(), database),

@@ -10,11 +10,11 @@ const SETTINGS: [&str; 4] = [
     "journal_size_limit",
 ];
 
-const OLDER: &str = "it is older than the store that this server has used";
+pub(super) const OLDER: &str = "it is older than the store that this server has used";
 
 impl Store {
     /// Asserts that reads, writes and polls are refused with all of `problem`, again and again.
-    fn refuses(&mut self, problem: &[&str]) {
+    pub(super) fn refuses(&mut self, problem: &[&str]) {
         for _ in 0..2 {
             let expected = Stored::absent(Revision::ABSENT);
             let results = [
@@ -35,7 +35,7 @@ impl Store {
     }
 
     /// Asserts that the group has the value `text` and that the store accepts writes.
-    fn continues_with(&mut self, text: &str) {
+    pub(super) fn continues_with(&mut self, text: &str) {
         assert_eq!(self.text("g"), text);
         self.write("h", "another group");
         assert_eq!(self.text("h"), "another group");
@@ -53,7 +53,7 @@ impl Store {
     }
 
     /// Returns a store with the value `second`, a copy with the value `first`, and one with the value `second`.
-    fn with_copies() -> (Self, PathBuf, PathBuf) {
+    pub(super) fn with_copies() -> (Self, PathBuf, PathBuf) {
         let mut store = Store::new();
         let older = store.copy(".older");
         store.write("g", "second");
@@ -62,17 +62,17 @@ impl Store {
     }
 }
 
-fn mv(from: &Path, to: &Path) {
+pub(super) fn mv(from: &Path, to: &Path) {
     fs::rename(from, to).unwrap();
 }
 
 /// Overwrites a file that stays the same file.
-fn cp(from: &Path, to: &Path) {
+pub(super) fn cp(from: &Path, to: &Path) {
     fs::copy(from, to).unwrap();
 }
 
 /// Makes writes that are more than the file keeps tokens for.
-fn write_many(path: &Path) {
+pub(super) fn write_many(path: &Path) {
     let mut other = Connection::open(path).unwrap();
     let transaction = other.transaction().unwrap();
     for _ in 0..300 {
@@ -174,7 +174,7 @@ fn a_copy_is_refused_if_it_was_written_to_apart_from_the_store() {
     store.refuses(&["was replaced", "written to apart from the store"]);
     let without = store.file(".without");
     cp(&latest, &without);
-    let statements = "DROP TRIGGER clock_tokens; ALTER TABLE clock DROP COLUMN tokens";
+    let statements = "DROP TRIGGER clock_history; ALTER TABLE clock DROP COLUMN tokens";
     execute(&without, statements);
     mv(&without, &path);
     store.refuses(&["was replaced", "written to apart from the store"]);
@@ -343,7 +343,7 @@ fn a_commit_is_confirmed_only_by_files_that_contain_it() {
         schema::write(&transaction, &name("g"), &value("second")).unwrap();
         let clock = schema::clock(&transaction).unwrap();
         transaction.commit().unwrap();
-        assert!(database.confirm(&clock).is_ok());
+        assert!(database.confirm(&clock).unwrap());
         database.copy_log();
         database.empty_log();
         let latest = with_suffix(&store.path, ".latest");
@@ -351,7 +351,7 @@ fn a_commit_is_confirmed_only_by_files_that_contain_it() {
         // Both contain what this process has seen before.
         mv(if contains_it { &latest } else { &older }, &store.path);
         match database.confirm(&clock) {
-            Ok(()) => assert!(contains_it),
+            Ok(is_latest) => assert!(contains_it && is_latest),
             Err(Unusable::Changed(error)) => {
                 assert!(!contains_it && error.to_string().contains(OLDER), "{error}");
             }

@@ -50,6 +50,7 @@ fn a_log_that_was_large_is_not_copied_after_every_write() {
         store.worker.database.limit_log();
     }
     assert_ne!(store.in_database().as_deref(), Some("third"));
+    assert_eq!(store.worker.database.opened, 1);
     assert_eq!(store.text("g"), "third");
 }
 
