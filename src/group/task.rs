@@ -61,7 +61,11 @@ impl GroupTask {
                 biased;
                 taken = batch.queue.recv_many(&mut batch.requests, MAX_BATCH) => match taken {
                     0 => return,
-                    _ => self.attempts.run(batch).await,
+                    _ => {
+                        // That of an earlier batch explains nothing about this one.
+                        batch.shared.last_failure.lock().take();
+                        self.attempts.run(batch).await;
+                    }
                 },
                 () = batch.shared.wake.notified() => batch.shared.beat(),
             }

@@ -48,8 +48,8 @@ pub enum StoreError {
     /// The call had no effect, because the store could not be reached. A repetition may succeed.
     #[error(transparent)]
     Unreachable(Cause),
-    /// The call may have taken effect, or may still do so. Every error that is not known to be one of the other two
-    /// has this class.
+    /// The call may have taken effect, or may still do so. Every error that is not known to be of another class has
+    /// this one.
     #[error(transparent)]
     Unknown(Cause),
 }

@@ -147,3 +147,16 @@ async fn invariant_6_a_request_that_is_done_is_not_undone_by_one_before_it() {
     );
     assert_eq!(fixture.holders().await, ["b"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_is_not_explained_by_what_happened_to_an_earlier_request() {
+    let fixture = Fixture::new(1);
+    fixture.store.always(Fault::Unreachable);
+    let first = fixture.lock("a").await;
+    assert_eq!(first, Err(Failed::Unavailable("no route".into())));
+    fixture.store.always(None);
+    run_until_idle().await;
+    fixture.store.hold();
+    let silent = "no reply from the store within 3000 ms".into();
+    assert_eq!(fixture.lock("a").await, Err(Failed::Unavailable(silent)));
+}

@@ -65,7 +65,7 @@ const MESSAGES: &[(&str, ErrorClass)] = &[
     ("etcdserver: cluster ID mismatch", ErrorClass::Refused),
     // The member rejects the request before it proposes it.
     ("etcdserver: no leader", ErrorClass::Unreachable),
-    ("etcdserver: too many requests", ErrorClass::Unreachable),
+    (OVERLOADED, ErrorClass::Unreachable),
     (
         "etcdserver: revision of auth store is old",
         ErrorClass::Unreachable,
@@ -104,6 +104,7 @@ pub(super) const WRONG_PASSWORD: &str =
     "etcdserver: authentication failed, invalid user ID or password";
 pub(super) const NO_SPACE: &str = "etcdserver: mvcc: database space exceeded";
 pub(super) const TOO_LARGE: &str = "etcdserver: request is too large";
+pub(super) const OVERLOADED: &str = "etcdserver: too many requests";
 pub(super) const LEARNER: &str = "etcdserver: rpc not supported for learner";
 
 /// Classifies an error of a call. Every error that is not known to have had no effect is [`ErrorClass::Unknown`].

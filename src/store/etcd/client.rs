@@ -9,7 +9,9 @@ use etcd_client::{Client, ConnectOptions, Error, ResponseHeader};
 use tokio::sync::Mutex;
 use tokio::time;
 
-use super::class::{ErrorClass, class, connect_class, is_auth_disabled, is_denied, needs_login};
+use super::class::{
+    ErrorClass, OVERLOADED, class, connect_class, is_auth_disabled, is_denied, needs_login,
+};
 use super::connection::channel;
 use super::credentials::Credentials;
 use super::error::{EndpointError, Problem};
@@ -108,7 +110,10 @@ impl EndpointClient {
                 self.error(class, Problem::NoReply(timeout))
             }
         };
+        // A new login would only add to the load.
+        let is_overloaded = error.problem.is_status(OVERLOADED);
         if let Some(number) = sent
+            && !is_overloaded
             && !matches!(error.class, ErrorClass::Rejected | ErrorClass::NoSpace)
         {
             self.discard(number).await;

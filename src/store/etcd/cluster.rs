@@ -142,9 +142,12 @@ impl Cluster {
         }
         let _settling = self.settling.lock().await;
         let mut failures = Failures::new();
-        if self.identity.settled() == Settled::No {
+        while self.identity.settled() == Settled::No {
+            let generation = self.identity.generation();
             failures = self.verify_endpoints().await;
-            self.identity.settle(self.endpoints.len());
+            if self.identity.settle(self.endpoints.len(), generation) {
+                break;
+            }
         }
         match self.identity.settled() {
             Settled::Yes => Ok(()),

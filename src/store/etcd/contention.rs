@@ -1,4 +1,4 @@
-//! Announcements of contention: a small key beside the semaphore, which tells all servers who is losing.
+//! Announcements of contention: a small key beside the semaphore, by which a server that keeps losing informs the others.
 
 use std::time::{Duration, Instant};
 

@@ -236,6 +236,11 @@ impl EtcdError {
 // === impl Problem ===
 
 impl Problem {
+    /// Reports whether etcd replied with this message.
+    pub(super) fn is_status(&self, message: &str) -> bool {
+        matches!(self, Problem::Status(status) if status.message() == message)
+    }
+
     /// Finds the cause of an error of a call to the endpoint `url`.
     pub(super) fn new(url: &str, error: Error) -> Self {
         let causes = causes(&error);

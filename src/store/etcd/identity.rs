@@ -109,13 +109,17 @@ impl Identity {
         }
     }
 
-    /// Decides on the cluster, now that all `endpoints` were asked. Some may not have replied.
+    /// Decides on the cluster, now that all `endpoints` were asked in this generation. Some may not have replied. Returns
+    /// `false` if they have to be asked again, because an operator has accepted another cluster in the meantime.
     ///
     /// SUBTLE: a decision is replaced only if every endpoint replies and belongs to the new cluster. Otherwise a reload
     /// during an outage of the cluster would move the locks to a foreign one. Until then the old decision stands, so
     /// that no call in flight can use an endpoint that was not verified.
-    pub(super) fn settle(&self, endpoints: usize) {
+    pub(super) fn settle(&self, endpoints: usize, generation: u64) -> bool {
         let mut state = self.state.lock();
+        if state.generation != generation {
+            return false;
+        }
         let mut ids = state.seen.values().copied();
         let first = ids.next();
         let agree = first.filter(|first| ids.all(|id| id == *first));
@@ -129,13 +133,21 @@ impl Identity {
             }
             (decision @ (Decision::Use(_) | Decision::Split), ..) => decision,
         };
-        if let (Decision::Use(old), Decision::Use(new)) = (state.decision, decision)
-            && old != new
-        {
-            tracing::warn!("the etcd cluster {new} is used from now on, instead of {old}");
+        if let (Decision::Use(old), Decision::Use(new)) = (state.decision, decision) {
+            let others = state.seen.iter().filter(|(_, id)| **id != new);
+            let others: Vec<String> = others.map(|(url, id)| format!("{url} ({id})")).collect();
+            if old != new {
+                tracing::warn!("the etcd cluster {new} is used from now on, instead of {old}");
+            } else if state.reconsider && !others.is_empty() {
+                tracing::warn!(
+                    endpoints = others.join(", "),
+                    "the etcd cluster {old} is still used: not all endpoints have replied and belong to one other cluster"
+                );
+            }
         }
         state.decision = decision;
         state.reconsider = false;
+        true
     }
 
     /// Has the next call decide again, because an operator says that the cluster may have been replaced.
@@ -187,14 +199,18 @@ mod tests {
         }
     }
 
+    fn settle(identity: &Identity, endpoints: usize) {
+        assert!(identity.settle(endpoints, identity.generation()));
+    }
+
     #[test]
     fn the_first_cluster_is_used_for_good() {
         let identity = Identity::new(None);
         assert_eq!(identity.settled(), Settled::No);
-        identity.settle(2);
+        settle(&identity, 2);
         assert_eq!(identity.settled(), Settled::No);
         assert_eq!(identity.record("a", ONE), Ok(()));
-        identity.settle(2);
+        settle(&identity, 2);
         assert_eq!(identity.settled(), Settled::Yes);
         assert_eq!(identity.record("b", TWO), Err(foreign(TWO, ONE, false)));
         assert_eq!(identity.record("a", TWO), Err(foreign(TWO, ONE, false)));
@@ -208,18 +224,18 @@ mod tests {
         let identity = Identity::new(None);
         assert_eq!(identity.record("a", ONE), Ok(()));
         assert_eq!(identity.record("b", TWO), Ok(()));
-        identity.settle(2);
+        settle(&identity, 2);
         let split = Settled::Split(vec![("a".into(), ONE), ("b".into(), TWO)]);
         assert_eq!(identity.settled(), split);
         identity.reconsider();
         assert_eq!(identity.settled(), Settled::No);
         assert_eq!(identity.record("b", TWO), Ok(()));
-        identity.settle(2);
+        settle(&identity, 2);
         assert!(matches!(identity.settled(), Settled::Split(_)));
         identity.reconsider();
         assert_eq!(identity.record("a", TWO), Ok(()));
         assert_eq!(identity.record("b", TWO), Ok(()));
-        identity.settle(2);
+        settle(&identity, 2);
         assert_eq!(identity.settled(), Settled::Yes);
     }
 
@@ -227,34 +243,49 @@ mod tests {
     fn an_operator_can_have_the_decision_made_again() {
         let identity = Identity::new(None);
         identity.record("a", ONE).unwrap();
-        identity.settle(1);
+        settle(&identity, 1);
         assert_eq!(identity.generation(), 0);
         identity.reconsider();
         assert_eq!(identity.settled(), Settled::No);
         assert_eq!(identity.generation(), 1);
         // Until the decision is made, the other cluster is not used.
         assert_eq!(identity.record("a", TWO), Err(foreign(TWO, ONE, false)));
-        assert_eq!(warnings(|| identity.settle(1)), 1);
+        assert_eq!(warnings(|| settle(&identity, 1)), 1);
         assert_eq!(identity.record("a", TWO), Ok(()));
         identity.reconsider();
         assert_eq!(identity.record("a", TWO), Ok(()));
-        assert_eq!(warnings(|| identity.settle(1)), 0);
+        assert_eq!(warnings(|| settle(&identity, 1)), 0);
     }
 
     #[test]
     fn a_cluster_is_not_given_up_while_an_endpoint_is_silent_or_belongs_to_it() {
         let identity = Identity::new(None);
         identity.record("a", ONE).unwrap();
-        identity.settle(2);
+        settle(&identity, 2);
         for seen in [&[("b", TWO)][..], &[("a", ONE), ("b", TWO)]] {
             identity.reconsider();
             for (url, id) in seen {
                 let _ = identity.record(url, *id);
             }
-            identity.settle(2);
+            // Otherwise the reload would look like a success.
+            assert_eq!(warnings(|| settle(&identity, 2)), 1);
             assert_eq!(identity.settled(), Settled::Yes);
             assert_eq!(identity.record("b", TWO), Err(foreign(TWO, ONE, false)));
         }
+    }
+
+    #[test]
+    fn nothing_is_decided_while_an_operator_accepts_another_cluster() {
+        let identity = Identity::new(None);
+        identity.record("a", ONE).unwrap();
+        let generation = identity.generation();
+        identity.reconsider();
+        identity.record("b", TWO).unwrap();
+        assert!(!identity.settle(2, generation));
+        assert_eq!(identity.settled(), Settled::No);
+        identity.record("a", ONE).unwrap();
+        settle(&identity, 2);
+        assert!(matches!(identity.settled(), Settled::Split(_)));
     }
 
     #[test]

@@ -146,8 +146,12 @@ async fn a_denied_call_is_not_repeated_and_the_next_one_logs_in_again() {
 }
 
 #[tokio::test]
-async fn a_connection_is_kept_after_a_request_that_etcd_would_always_reject() {
-    for (message, expected) in [(TOO_LARGE, "rejected"), (NO_SPACE, "no space")] {
+async fn a_connection_is_kept_after_a_request_that_etcd_rejects_for_another_reason() {
+    for (message, expected) in [
+        (TOO_LARGE, "rejected"),
+        (NO_SPACE, "no space"),
+        ("etcdserver: too many requests", "unreachable"),
+    ] {
         let etcd = FakeEtcd::start([token("first"), status(message), ok()]).await;
         let (store, _folder) = store_with_user(&etcd);
         assert_eq!(class(write(&store).await), expected);

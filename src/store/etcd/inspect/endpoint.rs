@@ -131,7 +131,7 @@ impl<'a> Inspection<'a> {
             Ok(client) => return Some(client),
             Err(problem) => problem,
         };
-        if is_status(&problem, AUTH_DISABLED) {
+        if problem.is_status(AUTH_DISABLED) {
             let finding = self.finding(
                 Severity::Warning,
                 Check::Authentication,
@@ -362,11 +362,7 @@ fn is_refused(problem: &Problem) -> bool {
     matches!(
         status.code(),
         Code::PermissionDenied | Code::Unauthenticated
-    ) || status.message() == NO_USER
-}
-
-fn is_status(problem: &Problem, message: &str) -> bool {
-    matches!(problem, Problem::Status(status) if status.message() == message)
+    ) || problem.is_status(NO_USER)
 }
 
 #[cfg(test)]
