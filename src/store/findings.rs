@@ -127,6 +127,8 @@ pub(crate) enum Check {
     Clock,
     /// Embedded store: the file exists and can be opened.
     File,
+    /// Embedded store: the filesystem of the file.
+    Filesystem,
     /// Embedded store: the structure of the file.
     Integrity,
     /// Embedded store: the version of the schema.
@@ -256,6 +258,7 @@ impl Check {
             Check::Write => "write",
             Check::Clock => "clock",
             Check::File => "file",
+            Check::Filesystem => "filesystem",
             Check::Integrity => "integrity",
             Check::Schema => "schema",
             Check::FilePermissions => "file_permissions",
@@ -301,6 +304,7 @@ mod tests {
         for check in [
             Check::Reachable,
             Check::DatabaseSize,
+            Check::Filesystem,
             Check::FilePermissions,
         ] {
             assert_eq!(serde_json::to_value(check).unwrap(), check.name());

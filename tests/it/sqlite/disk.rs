@@ -10,6 +10,9 @@ use airlock_test_support::eventually;
 
 use super::Place;
 
+/// Fills the disk.
+const FILL: &str = "dd if=/dev/zero of=\"$0\"/filler bs=1k 2>/dev/null";
+
 const FULL: &[&str] = &["the disk is full; free some space"];
 
 /// Returns a command that starts the server in a new mount namespace, where the file's folder is a disk of
@@ -31,8 +34,21 @@ fn on_a_disk_of(kilobytes: usize, place: &Place, before: &str) -> Command {
 #[test]
 fn a_full_disk_is_reported_at_startup() {
     let place = Place::new();
-    let fill = "dd if=/dev/zero of=\"$0\"/filler bs=1k 2>/dev/null";
-    place.check(&place.refusal(on_a_disk_of(64, &place, fill)), FULL);
+    place.check(&place.refusal(on_a_disk_of(64, &place, FILL)), FULL);
+}
+
+#[test]
+fn a_filesystem_in_memory_is_reported_at_startup() {
+    let place = Place::new();
+    // The server ends, because the filesystem is full.
+    let output = on_a_disk_of(64, &place, FILL).output().unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    let warning = log.lines().find(|line| line.contains("check=filesystem"));
+    let warning = warning.unwrap_or_else(|| panic!("{log}"));
+    assert!(
+        warning.contains("is tmpfs, which is in memory"),
+        "{warning}"
+    );
 }
 
 #[test]

@@ -45,8 +45,17 @@ fn assert_finding(path: &Path, check: Check, severity: Severity, message: &str) 
 fn the_facts_of_an_intact_file_are_reported() {
     let (_folder, path) = store();
     let report = inspect(&path, TIMEOUT);
-    assert_eq!(report.count(Severity::Ok), 3);
-    assert_eq!(report.findings.len(), 3);
+    let checks: Vec<Check> = report.findings.iter().map(|it| it.check).collect();
+    for check in [Check::FilePermissions, Check::Schema, Check::Integrity] {
+        assert!(checks.contains(&check), "{check:?}");
+    }
+    // The temporary folder may be in memory, which is a warning.
+    let found = report
+        .findings
+        .iter()
+        .filter(|it| it.check != Check::Filesystem);
+    assert!(found.clone().all(|it| it.severity == Severity::Ok));
+    assert_eq!(found.count(), 3);
     let facts = report.file.unwrap();
     assert_eq!(facts.path, path);
     assert_eq!(facts.bytes, Some(fs::metadata(&path).unwrap().len()));
@@ -64,6 +73,45 @@ fn a_file_that_does_not_exist_is_no_problem_and_is_not_created() {
     let path = folder.path().join("airlock.db");
     assert_finding(&path, Check::File, Severity::Ok, "does not exist");
     assert!(!path.exists());
+}
+
+#[test]
+fn a_filesystem_in_memory_is_a_warning() {
+    for (magic, severity, name) in [
+        (
+            0x0102_1994,
+            Severity::Warning,
+            "is tmpfs, which is in memory",
+        ),
+        (
+            0x8584_58f6,
+            Severity::Warning,
+            "is ramfs, which is in memory",
+        ),
+        (0xef53, Severity::Ok, "is ext2, ext3, or ext4"),
+        (0x5846_5342, Severity::Ok, "is XFS"),
+        (0x6a65_6a63, Severity::Ok, "is of type 0x6a656a63"),
+    ] {
+        let found = filesystem_finding(magic, "a.db");
+        assert_eq!(found.severity, severity, "{}", found.message);
+        assert!(found.message.contains(name), "{}", found.message);
+        assert_eq!(found.remedy.is_some(), severity == Severity::Warning);
+    }
+}
+
+#[test]
+fn the_filesystem_is_that_of_the_file_or_else_of_its_folder() {
+    let (folder, path) = store();
+    let expected = filesystem(folder.path(), &path.display().to_string());
+    let found = |path: &Path| finding(path, Check::Filesystem).unwrap();
+    assert_eq!(found(&path), (expected.severity, expected.message.clone()));
+    fs::remove_file(&path).unwrap();
+    assert_eq!(found(&path), (expected.severity, expected.message));
+    // A filesystem that every Linux has, and that is another one.
+    let proc = filesystem(Path::new("/proc/self/stat"), "a.db");
+    assert_eq!(proc.message, "the filesystem of the file is of type 0x9fa0");
+    let missing = filesystem(&folder.path().join("missing"), "a.db");
+    assert_eq!(missing.severity, Severity::Unknown);
 }
 
 #[test]
@@ -125,6 +173,7 @@ fn a_file_that_every_user_can_open_is_a_warning() {
     let remedies: Vec<_> = report
         .findings
         .into_iter()
+        .filter(|it| it.check == Check::FilePermissions)
         .filter_map(|it| it.remedy)
         .collect();
     assert_eq!(remedies, [format!("chmod o= {}", path.display())]);
