@@ -51,7 +51,7 @@ pub(super) struct Cli {
 pub(super) enum CliCommand {
     /// Run the server
     Serve,
-    /// Check the configuration and what it names, and describe a server that uses it
+    /// Check the configuration, and the files and addresses that it names, and describe a server that uses it
     ///
     /// Errors and warnings are printed to stdout. The exit code is 78 if anything would keep a server from starting on
     /// this machine, except a port or a store that another process uses. With --strict, it is 78 also if there is a
@@ -86,7 +86,7 @@ pub(super) enum CliCommand {
     /// Replace the embedded store by a backup, while no server uses it
     ///
     /// Works also if the present store is missing or damaged. The previous file is kept beside it. A node whose lock is
-    /// not in the backup loses its slot, although it may be away: with --pause, no node is granted a slot until you
+    /// not in the backup loses its slot, although it may be down: with --pause, no node is granted a slot until you
     /// resume the groups.
     Restore(restore::Arguments),
     /// Experimental commands of coreos/airlock

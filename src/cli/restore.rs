@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     /// The backup
     file: PathBuf,
 
-    /// Pause every group, so that no node is granted a slot before you have checked which nodes are away
+    /// Pause every group, so that no node is granted a slot before you have checked which nodes are down
     #[arg(long)]
     pause: bool,
 
@@ -48,7 +48,7 @@ pub(super) fn run(store: &StoreFile, arguments: &Arguments) -> Result<(), CliErr
         report("every group will be paused (--pause)");
     } else if may_grant_too_much {
         tracing::warn!(
-            "a node could be granted a slot while others are away; add --pause, unless you know that no node is away"
+            "a node could be granted a slot while others are down; add --pause, unless you know that no node is down"
         );
     }
     if arguments.confirm.dry_run {
@@ -125,7 +125,7 @@ fn preview_group(group: &GroupName, present: Option<&Value>, backup: Option<&Val
         .collect();
     for id in lost.iter().take(MAX_HOLDERS) {
         report(format_args!(
-            "  {id} loses its slot: the backup lacks its lock, and it may be away now"
+            "  {id} loses its slot: the backup lacks its lock, and it may be down now"
         ));
     }
     if lost.len() > MAX_HOLDERS {

@@ -210,7 +210,7 @@ impl StoreMetrics {
             )?,
             writable: register_gauge_with_registry!(
                 "airlock_store_writable",
-                "1 if the store accepts writes; 0 if it refuses them, for example for want of space.",
+                "1 if the store accepts writes; 0 if it refuses them, for example for lack of space.",
                 registry
             )?,
             foreign_endpoints: register_gauge_with_registry!(

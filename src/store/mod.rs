@@ -113,7 +113,8 @@ pub enum Notice {
     /// An endpoint belongs to another etcd cluster.
     #[error(
         "the endpoint {url} belongs to the etcd cluster {found}, not to the cluster {expected} that this server uses; it \
-         is not used; remove it from etcd3.endpoints"
+         is not used; remove it from etcd3.endpoints, or, if etcd was restored, follow docs/operations.md, \
+         \"Restore etcd\""
     )]
     ForeignEndpoint {
         /// The endpoint.
@@ -237,6 +238,8 @@ mod tests {
             expected: "1".into(),
         };
         assert!(foreign.is_foreign_endpoint());
+        // After a restoration, every endpoint is one.
+        assert!(foreign.to_string().contains("\"Restore etcd\""));
         let other = Notice::AuthDisabled { user: "u".into() };
         assert!(!other.is_foreign_endpoint());
     }

@@ -521,7 +521,7 @@ fn a_damaged_file_is_an_error() {
     let name = bytes.len() - bytes.rsplit(|byte| *byte == b'd').next().unwrap().len();
     bytes[name] ^= 1;
     fs::write(&path, bytes).unwrap();
-    let parts = ["missing from index", "restore a backup"];
+    let parts = ["missing from index", "airlock restore FILE --pause"];
     assert_finding(&check.run(69), "integrity", "error", &parts);
 }
 
@@ -540,7 +540,11 @@ fn a_database_that_was_copied_without_its_log_is_a_warning() {
         &store,
         "schema",
         "warning",
-        &["contains no locks", "airlock.db-wal"],
+        &[
+            "contains no locks",
+            "airlock.db-wal",
+            "airlock restore FILE --pause",
+        ],
     );
 }
 

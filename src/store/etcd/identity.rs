@@ -1,7 +1,8 @@
 //! The identity of the cluster: which cluster the server uses, and which endpoints belong to another one.
 //!
-//! A lock that is granted in one cluster is unknown to another one. Therefore the server uses one cluster for its whole
-//! life (invariant 11): the configured one, or the one to which all endpoints belong that reply at the start.
+//! A lock that is granted in one cluster is unknown to another one. Therefore the server uses one cluster (invariant 11):
+//! the configured one, or the one to which all endpoints belong that reply at the start. It changes to another one only
+//! with a restart, or with SIGHUP while every endpoint replies and belongs to that one.
 
 use std::collections::BTreeMap;
 

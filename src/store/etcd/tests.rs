@@ -191,7 +191,7 @@ async fn without_authentication_the_user_is_not_used_until_it_is_enabled() {
 }
 
 #[tokio::test]
-async fn without_a_user_nobody_logs_in() {
+async fn without_a_user_the_store_does_not_log_in() {
     let etcd = FakeEtcd::start([status("etcdserver: user name is empty")]).await;
     assert_eq!(class(store(&[&etcd]).read(&group()).await), "rejected");
     assert_eq!(etcd.calls(), ["Range"]);

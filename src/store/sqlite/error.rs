@@ -108,7 +108,7 @@ pub(super) enum Refusal {
     Database(DatabaseError),
 }
 
-const RESTORE: &str = "put the latest file back, or pause the groups while nodes may be away, and restart the server to use \
+const RESTORE: &str = "put the latest file back, or pause the groups while nodes may be down, and restart the server to use \
      this one (docs/operations.md, \"Restore the embedded store\")";
 
 /// An error of the store while it is in use. The message names the file once.
@@ -322,7 +322,7 @@ impl DatabaseError {
             ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => {
                 "the file is damaged or not a SQLite database; if it was the store, restore a backup (docs/operations.md, \
                  \"Restore the embedded store\"), and do not start a server with an empty file: all its slots are free, \
-                 also those of nodes that are away"
+                 also those of nodes that are down"
                     .into()
             }
             ErrorCode::SystemIoFailure => "the disk reported an error; see the log of the system".into(),

@@ -130,7 +130,7 @@ fn schema(version: i32, facts: &FileFacts) -> Finding {
     match version {
         SCHEMA_VERSION => finding(Severity::Ok, format!("the schema has version {version}")),
         0 if facts.bytes == Some(0) => finding(Severity::Ok, "the file is empty".to_owned()),
-        // The first transaction of a server creates the schema, and stays in the log for long.
+        // The first transaction of a server creates the schema. It is in the log only, until the next poll copies it.
         0 => finding(
             Severity::Warning,
             "the file was created by a server, but contains no locks and no schema: most likely it was copied or \
@@ -138,7 +138,8 @@ fn schema(version: i32, facts: &FileFacts) -> Finding {
                 .to_owned(),
         )
         .with_remedy(format!(
-            "stop the server, and restore {path} together with {path}-wal; delete the file if it never had any locks"
+            "stop the server, and put back {path} together with {path}-wal, or restore a backup with `airlock restore \
+             FILE --pause`; delete the file if it never had any locks"
         )),
         other => finding(
             Severity::Error,
@@ -161,7 +162,7 @@ fn integrity(problems: Vec<String>, subject: &str) -> Finding {
         .collect();
     let message = format!("the file is damaged: {}", problems.join("; "));
     Finding::new(Severity::Error, Check::Integrity, subject, message)
-        .with_remedy("stop the server, and restore a backup of the file")
+        .with_remedy("stop the server, and restore a backup with `airlock restore FILE --pause`")
 }
 
 /// Checks whether other users of this machine may open the file. One that can read it can also lock it, and with that

@@ -78,7 +78,7 @@ const KNOWN_BUGS: &[KnownBug] = &[
         only_single_member: false,
     },
     KnownBug {
-        effect: "rejects transactions that only read while it is out of space, so that no node can confirm its lock",
+        effect: "rejects transactions that only read while it is out of space",
         issue: 13435,
         since: version(0, 0),
         fixed: &[version(4, 20), version(5, 7)],
