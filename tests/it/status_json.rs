@@ -1,6 +1,12 @@
 //! The JSON of `/v1/status`. docs/reference.md documents its fields.
 
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::Value;
+
 use airlock_test_support::airlock::Airlock;
+use airlock_test_support::repository;
 
 use crate::cli_output::{assert_filtered_snapshot, format_json};
 
@@ -24,7 +30,64 @@ fn the_status_of_a_server_has_the_documented_fields() {
     assert!(!client.lock("paused", "waiting").granted());
     let (status, text) = airlock.status("/v1/status");
     assert_eq!(status, 200);
+    assert_documented(&serde_json::from_str(&text).unwrap());
     let version = format!("\"version\": {:?}", env!("CARGO_PKG_VERSION"));
     let text = format_json(&text).replace(&version, "\"version\": \"[version]\"");
     assert_filtered_snapshot("status-json", &text);
+}
+
+/// Asserts that docs/reference.md lists the fields of `document`, and no other ones.
+fn assert_documented(document: &Value) {
+    let text = fs::read_to_string(repository().join("docs/reference.md")).unwrap();
+    let rows = |from: &str, to: &str| -> Vec<String> {
+        let (_, section) = text.split_once(from).unwrap();
+        let section = section.split(to).next().unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix('`'));
+        rows.filter_map(|row| row.split_once("` | "))
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    };
+    let of_server = rows("\n`/v1/status`:\n", "\n`airlock get slots --json`:\n");
+    let of_group = rows("\n### Group\n", "\n### ").into_iter();
+    let of_group = of_group.map(|name| format!("groups[].{name}"));
+    let documented: BTreeSet<String> = of_server.into_iter().chain(of_group).collect();
+    let mut found = BTreeSet::new();
+    collect_fields(document, "", &mut found);
+    for name in &found {
+        // An object may have rows for its fields only.
+        let is_documented = documented.iter().any(|row| {
+            let rest = row.strip_prefix(name.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        });
+        assert!(is_documented, "{name} is not documented");
+    }
+    // Each action of the audit log has other fields.
+    let mut documented = documented
+        .iter()
+        .filter(|name| !name.contains("audit_log[]"));
+    let missing = documented.find(|name| !found.contains(*name));
+    assert_eq!(missing, None, "not a field");
+}
+
+/// Collects the names of all fields, in the notation of docs/reference.md.
+fn collect_fields(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(entries) => {
+            for entry in entries {
+                collect_fields(
+                    entry,
+                    &format!("{}[].", prefix.trim_end_matches('.')),
+                    found,
+                );
+            }
+        }
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let name = format!("{prefix}{field}");
+                collect_fields(value, &format!("{name}."), found);
+                found.insert(name);
+            }
+        }
+        _ => {}
+    }
 }
