@@ -24,7 +24,8 @@ test: lint ## run the lints and all tests
 
 stress: ## simulate servers, check histories under faults, and fairness: make stress SECONDS=600 SEED=7
 	@tools/setup test
-	AIRLOCK_SIM_SEEDS=$(or $(SEEDS),10000) AIRLOCK_SEED=$(SEED) \
+	@# Each SEED simulates other seeds: those from SEED * SEEDS on.
+	AIRLOCK_SIM_SEEDS=$(or $(SEEDS),10000) AIRLOCK_SEED=$$(($(or $(SEED),0) * $(or $(SEEDS),10000))) \
 		$(CARGO) test --locked --lib simulation::no_seed -- --nocapture
 	AIRLOCK_STRESS_SECONDS=$(or $(SECONDS),600) \
 		$(CARGO) test --locked --test it fairness:: -- --nocapture --test-threads 1

@@ -6,7 +6,7 @@
 //!
 //!     AIRLOCK_SEED=7 AIRLOCK_SIM_SEEDS=1 cargo test --lib simulation
 //!
-//! `make stress` runs 10,000 seeds.
+//! `make stress` runs 10,000 seeds, and `make stress SEED=7` those from 70,000 on.
 
 mod actors;
 mod check;

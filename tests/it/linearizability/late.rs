@@ -69,7 +69,7 @@ struct Scene {
     proxy: Proxy,
     far: Server,
     near: Server,
-    _airlocks: [Airlock; 2],
+    airlocks: [Airlock; 2],
 }
 
 /// The requests of a group in one round.
@@ -109,8 +109,10 @@ fn histories_of_quiet_groups_are_linearizable_when_commits_arrive_late_or_their_
         }
     }
     let groups = GROUPS.len();
+    let conflicts = round::conflicts(&scene.airlocks, &GROUPS);
     note(&format!(
-        "{rounds} rounds of {groups} quiet groups: {answered} answered, {unknown} unknown in {:?}",
+        "{rounds} rounds of {groups} quiet groups: \
+         {answered} answered, {unknown} unknown, {conflicts} conflicts in {:?}",
         began.elapsed()
     ));
     assert!(unknown > 2 * rounds, "too few outcomes were unknown");
@@ -160,7 +162,7 @@ impl Scene {
             proxy,
             far,
             near,
-            _airlocks: [far_airlock, near_airlock],
+            airlocks: [far_airlock, near_airlock],
         }
     }
 

@@ -13,7 +13,8 @@ use super::cluster::Cluster;
 use super::faults::{Active, Fault, Stage};
 use super::gauges::show_the_store;
 use super::note;
-use super::record::{GROUPS, Recorder, send_random_requests};
+use super::record::{GROUPS, Group, Recorder, send_random_requests};
+use airlock_test_support::airlock::Airlock;
 use airlock_test_support::etcd::Version;
 
 /// What happened in one round.
@@ -59,10 +60,10 @@ pub(crate) fn run(cluster: &mut Cluster, faults: &[Fault], random: &mut fastrand
     note(&format!("etcd {}: {faults:?}", version.name()));
     // A panic is reported with the seed and the schedule.
     let result = panic::catch_unwind(AssertUnwindSafe(|| {
-        let conflicts = conflicts(cluster);
+        let conflicts = conflicts_of(cluster);
         outcome.effects = under_load(cluster, faults, &recorders, random);
         show_the_store(cluster);
-        outcome.conflicts = self::conflicts(cluster) - conflicts;
+        outcome.conflicts = conflicts_of(cluster) - conflicts;
         for recorder in recorders.iter() {
             cluster.barrier(recorder);
         }
@@ -153,11 +154,18 @@ fn start_clients(
     clients
 }
 
-/// Returns the conflicts that the running servers have counted.
-fn conflicts(cluster: &Cluster) -> f64 {
-    let servers = cluster.airlocks.iter().flatten();
-    let of_groups = servers.flat_map(|airlock| {
-        GROUPS.iter().filter_map(|group| {
+/// Returns the conflicts that the running servers of a cluster have counted.
+fn conflicts_of(cluster: &Cluster) -> f64 {
+    conflicts(cluster.airlocks.iter().flatten(), &GROUPS)
+}
+
+/// Returns the conflicts that these servers have counted since they were started.
+pub(crate) fn conflicts<'a>(
+    airlocks: impl IntoIterator<Item = &'a Airlock>,
+    groups: &[Group],
+) -> f64 {
+    let of_groups = airlocks.into_iter().flat_map(|airlock| {
+        groups.iter().filter_map(|group| {
             let group = group.name;
             airlock.metric(&format!(
                 "airlock_store_conflicts_total{{group=\"{group}\"}}"

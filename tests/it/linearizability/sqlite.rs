@@ -61,20 +61,24 @@ fn histories_of_several_processes_on_one_file_are_linearizable() {
         stop.store(true, Ordering::Relaxed);
     });
     let running: Vec<Server> = servers.lock().unwrap().iter().flatten().cloned().collect();
-    let mut answered = 0;
+    let (mut answered, mut unknown) = (0, 0);
     for recorder in &recorders {
         let group = recorder.group();
         barrier(recorder, &running, &mut || {
             admin(&config, recorder, Request::SetSlots(group.slots));
         });
         let history = recorder.history();
+        unknown += history.iter().filter(|o| o.reply == Reply::Unknown).count();
         answered += history.iter().filter(|o| o.reply != Reply::Unknown).count();
         if let Some(violation) = check(group.slots, &history).violation() {
             let history = round::print(&history, &violation);
             panic!("AIRLOCK_SEED={seed}, group {}:\n{history}", group.name);
         }
     }
-    note(&format!("{answered} answered on one file"));
+    let conflicts = round::conflicts(airlocks.iter().flatten(), &GROUPS);
+    note(&format!(
+        "{answered} answered, {unknown} unknown, {conflicts} conflicts on one file"
+    ));
     assert!(answered > 100, "only {answered} requests were answered");
 }
 
