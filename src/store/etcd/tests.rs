@@ -21,6 +21,11 @@ fn ok() -> Reply {
     Reply::Messages(vec![(9, Message::default())])
 }
 
+/// Replies that a comparison succeeded.
+fn committed() -> Reply {
+    Reply::Messages(vec![(9, number(2, 1))])
+}
+
 fn token(token: &str) -> Reply {
     Reply::Messages(vec![(9, bytes(2, token))])
 }
@@ -35,7 +40,8 @@ fn store(endpoints: &[&FakeEtcd]) -> EtcdStore {
 }
 
 /// Returns a store as the user `airlock`, and the folder of its password.
-fn store_with_user(etcd: &FakeEtcd) -> (EtcdStore, TempDir) {
+fn store_with_user(endpoints: &[&FakeEtcd]) -> (EtcdStore, TempDir) {
+    let urls = endpoints.iter().map(|etcd| etcd.url()).collect();
     let folder = tempfile::tempdir().unwrap();
     let password_path = folder.path().join("password");
     fs::write(&password_path, "secret").unwrap();
@@ -45,10 +51,7 @@ fn store_with_user(etcd: &FakeEtcd) -> (EtcdStore, TempDir) {
         password_path,
     };
     let credentials = fake::credentials(Some(user));
-    (
-        EtcdStore::new(vec![etcd.url()], credentials, TIMEOUT),
-        folder,
-    )
+    (EtcdStore::new(urls, credentials, TIMEOUT), folder)
 }
 
 fn absent() -> Stored {
@@ -80,6 +83,9 @@ const NO_LEADER: &str = "etcdserver: no leader";
 const LEARNER: &str = "etcdserver: rpc not supported for learner";
 const TOO_LARGE: &str = "etcdserver: request is too large";
 const NO_SPACE: &str = "etcdserver: mvcc: database space exceeded";
+const DENIED: &str = "etcdserver: permission denied";
+const NO_USER: &str = "etcdserver: user name is empty";
+const WRONG_PASSWORD: &str = "etcdserver: authentication failed, invalid user ID or password";
 
 #[tokio::test]
 async fn a_write_goes_to_another_endpoint_only_if_it_provably_had_no_effect() {
@@ -93,14 +99,45 @@ async fn a_write_goes_to_another_endpoint_only_if_it_provably_had_no_effect() {
         (LEARNER, Some(NO_LEADER), "unreachable", 1),
         (NO_LEADER, Some(NO_LEADER), "unreachable", 1),
         (NO_LEADER, Some(TIMED_OUT), "unknown", 1),
+        (DENIED, None, "ok", 1),
+        (DENIED, Some(DENIED), "rejected", 1),
+        (NO_USER, None, "ok", 1),
+        (NO_USER, Some(TIMED_OUT), "unknown", 1),
     ] {
         let a = FakeEtcd::start([status(first)]).await;
-        let committed = || Reply::Messages(vec![(9, number(2, 1))]);
         let b = FakeEtcd::start([second.map_or_else(committed, status)]).await;
         let outcome = write(&store(&[&a, &b])).await;
         assert_eq!(class(outcome), expected, "{first} {second:?}");
         let calls = (a.calls().len(), b.calls().len());
         assert_eq!(calls, (1, calls_of_second), "{first} {second:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_goes_to_another_endpoint_if_the_login_to_the_first_one_fails() {
+    for (login, expected_of_first) in [
+        // The first login is that of the call which verifies the cluster.
+        (
+            vec![status(WRONG_PASSWORD), status(WRONG_PASSWORD)],
+            vec!["Authenticate"; 2],
+        ),
+        // The user is refused after the login, and again after another one.
+        (
+            vec![token("old"), status(NO_USER), token("new"), status(NO_USER)],
+            vec!["Authenticate", "Txn", "Authenticate", "Txn"],
+        ),
+        // A token that is denied permission is not replaced within the call.
+        (
+            vec![token("old"), status(DENIED)],
+            vec!["Authenticate", "Txn"],
+        ),
+    ] {
+        let a = FakeEtcd::start(login).await;
+        let b = FakeEtcd::start([token("other"), committed()]).await;
+        let (store, _folder) = store_with_user(&[&a, &b]);
+        assert_eq!(class(write(&store).await), "ok");
+        assert_eq!(a.calls(), expected_of_first);
+        assert_eq!(b.calls(), ["Authenticate", "Txn"]);
     }
 }
 
@@ -127,7 +164,7 @@ async fn a_token_is_used_until_etcd_does_not_know_it_any_more() {
         ok(),
     ];
     let etcd = FakeEtcd::start(replies).await;
-    let (store, _folder) = store_with_user(&etcd);
+    let (store, _folder) = store_with_user(&[&etcd]);
     for _ in 0..3 {
         assert_eq!(store.read(&group()).await.unwrap(), absent());
     }
@@ -138,7 +175,7 @@ async fn a_token_is_used_until_etcd_does_not_know_it_any_more() {
 async fn a_denied_call_is_not_repeated_and_the_next_one_logs_in_again() {
     let denied = status("etcdserver: permission denied");
     let etcd = FakeEtcd::start([token("first"), denied, token("second"), ok()]).await;
-    let (store, _folder) = store_with_user(&etcd);
+    let (store, _folder) = store_with_user(&[&etcd]);
     assert_eq!(class(store.read(&group()).await), "rejected");
     assert_eq!(etcd.tokens(), ["", "first"]);
     assert_eq!(store.read(&group()).await.unwrap(), absent());
@@ -153,7 +190,7 @@ async fn a_connection_is_kept_after_a_request_that_etcd_rejects_for_another_reas
         ("etcdserver: too many requests", "unreachable"),
     ] {
         let etcd = FakeEtcd::start([token("first"), status(message), ok()]).await;
-        let (store, _folder) = store_with_user(&etcd);
+        let (store, _folder) = store_with_user(&[&etcd]);
         assert_eq!(class(write(&store).await), expected);
         assert_eq!(store.read(&group()).await.unwrap(), absent());
         assert_eq!(etcd.tokens(), ["", "first", "first"]);
@@ -163,7 +200,7 @@ async fn a_connection_is_kept_after_a_request_that_etcd_rejects_for_another_reas
 #[tokio::test]
 async fn a_reloaded_password_is_used_by_the_next_call() {
     let etcd = FakeEtcd::start([token("first"), ok(), token("second"), ok(), ok()]).await;
-    let (store, _folder) = store_with_user(&etcd);
+    let (store, _folder) = store_with_user(&[&etcd]);
     assert_eq!(store.read(&group()).await.unwrap(), absent());
     store.credentials.reload().unwrap();
     for _ in 0..2 {
@@ -176,7 +213,7 @@ async fn a_reloaded_password_is_used_by_the_next_call() {
 async fn without_authentication_the_user_is_not_used_until_it_is_enabled() {
     let disabled = status("etcdserver: authentication is not enabled");
     let etcd = FakeEtcd::start([disabled, ok()]).await;
-    let (store, _folder) = store_with_user(&etcd);
+    let (store, _folder) = store_with_user(&[&etcd]);
     assert_eq!(store.read(&group()).await.unwrap(), absent());
     let user = "airlock".into();
     assert_eq!(store.notices(), [Notice::AuthDisabled { user }]);
