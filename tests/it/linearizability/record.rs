@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::BY_HAND;
 use super::check::{Operation, Reply, Request};
 use airlock_test_support::client::Client;
 
@@ -147,6 +148,16 @@ impl Recorder {
         history.sort_by_key(|operation| operation.invoked);
         history
     }
+}
+
+/// Returns the numbers of operations with a known and with an unknown outcome. Those of the test itself do not count: it
+/// repeats them until they have the outcome that it waits for.
+pub(crate) fn count(history: &[Operation]) -> (usize, usize) {
+    let (unknown, known): (Vec<&Operation>, Vec<&Operation>) = history
+        .iter()
+        .filter(|operation| operation.client != BY_HAND)
+        .partition(|operation| operation.reply == Reply::Unknown);
+    (known.len(), unknown.len())
 }
 
 /// Sends requests of random nodes to random servers until `stop` is set.

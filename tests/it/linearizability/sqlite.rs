@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::check::{MAX_SLOTS, Reply, Request, check};
+use super::check::{MAX_SLOTS, Request, check};
 use super::cluster::{admin, barrier, groups};
-use super::record::{GROUPS, Recorder, Server, Servers, send_random_requests};
+use super::record::{GROUPS, Recorder, Server, Servers, count, send_random_requests};
 use super::{SHORT_SEED, note, number, round};
 use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::client::Client;
@@ -68,8 +68,9 @@ fn histories_of_several_processes_on_one_file_are_linearizable() {
             admin(&config, recorder, Request::SetSlots(group.slots));
         });
         let history = recorder.history();
-        unknown += history.iter().filter(|o| o.reply == Reply::Unknown).count();
-        answered += history.iter().filter(|o| o.reply != Reply::Unknown).count();
+        let of_group = count(&history);
+        answered += of_group.0;
+        unknown += of_group.1;
         if let Some(violation) = check(group.slots, &history).violation() {
             let history = round::print(&history, &violation);
             panic!("AIRLOCK_SEED={seed}, group {}:\n{history}", group.name);
@@ -79,7 +80,11 @@ fn histories_of_several_processes_on_one_file_are_linearizable() {
     note(&format!(
         "{answered} answered, {unknown} unknown, {conflicts} conflicts on one file"
     ));
+    // Each of six runs on 2 cores had at least 1,200 and 57.
     assert!(answered > 100, "only {answered} requests were answered");
+    assert!(conflicts > 5.0, "only {conflicts} conflicts");
+    // There is no minimum of unknown outcomes: they depend on what a server does in the moment of its kill. Six runs had 5
+    // to 16.
 }
 
 /// Executes random commands of an administrator until `stop` is set.
