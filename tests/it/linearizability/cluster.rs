@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::BY_HAND;
 use super::check::{Reply, Request};
+use super::gauges::Contents;
 use super::record::{GROUPS, Group, Recorder, Server, Servers};
 use airlock_test_support::airlock::{Airlock, LISTEN, airlock};
 use airlock_test_support::client::Client;
@@ -112,15 +113,8 @@ impl Cluster {
     }
 
     /// Returns the slots and the holders of a group in the store.
-    pub(crate) fn stored(&self, group: &Group) -> (u64, Vec<String>) {
-        let text = self.etcd.get(&group.key());
-        if text.is_empty() {
-            return (group.slots.into(), Vec::new());
-        }
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let holders = value["holders"].as_array().unwrap();
-        let holders = holders.iter().map(|id| id.as_str().unwrap().to_owned());
-        (value["total_slots"].as_u64().unwrap(), holders.collect())
+    pub(crate) fn stored(&self, group: &Group) -> Contents {
+        contents(group, &self.etcd.get(&group.key()))
     }
 
     /// Returns the path of the configuration of an administrator.
@@ -156,6 +150,17 @@ impl Cluster {
             });
         }
     }
+}
+
+/// Returns the contents of the semaphore of a group, which is empty if the store has none.
+pub(crate) fn contents(group: &Group, semaphore: &str) -> Contents {
+    if semaphore.is_empty() {
+        return (group.slots.into(), Vec::new());
+    }
+    let value: serde_json::Value = serde_json::from_str(semaphore).unwrap();
+    let holders = value["holders"].as_array().unwrap();
+    let holders = holders.iter().map(|id| id.as_str().unwrap().to_owned());
+    (value["total_slots"].as_u64().unwrap(), holders.collect())
 }
 
 /// Returns the groups in the form of the configuration.

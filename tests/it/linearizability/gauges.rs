@@ -1,41 +1,71 @@
 //! After the last fault, every server shows what is in the store.
 
-use super::cluster::Cluster;
 use super::note;
-use super::record::GROUPS;
+use super::record::{GROUPS, Group};
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::eventually;
 
-/// Waits until the gauges, `/v1/status` and the page of every server equal the store.
-pub(crate) fn show_the_store(cluster: &Cluster) {
+/// The slots and the holders of a group.
+pub(crate) type Contents = (u64, Vec<String>);
+
+/// Waits until the gauges, `/v1/status` and the page of every running server equal the store.
+pub(crate) fn show_the_store(
+    airlocks: &[Option<Airlock>],
+    mut stored: impl FnMut(&Group) -> Contents,
+) {
     for group in &GROUPS {
         let mut last = String::new();
         eventually(&format!("the gauges of group {}", group.name), || {
-            let (slots, holders) = cluster.stored(group);
-            let shown = cluster.airlocks.iter().flatten();
-            for airlock in shown {
+            let stored = stored(group);
+            for airlock in airlocks.iter().flatten() {
                 let gauges = shown_by(airlock, group.name);
-                let text = format!("store {slots} {holders:?}, server {gauges:?}");
+                let page = shown_on(&airlock.status("/").1, group.name);
+                let text = format!("store {stored:?}, server {gauges:?}, page {page:?}");
                 if last != text {
                     last.clone_from(&text);
                     note(&format!("  group {}: {text}", group.name));
                 }
-                gauges
-                    .filter(|shown| *shown == (slots, holders.clone()))
-                    .map(drop)?;
-                let page = airlock.status("/").1;
-                holders
-                    .iter()
-                    .all(|id| page.contains(id.as_str()))
-                    .then_some(())?;
+                gauges.filter(|shown| *shown == stored)?;
+                let (caption, holders) = page?;
+                (caption == caption_of(&stored) && holders == stored.1).then_some(())?;
             }
             Some(())
         });
     }
 }
 
+/// Returns what the page says of a group with these slots and holders.
+fn caption_of((slots, holders): &Contents) -> String {
+    let held = holders.len();
+    match slots {
+        0 => format!("{held} held; no new locks while paused"),
+        slots => format!("{held} of {slots} held"),
+    }
+}
+
+/// Returns the caption of the slots and the holders of a group on a page.
+fn shown_on(page: &str, group: &str) -> Option<(String, Vec<String>)> {
+    let mut sections = page.split("<section>").skip(1);
+    let section = sections.find(|section| section.contains(&format!("<h2>{group}</h2>")))?;
+    // The waiting nodes have a table of their own.
+    let section = section.split("<table class=\"waiting\">").next()?;
+    let texts = |tag| {
+        section
+            .split(tag)
+            .skip(1)
+            .map(|rest| rest.split('<').next())
+    };
+    let caption = texts("<span class=\"words\">").next()??.to_owned();
+    let mut holders: Vec<String> = texts("<td class=\"id\">")
+        .map(|id| id.map(str::to_owned))
+        .collect::<Option<_>>()?;
+    // The page lists the oldest lock first.
+    holders.sort();
+    Some((caption, holders))
+}
+
 /// Returns the slots and holders of a group that a server shows, if its gauges agree with its status.
-fn shown_by(airlock: &Airlock, group: &str) -> Option<(u64, Vec<String>)> {
+fn shown_by(airlock: &Airlock, group: &str) -> Option<Contents> {
     let (_, text) = airlock.status("/v1/status");
     let status: serde_json::Value = serde_json::from_str(&text).ok()?;
     let groups = status["groups"].as_array()?;

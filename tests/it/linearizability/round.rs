@@ -62,7 +62,7 @@ pub(crate) fn run(cluster: &mut Cluster, faults: &[Fault], random: &mut fastrand
     let result = panic::catch_unwind(AssertUnwindSafe(|| {
         let conflicts = conflicts_of(cluster);
         outcome.effects = under_load(cluster, faults, &recorders, random);
-        show_the_store(cluster);
+        show_the_store(&cluster.airlocks, |group| cluster.stored(group));
         outcome.conflicts = conflicts_of(cluster) - conflicts;
         for recorder in recorders.iter() {
             cluster.barrier(recorder);

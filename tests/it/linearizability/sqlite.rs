@@ -7,10 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::{Connection, OptionalExtension as _};
+
 use super::check::{MAX_SLOTS, Request, check};
-use super::cluster::{admin, barrier, groups};
-use super::record::{GROUPS, Recorder, Server, Servers, count, send_random_requests};
+use super::cluster::{admin, barrier, contents, groups};
+use super::gauges::{Contents, show_the_store};
+use super::record::{GROUPS, Group, Recorder, Server, Servers, count, send_random_requests};
 use super::{SHORT_SEED, note, number, round};
+use airlock_test_support::MAX_WAIT;
 use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::client::Client;
 
@@ -61,6 +65,7 @@ fn histories_of_several_processes_on_one_file_are_linearizable() {
         stop.store(true, Ordering::Relaxed);
     });
     let running: Vec<Server> = servers.lock().unwrap().iter().flatten().cloned().collect();
+    show_the_store(&airlocks, |group| stored(&store, group));
     let (mut answered, mut unknown) = (0, 0);
     for recorder in &recorders {
         let group = recorder.group();
@@ -85,6 +90,18 @@ fn histories_of_several_processes_on_one_file_are_linearizable() {
     assert!(conflicts > 5.0, "only {conflicts} conflicts");
     // There is no minimum of unknown outcomes: they depend on what a server does in the moment of its kill. Six runs had 5
     // to 16.
+}
+
+/// Returns the slots and the holders of a group in the file.
+fn stored(store: &Path, group: &Group) -> Contents {
+    let file = Connection::open(store).unwrap();
+    file.busy_timeout(MAX_WAIT).unwrap();
+    let semaphore = file.query_row(
+        "SELECT semaphore FROM semaphores WHERE group_name = ?1",
+        [group.name],
+        |row| row.get::<_, String>(0),
+    );
+    contents(group, &semaphore.optional().unwrap().unwrap_or_default())
 }
 
 /// Executes random commands of an administrator until `stop` is set.
