@@ -96,9 +96,11 @@ impl Memory {
         group: &GroupName,
         stored: &Stored,
     ) -> Result<(), Discontinuity> {
-        let mixed = stored.revision > stored.as_of;
+        // No write has this revision yet.
+        if stored.revision > stored.as_of {
+            return Err(Discontinuity::Group(group.clone()));
+        }
         match self.groups.get(group) {
-            _ if mixed => Err(Discontinuity::Group(group.clone())),
             Some(&(revision, _)) if stored.revision > revision => Ok(()),
             Some(seen) if *seen != fingerprint(stored.revision, stored.value.as_ref()) => {
                 Err(Discontinuity::Group(group.clone()))
@@ -233,7 +235,6 @@ mod tests {
         assert_eq!(memory.check_group(&group, &stored(4, "a")), refused);
         let absent = Stored::absent(Revision(9));
         assert_eq!(memory.check_group(&group, &absent), refused);
-        // No write has this revision yet.
         assert_eq!(memory.check_group(&group, &stored(10, "b")), refused);
     }
 }
