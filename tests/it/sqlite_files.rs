@@ -1,6 +1,8 @@
 //! The files of the embedded store are moved, deleted, replaced or overwritten while the server runs. The server notices
 //! it, grants nothing on a file that is not in place or lacks locks, and continues once the right file is back.
 
+mod idle;
+
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
