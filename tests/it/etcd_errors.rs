@@ -11,6 +11,8 @@ use airlock_test_support::airlock::Airlock;
 use airlock_test_support::etcd::{ALL_GROUPS, Etcd, ROOT, USER, Version, keys_of_user};
 use airlock_test_support::eventually;
 
+use crate::idle::calls_of;
+
 const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
 
 /// The size of the database at which etcd runs out of space.
@@ -268,15 +270,7 @@ fn a_role_on_exact_keys_suffices_and_costs_no_more_than_one_call_a_second() {
     let mut airlock = Airlock::on_etcd(&etcd.endpoints(), &config);
     assert!(airlock.client().lock("g3", "a").granted());
     airlock.wait_for_log("the store refuses to be watched");
-    let calls = || -> f64 {
-        let calls = ["read", "confirm", "write", "check"];
-        let count = |call| format!("airlock_store_duration_seconds_count{{call={call:?}}}");
-        calls
-            .iter()
-            .filter_map(|call| airlock.metric(&count(call)))
-            .sum()
-    };
-    let (before, started) = (calls(), Instant::now());
+    let (before, started) = (calls_of(&airlock), Instant::now());
     // A change by another writer is noticed nevertheless.
     let root = ["--user", ROOT, "put"];
     let held = r#"{"total_slots":1,"holders":["n"]}"#;
@@ -288,7 +282,7 @@ fn a_role_on_exact_keys_suffices_and_costs_no_more_than_one_call_a_second() {
     while started.elapsed() < Duration::from_secs(10) {
         thread::sleep(Duration::from_millis(100));
     }
-    let per_second = (calls() - before) / started.elapsed().as_secs_f64();
+    let per_second = (calls_of(&airlock) - before) / started.elapsed().as_secs_f64();
     assert!(per_second <= 1.0, "{per_second} calls a second");
     assert!(per_second > 0.0);
     let warnings = airlock.log().matches("refuses to be watched").count();

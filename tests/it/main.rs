@@ -26,6 +26,7 @@ mod fairness;
 mod faults;
 mod foreign_ids;
 mod howto;
+mod idle;
 mod lifecycle;
 mod limits;
 mod linearizability;

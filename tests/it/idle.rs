@@ -1,0 +1,73 @@
+//! Servers without requests: how often they call etcd.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use airlock_test_support::airlock::Airlock;
+use airlock_test_support::etcd::{ALL_GROUPS, Etcd, USER, keys_of_user};
+use airlock_test_support::eventually;
+
+const GROUPS: usize = 500;
+
+/// The time for which the calls are counted.
+const DURATION: Duration = Duration::from_secs(6);
+
+/// The calls that may be made beside one a second: those at both ends of the time.
+const SLACK: f64 = 2.0;
+
+/// Permissions for all groups, but not for the prefix, which the server watches.
+const NO_PREFIX: [&str; 2] = [
+    "readwrite com.coreos.airlock/groups/default/ com.coreos.airlock/groups/default0",
+    "readwrite com.coreos.airlock/groups/g com.coreos.airlock/groups/h",
+];
+
+#[test]
+fn a_server_of_500_idle_groups_makes_no_more_than_one_call_a_second() {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            assert_quiet("a watch", &[ALL_GROUPS], |airlock| {
+                let last = GROUPS - 1;
+                let slots = format!("airlock_database_semaphore_slots{{group=\"g{last}\"}}");
+                eventually("the last group", || airlock.metric(&slots));
+            });
+        });
+        scope.spawn(|| {
+            assert_quiet("no watch", &NO_PREFIX, |airlock| {
+                airlock.wait_for_log("the store refuses to be watched");
+            });
+        });
+    });
+}
+
+/// Asserts that a server makes few calls from when it has `begun`. The permissions of its role decide whether it has a
+/// watch.
+fn assert_quiet(case: &str, permissions: &[&str], begun: impl FnOnce(&mut Airlock)) {
+    let etcd = Etcd::start();
+    etcd.require_users(permissions);
+    let folder = tempfile::tempdir().unwrap();
+    let tables: String = (0..GROUPS)
+        .map(|group| format!("[[lock.groups]]\nname = \"g{group}\"\n"))
+        .collect();
+    let config = format!("{}{tables}", keys_of_user(folder.path(), USER.1));
+    let mut airlock = Airlock::on_etcd(&etcd.endpoints(), &config);
+    begun(&mut airlock);
+    let (before, started) = (calls_of(&airlock), Instant::now());
+    thread::sleep(DURATION);
+    let calls = calls_of(&airlock) - before;
+    let seconds = started.elapsed().as_secs_f64();
+    assert!(
+        calls <= seconds + SLACK,
+        "{case}: {calls} calls in {seconds} s"
+    );
+    assert!(calls > 0.0, "{case}: the probe makes no call");
+}
+
+/// Returns the number of calls to the store that a server has made.
+pub(crate) fn calls_of(airlock: &Airlock) -> f64 {
+    let calls = ["read", "confirm", "write", "check"];
+    let count = |call| format!("airlock_store_duration_seconds_count{{call={call:?}}}");
+    calls
+        .iter()
+        .filter_map(|call| airlock.metric(&count(call)))
+        .sum()
+}
