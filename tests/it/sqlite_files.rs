@@ -245,7 +245,7 @@ fn a_database_of_another_fleet_is_refused_although_it_has_more_writes() {
     mv(&theirs, &fleet.database);
     fleet.refuses(&[
         "was replaced by another file",
-        "written to apart from the store that this server has used",
+        "it is another store than the one that this server has used",
     ]);
     mv(&moved, &fleet.database);
     fleet.continues();

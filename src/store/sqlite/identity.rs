@@ -121,11 +121,13 @@ impl FileIdentity {
                 None => Err(FileChange::SidecarDeleted(path.clone())),
             }
         };
+        // The log has the locks, so it is the one to name if both were deleted.
+        let bytes = sidecar(&paths.wal, self.wal)?;
         sidecar(&paths.shm, self.shm)?;
-        match sidecar(&paths.wal, self.wal)? {
-            bytes if bytes < wal_bytes => Err(FileChange::Truncated(paths.wal.clone())),
-            bytes => Ok(bytes),
+        if bytes < wal_bytes {
+            return Err(FileChange::Truncated(paths.wal.clone()));
         }
+        Ok(bytes)
     }
 
     /// Does the same for the database alone.
