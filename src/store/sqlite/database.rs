@@ -148,10 +148,17 @@ impl Database {
 
     /// Copies the write-ahead log into the database, so that the database alone is complete.
     pub(super) fn copy_log(&mut self) {
-        self.checkpoint("PASSIVE");
+        if self.checkpoint("PASSIVE")
+            && let Some(open) = &mut self.connections
+        {
+            open.identity.accept_checkpoint(&self.paths);
+        }
     }
 
     /// Empties a write-ahead log that [`Database::copy_log`] has copied.
+    ///
+    /// SUBTLE: this does not write the database, so a change of it is not accepted. If there was something left to copy,
+    /// the change is taken for one by another program, and the database is verified.
     pub(super) fn empty_log(&mut self) {
         self.checkpoint("TRUNCATE");
     }
@@ -164,24 +171,27 @@ impl Database {
         }
     }
 
-    /// SUBTLE: whatever the size and the times of the database are afterwards is accepted. Therefore it is checked
-    /// immediately before, and a change during the checkpoint is the one that cannot be noticed.
-    fn checkpoint(&mut self, mode: &str) {
+    /// Makes a checkpoint if there is something to copy or to empty. Returns whether it succeeded.
+    ///
+    /// SUBTLE: if it is accepted, then with whatever the size and the times of the database are afterwards. Therefore they
+    /// are checked immediately before, and a change during the checkpoint is the one that cannot be noticed.
+    fn checkpoint(&mut self, mode: &str) -> bool {
         let Some(open) = &mut self.connections else {
-            return;
+            return false;
         };
         if open.wal_bytes == 0 || open.identity.check_database(&self.paths).is_err() {
-            return;
+            return false;
         }
         let result = open.checkpoint(mode);
         let restored = open.writer.busy_timeout(self.busy_timeout);
         match result.and(restored) {
             Ok(()) => {
-                open.identity.accept_checkpoint(&self.paths);
                 open.wal_bytes = self.paths.wal_bytes();
+                true
             }
             Err(error) => {
                 tracing::debug!(reason = %error, "the write-ahead log was not copied into the database");
+                false
             }
         }
     }
