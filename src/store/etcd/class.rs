@@ -81,11 +81,14 @@ const MESSAGES: &[(&str, ErrorClass)] = &[
     ),
 ];
 
-/// The messages that end with a new login: etcd did not know the token of this server, or got none.
+/// The messages that end with a new login: etcd did not know the token of this server, or got none, or the users changed
+/// between the receipt of a request and its turn.
 const NEEDS_LOGIN: &[&str] = &[
     NO_USER,
     "etcdserver: invalid auth token",
     "etcdserver: revision of auth store is old",
+    // The same one, as etcd 3.5.1 sends it.
+    "auth: revision in header is old",
 ];
 
 /// The beginning of the message about a request that is larger than gRPC accepts, which is a little more than

@@ -172,6 +172,25 @@ async fn a_token_is_used_until_etcd_does_not_know_it_any_more() {
 }
 
 #[tokio::test]
+async fn a_write_that_meets_a_change_of_the_users_is_sent_again_after_a_login() {
+    for message in [
+        "etcdserver: revision of auth store is old",
+        "auth: revision in header is old",
+    ] {
+        let etcd = FakeEtcd::start([
+            token("first"),
+            status(message),
+            token("second"),
+            committed(),
+        ]);
+        let etcd = etcd.await;
+        let (store, _folder) = store_with_user(&[&etcd]);
+        assert_eq!(class(write(&store).await), "ok", "{message}");
+        assert_eq!(etcd.tokens(), ["", "first", "", "second"]);
+    }
+}
+
+#[tokio::test]
 async fn a_denied_call_is_not_repeated_and_the_next_one_logs_in_again() {
     let denied = status("etcdserver: permission denied");
     let etcd = FakeEtcd::start([token("first"), denied, token("second"), ok()]).await;

@@ -317,6 +317,7 @@ fn each_reaction_follows_these_messages_only() {
             "etcdserver: user name is empty",
             "etcdserver: invalid auth token",
             "etcdserver: revision of auth store is old",
+            "auth: revision in header is old",
         ]
     );
     assert_eq!(messages(is_denied), ["etcdserver: permission denied"]);
