@@ -19,7 +19,7 @@ const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
 const QUOTA: [&str; 2] = ["--quota-backend-bytes", "1000000"];
 
 /// Runs a test with each version of etcd at the same time: most of it is waiting.
-fn with_all_versions(test: impl Fn(Version) + Sync) {
+pub(crate) fn with_all_versions(test: impl Fn(Version) + Sync) {
     thread::scope(|scope| {
         for version in Version::ALL {
             let test = &test;

@@ -22,6 +22,7 @@ mod etcd_compat;
 mod etcd_errors;
 mod etcd_identity;
 mod etcd_tls;
+mod etcd_users;
 mod fairness;
 mod faults;
 mod foreign_ids;
