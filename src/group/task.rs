@@ -62,7 +62,7 @@ impl GroupTask {
                 taken = batch.queue.recv_many(&mut batch.requests, MAX_BATCH) => match taken {
                     0 => return,
                     _ => {
-                        // That of an earlier batch explains nothing about this one.
+                        // The failure of an earlier batch does not explain a timeout of this one.
                         batch.shared.last_failure.lock().take();
                         self.attempts.run(batch).await;
                     }

@@ -11,22 +11,10 @@ use airlock_test_support::airlock::Airlock;
 use airlock_test_support::etcd::{ALL_GROUPS, Etcd, ROOT, USER, Version, keys_of_user};
 use airlock_test_support::eventually;
 
-use crate::idle::calls_of;
-
 const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
 
 /// The size of the database at which etcd runs out of space.
 const QUOTA: [&str; 2] = ["--quota-backend-bytes", "1000000"];
-
-/// Runs a test with each version of etcd at the same time: most of it is waiting.
-pub(crate) fn with_all_versions(test: impl Fn(Version) + Sync) {
-    thread::scope(|scope| {
-        for version in Version::ALL {
-            let test = &test;
-            scope.spawn(move || test(version));
-        }
-    });
-}
 
 #[test]
 fn a_learner_as_the_first_endpoint_stops_no_request() {
@@ -80,7 +68,7 @@ fn make_room(etcd: &Etcd) {
 
 #[test]
 fn an_etcd_out_of_space_confirms_what_it_contains_and_refuses_new_locks() {
-    with_all_versions(|version| {
+    Version::for_all(|version| {
         let etcd = Etcd::with(version, 1, &QUOTA);
         let mut airlock = Airlock::on_etcd(&etcd.endpoints(), "[lock]\ndefault_slots = 2\n");
         let client = airlock.client();
@@ -205,7 +193,7 @@ fn a_group_whose_value_is_too_large_does_not_make_the_server_unready() {
 /// docs/operations.md has these steps.
 #[test]
 fn authentication_is_enabled_and_disabled_without_an_outage() {
-    with_all_versions(|version| {
+    Version::for_all(|version| {
         let etcd = Etcd::with(version, 1, &["--auth-token-ttl", "5"]);
         etcd.create_users(&[ALL_GROUPS]);
         let folder = tempfile::tempdir().unwrap();
@@ -270,7 +258,7 @@ fn a_role_on_exact_keys_suffices_and_costs_no_more_than_one_call_a_second() {
     let mut airlock = Airlock::on_etcd(&etcd.endpoints(), &config);
     assert!(airlock.client().lock("g3", "a").granted());
     airlock.wait_for_log("the store refuses to be watched");
-    let (before, started) = (calls_of(&airlock), Instant::now());
+    let (before, started) = (airlock.store_calls(), Instant::now());
     // A change by another writer is noticed nevertheless.
     let root = ["--user", ROOT, "put"];
     let held = r#"{"total_slots":1,"holders":["n"]}"#;
@@ -282,7 +270,7 @@ fn a_role_on_exact_keys_suffices_and_costs_no_more_than_one_call_a_second() {
     while started.elapsed() < Duration::from_secs(10) {
         thread::sleep(Duration::from_millis(100));
     }
-    let per_second = (calls_of(&airlock) - before) / started.elapsed().as_secs_f64();
+    let per_second = (airlock.store_calls() - before) / started.elapsed().as_secs_f64();
     assert!(per_second <= 1.0, "{per_second} calls a second");
     assert!(per_second > 0.0);
     let warnings = airlock.log().matches("refuses to be watched").count();

@@ -8,17 +8,15 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use airlock_test_support::airlock::{Airlock, LISTEN};
-use airlock_test_support::etcd::{ALL_GROUPS, Etcd, ROOT, USER, keys_of_user};
+use airlock_test_support::etcd::{ALL_GROUPS, Etcd, ROOT, USER, Version, keys_of_user};
 use airlock_test_support::pki::secret;
 use airlock_test_support::{SetOnDrop, eventually};
-
-use crate::etcd_errors::with_all_versions;
 
 /// docs/operations.md has these steps: a second user takes the place of the first one, whose password etcd would forget at
 /// once.
 #[test]
 fn the_password_is_changed_without_an_outage() {
-    with_all_versions(|version| {
+    Version::for_all(|version| {
         let mut etcd = Etcd::with(version, 1, &[]);
         etcd.require_users(&[ALL_GROUPS]);
         etcd.authenticate_as(ROOT);

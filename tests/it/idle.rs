@@ -51,23 +51,13 @@ fn assert_quiet(case: &str, permissions: &[&str], begun: impl FnOnce(&mut Airloc
     let config = format!("{}{tables}", keys_of_user(folder.path(), USER.1));
     let mut airlock = Airlock::on_etcd(&etcd.endpoints(), &config);
     begun(&mut airlock);
-    let (before, started) = (calls_of(&airlock), Instant::now());
+    let (before, started) = (airlock.store_calls(), Instant::now());
     thread::sleep(DURATION);
-    let calls = calls_of(&airlock) - before;
+    let calls = airlock.store_calls() - before;
     let seconds = started.elapsed().as_secs_f64();
     assert!(
         calls <= seconds + SLACK,
         "{case}: {calls} calls in {seconds} s"
     );
     assert!(calls > 0.0, "{case}: the probe makes no call");
-}
-
-/// Returns the number of calls to the store that a server has made.
-pub(crate) fn calls_of(airlock: &Airlock) -> f64 {
-    let calls = ["read", "confirm", "write", "check"];
-    let count = |call| format!("airlock_store_duration_seconds_count{{call={call:?}}}");
-    calls
-        .iter()
-        .filter_map(|call| airlock.metric(&count(call)))
-        .sum()
 }

@@ -83,7 +83,8 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // The store decides when the database file is written, so that it knows any other change of it.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    // When the log begins again, it gets a size that does not make the next write copy it at once.
+    // SQLite keeps the file of a log that begins again. Without this limit, one that has been large would be copied after
+    // every write.
     connection.pragma_update(None, "journal_size_limit", MAX_WAL_BYTES)
 }
 

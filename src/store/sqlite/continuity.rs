@@ -1,9 +1,9 @@
 //! The continuity of the contents: whether a file contains everything that this process has seen in the store.
 //!
-//! Each write gives the clock of the file a new revision and a new random token. The file keeps its first token and the
-//! latest ones, so it is a continuation of what a process has seen if and only if it has the token of the revision that
+//! Each write gives the clock of the file a new revision and a new random token. The file keeps the latest tokens, and one
+//! of the store, so it is a continuation of what a process has seen if and only if it has the token of the revision that
 //! the process saw last. A copy that is older lacks the revision; one that was written to since has another token for it;
-//! another store has another first token.
+//! another store has another token of its own.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -14,7 +14,7 @@ use crate::lock::codec::{Revision, Stored, Value};
 /// The number of bytes of one token.
 pub(super) const TOKEN_BYTES: usize = 8;
 
-/// The number of tokens that a file keeps, with the first one.
+/// The number of tokens that a file keeps, with that of the store.
 pub(super) const MAX_TOKENS: usize = 256;
 
 /// The clock of a file.
@@ -22,7 +22,7 @@ pub(super) const MAX_TOKENS: usize = 256;
 pub(super) struct Clock {
     /// The revision of the last write.
     pub(super) revision: i64,
-    /// The tokens of the last writes, the latest one first, and at the end the first token of the file.
+    /// The tokens of the last writes, the latest one first, and at the end that of the store.
     pub(super) tokens: Vec<u8>,
 }
 
@@ -147,7 +147,7 @@ fn fingerprint(revision: Revision, value: Option<&Value>) -> (Revision, u64) {
 mod tests {
     use super::*;
 
-    /// Returns the clock after the writes with these tokens, the latest one last, in the store whose first token is 0.
+    /// Returns the clock after the writes with these tokens, the latest one last, in the store with the token 0.
     fn clock(writes: &[u8]) -> Clock {
         clock_of(0, writes)
     }
@@ -204,7 +204,7 @@ mod tests {
             seen.check_continued_by(&now, true),
             Err(Discontinuity::Diverged)
         );
-        // The first token of the store is none of a write.
+        // The token of the store is not taken for that of a write.
         let now = clock(&writes[..MAX_TOKENS + 2]);
         assert_eq!(
             seen.check_continued_by(&now, true),

@@ -96,7 +96,7 @@ impl Database {
 
     /// Returns the connections, and what was seen through them, after a check of the files.
     pub(super) fn connections(&mut self) -> Result<(&mut Connections, &mut Memory), Unusable> {
-        self.connections_unless(Connections::check)
+        self.connections_after(Connections::check)
     }
 
     /// The same for reads that [`Database::confirm`] verifies. Only the database is checked, because a read changes no file,
@@ -104,10 +104,10 @@ impl Database {
     pub(super) fn connections_to_read(
         &mut self,
     ) -> Result<(&mut Connections, &mut Memory), Unusable> {
-        self.connections_unless(|open, paths| open.identity.check_database(paths))
+        self.connections_after(|open, paths| open.identity.check_database(paths))
     }
 
-    fn connections_unless(
+    fn connections_after(
         &mut self,
         check: impl FnOnce(&mut Connections, &FilePaths) -> Result<(), FileChange>,
     ) -> Result<(&mut Connections, &mut Memory), Unusable> {
@@ -173,8 +173,8 @@ impl Database {
 
     /// Makes a checkpoint if there is something to copy or to empty. Returns whether it succeeded.
     ///
-    /// SUBTLE: if it is accepted, then with whatever the size and the times of the database are afterwards. Therefore they
-    /// are checked immediately before, and a change during the checkpoint is the one that cannot be noticed.
+    /// SUBTLE: [`Database::copy_log`] accepts the size and the times that the database has afterwards. Therefore they are
+    /// checked immediately before. A change by another program during the checkpoint cannot be noticed.
     fn checkpoint(&mut self, mode: &str) -> bool {
         let Some(open) = &mut self.connections else {
             return false;
@@ -258,14 +258,13 @@ impl Database {
         let (mut writer, mut watcher) = (open()?, open()?);
         // In a file that stayed in place, other processes may have written any number of times.
         self.verify(&mut watcher, !before.is_same_database(&self.last))?;
-        let read = || FileIdentity::read(&self.paths).map_err(missing);
-        if !read()?.has_unchanged_database(&before) {
+        if before.check_database(&self.paths).is_err() {
             return Err(Refusal::Problem(OpenProblem::Moved).into());
         }
         protect(&self.paths).map_err(Refusal::Problem)?;
         connection::trust(&mut writer)?;
         connection::trust(&mut watcher)?;
-        let identity = read()?;
+        let identity = FileIdentity::read(&self.paths).map_err(missing)?;
         if !identity.is_same_database(&before) {
             return Err(Refusal::Problem(OpenProblem::Moved).into());
         }

@@ -1,14 +1,16 @@
 //! The filesystem under the store. SQLite needs locks and shared memory that all processes on the file see, which
-//! network filesystems do not provide reliably.
+//! network filesystems do not provide reliably, and locks have to outlast a restart of the machine.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// Network filesystems, by the magic number that `statfs` returns.
+/// The names of filesystems, by the magic number that `statfs` returns.
 ///
 /// Source: linux/magic.h, statfs(2), and the headers of Lustre and AFS.
-const NETWORK: &[(u64, &str)] = &[
+type Names = [(u64, &'static str)];
+
+const NETWORK: &Names = &[
     (0x6969, "NFS"),
     (0x517b, "SMB"),
     (0xfe53_4d42, "SMB"),
@@ -23,6 +25,17 @@ const NETWORK: &[(u64, &str)] = &[
     (0x1983_0326, "BeeGFS"),
     (0x4750_4653, "GPFS"),
     (0x786f_4256, "a shared folder of VirtualBox"),
+];
+
+const IN_MEMORY: &Names = &[(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
+
+const OTHERS: &Names = &[
+    (0xef53, "ext2, ext3, or ext4"),
+    (0x5846_5342, "XFS"),
+    (0x9123_683e, "Btrfs"),
+    (0xf2f5_2010, "F2FS"),
+    (0x2fc1_2fc1, "ZFS"),
+    (0x794c_7630, "overlayfs"),
 ];
 
 /// The magic number of all filesystems in user space, local ones among them.
@@ -55,15 +68,35 @@ const NETWORK_FUSE: &[&str] = &[
 
 /// Returns the network filesystem that contains `folder`; `None`: it is a local one, or cannot be determined.
 pub(super) fn network_filesystem(folder: &Path) -> Option<String> {
-    let magic = rustix::fs::statfs(folder).ok()?.f_type;
-    // The type of the field differs between platforms; a magic number has 32 bits.
-    let magic = u64::try_from(magic).ok()? & 0xffff_ffff;
+    let magic = magic(folder).ok()?;
     let mount_type = || {
         let device = folder.metadata().ok()?.dev();
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         mount_type(&mounts, device).map(str::to_owned)
     };
     refused(magic, mount_type)
+}
+
+/// Returns the magic number of the filesystem that contains `place`.
+pub(super) fn magic(place: &Path) -> rustix::io::Result<u64> {
+    let magic = rustix::fs::statfs(place)?.f_type;
+    // The type of the field differs between platforms; a magic number has 32 bits.
+    Ok(u64::try_from(magic).unwrap_or_default() & 0xffff_ffff)
+}
+
+/// Returns the name of the filesystem if it is in memory.
+pub(super) fn in_memory(magic: u64) -> Option<&'static str> {
+    name_in(IN_MEMORY, magic)
+}
+
+/// Returns the name of another common filesystem.
+pub(super) fn other(magic: u64) -> Option<&'static str> {
+    name_in(OTHERS, magic)
+}
+
+fn name_in(names: &Names, magic: u64) -> Option<&'static str> {
+    let found = names.iter().find(|(known, _)| *known == magic);
+    found.map(|(_, name)| *name)
 }
 
 /// Decides on a filesystem. `mount_type` returns its type in the table of mounts.
@@ -73,8 +106,7 @@ fn refused(magic: u64, mount_type: impl FnOnce() -> Option<String>) -> Option<St
         let name = mount_type.strip_prefix("fuse.")?;
         return NETWORK_FUSE.contains(&name).then(|| mount_type.clone());
     }
-    let found = NETWORK.iter().find(|(known, _)| *known == magic);
-    found.map(|(_, name)| (*name).to_owned())
+    name_in(NETWORK, magic).map(str::to_owned)
 }
 
 /// Returns the type of the filesystem with the number `device` in a table of mounts.

@@ -167,11 +167,6 @@ impl FileIdentity {
     pub(super) fn is_same_database(&self, other: &Self) -> bool {
         self.database.inode == other.database.inode
     }
-
-    /// Reports whether the database is the same file, and was not changed.
-    pub(super) fn has_unchanged_database(&self, other: &Self) -> bool {
-        self.database == other.database
-    }
 }
 
 /// Reports whether there is no such file, and nothing else is wrong.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::access::folder_of;
 use super::connection::{connect, is_busy};
 use super::error::DatabaseError;
+use super::filesystem;
 use super::identity::with_suffix;
 use super::schema::SCHEMA_VERSION;
 use crate::store::findings::{Check, FileFacts, Finding, Severity, StoreReport};
@@ -15,19 +16,6 @@ use crate::text::permission::command_path;
 
 /// The maximum number of problems of a damaged file that are reported.
 const MAX_PROBLEMS: usize = 5;
-
-/// Filesystems in memory, by the magic number that `statfs` returns. Source: linux/magic.h.
-const IN_MEMORY: &[(u64, &str)] = &[(0x0102_1994, "tmpfs"), (0x8584_58f6, "ramfs")];
-
-/// The names of other common filesystems.
-const COMMON: &[(u64, &str)] = &[
-    (0xef53, "ext2, ext3, or ext4"),
-    (0x5846_5342, "XFS"),
-    (0x9123_683e, "Btrfs"),
-    (0xf2f5_2010, "F2FS"),
-    (0x2fc1_2fc1, "ZFS"),
-    (0x794c_7630, "overlayfs"),
-];
 
 /// Inspects the file at `path`, which does not have to exist. Writes nothing beside a running server; else SQLite
 /// recovers the file if its last user crashed, as it does whenever a file is opened.
@@ -45,7 +33,7 @@ pub(crate) fn inspect(path: &Path, busy_timeout: Duration) -> StoreReport {
         let message = "the file does not exist; a server creates it, without any locks".into();
         let findings = vec![
             finding(Severity::Ok, Check::File, message),
-            filesystem(folder_of(path), &subject),
+            filesystem_of(folder_of(path), &subject),
         ];
         return StoreReport::new(Vec::new(), Some(facts), findings);
     };
@@ -55,7 +43,7 @@ pub(crate) fn inspect(path: &Path, busy_timeout: Duration) -> StoreReport {
         .map(|wal| wal.len());
     facts.mode = Some(format!("{:04o}", metadata.mode() & 0o7777));
     let mut findings = vec![
-        filesystem(path, &subject),
+        filesystem_of(path, &subject),
         permissions(path, &metadata, &subject),
     ];
     match read(path, busy_timeout) {
@@ -89,13 +77,9 @@ fn read(path: &Path, busy_timeout: Duration) -> rusqlite::Result<(i32, Vec<Strin
 
 /// Checks whether the contents of the filesystem that contains `place` outlast a restart of this machine. A network
 /// filesystem is an error of the configuration, see [`check_place`](super::access::check_place).
-fn filesystem(place: &Path, subject: &str) -> Finding {
-    match rustix::fs::statfs(place) {
-        // The type of the field differs between platforms; a magic number has 32 bits.
-        Ok(found) => {
-            let magic = u64::try_from(found.f_type).unwrap_or_default() & 0xffff_ffff;
-            filesystem_finding(magic, subject)
-        }
+fn filesystem_of(place: &Path, subject: &str) -> Finding {
+    match filesystem::magic(place) {
+        Ok(magic) => filesystem_finding(magic, subject),
         Err(error) => {
             let message = format!("the filesystem of the file: not known ({error})");
             Finding::new(Severity::Unknown, Check::Filesystem, subject, message)
@@ -105,18 +89,15 @@ fn filesystem(place: &Path, subject: &str) -> Finding {
 
 fn filesystem_finding(magic: u64, subject: &str) -> Finding {
     let finding = |severity, message| Finding::new(severity, Check::Filesystem, subject, message);
-    let name_in = |names: &[(u64, &'static str)]| {
-        let found = names.iter().find(|(known, _)| *known == magic);
-        found.map(|(_, name)| *name)
-    };
-    if let Some(name) = name_in(IN_MEMORY) {
+    if let Some(name) = filesystem::in_memory(magic) {
         let message = format!(
             "the filesystem of the file is {name}, which is in memory: all locks are lost when this machine restarts"
         );
         return finding(Severity::Warning, message)
             .with_remedy("set embedded.path to a file on a disk");
     }
-    let name = name_in(COMMON).map_or_else(|| format!("of type {magic:#x}"), str::to_owned);
+    let name =
+        filesystem::other(magic).map_or_else(|| format!("of type {magic:#x}"), str::to_owned);
     finding(
         Severity::Ok,
         format!("the filesystem of the file is {name}"),

@@ -33,7 +33,7 @@ const SCHEMA: &str = "
     ) STRICT;
 ";
 
-/// Adds the tokens of the first write and of the latest ones to the clock (see [`Clock`]). A trigger creates them, so that
+/// Adds the tokens of the store and of the latest writes to the clock (see [`Clock`]). A trigger creates them, so that
 /// they are right also if a person or an earlier version writes, which sees no other difference. Therefore the version
 /// stays the same.
 fn add_tokens(connection: &Connection) -> rusqlite::Result<()> {
@@ -107,7 +107,7 @@ pub(super) fn damage(connection: &Connection, check: &str) -> rusqlite::Result<O
     Ok((result != "ok").then_some(result))
 }
 
-/// Reports whether the clock has tokens: earlier versions did not write any, or not the first one.
+/// Reports whether the clock has tokens: earlier versions did not write any, or not that of the store.
 pub(super) fn has_tokens(connection: &Connection) -> rusqlite::Result<bool> {
     let sql =
         "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name = 'clock_history'";

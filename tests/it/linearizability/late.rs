@@ -100,9 +100,9 @@ fn histories_of_quiet_groups_are_linearizable_when_commits_arrive_late_or_their_
         };
         for recorder in scene.round(network, &mut random) {
             let (group, history) = (recorder.group(), recorder.history());
-            let of_group = count(&history);
-            answered += of_group.0;
-            unknown += of_group.1;
+            let (of_group, unknown_of_group) = count(&history);
+            answered += of_group;
+            unknown += unknown_of_group;
             if let Some(violation) = check(group.slots, &history).violation() {
                 let history = round::print(&history, &violation);
                 panic!("AIRLOCK_SEED={seed}, round {rounds}, {network:?}:\n{history}");

@@ -102,15 +102,15 @@ fn a_filesystem_in_memory_is_a_warning() {
 #[test]
 fn the_filesystem_is_that_of_the_file_or_else_of_its_folder() {
     let (folder, path) = store();
-    let expected = filesystem(folder.path(), &path.display().to_string());
+    let expected = filesystem_of(folder.path(), &path.display().to_string());
     let found = |path: &Path| finding(path, Check::Filesystem).unwrap();
     assert_eq!(found(&path), (expected.severity, expected.message.clone()));
     fs::remove_file(&path).unwrap();
     assert_eq!(found(&path), (expected.severity, expected.message));
     // A filesystem that every Linux has, and that is another one.
-    let proc = filesystem(Path::new("/proc/self/stat"), "a.db");
+    let proc = filesystem_of(Path::new("/proc/self/stat"), "a.db");
     assert_eq!(proc.message, "the filesystem of the file is of type 0x9fa0");
-    let missing = filesystem(&folder.path().join("missing"), "a.db");
+    let missing = filesystem_of(&folder.path().join("missing"), "a.db");
     assert_eq!(missing.severity, Severity::Unknown);
 }
 

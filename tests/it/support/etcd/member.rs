@@ -112,7 +112,7 @@ impl Member {
     pub fn status(&self) -> Option<Status> {
         self.process.as_ref()?;
         let command = ["endpoint", "status", "--write-out", "json"];
-        // Late 3.5 requires a user while authentication is enabled. Whoever authenticates waits for a leader.
+        // The latest 3.5 requires a user while authentication is enabled; the others do not, and a login needs a leader.
         let answer = match self.unauthenticated_ctl(&command, "") {
             Err(error) if error.stderr.contains("user name is empty") => self.ctl(&command, ""),
             answer => answer,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 
 use crate::repository;
 
@@ -33,6 +34,16 @@ pub type Release = (u32, u32, u32);
 impl Version {
     /// All tested versions.
     pub const ALL: [Version; 3] = [Version::V3_4, Version::V3_5_1, Version::V3_5];
+
+    /// Runs a test with all versions at the same time: most of it is waiting.
+    pub fn for_all(test: impl Fn(Version) + Sync) {
+        thread::scope(|scope| {
+            for version in Version::ALL {
+                let test = &test;
+                scope.spawn(move || test(version));
+            }
+        });
+    }
 
     /// Returns the name of the version, such as `3.4`.
     pub fn name(self) -> &'static str {

@@ -60,6 +60,19 @@ impl Store {
         let latest = store.copy(".latest");
         (store, older, latest)
     }
+
+    /// Returns a store whose database was overwritten by an older copy, and the copy. The log lacks the pages that differ.
+    pub(super) fn overwritten() -> (Self, PathBuf) {
+        let mut store = Store::new();
+        // On pages of its own.
+        store.write("g", &"1".repeat(20_000));
+        let older = store.copy(".older");
+        store.write("g", &"2".repeat(20_000));
+        store.copy(".latest");
+        store.write("h", "in the log");
+        cp(&older, &store.path);
+        (store, older)
+    }
 }
 
 pub(super) fn mv(from: &Path, to: &Path) {
@@ -263,14 +276,7 @@ fn a_log_that_was_replaced_loses_no_write_that_is_in_the_database() {
 #[test]
 fn a_log_is_not_copied_into_a_database_that_was_overwritten() {
     for deleted in [&[][..], &["-wal"], &["-wal", "-shm"]] {
-        let mut store = Store::new();
-        // On pages of its own.
-        store.write("g", &"1".repeat(20_000));
-        let older = store.copy(".older");
-        store.write("g", &"2".repeat(20_000));
-        store.copy(".latest");
-        store.write("h", "in the log");
-        cp(&older, &store.path);
+        let (mut store, older) = Store::overwritten();
         for suffix in deleted {
             fs::remove_file(store.file(suffix)).unwrap();
         }

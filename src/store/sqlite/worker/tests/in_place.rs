@@ -56,14 +56,7 @@ fn a_link_that_leads_to_another_copy_is_followed_to_its_log() {
 
 #[test]
 fn a_database_that_was_overwritten_before_a_copy_of_the_log_stays_as_it_is() {
-    let mut store = Store::new();
-    // On pages of its own.
-    store.write("g", &"1".repeat(20_000));
-    let older = store.copy(".older");
-    store.write("g", &"2".repeat(20_000));
-    store.copy(".latest");
-    store.write("h", "in the log");
-    cp(&older, &store.path);
+    let (mut store, older) = Store::overwritten();
     store.worker.database.copy_log();
     assert!(fs::read(&store.path).unwrap() == fs::read(&older).unwrap());
     store.refuses(&["was overwritten"]);
