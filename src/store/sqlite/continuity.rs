@@ -181,6 +181,13 @@ mod tests {
                 },
                 Err(Discontinuity::Foreign),
             ),
+            (
+                Clock {
+                    revision: 3,
+                    tokens: vec![0; TOKEN_BYTES],
+                },
+                Err(Discontinuity::Diverged),
+            ),
             (clock_of(1, &[1, 2, 3]), Err(Discontinuity::Foreign)),
             (
                 clock_of(1, &[4; 2 * MAX_TOKENS]),

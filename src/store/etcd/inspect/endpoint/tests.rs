@@ -161,6 +161,10 @@ async fn a_database_near_its_quota_is_a_warning() {
             "the database of etcd has 800 bytes; at 1000, etcd refuses every write",
         );
         assert_eq!(warnings.contains(&warning), is_near, "{warnings:?}");
+        let is_warned = warnings
+            .iter()
+            .any(|(_, check, _)| *check == Check::DatabaseSize);
+        assert_eq!(is_warned, is_near, "{bytes} bytes: {warnings:?}");
     }
 }
 
