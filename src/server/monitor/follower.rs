@@ -15,7 +15,10 @@ use crate::text::explain::chain;
 /// The pause after a watch that failed, which doubles with every further failure. For that long, the known state of a
 /// group may differ from the store.
 const MIN_PAUSE: Duration = Duration::from_millis(500);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(8);
+
+/// The maximum pause while the store refuses the watch. Reads of one group after the other keep its known state current.
+const MAX_PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
 
 /// The time after which a watch counts as one that works.
 const STABLE: Duration = Duration::from_secs(60);
@@ -46,10 +49,10 @@ pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) 
             failures = 0;
             warned = false;
         }
-        let pause = pause(failures);
+        let is_refused = matches!(error, StoreError::Rejected(_));
+        let pause = pause(failures, is_refused);
         failures += 1;
         let reason = chain(&error);
-        let is_refused = matches!(error, StoreError::Rejected(_));
         if is_refused && !warned {
             warned = true;
             tracing::warn!(
@@ -70,10 +73,14 @@ pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) 
 }
 
 /// Returns the pause after so many failures.
-fn pause(failures: u32) -> Duration {
+fn pause(failures: u32, is_refused: bool) -> Duration {
+    let max = match is_refused {
+        true => MAX_PAUSE_IF_REFUSED,
+        false => MAX_PAUSE,
+    };
     MIN_PAUSE
         .saturating_mul(2_u32.saturating_pow(failures))
-        .min(MAX_PAUSE)
+        .min(max)
 }
 
 /// Waits until the store replies after it did not.
@@ -107,10 +114,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_doubles_up_to_a_minute() {
-        let pauses: Vec<u128> = [0, 1, 2, 6, 7, 8, u32::MAX]
-            .map(|failures| pause(failures).as_millis())
-            .into();
-        assert_eq!(pauses, [500, 1000, 2000, 32_000, 60_000, 60_000, 60_000]);
+    fn the_pause_doubles_up_to_8_seconds_or_a_minute_if_the_watch_is_refused() {
+        let pauses = |is_refused| -> Vec<u128> {
+            let failures = [0, 1, 4, 5, 6, 7, u32::MAX].into_iter();
+            let pauses = failures.map(|failures| pause(failures, is_refused).as_millis());
+            pauses.collect()
+        };
+        assert_eq!(pauses(false), [500, 1000, 8000, 8000, 8000, 8000, 8000]);
+        assert_eq!(
+            pauses(true),
+            [500, 1000, 8000, 16_000, 32_000, 60_000, 60_000]
+        );
     }
 }
