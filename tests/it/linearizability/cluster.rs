@@ -14,8 +14,8 @@ use super::record::{GROUPS, Group, Recorder, Server, Servers};
 use airlock_test_support::airlock::{Airlock, LISTEN, airlock};
 use airlock_test_support::client::Client;
 use airlock_test_support::etcd::{ALL_GROUPS, Etcd, ROOT, USER, Version, keys_of_user};
-use airlock_test_support::eventually;
 use airlock_test_support::proxy::{Network, Proxy};
+use airlock_test_support::{eventually, eventually_ok};
 
 /// All running processes.
 pub(crate) struct Cluster {
@@ -106,8 +106,8 @@ impl Cluster {
             proxy.set(Network::Works);
         }
         self.etcd.wait_until_ready();
-        eventually("authentication to be disabled", || {
-            self.etcd.try_ctl_anywhere(&["auth", "disable"]).ok()
+        eventually_ok("authentication to be disabled", || {
+            self.etcd.try_ctl_anywhere(&["auth", "disable"])
         });
         self.start_servers();
     }

@@ -45,6 +45,23 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
     }
 }
 
+/// Waits until `attempt` succeeds, like [`eventually`]. Panics with the last error if it does not.
+pub fn eventually_ok<T, E: std::fmt::Display>(
+    what: &str,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> T {
+    let started = Instant::now();
+    loop {
+        match attempt() {
+            Ok(value) => return value,
+            Err(error) if started.elapsed() >= MAX_WAIT => {
+                panic!("still waiting for {what}: {error}")
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
 /// A guard that sets a flag when it is dropped, including by a panic. Threads of a scope that watch the flag
 /// end, so the scope ends too.
 pub struct SetOnDrop<'a>(pub &'a AtomicBool);

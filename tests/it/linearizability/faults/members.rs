@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Active, Fault, Stage};
 use crate::linearizability::check::{Reply, Request};
 use crate::linearizability::{BY_HAND, cluster::SIZE, note};
-use airlock_test_support::eventually;
+use airlock_test_support::{eventually, eventually_ok};
 
 const LEARNER: &str = "learner";
 const SNAPSHOT: &str = "snapshot";
@@ -30,13 +30,13 @@ pub(super) fn begin(active: &mut Active, stage: &mut Stage<'_>) {
         Fault::MemberReplaced => {
             active.memory = etcd.members[follower].id();
             // etcd refuses until all members have been connected for 5 s.
-            eventually("a member to be removed", || {
-                etcd.remove_member(follower, active.memory).ok()
+            eventually_ok("a member to be removed", || {
+                etcd.remove_member(follower, active.memory)
             });
         }
         Fault::LearnerAdded => {
-            eventually("a learner to be added", || {
-                etcd.add_member(LEARNER, &["--learner"]).ok()
+            eventually_ok("a learner to be added", || {
+                etcd.add_member(LEARNER, &["--learner"])
             });
             let endpoint = etcd.members[SIZE].endpoint();
             stage.cluster.spare.set_target(&endpoint);
@@ -93,9 +93,7 @@ pub(super) fn end(active: &mut Active, stage: &mut Stage<'_>) {
 
 fn replace(active: &mut Active, stage: &mut Stage<'_>) {
     let (etcd, member) = (&mut stage.cluster.etcd, active.targets[0]);
-    eventually("a member to be replaced", || {
-        etcd.replace_member(member).ok()
-    });
+    eventually_ok("a member to be replaced", || etcd.replace_member(member));
     if etcd.members[member].id() != active.memory {
         active.effect += 1;
     }
@@ -107,8 +105,8 @@ fn remove_learner(active: &mut Active, stage: &mut Stage<'_>) {
     if status.is_learner {
         active.effect += 1;
     }
-    eventually("the learner to be removed", || {
-        etcd.remove_member(SIZE, status.id).ok()
+    eventually_ok("the learner to be removed", || {
+        etcd.remove_member(SIZE, status.id)
     });
     etcd.members.truncate(SIZE);
 }

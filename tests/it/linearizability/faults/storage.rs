@@ -5,7 +5,7 @@ use crate::linearizability::BY_HAND;
 use crate::linearizability::check::{Reply, Request};
 use crate::linearizability::cluster::SIZE;
 use airlock_test_support::etcd::Etcd;
-use airlock_test_support::eventually;
+use airlock_test_support::eventually_ok;
 
 pub(super) fn begin(active: &mut Active, stage: &mut Stage<'_>) {
     if active.fault == Fault::OutOfSpace {
@@ -56,20 +56,18 @@ pub(super) fn end(active: &mut Active, stage: &mut Stage<'_>) {
 /// The remedy that docs/operations.md names.
 fn make_space(etcd: &Etcd) {
     let anywhere = |arguments: &[&str]| {
-        eventually("etcd to make space", || {
-            etcd.try_ctl_anywhere(arguments).ok()
-        });
+        eventually_ok("etcd to make space", || etcd.try_ctl_anywhere(arguments));
     };
     anywhere(&["del", "--prefix", "fill/"]);
     // A compaction of a revision that is compacted already is an error.
     let _ = etcd.compact();
     for member in etcd.members.iter().filter(|member| member.is_running()) {
-        eventually("a member to make space", || {
-            etcd.try_ctl_at(member, &["defrag"]).ok()
+        eventually_ok("a member to make space", || {
+            etcd.try_ctl_at(member, &["defrag"])
         });
     }
     anywhere(&["alarm", "disarm"]);
-    eventually("etcd to accept a write", || {
-        etcd.try_ctl_anywhere(&["put", "fill/end", "1"]).ok()
+    eventually_ok("etcd to accept a write", || {
+        etcd.try_ctl_anywhere(&["put", "fill/end", "1"])
     });
 }

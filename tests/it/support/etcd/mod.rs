@@ -14,8 +14,8 @@ pub use member::{Member, Status};
 pub use users::{ALL_GROUPS, ROOT, USER, keys_of_user};
 pub use version::{Bug, Release, Version};
 
-use super::eventually;
 use super::pki::Pair;
+use super::{eventually, eventually_ok};
 
 /// A running cluster on the loopback interface, with its data in a temporary folder.
 pub struct Etcd {
@@ -125,8 +125,8 @@ impl Etcd {
     pub fn wait_until_ready(&self) {
         for member in &self.members {
             if member.is_running() {
-                eventually("etcd to be ready", || {
-                    self.try_ctl_at(member, &["get", "ready"]).ok()
+                eventually_ok("etcd to be ready", || {
+                    self.try_ctl_at(member, &["get", "ready"])
                 });
             }
         }
@@ -163,14 +163,17 @@ impl Etcd {
         member.ctl(arguments, "")
     }
 
-    /// Runs etcdctl with the running members in turn until one succeeds. Returns the last error.
+    /// Runs etcdctl with the running members in turn until one succeeds. Returns what all of them wrote to stderr.
     pub fn try_ctl_anywhere(&self, arguments: &[&str]) -> Result<String, EtcdctlError> {
         let mut result = self.try_ctl(arguments);
         for member in self.members.iter().skip(1).filter(|m| m.is_running()) {
-            if result.is_ok() {
+            let Err(earlier) = result else {
                 break;
-            }
-            result = self.try_ctl_at(member, arguments);
+            };
+            result = self.try_ctl_at(member, arguments).map_err(|mut error| {
+                error.stderr.insert_str(0, &earlier.stderr);
+                error
+            });
         }
         result
     }
