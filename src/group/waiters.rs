@@ -181,6 +181,8 @@ mod tests {
             waiters.denied(&id(&node.to_string()), DenyReason::Full, minute(0));
         }
         assert_eq!(waiters.count(minute(1)), MAX_WAITERS);
+        waiters.denied(&id("0"), DenyReason::Full, minute(0));
+        assert_eq!(waiters.0[&id("0")].times, 2);
         waiters.denied(&id("later"), DenyReason::Full, minute(16));
         assert_eq!(waiters.count(minute(16)), 1);
     }

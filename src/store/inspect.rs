@@ -48,3 +48,45 @@ async fn inspect_etcd(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::parse;
+
+    /// Inspects the store that these lines of the configuration describe.
+    async fn inspected(store: &str) -> StoreReport {
+        let text = format!("[service]\ntls = false\n{store}");
+        let loaded = parse(Path::new("airlock.toml"), &text).unwrap();
+        inspect(&loaded.settings).await
+    }
+
+    #[tokio::test]
+    async fn the_configured_store_is_the_one_that_is_inspected() {
+        let embedded = inspected("[embedded]\npath = \"/missing/airlock.db\"").await;
+        let file = embedded.file.map(|file| file.path);
+        assert_eq!(file.as_deref(), Some(Path::new("/missing/airlock.db")));
+        let url = "http://127.0.0.1:0";
+        let etcd = inspected(&format!("[etcd3]\nendpoints = [{url:?}]")).await;
+        assert_eq!(etcd.endpoints[0].endpoint, url);
+    }
+
+    #[tokio::test]
+    async fn a_password_that_cannot_be_read_is_a_finding_about_every_endpoint() {
+        let report = inspected(
+            "[etcd3]\nendpoints = [\"http://a:2379\", \"http://b:2379\"]\nusername = \"airlock\"\npassword_path = \"/missing/password\"",
+        )
+        .await;
+        let [finding] = &report.findings[..] else {
+            panic!("{:?}", report.findings);
+        };
+        assert_eq!(
+            (finding.severity, finding.check),
+            (Severity::Error, Check::Authentication)
+        );
+        assert_eq!(finding.subjects, ["http://a:2379", "http://b:2379"]);
+        assert!(finding.message.contains("/missing/password"), "{finding:?}");
+    }
+}

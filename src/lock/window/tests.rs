@@ -79,6 +79,26 @@ fn a_window_of_a_whole_week_never_closes() {
 }
 
 #[test]
+fn windows_of_every_day_of_the_week_are_one_opening_of_two_weeks() {
+    let every_day = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    let windows = Windows(vec![window(&every_day, "00:00", 24 * 60, "UTC")]);
+    let until = at("2026-12-09T00:00:00Z");
+    assert_eq!(
+        windows.state(at("2026-11-25T00:00:00Z")),
+        WindowState::Open { until }
+    );
+}
+
+#[test]
+fn the_next_start_of_a_window_that_starts_now_is_a_week_later() {
+    let saturday = window(&["Sat"], "02:00", 60, "UTC");
+    assert_eq!(
+        saturday.next_start(at("2026-11-28T02:00:00Z")),
+        Some(at("2026-12-05T02:00:00Z"))
+    );
+}
+
+#[test]
 fn windows_that_overlap_or_meet_are_one_opening() {
     let windows = Windows(vec![
         window(&["Sat"], "02:00", 60, "UTC"),

@@ -285,3 +285,29 @@ fn etcd_is_down_only_if_no_endpoint_replied() {
     assert!(!endpoints(status(), status()).is_down());
     assert!(!EtcdError::WatchClosed.is_down());
 }
+
+#[test]
+fn endpoints_of_different_clusters_are_named_each_with_its_cluster() {
+    let endpoint = |url: &str, id| (url.to_owned(), ClusterId(id));
+    let text = EtcdError::Split(vec![endpoint("http://a", 1), endpoint("http://b", 2)]).to_string();
+    let clusters = "http://a belongs to 1, http://b belongs to 2;";
+    assert!(text.contains(clusters), "{text}");
+}
+
+#[test]
+fn an_endpoint_of_another_cluster_is_explained_by_the_setting_or_by_a_restored_backup() {
+    let text = |configured| {
+        let foreign = Foreign {
+            found: ClusterId(2),
+            expected: ClusterId(1),
+            configured,
+        };
+        Problem::Foreign(foreign).to_string()
+    };
+    let found = "the endpoint belongs to the etcd cluster 2, but";
+    assert_eq!(text(true), format!("{found} etcd3.cluster_id is \"1\""));
+    let restored = format!(
+        "{found} this server has used the cluster 1 since it started; if etcd was restored"
+    );
+    assert!(text(false).starts_with(&restored), "{}", text(false));
+}

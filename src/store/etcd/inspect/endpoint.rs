@@ -319,7 +319,10 @@ impl<'a> Inspection<'a> {
         if seconds < CLOCK_TOLERANCE {
             return self.ok(Check::Clock, "the clocks of etcd and of this machine agree");
         }
-        let direction = if ahead > 0 { "ahead of" } else { "behind" };
+        let direction = match ahead.is_positive() {
+            true => "ahead of",
+            false => "behind",
+        };
         let message =
             format!("the clock of etcd is {seconds} s {direction} the clock of this machine");
         let finding = self.finding(Severity::Warning, Check::Clock, message);

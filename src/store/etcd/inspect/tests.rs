@@ -1,6 +1,8 @@
 //! What the endpoints of a cluster have to agree on.
 
 use super::*;
+use crate::config::EtcdSettings;
+use crate::store::etcd::fake::FakeEtcd;
 use crate::store::findings::EndpointFacts;
 
 /// Returns the report of the endpoint `http://NAME:2379`, a member of the cluster with this id.
@@ -212,4 +214,24 @@ fn the_bugs_of_the_version_of_each_member_are_warnings_with_a_remedy() {
     assert_eq!(version_findings(&silent), []);
     silent.facts.version = Some("3.7.0".into());
     assert_eq!(version_findings(&silent).len(), 1);
+}
+
+#[tokio::test]
+async fn each_configured_endpoint_is_inspected() {
+    let etcd = FakeEtcd::start([]).await;
+    let settings = EtcdSettings {
+        endpoints: vec![etcd.url(), "http://127.0.0.1:0".into()],
+        cluster_id: None,
+        ca_cert_path: None,
+        client_cert: None,
+        user: None,
+    };
+    let credentials = Credentials::load(settings).unwrap();
+    let group = GroupName::new("g").unwrap();
+    let report = inspect(&credentials, &group, Duration::from_secs(60)).await;
+    let endpoints = report.endpoints.into_iter();
+    assert_eq!(
+        endpoints.map(|facts| facts.endpoint).collect::<Vec<_>>(),
+        credentials.settings().endpoints
+    );
 }
