@@ -84,18 +84,21 @@ impl InstrumentedStore {
         });
     }
 
+    /// Records a call. `shows_writable` tells whether a result shows that the store accepts writes.
     fn record<T>(
         &self,
         call: Call,
         started: Instant,
         result: Result<T, StoreError>,
+        shows_writable: impl FnOnce(&T) -> bool,
     ) -> Result<T, StoreError> {
         self.metrics.record(call, started.elapsed(), &result);
         self.update(|health| match (&result, call) {
-            (Ok(_), Call::Read | Call::Confirm) => health.replied(),
-            (Ok(_), Call::Write | Call::Check) => {
+            (Ok(value), _) => {
                 health.replied();
-                health.write_accepted();
+                if shows_writable(value) {
+                    health.write_accepted();
+                }
             }
             // One group's value may be too large, or forbidden. The probe finds out whether the store rejects all.
             (Err(StoreError::Rejected(_)), Call::Write) => health.write_rejected(),
@@ -124,7 +127,7 @@ impl Store for InstrumentedStore {
     async fn read(&self, group: &GroupName) -> Result<Stored, StoreError> {
         let started = Instant::now();
         let result = self.inner.read(group).await;
-        self.record(Call::Read, started, result)
+        self.record(Call::Read, started, result, |_| false)
     }
 
     async fn commit(
@@ -139,13 +142,16 @@ impl Store for InstrumentedStore {
             Some(_) => Call::Write,
             None => Call::Confirm,
         };
-        self.record(call, started, result)
+        // A conflict writes nothing.
+        self.record(call, started, result, |outcome| {
+            new.is_some() && matches!(outcome, CommitOutcome::Committed(_))
+        })
     }
 
     async fn check_writable(&self, group: &GroupName) -> Result<(), StoreError> {
         let started = Instant::now();
         let result = self.inner.check_writable(group).await;
-        self.record(Call::Check, started, result)
+        self.record(Call::Check, started, result, |()| true)
     }
 
     async fn verify(&self) {

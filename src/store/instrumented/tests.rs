@@ -1,6 +1,7 @@
 use parking_lot::Mutex;
 
 use super::*;
+use crate::lock::codec::Revision;
 use crate::store::faulty::Injected;
 
 /// A store that notes the calls, and fails them as it is told.
@@ -9,6 +10,8 @@ struct Script {
     calls: Mutex<Vec<&'static str>>,
     error: Mutex<Option<StoreError>>,
     notices: Mutex<Vec<Notice>>,
+    /// Whether commits succeed instead of a conflict.
+    commits: Mutex<bool>,
 }
 
 // === impl Script ===
@@ -36,7 +39,11 @@ impl Store for Script {
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError> {
         let name = if new.is_some() { "write" } else { "confirm" };
-        self.call(name, CommitOutcome::Conflict(absent()))
+        let outcome = match *self.commits.lock() {
+            true => CommitOutcome::Committed(Revision(1)),
+            false => CommitOutcome::Conflict(absent()),
+        };
+        self.call(name, outcome)
     }
 
     async fn check_writable(&self, _: &GroupName) -> Result<(), StoreError> {
@@ -72,7 +79,7 @@ impl Store for Script {
 }
 
 fn absent() -> Stored {
-    Stored::absent(crate::lock::codec::Revision(0))
+    Stored::absent(Revision(0))
 }
 
 fn group() -> GroupName {
@@ -103,14 +110,22 @@ impl Fixture {
     /// Makes one call of each kind, which fails with `error`.
     async fn call_all(&self, error: Option<StoreError>) {
         *self.script.error.lock() = error;
+        let _ = self.store.read(&group()).await;
+        self.confirm().await;
+        self.write().await;
+        let _ = self.store.check_writable(&group()).await;
+    }
+
+    async fn confirm(&self) {
+        let _ = self.store.commit(&group(), &absent(), None).await;
+    }
+
+    async fn write(&self) {
         let value = Value {
             semaphore: Vec::new(),
             lock_times: None,
         };
-        let _ = self.store.read(&group()).await;
-        let _ = self.store.commit(&group(), &absent(), None).await;
         let _ = self.store.commit(&group(), &absent(), Some(&value)).await;
-        let _ = self.store.check_writable(&group()).await;
     }
 
     fn metrics(&self) -> String {
@@ -215,4 +230,15 @@ async fn the_end_of_a_watch_shows_whether_the_store_still_replies() {
     fixture.store.watch(&[group()], &mut |_, _| {}).await;
     assert_eq!(*fixture.script.calls.lock(), ["read"]);
     fixture.assert_metric("airlock_store_up 1");
+}
+
+#[tokio::test]
+async fn only_a_write_shows_that_the_store_accepts_writes() {
+    let fixture = Fixture::new();
+    fixture.write().await;
+    *fixture.script.commits.lock() = true;
+    fixture.confirm().await;
+    fixture.assert_metric("airlock_store_writable 0");
+    fixture.write().await;
+    fixture.assert_metric("airlock_store_writable 1");
 }
