@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::group::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 use crate::lock::audit::{self, AuditEntry};
-use crate::lock::codec::Stored;
+use crate::lock::codec::{Revision, Stored};
 use crate::lock::command::{AdminCommand, Decision, Refused};
 use crate::lock::protocol::{Attempt, Protocol};
 use crate::lock::semaphore::Semaphore;
@@ -213,7 +213,7 @@ impl Work for Execution<'_> {
         self.known.clone()
     }
 
-    fn observe(&mut self, stored: Stored) {
+    fn observe(&mut self, stored: Stored, _: Option<Revision>) {
         self.known = Some(GroupState::new(stored, self.slots_if_absent));
     }
 

@@ -11,7 +11,7 @@ use tokio::time::{self, Instant};
 use super::backoff::Backoff;
 use super::contention::{Contention, MAX_ANNOUNCING, Pace};
 use crate::lock::audit::AuditLog;
-use crate::lock::codec::{self, Stored, Value};
+use crate::lock::codec::{self, Revision, Stored, Value};
 use crate::lock::protocol::{Attempt, Protocol};
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
@@ -34,8 +34,9 @@ pub(crate) trait Work {
     /// Returns the known state of the group.
     fn known(&self) -> Option<GroupState>;
 
-    /// Takes a value that was just read, or that a conflict returned. From now on, there is a known state.
-    fn observe(&mut self, stored: Stored);
+    /// Takes a value that was just read, or that a conflict returned, to a call that began when the state as of `before`
+    /// was known. From now on, there is a known state.
+    fn observe(&mut self, stored: Stored, before: Option<Revision>);
 
     /// Waits for more work that can share the next commit. While the group is `contended`, a slot that is released is
     /// to be free for other servers until the next commit.
@@ -203,7 +204,7 @@ impl AttemptLoop {
                 Ok(())
             }
             Ok(CommitOutcome::Conflict(current)) => {
-                work.observe(current);
+                work.observe(current, Some(state.as_of()));
                 Err(AttemptError::Conflict)
             }
             Err(error @ StoreError::Rejected(_)) => {
@@ -242,11 +243,11 @@ impl AttemptLoop {
         let empty = codec::encode(absent, &[]);
         match self.commit(state, Some(&empty)).await {
             Ok(CommitOutcome::Committed(revision)) => {
-                work.observe(Stored::written(empty, revision));
+                work.observe(Stored::written(empty, revision), Some(state.as_of()));
                 Ok(())
             }
             Ok(CommitOutcome::Conflict(current)) => {
-                work.observe(current);
+                work.observe(current, Some(state.as_of()));
                 Err(AttemptError::Conflict)
             }
             Err(error) => {
@@ -280,13 +281,14 @@ impl AttemptLoop {
     /// Reads the store if the known state cannot be the base of a commit.
     async fn read_if_needed<W: Work + Send>(&mut self, work: &mut W) -> Result<(), AttemptError> {
         let known = work.known();
+        let before = known.as_ref().map(GroupState::as_of);
         if !self.protocol.must_read && known.is_some_and(|known| known.semaphore.is_ok()) {
             return Ok(());
         }
         let stored = self.store.read(&self.group).await;
         let stored = stored.map_err(AttemptError::Store)?;
         self.protocol.has_read();
-        work.observe(stored);
+        work.observe(stored, before);
         Ok(())
     }
 

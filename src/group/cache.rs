@@ -39,10 +39,17 @@ impl Cache {
         self.state.lock().known.clone()
     }
 
-    /// Takes a value that was read. It replaces a newer one, because an etcd restored from a backup continues at an
-    /// earlier revision. If the reply was merely late, the watch still reports the changes after it.
-    pub(super) fn set(&self, known: GroupState) {
-        self.replace(&mut self.state.lock(), known);
+    /// Takes a value that was read while the state as of `before` was known.
+    ///
+    /// It replaces a newer one, because an etcd restored from a backup continues at an earlier revision. But if the newer
+    /// one came during the read, the reply is merely late, and the watch will not report the newer one again.
+    pub(super) fn set(&self, read: GroupState, before: Option<Revision>) {
+        let mut state = self.state.lock();
+        let known = state.known.as_ref().map(GroupState::as_of);
+        let is_late = known > Some(read.as_of()) && known != before;
+        if !is_late {
+            self.replace(&mut state, read);
+        }
     }
 
     /// Takes a value that was written, unless a newer one is known.
@@ -56,7 +63,11 @@ impl Cache {
     /// Takes an update from the store.
     pub(super) fn observe(&self, update: Update, configured_slots: u64) {
         match update {
-            Update::Current(stored) => self.set(GroupState::new(stored, configured_slots)),
+            // The watch reports all changes after it.
+            Update::Current(stored) => {
+                let current = GroupState::new(stored, configured_slots);
+                self.replace(&mut self.state.lock(), current);
+            }
             // Compared before it is decoded: most changes are this server's own writes.
             Update::Change(stored) if !is_newer(&self.state.lock(), stored.as_of) => {}
             Update::Change(stored) => self.set_if_newer(GroupState::new(stored, configured_slots)),
@@ -119,7 +130,7 @@ mod tests {
     #[test]
     fn a_late_write_or_a_late_change_does_not_replace_a_newer_value() {
         let cache = Cache::new(GroupName::new("g").unwrap());
-        cache.set(known(5));
+        cache.set(known(5), None);
         cache.set_if_newer(known(4));
         cache.observe(Update::Change(Stored::absent(Revision(5))), 9);
         assert_eq!(cache.get(), Some(known(5)));
@@ -129,6 +140,20 @@ mod tests {
         assert_eq!(cache.get(), Some(known(7)));
         cache.observe(Update::Current(Stored::absent(Revision(2))), 2);
         assert_eq!(cache.get(), Some(known(2)));
+    }
+
+    #[test]
+    fn a_late_read_does_not_replace_what_the_watch_reported_during_it() {
+        let cache = Cache::new(GroupName::new("g").unwrap());
+        cache.set(known(5), None);
+        cache.observe(Update::Change(Stored::absent(Revision(7))), 7);
+        cache.set(known(6), Some(Revision(5)));
+        assert_eq!(cache.get(), Some(known(7)));
+        cache.set(known(8), Some(Revision(5)));
+        assert_eq!(cache.get(), Some(known(8)));
+        // Nothing changed during this read: the store was restored.
+        cache.set(known(3), Some(Revision(8)));
+        assert_eq!(cache.get(), Some(known(3)));
     }
 
     #[test]
@@ -144,7 +169,7 @@ mod tests {
                 audit_log: entries.iter().cloned().collect(),
                 ..known(1)
             };
-            logging::warnings(|| cache.set(known))
+            logging::warnings(|| cache.set(known, None))
         };
         let [first, second, third] = [entry(1), entry(2), entry(3)];
         assert_eq!(warnings(slice::from_ref(&first)), 0);

@@ -88,10 +88,11 @@ impl Work for Batch {
         self.shared.cache.get()
     }
 
-    fn observe(&mut self, stored: Stored) {
+    fn observe(&mut self, stored: Stored, before: Option<Revision>) {
         self.shared.beat();
         let slots = self.shared.configured_slots();
-        self.shared.cache.set(GroupState::new(stored, slots));
+        let read = GroupState::new(stored, slots);
+        self.shared.cache.set(read, before);
     }
 
     /// Takes what is queued and what the runtime has ready, as long as that brings more requests. There is no timer: a
