@@ -35,7 +35,7 @@ pub(super) struct Reloader {
 
 impl Reloader {
     /// Reloads the files, then the configuration. An invalid configuration changes nothing. If etcd was replaced by
-    /// another cluster, that one is accepted.
+    /// another cluster, that one is accepted, unless the configuration has another store: it may forbid the cluster.
     pub(super) fn reload(&self, supervisor: &mut Supervisor) {
         let _reloading = systemd::reloading();
         self.files
@@ -43,7 +43,9 @@ impl Reloader {
         let new = self.read_settings();
         self.metrics.config_reloaded(new.is_some());
         let Some(mut new) = new else { return };
-        self.groups.store.accept_current();
+        if new.store == self.running.store {
+            self.groups.store.accept_current();
+        }
         new.limits.max_connections = rlimit::raise_nofile_limit(new.limits.max_connections);
         if let Some(authenticator) = &self.authenticator {
             authenticator.warn_of_unknown_users(&new.groups);

@@ -193,6 +193,27 @@ fn a_cluster_that_the_configuration_names_is_not_exchanged_by_a_reload() {
     assert!(refused.value().contains(&named), "{refused:?}");
 }
 
+/// The file names the old cluster while the server, which started without the name, meets another one.
+#[test]
+fn a_reload_with_another_store_in_the_file_accepts_no_other_cluster() {
+    let mut etcd = Etcd::start();
+    let id = cluster_id(&etcd);
+    let config = format!("[etcd3]\nendpoints = {:?}\n", etcd.endpoints());
+    let mut airlock = Airlock::start(&config);
+    let client = airlock.client();
+    assert!(client.lock("default", "a").granted());
+    let folder = tempfile::tempdir().unwrap();
+    let snapshot = folder.path().join("snapshot");
+    etcd.save_snapshot(&snapshot).unwrap();
+    etcd.restore_snapshot(&snapshot, "another");
+    etcd.wait_until_ready();
+    airlock.reload(&format!("{config}cluster_id = {id:?}\n"));
+    airlock.wait_for_log("configuration reloaded");
+    let refused = client.unlock("default", "a");
+    let used = format!("this server has used the cluster {id} since it started");
+    assert!(refused.value().contains(&used), "{refused:?}");
+}
+
 /// Restores a snapshot with the same token, which keeps the id of the cluster, and continues with revisions that were
 /// used before.
 #[test]
