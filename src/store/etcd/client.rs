@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time;
 
 use super::class::{
-    ErrorClass, OVERLOADED, class, connect_class, is_auth_disabled, is_denied, needs_login,
+    DENIED, ErrorClass, OVERLOADED, class, connect_class, is_auth_disabled, is_denied, needs_login,
 };
 use super::connection::channel;
 use super::credentials::Credentials;
@@ -110,10 +110,12 @@ impl EndpointClient {
                 self.error(class, Problem::NoReply(timeout))
             }
         };
-        // A new login would only add to the load.
-        let is_overloaded = error.problem.is_status(OVERLOADED);
+        // A new login would only add to the load, and would not permit more.
+        let is_denied = error.problem.is_status(DENIED)
+            || matches!(error.problem, Problem::CertificateUserDenied { .. });
         if let Some(number) = sent
-            && !is_overloaded
+            && !is_denied
+            && !error.problem.is_status(OVERLOADED)
             && !matches!(error.class, ErrorClass::Rejected | ErrorClass::NoSpace)
         {
             self.discard(number).await;

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Client, Error};
@@ -30,8 +30,16 @@ pub(super) struct Cluster {
     /// The timeout of a call to one endpoint.
     attempt_timeout: Duration,
     identity: Arc<Identity>,
-    /// Held while the endpoints are asked for their cluster.
-    settling: Mutex<()>,
+    settling: Settling,
+}
+
+/// The attempts to find out to which cluster the endpoints belong, one at a time.
+#[derive(Default)]
+struct Settling {
+    /// The number of attempts that have ended.
+    ended: AtomicU64,
+    /// The error of the latest attempt.
+    latest: Mutex<Option<StoreError>>,
 }
 
 /// No endpoint is preferred: the preferred one failed, and none has replied since.
@@ -74,7 +82,7 @@ impl Cluster {
             preferred: AtomicUsize::new(0),
             attempt_timeout,
             identity,
-            settling: Mutex::default(),
+            settling: Settling::default(),
         }
     }
 
@@ -136,11 +144,23 @@ impl Cluster {
     }
 
     /// Decides which cluster is used, at the first call: asks all endpoints, also those that are not needed.
+    ///
+    /// A call that waits for the attempt of another one takes its result, so that many calls wait no longer than one.
     async fn settle(&self) -> Result<(), StoreError> {
         if self.identity.settled() == Settled::Yes {
             return Ok(());
         }
-        let _settling = self.settling.lock().await;
+        let ended = self.settling.ended.load(Ordering::Relaxed);
+        let mut latest = self.settling.latest.lock().await;
+        if self.settling.ended.load(Ordering::Relaxed) == ended {
+            *latest = self.ask_for_the_cluster().await.err();
+            self.settling.ended.fetch_add(1, Ordering::Relaxed);
+        }
+        latest.clone().map_or(Ok(()), Err)
+    }
+
+    /// Asks all endpoints for their cluster until it is decided which one is used.
+    async fn ask_for_the_cluster(&self) -> Result<(), StoreError> {
         let mut failures = Failures::new();
         while self.identity.settled() == Settled::No {
             let generation = self.identity.generation();

@@ -2,7 +2,9 @@
 
 use std::fs;
 
+use futures_util::future::join_all;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use super::fake::{FakeEtcd, Message, Reply, bytes, number};
 use super::*;
@@ -191,14 +193,14 @@ async fn a_write_that_meets_a_change_of_the_users_is_sent_again_after_a_login() 
 }
 
 #[tokio::test]
-async fn a_denied_call_is_not_repeated_and_the_next_one_logs_in_again() {
+async fn a_denied_call_is_not_repeated_and_the_next_one_needs_no_login() {
     let denied = status("etcdserver: permission denied");
-    let etcd = FakeEtcd::start([token("first"), denied, token("second"), ok()]).await;
+    let etcd = FakeEtcd::start([token("first"), denied, ok()]).await;
     let (store, _folder) = store_with_user(&[&etcd]);
     assert_eq!(class(store.read(&group()).await), "rejected");
     assert_eq!(etcd.tokens(), ["", "first"]);
     assert_eq!(store.read(&group()).await.unwrap(), absent());
-    assert_eq!(etcd.tokens(), ["", "first", "", "second"]);
+    assert_eq!(etcd.tokens(), ["", "first", "first"]);
 }
 
 #[tokio::test]
@@ -251,6 +253,30 @@ async fn without_a_user_the_store_does_not_log_in() {
     let etcd = FakeEtcd::start([status("etcdserver: user name is empty")]).await;
     assert_eq!(class(store(&[&etcd]).read(&group()).await), "rejected");
     assert_eq!(etcd.calls(), ["Range"]);
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_the_first_reply_share_one_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let store = EtcdStore::new(
+        vec![url],
+        fake::credentials(None),
+        Duration::from_millis(250),
+    );
+    let mut silent = Vec::new();
+    let connections = async {
+        loop {
+            silent.push(listener.accept().await.unwrap());
+        }
+    };
+    let group = group();
+    let calls = join_all((0..40).map(|_| store.read(&group)));
+    tokio::select! {
+        () = connections => unreachable!(),
+        results = calls => assert!(results.iter().all(Result::is_err)),
+    }
+    assert_eq!(silent.len(), 1);
 }
 
 #[tokio::test]
