@@ -139,7 +139,7 @@ impl Identity {
             let others: Vec<String> = others.map(|(url, id)| format!("{url} ({id})")).collect();
             if old != new {
                 tracing::warn!("the etcd cluster {new} is used from now on, instead of {old}");
-            } else if state.reconsider && !others.is_empty() {
+            } else if state.reconsider && (first.is_none() || !others.is_empty()) {
                 tracing::warn!(
                     endpoints = others.join(", "),
                     "the etcd cluster {old} is still used: not all endpoints have replied and belong to one other cluster"
@@ -273,6 +273,19 @@ mod tests {
             assert_eq!(identity.settled(), Settled::Yes);
             assert_eq!(identity.record("b", TWO), Err(foreign(TWO, ONE, false)));
         }
+    }
+
+    #[test]
+    fn a_reload_without_a_reply_says_that_it_accepted_nothing() {
+        let identity = Identity::new(None);
+        identity.record("a", ONE).unwrap();
+        assert_eq!(warnings(|| settle(&identity, 2)), 0);
+        identity.reconsider();
+        assert_eq!(warnings(|| settle(&identity, 2)), 1);
+        // A part of the cluster that is used needs no warning.
+        identity.reconsider();
+        identity.record("a", ONE).unwrap();
+        assert_eq!(warnings(|| settle(&identity, 2)), 0);
     }
 
     #[test]
