@@ -276,7 +276,7 @@ impl Work for Execution<'_> {
         self.result = Some(Err(ExecuteError::Unavailable(error)));
     }
 
-    fn no_space(&mut self, _: &Semaphore, _: &Attempt, error: StoreError) {
+    fn no_space(&mut self, _: &Semaphore, _: &Attempt, error: StoreError, _: bool) {
         self.no_space = Some(error);
     }
 

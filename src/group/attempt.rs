@@ -56,9 +56,15 @@ pub(crate) trait Work {
     /// The store rejected the commit of this attempt, which had no effect.
     fn rejected(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError);
 
-    /// The store has no space for the write of this attempt. It has taken effect or never will: the next proposal is
-    /// made on top of a value that tells.
-    fn no_space(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError);
+    /// The store has no space for the write of this attempt or, unless that `was_sent`, for one that precedes it. It has
+    /// taken effect or never will: the next proposal is made on top of a value that tells.
+    fn no_space(
+        &mut self,
+        semaphore: &Semaphore,
+        attempt: &Attempt,
+        error: StoreError,
+        was_sent: bool,
+    );
 
     /// The outcome of this proposal is unknown.
     fn outcome_unknown(&mut self, proposal: &Proposal);
@@ -213,7 +219,7 @@ impl AttemptLoop {
             }
             Err(error @ StoreError::NoSpace(_)) => {
                 self.protocol.outdated();
-                work.no_space(&semaphore, attempt, error.clone());
+                work.no_space(&semaphore, attempt, error.clone(), true);
                 Err(AttemptError::NoSpace(error))
             }
             Err(error) => {
@@ -253,9 +259,14 @@ impl AttemptLoop {
             Err(error) => {
                 self.protocol.outdated();
                 match error {
-                    StoreError::Rejected(_) | StoreError::NoSpace(_) => {
+                    StoreError::Rejected(_) => {
                         work.rejected(absent, &proposal.attempt, error);
                         Err(AttemptError::CommitRejected)
+                    }
+                    // Another server may have created the value, with the lock that is asked for.
+                    StoreError::NoSpace(_) => {
+                        work.no_space(absent, &proposal.attempt, error.clone(), false);
+                        Err(AttemptError::NoSpace(error))
                     }
                     error => Err(AttemptError::Store(error)),
                 }

@@ -154,7 +154,13 @@ impl Work for Batch {
         refuse_all(rejected, &GroupError::Rejected(error));
     }
 
-    fn no_space(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError) {
+    fn no_space(
+        &mut self,
+        semaphore: &Semaphore,
+        attempt: &Attempt,
+        error: StoreError,
+        was_sent: bool,
+    ) {
         let mut needs_write = attempt.needs_write(semaphore);
         let mut outcomes = attempt.outcomes.iter();
         for request in &mut self.requests {
@@ -164,7 +170,7 @@ impl Work for Batch {
             if needs_write && !request.may_arrive {
                 request.no_space = Some(error.clone());
             }
-            if changes {
+            if changes && was_sent {
                 request.in_doubt = Some(attempt.expected);
             }
         }

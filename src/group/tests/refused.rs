@@ -178,6 +178,15 @@ async fn without_space_a_holder_is_confirmed_only_once_no_late_write_can_undo_it
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_space_the_first_lock_is_granted_if_another_server_created_the_value_with_it() {
+    let fixture = Fixture::unused(1);
+    assert_eq!(fixture.unlock("a").await, Ok(Outcome::NotHeld));
+    fixture.overwrite(r#"{"total_slots":1,"holders":["a"]}"#);
+    fixture.store.next(&[Fault::NoSpace]);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_without_space_refuses_the_first_lock_of_a_group() {
     let fixture = Fixture::unused(1);
     for fault in [Fault::NoSpace, Fault::NoSpaceApplied] {
