@@ -4,7 +4,6 @@
 //! `total_slots` before `holders`, holders sorted by their bytes, escaped as Go's `encoding/json` does. The lock times
 //! are a second value, which is written in the same transaction.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
@@ -130,15 +129,6 @@ struct SemaphoreOut<'a> {
     holders: &'a Holders,
 }
 
-#[derive(Deserialize, Default)]
-struct LockTimesIn {
-    #[serde(default)]
-    holders: BTreeMap<String, Timestamp>,
-    /// Each entry is decoded on its own: one that a newer version wrote must not make the lock times unreadable.
-    #[serde(default)]
-    admin: Vec<serde_json::Value>,
-}
-
 #[derive(Serialize)]
 struct LockTimesOut<'a> {
     #[serde(serialize_with = "serialize_known_times")]
@@ -150,7 +140,8 @@ struct LockTimesOut<'a> {
 /// Decodes the semaphore in `value` and its audit log.
 ///
 /// Lock times and audit entries that cannot be decoded count as unknown, not as an error: they are information for
-/// people, and no lock may depend on them.
+/// people, and no lock may depend on them. Each is decoded on its own, because the next write keeps only those that are
+/// known.
 ///
 /// # Errors
 /// If the semaphore cannot be decoded.
@@ -160,23 +151,24 @@ pub fn decode(value: &Value) -> Result<(Semaphore, AuditLog), DecodeError> {
     }
     let (slots, holders) = decode_fields(&value.semaphore)
         .map_err(|problem| DecodeError::malformed(problem, &value.semaphore))?;
-    let times: LockTimesIn = value
+    let lock_times: serde_json::Value = value
         .lock_times
         .as_deref()
         .and_then(|bytes| serde_json::from_slice(bytes).ok())
         .unwrap_or_default();
+    let times = &lock_times["holders"];
     let semaphore = Semaphore {
         slots,
         holders: holders
             .into_iter()
             .map(|id| {
-                let since = times.holders.get(id.as_ref()).copied();
+                let since = Timestamp::deserialize(&times[id.as_ref()]).ok();
                 (id, since)
             })
             .collect(),
     };
-    let entries = times.admin.into_iter();
-    let audit_log = entries.filter_map(|entry| serde_json::from_value(entry).ok());
+    let entries = lock_times["admin"].as_array().into_iter().flatten();
+    let audit_log = entries.filter_map(|entry| AuditEntry::deserialize(entry).ok());
     Ok((semaphore, audit_log.collect()))
 }
 

@@ -152,6 +152,40 @@ fn audit_entries_are_kept_and_an_unreadable_one_is_skipped() {
     );
 }
 
+#[test]
+fn one_unreadable_part_of_the_lock_times_leaves_the_others_known() {
+    let semaphore = r#"{"total_slots":3,"holders":["a","b","c"]}"#;
+    let (time, admin) = (
+        r#""2026-11-22T20:33:00Z""#,
+        r#"[{"at":"2026-11-22T20:33:00Z","by":"root@ops","action":"pause"}]"#,
+    );
+    for (times, known, entries) in [
+        (
+            format!(r#"{{"holders":{{"a":{time},"b":"yesterday","c":7}},"admin":{admin}}}"#),
+            ["a"].as_slice(),
+            1,
+        ),
+        (format!(r#"{{"holders":null,"admin":{admin}}}"#), &[], 1),
+        (format!(r#"{{"holders":["a"],"admin":{admin}}}"#), &[], 1),
+        (
+            format!(r#"{{"holders":{{"a":{time},"c":{time}}},"admin":7}}"#),
+            &["a", "c"],
+            0,
+        ),
+        (format!("[{admin}]"), &[], 0),
+    ] {
+        let (read, audit_log) = decode(&stored(semaphore, Some(&times))).unwrap();
+        let with_time = read.holders.iter().filter(|(_, since)| since.is_some());
+        let with_time: Vec<&str> = with_time.map(|(id, _)| id.as_ref()).collect();
+        assert_eq!(
+            (with_time.as_slice(), audit_log.len()),
+            (known, entries),
+            "{times}"
+        );
+        assert_eq!(read.holders.len(), 3);
+    }
+}
+
 const VALUES: &[&str] = &[
     r#"{"total_slots":2,"holders":["a","b"]}"#,
     r#"{"holders":{"a":"2026-11-22T20:33:00Z"}}"#,
