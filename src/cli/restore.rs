@@ -11,7 +11,7 @@ use super::apply::{ConfirmArgs, administrator, ask, summary};
 use super::backup::totals;
 use super::output::report;
 use super::store_file::StoreFile;
-use crate::config::command_line;
+use crate::config::{Settings, command_line};
 use crate::lock::GroupName;
 use crate::lock::audit::{AuditEntry, append};
 use crate::lock::codec::{Value, decode, encode};
@@ -43,7 +43,7 @@ pub(super) fn run(store: &StoreFile, arguments: &Arguments) -> Result<(), CliErr
         Restore::prepare(&store.path, &arguments.file, store.busy_timeout).map_err(copy_error)?;
     let totals = totals(restore.values());
     report(format_args!("the backup has {totals}"));
-    let may_grant_too_much = preview(&restore);
+    let may_grant_too_much = preview(&restore, &store.settings);
     if arguments.pause {
         report("every group will be paused (--pause)");
     } else if may_grant_too_much {
@@ -78,15 +78,17 @@ pub(super) fn run(store: &StoreFile, arguments: &Arguments) -> Result<(), CliErr
     Ok(())
 }
 
-/// Prints what the restore changes. Returns whether the backup lacks holders or pauses, or may lack some.
-fn preview(restore: &Restore) -> bool {
+/// Prints what the restore changes. Returns whether a group has fewer holders or more slots in the backup, or may have.
+fn preview(restore: &Restore, settings: &Settings) -> bool {
     match restore.present() {
         Present::Values(present) => {
             let groups: BTreeSet<_> = present.keys().chain(restore.values().keys()).collect();
             let mut may_grant_too_much = false;
             for group in groups {
                 let backup = restore.values().get(group);
-                may_grant_too_much |= preview_group(group, present.get(group), backup);
+                // A group that is not configured would have 1 slot by default.
+                let slots = settings.groups.get(group).map_or(1, |group| group.slots);
+                may_grant_too_much |= preview_group(group, present.get(group), backup, slots);
             }
             may_grant_too_much
         }
@@ -106,15 +108,23 @@ fn preview(restore: &Restore) -> bool {
     }
 }
 
-/// Prints what changes in a group. Returns whether the backup lacks holders or a pause, or may lack some.
-fn preview_group(group: &GroupName, present: Option<&Value>, backup: Option<&Value>) -> bool {
+/// Prints what changes in a group. Returns whether it has fewer holders or more slots in the backup, or may have.
+///
+/// `slots` is the configured number, with which a server creates the group if it has no value.
+fn preview_group(
+    group: &GroupName,
+    present: Option<&Value>,
+    backup: Option<&Value>,
+    slots: u64,
+) -> bool {
     report(format_args!("group {group}: {}", describe(present)));
     if present.map(|value| &value.semaphore) == backup.map(|value| &value.semaphore) {
         report("  nothing changes");
         return false;
     }
     report(format_args!("  in the backup: {}", describe(backup)));
-    let (Some(present), Some(backup)) = (semaphore(present), semaphore(backup)) else {
+    let (Some(present), Some(backup)) = (semaphore(present, slots), semaphore(backup, slots))
+    else {
         return true;
     };
     let (now, then) = (&present.holders, &backup.holders);
@@ -140,18 +150,23 @@ fn preview_group(group: &GroupName, present: Option<&Value>, backup: Option<&Val
             "  {id} holds a slot again, which it has released since"
         ));
     }
-    let lacks_pause = present.is_paused() && !backup.is_paused();
-    if lacks_pause {
+    let has_more_slots = backup.slots > present.slots;
+    if present.is_paused() && has_more_slots {
         report("  the group is not paused in the backup");
+    } else if has_more_slots {
+        report(format_args!(
+            "  the group has more slots after the restore: {} instead of {}",
+            backup.slots, present.slots
+        ));
     }
-    !lost.is_empty() || lacks_pause
+    !lost.is_empty() || has_more_slots
 }
 
-/// Returns a semaphore, with free slots if the group has no value; `None`: the value is damaged.
-fn semaphore(value: Option<&Value>) -> Option<Semaphore> {
+/// Returns a semaphore, with these slots and no holders if the group has no value; `None`: the value is damaged.
+fn semaphore(value: Option<&Value>, slots: u64) -> Option<Semaphore> {
     match value {
         Some(value) => decode(value).ok().map(|(semaphore, _)| semaphore),
-        None => Some(Semaphore::new(1)),
+        None => Some(Semaphore::new(slots)),
     }
 }
 
@@ -201,4 +216,45 @@ fn pause(restore: &mut Restore, store: &StoreFile) -> Result<Vec<GroupName>, Cli
 
 fn copy_error(error: CopyError) -> CliError {
     CliError::Copy(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(slots: u64, ids: &[&str]) -> Value {
+        let mut semaphore = Semaphore::new(slots);
+        semaphore.holders = ids.iter().map(|id| ((*id).into(), None)).collect();
+        encode(&semaphore, &[])
+    }
+
+    #[test]
+    fn a_group_with_fewer_holders_or_more_slots_in_the_backup_may_grant_too_much() {
+        let damaged = || Value {
+            semaphore: Vec::new(),
+            lock_times: None,
+        };
+        for (present, backup, expected) in [
+            (Some(value(1, &["a"])), Some(value(1, &["a"])), false),
+            (Some(value(1, &["a"])), Some(value(1, &["a", "b"])), false),
+            (Some(value(1, &["a"])), Some(value(1, &["b"])), true),
+            (Some(value(1, &["a"])), Some(value(3, &["a"])), true),
+            (Some(value(3, &["a"])), Some(value(1, &["a"])), false),
+            (Some(value(0, &["a"])), Some(value(1, &["a"])), true),
+            (Some(value(1, &["a"])), Some(value(0, &["a"])), false),
+            // Without a value, a group has the configured number of slots, which is 2.
+            (Some(value(1, &[])), None, true),
+            (Some(value(2, &[])), None, false),
+            (Some(value(2, &["a"])), None, true),
+            (None, Some(value(2, &["a"])), false),
+            (None, Some(value(3, &["a"])), true),
+            (None, Some(damaged()), true),
+            (Some(damaged()), None, true),
+        ] {
+            let group = GroupName::new("default").unwrap();
+            let found = preview_group(&group, present.as_ref(), backup.as_ref(), 2);
+            let [present, backup] = [present, backup].map(|value| describe(value.as_ref()));
+            assert_eq!(found, expected, "{present} -> {backup}");
+        }
+    }
 }

@@ -387,6 +387,29 @@ fn with_pause_no_node_is_granted_a_slot_before_the_groups_are_resumed() {
     eventually("a free slot", || fleet.lock("c").then_some(()));
 }
 
+/// The first backup has no value of the group, which a server then creates with the configured slots.
+#[test]
+fn a_restore_warns_of_slots_that_were_lowered_after_the_backup() {
+    let mut fleet = Fleet::new();
+    let without = fleet.backup("without.db");
+    assert!(fleet.lock("a"));
+    let with = fleet.backup("with.db");
+    succeeds(
+        &fleet
+            .airlock
+            .command(&["set", "slots", "default", "1", "--yes"]),
+    );
+    fleet.airlock.process().kill();
+    for file in [without, with] {
+        let output = fleet.run("restore", &file, &["--dry-run"]);
+        let warning = String::from_utf8_lossy(&output.stderr);
+        assert!(warning.contains("add --pause"), "{output:?}");
+        let preview = succeeds(&output);
+        let line = "the group has more slots after the restore: 2 instead of 1";
+        assert!(preview.contains(line), "{preview}");
+    }
+}
+
 #[test]
 fn a_dry_run_and_a_missing_confirmation_change_nothing() {
     let mut fleet = Fleet::new();
