@@ -1,23 +1,25 @@
 //! After the last fault, every server shows what is in the store.
 
 use super::note;
-use super::record::{GROUPS, Group};
+use super::record::Group;
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::eventually;
 
 /// The slots and the holders of a group.
 pub(crate) type Contents = (u64, Vec<String>);
 
-/// Waits until the gauges, `/v1/status` and the page of every running server equal the store.
-pub(crate) fn show_the_store(
-    airlocks: &[Option<Airlock>],
+/// Waits until the gauges, `/v1/status` and the page of every server equal the store.
+pub(crate) fn show_the_store<'a>(
+    airlocks: impl IntoIterator<Item = &'a Airlock>,
+    groups: &[Group],
     mut stored: impl FnMut(&Group) -> Contents,
 ) {
-    for group in &GROUPS {
+    let airlocks: Vec<&Airlock> = airlocks.into_iter().collect();
+    for group in groups {
         let mut last = String::new();
         eventually(&format!("the gauges of group {}", group.name), || {
             let stored = stored(group);
-            for airlock in airlocks.iter().flatten() {
+            for airlock in &airlocks {
                 let gauges = shown_by(airlock, group.name);
                 let page = shown_on(&airlock.status("/").1, group.name);
                 let text = format!("store {stored:?}, server {gauges:?}, page {page:?}");

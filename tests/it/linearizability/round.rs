@@ -62,7 +62,8 @@ pub(crate) fn run(cluster: &mut Cluster, faults: &[Fault], random: &mut fastrand
     let result = panic::catch_unwind(AssertUnwindSafe(|| {
         let conflicts = conflicts_of(cluster);
         outcome.effects = under_load(cluster, faults, &recorders, random);
-        show_the_store(&cluster.airlocks, |group| cluster.stored(group));
+        let running = cluster.airlocks.iter().flatten();
+        show_the_store(running, &GROUPS, |group| cluster.stored(group));
         outcome.conflicts = conflicts_of(cluster) - conflicts;
         for recorder in recorders.iter() {
             cluster.barrier(recorder);

@@ -65,7 +65,8 @@ fn histories_of_several_processes_on_one_file_are_linearizable() {
         stop.store(true, Ordering::Relaxed);
     });
     let running: Vec<Server> = servers.lock().unwrap().iter().flatten().cloned().collect();
-    show_the_store(&airlocks, |group| stored(&store, group));
+    let alive = airlocks.iter().flatten();
+    show_the_store(alive, &GROUPS, |group| stored(&store, group));
     let (mut answered, mut unknown) = (0, 0);
     for recorder in &recorders {
         let group = recorder.group();
@@ -85,11 +86,11 @@ fn histories_of_several_processes_on_one_file_are_linearizable() {
     note(&format!(
         "{answered} answered, {unknown} unknown, {conflicts} conflicts on one file"
     ));
-    // Each of six runs on 2 cores had at least 1,200 and 57.
+    // Each of twelve runs on 2 cores had at least 905 answers, 50 conflicts and 5 unknown outcomes: those of clients that
+    // disconnect early, and of the requests that a server was processing when it was killed.
     assert!(answered > 100, "only {answered} requests were answered");
     assert!(conflicts > 5.0, "only {conflicts} conflicts");
-    // There is no minimum of unknown outcomes: they depend on what a server does in the moment of its kill. Six runs had 5
-    // to 16.
+    assert!(unknown > 0, "no outcome was unknown");
 }
 
 /// Returns the slots and the holders of a group in the file.
