@@ -60,11 +60,11 @@ pub(crate) fn run(cluster: &mut Cluster, faults: &[Fault], random: &mut fastrand
     note(&format!("etcd {}: {faults:?}", version.name()));
     // A panic is reported with the seed and the schedule.
     let result = panic::catch_unwind(AssertUnwindSafe(|| {
-        let conflicts = conflicts_of(cluster);
+        let before = conflicts_of(cluster);
         outcome.effects = under_load(cluster, faults, &recorders, random);
         let running = cluster.airlocks.iter().flatten();
         show_the_store(running, &GROUPS, |group| cluster.stored(group));
-        outcome.conflicts = conflicts_of(cluster) - conflicts;
+        outcome.conflicts = difference(&before, &conflicts_of(cluster));
         for recorder in recorders.iter() {
             cluster.barrier(recorder);
         }
@@ -156,9 +156,26 @@ fn start_clients(
     clients
 }
 
-/// Returns the conflicts that the running servers of a cluster have counted.
-fn conflicts_of(cluster: &Cluster) -> f64 {
-    conflicts(cluster.airlocks.iter().flatten(), &GROUPS)
+/// Returns the conflicts that each server of a cluster has counted, 0 for one that is not running.
+fn conflicts_of(cluster: &Cluster) -> Vec<f64> {
+    let airlocks = cluster.airlocks.iter();
+    airlocks
+        .map(|airlock| conflicts(airlock, &GROUPS))
+        .collect()
+}
+
+/// Returns the number of conflicts between two counts of each server. A server that was killed has begun at 0 again.
+fn difference(before: &[f64], after: &[f64]) -> f64 {
+    let pairs = before.iter().zip(after);
+    pairs
+        .map(|(before, after)| {
+            if after < before {
+                *after
+            } else {
+                after - before
+            }
+        })
+        .sum()
 }
 
 /// Returns the conflicts that these servers have counted since they were started.
@@ -308,4 +325,10 @@ pub(crate) fn print(history: &[Operation], violation: &Violation) -> String {
     let possible = &violation.possible;
     writeln!(text, "possible states before it returned: {possible:?}").unwrap();
     text
+}
+
+#[test]
+#[expect(clippy::float_cmp, reason = "the numbers are integers")]
+fn a_killed_server_does_not_reduce_the_number_of_conflicts() {
+    assert_eq!(difference(&[100.0, 7.0, 0.0], &[20.0, 9.0, 3.0]), 25.0);
 }
