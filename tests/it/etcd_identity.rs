@@ -18,6 +18,15 @@ fn cluster_id(etcd: &Etcd) -> String {
     format!("{:x}", status.cluster)
 }
 
+/// Restores what etcd contains with another token, which gives the cluster another id.
+fn restore_as_another_cluster(etcd: &mut Etcd) {
+    let folder = tempfile::tempdir().unwrap();
+    let snapshot = folder.path().join("snapshot");
+    etcd.save_snapshot(&snapshot).unwrap();
+    etcd.restore_snapshot(&snapshot, "another");
+    etcd.wait_until_ready();
+}
+
 fn endpoints(clusters: &[&Etcd]) -> Vec<String> {
     clusters.iter().flat_map(|etcd| etcd.endpoints()).collect()
 }
@@ -137,7 +146,6 @@ fn a_reload_accepts_no_foreign_endpoint_beside_or_instead_of_the_cluster() {
     assert_eq!(two.get(KEY), "");
 }
 
-/// Restores a snapshot with another token, which gives the cluster another id, behind a running server.
 #[test]
 fn a_cluster_with_a_new_id_is_refused_until_an_operator_accepts_it() {
     for version in Version::ALL {
@@ -146,12 +154,8 @@ fn a_cluster_with_a_new_id_is_refused_until_an_operator_accepts_it() {
         let airlock = Airlock::start(&config);
         let client = airlock.client();
         assert!(client.lock("default", "a").granted());
-        let folder = tempfile::tempdir().unwrap();
-        let snapshot = folder.path().join("snapshot");
-        etcd.save_snapshot(&snapshot).unwrap();
         let before = cluster_id(&etcd);
-        etcd.restore_snapshot(&snapshot, "another");
-        etcd.wait_until_ready();
+        restore_as_another_cluster(&mut etcd);
         let after = cluster_id(&etcd);
         assert_ne!(before, after);
         let refused = client.unlock("default", "a");
@@ -178,11 +182,7 @@ fn a_cluster_that_the_configuration_names_is_not_exchanged_by_a_reload() {
     let mut airlock = Airlock::start(&config);
     let client = airlock.client();
     assert!(client.lock("default", "a").granted());
-    let folder = tempfile::tempdir().unwrap();
-    let snapshot = folder.path().join("snapshot");
-    etcd.save_snapshot(&snapshot).unwrap();
-    etcd.restore_snapshot(&snapshot, "another");
-    etcd.wait_until_ready();
+    restore_as_another_cluster(&mut etcd);
     airlock.reload(&config);
     airlock.wait_for_log("configuration reloaded");
     let refused = client.unlock("default", "a");
@@ -202,11 +202,7 @@ fn a_reload_with_another_store_in_the_file_accepts_no_other_cluster() {
     let mut airlock = Airlock::start(&config);
     let client = airlock.client();
     assert!(client.lock("default", "a").granted());
-    let folder = tempfile::tempdir().unwrap();
-    let snapshot = folder.path().join("snapshot");
-    etcd.save_snapshot(&snapshot).unwrap();
-    etcd.restore_snapshot(&snapshot, "another");
-    etcd.wait_until_ready();
+    restore_as_another_cluster(&mut etcd);
     airlock.reload(&format!("{config}cluster_id = {id:?}\n"));
     airlock.wait_for_log("configuration reloaded");
     let refused = client.unlock("default", "a");

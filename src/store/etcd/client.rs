@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time;
 
 use super::class::{
-    DENIED, ErrorClass, OVERLOADED, class, connect_class, is_auth_disabled, is_denied, needs_login,
+    ErrorClass, OVERLOADED, class, connect_class, is_auth_disabled, is_denied, needs_login,
 };
 use super::connection::channel;
 use super::credentials::Credentials;
@@ -111,11 +111,9 @@ impl EndpointClient {
             }
         };
         // A new login would only add to the load, and would not permit more.
-        let is_denied = error.problem.is_status(DENIED)
-            || matches!(error.problem, Problem::CertificateUserDenied { .. });
+        let keeps_client = error.problem.is_status(OVERLOADED) || error.problem.is_denied();
         if let Some(number) = sent
-            && !is_denied
-            && !error.problem.is_status(OVERLOADED)
+            && !keeps_client
             && !matches!(error.class, ErrorClass::Rejected | ErrorClass::NoSpace)
         {
             self.discard(number).await;

@@ -241,6 +241,11 @@ impl Problem {
         matches!(self, Problem::Status(status) if status.message() == message)
     }
 
+    /// Reports whether etcd denied permission to the user, who may be that of the client certificate.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, Problem::CertificateUserDenied { .. }) || self.is_status(DENIED)
+    }
+
     /// Finds the cause of an error of a call to the endpoint `url`.
     pub(super) fn new(url: &str, error: Error) -> Self {
         let causes = causes(&error);

@@ -35,14 +35,7 @@ pub fn repository() -> PathBuf {
 
 /// Waits until `condition` returns a value. Evaluates it every few milliseconds.
 pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(started.elapsed() < MAX_WAIT, "still waiting for {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    eventually_ok(what, || condition().ok_or("it has not happened"))
 }
 
 /// Waits until `attempt` succeeds, like [`eventually`]. Panics with the last error if it does not.
