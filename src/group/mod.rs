@@ -22,6 +22,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 
+use crate::lock::codec::{Revision, Stored};
 use crate::lock::semaphore::{Command, Outcome};
 use crate::lock::{GroupName, GroupState, NodeId};
 use crate::store::{Store, Update};
@@ -135,6 +136,12 @@ impl Group {
         }
         let slots = self.configured_slots();
         self.shared.cache.observe(update, slots);
+    }
+
+    /// Takes note of a value that was read while the state as of `before` was known.
+    pub(crate) fn observe_read(&self, read: Stored, before: Option<Revision>) {
+        let read = GroupState::new(read, self.configured_slots());
+        self.shared.cache.set(read, before);
     }
 
     /// Returns the known state; `None` until the store has replied once.

@@ -177,8 +177,11 @@ impl Store for InstrumentedStore {
 
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
         let error = self.inner.watch(groups, report).await;
-        // The health records whether calls fail too, without waiting for the next one.
-        if let Some(group) = groups.first() {
+        // The health records whether calls fail too, without waiting for the next one. A store that rejects the watch has
+        // replied.
+        if let Some(group) = groups.first()
+            && !matches!(error, StoreError::Rejected(_))
+        {
             let _ = self.read(group).await;
         }
         error

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{self, Instant};
 
+use super::probe::refresh;
 use crate::coordinator::{ServerState, StateReceiver};
 use crate::lock::GroupName;
 use crate::store::health::{Health, Replies};
@@ -12,12 +13,13 @@ use crate::store::instrumented::InstrumentedStore;
 use crate::store::{Store as _, StoreError, Update};
 use crate::text::explain::chain;
 
-/// The pause after a watch that failed, which doubles with every further failure. For that long, the known state of a
+/// The pause after a watch that failed, which grows with every further failure. For that long, the known state of a
 /// group may differ from the store.
 const MIN_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
-/// The maximum pause while the store refuses the watch. Reads of one group after the other keep its known state current.
+/// The maximum pause while the store refuses the watch: an attempt costs a new login. Reads of one group after the
+/// other keep its known state current.
 const MAX_PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
 
 /// The time after which a watch counts as one that works.
@@ -74,12 +76,12 @@ pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) 
 
 /// Returns the pause after so many failures.
 fn pause(failures: u32, is_refused: bool) -> Duration {
-    let max = match is_refused {
-        true => MAX_PAUSE_IF_REFUSED,
-        false => MAX_PAUSE,
+    let (factor, max): (u32, _) = match is_refused {
+        true => (16, MAX_PAUSE_IF_REFUSED),
+        false => (2, MAX_PAUSE),
     };
     MIN_PAUSE
-        .saturating_mul(2_u32.saturating_pow(failures))
+        .saturating_mul(factor.saturating_pow(failures))
         .min(max)
 }
 
@@ -103,8 +105,11 @@ async fn poll(store: &InstrumentedStore, state: &ServerState, polled: &mut usize
             .nth(*polled % state.groups.len().max(1));
         *polled = polled.wrapping_add(1);
         let Some(next) = next else { continue };
-        if let Ok(stored) = store.read(next.group.name()).await {
-            next.group.observe(Update::Current(stored));
+        let is_known = next.group.known().is_some();
+        let _ = refresh(store, &next.group).await;
+        if !is_known {
+            // A read is two calls to etcd.
+            time::sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -114,16 +119,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pause_doubles_up_to_8_seconds_or_a_minute_if_the_watch_is_refused() {
+    fn the_pause_grows_up_to_8_seconds_or_a_minute_if_the_watch_is_refused() {
         let pauses = |is_refused| -> Vec<u128> {
-            let failures = [0, 1, 4, 5, 6, 7, u32::MAX].into_iter();
+            let failures = [0, 1, 2, 3, 4, u32::MAX].into_iter();
             let pauses = failures.map(|failures| pause(failures, is_refused).as_millis());
             pauses.collect()
         };
-        assert_eq!(pauses(false), [500, 1000, 8000, 8000, 8000, 8000, 8000]);
-        assert_eq!(
-            pauses(true),
-            [500, 1000, 8000, 16_000, 32_000, 60_000, 60_000]
-        );
+        assert_eq!(pauses(false), [500, 1000, 2000, 4000, 8000, 8000]);
+        assert_eq!(pauses(true), [500, 8000, 60_000, 60_000, 60_000, 60_000]);
     }
 }

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{self, MissedTickBehavior};
 
-use crate::coordinator::StateReceiver;
+use crate::coordinator::{ServerState, StateReceiver};
+use crate::group::Group;
 use crate::lock::GroupName;
 use crate::store::health::{Health, Replies, Writes};
 use crate::store::instrumented::InstrumentedStore;
-use crate::store::{Notice, Store as _, StoreError};
+use crate::store::{CommitOutcome, Notice, Store as _, StoreError};
 use crate::text::explain::chain;
 
 /// The age of the latest reply after which the store is called again.
@@ -39,9 +40,10 @@ pub(crate) async fn probe(store: &InstrumentedStore, state: StateReceiver) {
     loop {
         tick.tick().await;
         let current = health.borrow().clone();
-        let groups: Vec<GroupName> = state.get().groups.keys().cloned().collect();
+        let state = state.get();
+        let groups: Vec<GroupName> = state.groups.keys().cloned().collect();
         if must_read(&current) {
-            read(store, &groups).await;
+            read(store, &state).await;
         }
         if must_check(&health.borrow().clone(), checked) {
             checked = Some(Instant::now());
@@ -67,17 +69,32 @@ fn must_check(health: &Health, checked: Option<Instant>) -> bool {
 }
 
 /// Reads one group, which the health records; or several, as long as the store rejects the reads.
-async fn read(store: &InstrumentedStore, groups: &[GroupName]) {
+async fn read(store: &InstrumentedStore, state: &ServerState) {
     let mut rejected = None;
-    for group in groups.iter().take(MAX_GROUPS) {
-        match store.read(group).await {
+    for configured in state.groups.values().take(MAX_GROUPS) {
+        match refresh(store, &configured.group).await {
             Err(error @ StoreError::Rejected(_)) => rejected = Some(error),
-            Ok(_) | Err(_) => return,
+            Ok(()) | Err(_) => return,
         }
     }
     if let Some(error) = rejected {
         store.rejects_all(error);
     }
+}
+
+/// Asks the store for the state of a group, which the group takes note of. To confirm the known one is a single call to
+/// etcd, and a read is two.
+pub(super) async fn refresh(store: &InstrumentedStore, group: &Group) -> Result<(), StoreError> {
+    let known = group.known();
+    let current = match &known {
+        None => store.read(group.name()).await?,
+        Some(known) => match store.commit(group.name(), &known.stored, None).await? {
+            CommitOutcome::Committed(_) => return Ok(()),
+            CommitOutcome::Conflict(current) => current,
+        },
+    };
+    group.observe_read(current, known.map(|known| known.as_of()));
+    Ok(())
 }
 
 /// Asks the store whether it accepts a write to one of the groups, which the health records.

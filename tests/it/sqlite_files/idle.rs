@@ -18,10 +18,10 @@ const ATTEMPTS: usize = 5;
 fn a_moved_database_is_noticed_without_a_call_to_the_store() {
     let is_noticed = |_| {
         let fleet = Fleet::new();
-        let reads = r#"airlock_store_duration_seconds_count{call="read"}"#;
-        let before = fleet.airlock.metric(reads);
+        let calls = r#"airlock_store_duration_seconds_count{call="confirm"}"#;
+        let before = fleet.airlock.metric(calls);
         eventually("a call of the probe", || {
-            (fleet.airlock.metric(reads) != before).then_some(())
+            (fleet.airlock.metric(calls) != before).then_some(())
         });
         let called = Instant::now();
         mv(&fleet.database, &fleet.file(".moved"));

@@ -186,16 +186,6 @@ impl Airlock {
         Some(line.parse().unwrap())
     }
 
-    /// Returns the number of calls to the store that the server has made.
-    pub fn store_calls(&self) -> f64 {
-        let calls = ["read", "confirm", "write", "check"];
-        let count = |call| format!("airlock_store_duration_seconds_count{{call={call:?}}}");
-        calls
-            .iter()
-            .filter_map(|call| self.metric(&count(call)))
-            .sum()
-    }
-
     /// Starts another command of the binary with this server's configuration. The process runs in the
     /// background until it is dropped.
     pub fn spawn(&self, arguments: &[&str]) -> Process {

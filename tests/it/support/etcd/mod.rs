@@ -7,6 +7,8 @@ mod partition;
 mod users;
 mod version;
 
+use std::collections::BTreeMap;
+
 use tempfile::TempDir;
 
 pub use ctl::EtcdctlError;
@@ -215,6 +217,31 @@ impl Etcd {
             let alarms = self.ctl(&["alarm", "list"]);
             alarms.contains("NOSPACE").then_some(())
         });
+    }
+
+    /// Returns the number of calls of each gRPC method that the first member has received.
+    pub fn calls(&self) -> BTreeMap<String, u64> {
+        let url = format!("{}/metrics", self.members[0].endpoint());
+        let metrics = reqwest::blocking::get(url).unwrap().text().unwrap();
+        let counters = metrics.lines();
+        let counters = counters.filter_map(|line| line.strip_prefix("grpc_server_started_total{"));
+        let calls = counters.map(|counter| {
+            let (labels, number) = counter.split_once("} ").unwrap();
+            let method = labels.split("grpc_method=").nth(1).unwrap();
+            let method = method.split('"').nth(1).unwrap();
+            (method.to_owned(), number.parse().unwrap())
+        });
+        calls.collect()
+    }
+
+    /// Returns the number of calls that the first member has received since it returned [`Etcd::calls`], by method.
+    pub fn calls_since(&self, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+        let mut calls = self.calls();
+        for (method, number) in &mut calls {
+            *number -= before.get(method).unwrap_or(&0);
+        }
+        calls.retain(|_, number| *number > 0);
+        calls
     }
 
     /// Discards all old revisions.
