@@ -276,8 +276,12 @@ impl Work for Execution<'_> {
         self.result = Some(Err(ExecuteError::Unavailable(error)));
     }
 
-    fn no_space(&mut self, _: &Semaphore, _: &Attempt, error: StoreError, _: bool) {
-        self.no_space = Some(error);
+    fn no_space(&mut self, _: &Semaphore, _: &Attempt, error: StoreError, was_sent: bool) {
+        if was_sent || self.in_doubt.is_some() {
+            self.no_space = Some(error);
+        } else {
+            self.result = Some(Err(ExecuteError::Unavailable(error)));
+        }
     }
 
     fn outcome_unknown(&mut self, _: &Proposal) {

@@ -161,6 +161,20 @@ async fn without_space_the_audit_entry_tells_whether_a_command_was_applied() {
 }
 
 #[tokio::test]
+async fn without_space_a_command_on_a_group_without_a_value_was_not_sent() {
+    for fault in [Fault::NoSpace, Fault::NoSpaceApplied] {
+        let store = FaultyStore::new();
+        store.next(&[fault]);
+        let answer = run(&shared(&store), lock("a")).await;
+        assert!(
+            matches!(answer, Err(ExecuteError::Unavailable(_))),
+            "{answer:?}"
+        );
+        assert!(known(&*store).await.audit_log.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn invariant_6_a_command_is_not_repeated_after_coreos_airlock_has_dropped_its_audit_entry() {
     let store = used();
     run(&shared(&store), lock("a")).await.unwrap();

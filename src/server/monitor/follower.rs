@@ -18,14 +18,14 @@ use crate::text::explain::chain;
 const MIN_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
-/// The maximum pause while the store refuses the watch: an attempt costs a new login. Reads of one group after the
-/// other keep its known state current.
+/// The maximum pause while the store refuses the watch: a refused attempt goes to every endpoint. Meanwhile, one group
+/// after the other is asked for.
 const MAX_PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
 
 /// The time after which a watch counts as one that works.
 const STABLE: Duration = Duration::from_secs(60);
 
-/// The interval between two reads while the store refuses the watch, each of one group.
+/// The interval between two calls while the store refuses the watch, each for one group.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Keeps the known state of each group current. Never returns.
@@ -95,7 +95,7 @@ async fn available_again(mut health: watch::Receiver<Health>) {
     }
 }
 
-/// Reads one group after the other. Never returns.
+/// Refreshes one group after the other. Never returns.
 async fn poll(store: &InstrumentedStore, state: &ServerState, polled: &mut usize) {
     loop {
         time::sleep(POLL_INTERVAL).await;

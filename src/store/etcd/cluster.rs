@@ -274,9 +274,11 @@ fn is_unknown(failures: &[EndpointError]) -> bool {
 
 fn into_error(failures: Failures) -> StoreError {
     let all = |class| failures.iter().all(|error| error.class == class);
+    // Permissions belong to the cluster: an endpoint that did not reply would deny it too.
+    let is_denied = failures.iter().any(|error| error.problem.is_denied());
     if is_unknown(&failures) {
         StoreError::unknown(EtcdError::Endpoints(failures))
-    } else if !failures.is_empty() && all(ErrorClass::Refused) {
+    } else if is_denied || !failures.is_empty() && all(ErrorClass::Refused) {
         StoreError::rejected(EtcdError::Endpoints(failures))
     } else {
         StoreError::unreachable(EtcdError::Endpoints(failures))

@@ -12,7 +12,7 @@ use crate::lock::GroupName;
 use crate::store::StoreError;
 
 /// The time without announcements after etcd has refused one: the user may write the other keys of a group, but not
-/// this one. After a refusal, the client of an endpoint connects again, which is not worth it once a second.
+/// this one. A refused call goes to every endpoint, which is not worth it once a second.
 const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
 /// The announcements of one server.

@@ -132,9 +132,9 @@ fn foreign_text(foreign: &Foreign) -> String {
         );
     }
     format!(
-        "the endpoint belongs to the etcd cluster {found}, but this server has used the cluster {expected} since it \
-         started; if etcd was restored from a backup, follow docs/operations.md, \"Restore etcd\", and then send SIGHUP \
-         to the server while all endpoints reply, or restart it"
+        "the endpoint belongs to the etcd cluster {found}, but this server uses the cluster {expected}; if etcd \
+         was restored from a backup, follow docs/operations.md, \"Restore etcd\", and then send SIGHUP to the server \
+         while all endpoints reply, or restart it"
     )
 }
 

@@ -25,8 +25,8 @@ struct State {
     reconsider: bool,
     /// The number of times that an operator did so. Connections of an earlier generation are verified again.
     generation: u64,
-    /// The clusters of the endpoints, by URL.
-    seen: BTreeMap<String, ClusterId>,
+    /// The clusters of the endpoints, by URL, and the generation in which each was seen last.
+    seen: BTreeMap<String, (ClusterId, u64)>,
 }
 
 /// The decision about the cluster to use, if the configuration names none.
@@ -77,8 +77,9 @@ impl Identity {
     /// If another cluster is in use.
     pub(super) fn record(&self, url: &str, found: ClusterId) -> Result<(), Foreign> {
         let mut state = self.state.lock();
-        if state.seen.get(url) != Some(&found) {
-            state.seen.insert(url.to_owned(), found);
+        let now = (found, state.generation);
+        if state.seen.get(url) != Some(&now) {
+            state.seen.insert(url.to_owned(), now);
         }
         match self.expected(&state) {
             Some(expected) if expected != found => Err(Foreign {
@@ -105,7 +106,7 @@ impl Identity {
             (None, Decision::Pending) => Settled::No,
             (None, Decision::Split) => {
                 let seen = state.seen.iter();
-                Settled::Split(seen.map(|(url, id)| (url.clone(), *id)).collect())
+                Settled::Split(seen.map(|(url, (id, _))| (url.clone(), *id)).collect())
             }
         }
     }
@@ -121,10 +122,12 @@ impl Identity {
         if state.generation != generation {
             return false;
         }
-        let mut ids = state.seen.values().copied();
-        let first = ids.next();
-        let agree = first.filter(|first| ids.all(|id| id == *first));
-        let complete = state.seen.len() == endpoints;
+        let replies = state.seen.iter();
+        let replies = replies.filter(|(_, (_, seen))| *seen == generation);
+        let replies: Vec<(&String, ClusterId)> = replies.map(|(url, (id, _))| (url, *id)).collect();
+        let first = replies.first().map(|(_, id)| *id);
+        let agree = first.filter(|first| replies.iter().all(|(_, id)| id == first));
+        let complete = replies.len() == endpoints;
         let decision = match (state.decision, first, agree) {
             (Decision::Pending, None, _) => Decision::Pending,
             (Decision::Pending, Some(_), Some(id)) => Decision::Use(id),
@@ -134,18 +137,7 @@ impl Identity {
             }
             (decision @ (Decision::Use(_) | Decision::Split), ..) => decision,
         };
-        if let (Decision::Use(old), Decision::Use(new)) = (state.decision, decision) {
-            let others = state.seen.iter().filter(|(_, id)| **id != new);
-            let others: Vec<String> = others.map(|(url, id)| format!("{url} ({id})")).collect();
-            if old != new {
-                tracing::warn!("the etcd cluster {new} is used from now on, instead of {old}");
-            } else if state.reconsider && (first.is_none() || !others.is_empty()) {
-                tracing::warn!(
-                    endpoints = others.join(", "),
-                    "the etcd cluster {old} is still used: not all endpoints have replied and belong to one other cluster"
-                );
-            }
-        }
+        log_decision(state.decision, decision, state.reconsider, &replies);
         state.decision = decision;
         state.reconsider = false;
         true
@@ -156,7 +148,6 @@ impl Identity {
         let mut state = self.state.lock();
         state.reconsider = true;
         state.generation += 1;
-        state.seen.clear();
     }
 
     /// Returns a notice for each endpoint of another cluster.
@@ -165,9 +156,10 @@ impl Identity {
         let Some(expected) = self.expected(&state) else {
             return Vec::new();
         };
-        let foreign = state.seen.iter().filter(|(_, found)| **found != expected);
+        let foreign = state.seen.iter();
         foreign
-            .map(|(url, found)| Notice::ForeignEndpoint {
+            .filter(|(_, (found, _))| *found != expected)
+            .map(|(url, (found, _))| Notice::ForeignEndpoint {
                 url: url.clone(),
                 found: found.to_string(),
                 expected: expected.to_string(),
@@ -181,6 +173,37 @@ impl Identity {
             (None, Decision::Use(id)) => Some(id),
             (None, Decision::Pending | Decision::Split) => None,
         }
+    }
+}
+
+/// Logs a change of the decision, or that an operator's wish to change it was not fulfilled.
+fn log_decision(
+    before: Decision,
+    after: Decision,
+    reconsidered: bool,
+    replies: &[(&String, ClusterId)],
+) {
+    let others = replies.iter().filter(|(_, id)| after != Decision::Use(*id));
+    let others: Vec<String> = others.map(|(url, id)| format!("{url} ({id})")).collect();
+    match (before, after) {
+        (Decision::Use(old), Decision::Use(new)) if old != new => {
+            tracing::warn!("the etcd cluster {new} is used from now on, instead of {old}");
+        }
+        (Decision::Split, Decision::Use(new)) => {
+            tracing::warn!("the etcd cluster {new} is used from now on");
+        }
+        // Replies of a part of the cluster that is used need no warning.
+        (Decision::Use(old), _) if reconsidered && (replies.is_empty() || !others.is_empty()) => {
+            tracing::warn!(
+                endpoints = others.join(", "),
+                "the etcd cluster {old} is still used: not all endpoints have replied and belong to one other cluster"
+            );
+        }
+        (Decision::Split, _) if reconsidered => tracing::warn!(
+            endpoints = others.join(", "),
+            "no etcd cluster is used: not all endpoints have replied and belong to the same one"
+        ),
+        _ => {}
     }
 }
 
@@ -228,15 +251,19 @@ mod tests {
         settle(&identity, 2);
         let split = Settled::Split(vec![("a".into(), ONE), ("b".into(), TWO)]);
         assert_eq!(identity.settled(), split);
-        identity.reconsider();
-        assert_eq!(identity.settled(), Settled::No);
-        assert_eq!(identity.record("b", TWO), Ok(()));
-        settle(&identity, 2);
-        assert!(matches!(identity.settled(), Settled::Split(_)));
+        for replies in [&[][..], &["b"]] {
+            identity.reconsider();
+            assert_eq!(identity.settled(), Settled::No);
+            for url in replies {
+                assert_eq!(identity.record(url, TWO), Ok(()));
+            }
+            assert_eq!(warnings(|| settle(&identity, 2)), 1);
+            assert_eq!(identity.settled(), split);
+        }
         identity.reconsider();
         assert_eq!(identity.record("a", TWO), Ok(()));
         assert_eq!(identity.record("b", TWO), Ok(()));
-        settle(&identity, 2);
+        assert_eq!(warnings(|| settle(&identity, 2)), 1);
         assert_eq!(identity.settled(), Settled::Yes);
     }
 
@@ -310,5 +337,8 @@ mod tests {
         assert_eq!(identity.settled(), Settled::Yes);
         assert_eq!(identity.record("a", TWO), Err(foreign(TWO, ONE, true)));
         assert_eq!(identity.record("b", ONE), Ok(()));
+        // An endpoint of another cluster remains one until it replies otherwise.
+        identity.reconsider();
+        assert_eq!(identity.notices().len(), 1);
     }
 }

@@ -103,6 +103,8 @@ async fn a_write_goes_to_another_endpoint_only_if_it_provably_had_no_effect() {
         (NO_LEADER, Some(TIMED_OUT), "unknown", 1),
         (DENIED, None, "ok", 1),
         (DENIED, Some(DENIED), "rejected", 1),
+        (DENIED, Some(NO_LEADER), "rejected", 1),
+        (DENIED, Some(TIMED_OUT), "unknown", 1),
         (NO_USER, None, "ok", 1),
         (NO_USER, Some(TIMED_OUT), "unknown", 1),
     ] {

@@ -74,7 +74,8 @@ impl Store for Script {
     }
 
     async fn watch(&self, _: &[GroupName], _: &mut Report<'_>) -> StoreError {
-        StoreError::unreachable(Injected("watch"))
+        let error = self.call("watch", ()).err();
+        error.unwrap_or_else(|| StoreError::unreachable(Injected("watch")))
     }
 }
 
@@ -228,8 +229,12 @@ async fn the_health_has_the_notices_of_the_store() {
 async fn the_end_of_a_watch_shows_whether_the_store_still_replies() {
     let fixture = Fixture::new();
     fixture.store.watch(&[group()], &mut |_, _| {}).await;
-    assert_eq!(*fixture.script.calls.lock(), ["read"]);
+    assert_eq!(*fixture.script.calls.lock(), ["watch", "read"]);
     fixture.assert_metric("airlock_store_up 1");
+    // A store that refuses the watch has replied.
+    *fixture.script.error.lock() = Some(StoreError::rejected(Injected("watch")));
+    fixture.store.watch(&[group()], &mut |_, _| {}).await;
+    assert_eq!(*fixture.script.calls.lock(), ["watch", "read", "watch"]);
 }
 
 #[tokio::test]

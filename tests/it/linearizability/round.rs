@@ -244,8 +244,8 @@ impl Tally {
     }
 
     /// Panics if a short run was too quiet to prove anything. The minimums are less than a tenth of what each of six
-    /// runs on 2 cores had: 2,500 requests were answered, 23 outcomes were unknown, and the servers that had survived had
-    /// counted 277 conflicts.
+    /// runs on 2 cores had: 2,500 requests were answered, 23 outcomes were unknown, and 277 conflicts were counted, then
+    /// only at servers that had survived.
     pub(crate) fn assert_short_minimums(&self) {
         let rounds = self.schedule.len();
         assert!(

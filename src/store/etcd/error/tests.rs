@@ -306,8 +306,6 @@ fn an_endpoint_of_another_cluster_is_explained_by_the_setting_or_by_a_restored_b
     };
     let found = "the endpoint belongs to the etcd cluster 2, but";
     assert_eq!(text(true), format!("{found} etcd3.cluster_id is \"1\""));
-    let restored = format!(
-        "{found} this server has used the cluster 1 since it started; if etcd was restored"
-    );
+    let restored = format!("{found} this server uses the cluster 1; if etcd was restored");
     assert!(text(false).starts_with(&restored), "{}", text(false));
 }
