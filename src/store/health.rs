@@ -73,6 +73,28 @@ impl Health {
         }
     }
 
+    /// Reports whether the store rejects the reads of all groups.
+    pub(crate) fn rejects_reads(&self) -> bool {
+        matches!(
+            self.replies,
+            Replies::Down {
+                error: StoreError::Rejected(_),
+                ..
+            }
+        )
+    }
+
+    /// Reports whether the store rejects the writes of all groups.
+    pub(crate) fn rejects_writes(&self) -> bool {
+        matches!(
+            self.writes,
+            Writes::Refused {
+                error: StoreError::Rejected(_),
+                ..
+            }
+        )
+    }
+
     pub(super) fn replied(&mut self) {
         self.replies = Replies::Up { at: Instant::now() };
     }

@@ -21,6 +21,9 @@ const SEMAPHORE: &str = r#"{"total_slots":1,"holders":[]}"#;
 /// The number of keys that are put in one transaction. etcd allows 128.
 const PUTS: usize = 100;
 
+/// Permission to read all groups only.
+const READ_ONLY: [&str; 1] = ["read com.coreos.airlock/ com.coreos.airlock0"];
+
 /// Permissions for all groups, but not for the prefix, which the server watches.
 const NO_PREFIX: [&str; 2] = [
     "readwrite com.coreos.airlock/groups/default/ com.coreos.airlock/groups/default0",
@@ -35,11 +38,23 @@ fn a_server_of_500_idle_groups_makes_no_more_than_one_call_a_second() {
                 let last = GROUPS - 1;
                 let slots = format!("airlock_database_semaphore_slots{{group=\"g{last}\"}}");
                 eventually("the last group", || airlock.metric(&slots));
+                wait_until_writable(airlock);
             });
         });
         scope.spawn(|| {
             assert_quiet("no watch", &NO_PREFIX, |airlock| {
                 airlock.wait_for_log("the store refuses to be watched");
+                wait_until_writable(airlock);
+            });
+        });
+        scope.spawn(|| {
+            assert_quiet("no writes", &READ_ONLY, |airlock| {
+                airlock.wait_for_log("the store refuses writes");
+            });
+        });
+        scope.spawn(|| {
+            assert_quiet("no permission", &["read other"], |airlock| {
+                airlock.wait_for_log("the store is unavailable");
             });
         });
     });
@@ -58,9 +73,6 @@ fn assert_quiet(case: &str, permissions: &[&str], begun: impl FnOnce(&mut Airloc
     let config = format!("{}{tables}", keys_of_user(folder.path(), USER.1));
     let mut airlock = Airlock::on_etcd(&etcd.endpoints(), &config);
     begun(&mut airlock);
-    eventually("the first calls of the probe", || {
-        (airlock.metric("airlock_store_writable") == Some(1.0)).then_some(())
-    });
     let (before, started) = (etcd.calls(), Instant::now());
     thread::sleep(DURATION);
     let calls = etcd.calls_since(&before);
@@ -70,6 +82,13 @@ fn assert_quiet(case: &str, permissions: &[&str], begun: impl FnOnce(&mut Airloc
         "{case}: {number} calls in {seconds} s: {calls:?}"
     );
     assert!(number > 0, "{case}: the probe makes no call");
+}
+
+/// Waits for the first calls of the probe.
+fn wait_until_writable(airlock: &Airlock) {
+    eventually("the first calls of the probe", || {
+        (airlock.metric("airlock_store_writable") == Some(1.0)).then_some(())
+    });
 }
 
 /// Writes a value of each group.

@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{self, MissedTickBehavior};
 
-use crate::coordinator::{ServerState, StateReceiver};
+use crate::coordinator::StateReceiver;
 use crate::group::Group;
-use crate::lock::GroupName;
 use crate::store::health::{Health, Replies, Writes};
 use crate::store::instrumented::InstrumentedStore;
 use crate::store::{CommitOutcome, Notice, Store as _, StoreError};
@@ -16,7 +15,7 @@ use crate::text::explain::chain;
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
 /// The interval at which the store is asked whether it accepts writes, and the endpoints that are not in use to which
-/// cluster they belong. While it is not known to accept them, it is asked each time.
+/// cluster they belong. While it is not known to accept writes, it is asked about them each time.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The number of groups that are tried if the store rejects calls. It may reject those of one group only.
@@ -35,19 +34,26 @@ pub(crate) async fn probe(store: &InstrumentedStore, state: StateReceiver) {
     let health = store.health();
     let mut logged = Logged::default();
     let mut checked = None;
-    let mut tick = time::interval(INTERVAL);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        let current = health.borrow().clone();
+    let mut interval = time::interval(INTERVAL);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for tick in 0.. {
+        interval.tick().await;
         let state = state.get();
-        let groups: Vec<GroupName> = state.groups.keys().cloned().collect();
+        let configured = state.groups.values().take(MAX_GROUPS);
+        let groups: Vec<&Group> = configured.map(|configured| &configured.group).collect();
+        let current = health.borrow().clone();
         if must_read(&current) {
-            read(store, &state).await;
+            read(store, candidates(&groups, current.rejects_reads(), tick)).await;
         }
-        if must_check(&health.borrow().clone(), checked) {
+        let current = health.borrow().clone();
+        let replies = matches!(current.replies, Replies::Up { .. });
+        let is_due = checked.is_none_or(|at: Instant| at.elapsed() >= CHECK_INTERVAL);
+        let check = check_writes(store, candidates(&groups, current.rejects_writes(), tick));
+        if replies && is_due {
             checked = Some(Instant::now());
-            tokio::join!(check_writes(store, &groups), store.verify());
+            tokio::join!(check, store.verify());
+        } else if replies && !matches!(current.writes, Writes::Accepted) {
+            check.await;
         }
         store.refresh_notices();
         logged.update(&health.borrow().clone());
@@ -61,18 +67,20 @@ fn must_read(health: &Health) -> bool {
     }
 }
 
-fn must_check(health: &Health, checked: Option<Instant>) -> bool {
-    let replies = matches!(health.replies, Replies::Up { .. });
-    let accepts_writes = matches!(health.writes, Writes::Accepted);
-    let is_due = checked.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL);
-    replies && (is_due || !accepts_writes)
+/// Returns the groups to call the store for: all, as long as their calls are rejected; or, once it is known to reject
+/// those of all groups, one in turn.
+fn candidates<T>(groups: &[T], rejects_all: bool, tick: usize) -> &[T] {
+    match tick.checked_rem(groups.len()) {
+        Some(next) if rejects_all => &groups[next..=next],
+        Some(_) | None => groups,
+    }
 }
 
 /// Reads one group, which the health records; or several, as long as the store rejects the reads.
-async fn read(store: &InstrumentedStore, state: &ServerState) {
+async fn read(store: &InstrumentedStore, groups: &[&Group]) {
     let mut rejected = None;
-    for configured in state.groups.values().take(MAX_GROUPS) {
-        match refresh(store, &configured.group).await {
+    for group in groups {
+        match refresh(store, group).await {
             Err(error @ StoreError::Rejected(_)) => rejected = Some(error),
             Ok(()) | Err(_) => return,
         }
@@ -98,10 +106,10 @@ pub(super) async fn refresh(store: &InstrumentedStore, group: &Group) -> Result<
 }
 
 /// Asks the store whether it accepts a write to one of the groups, which the health records.
-async fn check_writes(store: &InstrumentedStore, groups: &[GroupName]) {
+async fn check_writes(store: &InstrumentedStore, groups: &[&Group]) {
     let mut rejected = None;
-    for group in groups.iter().take(MAX_GROUPS) {
-        match store.check_writable(group).await {
+    for group in groups {
+        match store.check_writable(group.name()).await {
             Err(error @ StoreError::Rejected(_)) => rejected = Some(error),
             Ok(()) | Err(_) => return,
         }
@@ -151,5 +159,19 @@ impl Logged {
             }
         }
         self.notices.clone_from(&health.notices);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_rejects_all_calls_is_asked_for_one_group_after_the_other() {
+        let groups = ["a", "b", "c"];
+        assert_eq!(candidates(&groups, false, 4), groups);
+        assert_eq!(candidates(&groups, true, 4), ["b"]);
+        assert_eq!(candidates(&groups, true, 5), ["c"]);
+        assert!(candidates::<()>(&[], true, 6).is_empty());
     }
 }
