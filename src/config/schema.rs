@@ -197,7 +197,8 @@ fn listen(
 fn etcd3(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> Etcd3Section {
     Etcd3Section {
         endpoints: table.take_strings(diagnostics, "endpoints"),
-        cluster_id: table.take_unless_empty(diagnostics, "cluster_id"),
+        // An empty one would be no protection, which a template should not hide.
+        cluster_id: table.take_string(diagnostics, "cluster_id"),
         transaction_timeout_ms: transaction_timeout(diagnostics, table),
         client_cert_pub_path: table.take_unless_empty(diagnostics, "client_cert_pub_path"),
         client_cert_key_path: table.take_unless_empty(diagnostics, "client_cert_key_path"),

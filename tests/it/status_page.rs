@@ -176,6 +176,7 @@ fn an_unreachable_store_is_shown_first() {
         page.contains("Unknown: the store has not replied yet."),
         "{page}"
     );
+    assert!(page.contains("no slots known to be held"), "{page}");
 }
 
 fn file_url(path: &Path) -> String {

@@ -35,6 +35,23 @@ fn endpoints_use_tls_unless_they_start_with_http() {
 }
 
 #[test]
+fn the_id_of_the_cluster_is_a_hexadecimal_number_other_than_0() {
+    for (id, expected) in [("CDF8", 0xcdf8), ("ffffffffffffffff", u64::MAX)] {
+        let settings = etcd_settings(&etcd("\"a:1\"", &format!("cluster_id = {id:?}")));
+        assert_eq!(settings.cluster_id.map(|id| id.0), Some(expected));
+    }
+    // A template may leave an empty one behind, which would be no protection.
+    for id in ["", "0", "0xcdf8", "+1", "10000000000000000"] {
+        let errors = [format!(
+            "{id:?} is not the id of an etcd cluster; write the 1 to 16 hexadecimal digits that `airlock check-config \
+             --online` prints, such as \"cdf818194e3a8c32\" (c.toml:5, etcd3.cluster_id)"
+        )];
+        let text = etcd("\"a:1\"", &format!("cluster_id = {id:?}"));
+        assert_errors(&text, &[&errors[0]]);
+    }
+}
+
+#[test]
 fn an_invalid_endpoint_is_quoted_with_what_to_write_instead() {
     for (endpoint, expected) in [
         ("b", "endpoint \"b\" has no port; write \"https://b:2379\""),

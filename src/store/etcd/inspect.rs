@@ -118,7 +118,8 @@ fn foreign_cluster(
             "the endpoint belongs to the cluster {id}, and is not used: etcd3.cluster_id is \"{required}\""
         ),
         remedy: Some(
-            "remove the endpoint from etcd3.endpoints; if etcd was restored from a backup, change etcd3.cluster_id"
+            "remove the endpoint from etcd3.endpoints, or, if this is the right cluster, for example after a \
+             restoration, change etcd3.cluster_id"
                 .into(),
         ),
     }

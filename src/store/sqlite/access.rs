@@ -95,7 +95,12 @@ fn check_log(path: &Path) -> Result<(), OpenProblem> {
 pub(super) fn create(path: &Path) -> Result<(), OpenProblem> {
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::mknodat(CWD, path, FileType::RegularFile, mode, 0) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Ok(()) => {
+            let path = path.display();
+            tracing::warn!(%path, "the embedded store did not exist, and was created without any locks");
+            Ok(())
+        }
+        Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(error) => Err(OpenProblem::Create(error.into())),
     }
 }

@@ -141,7 +141,7 @@ fn each_message_of_etcd_with_a_remedy_ends_with_it() {
         ),
         (
             "etcdserver: permission denied",
-            "`etcdctl role grant-permission",
+            "`etcdctl --user root role grant-permission",
         ),
         (
             "etcdserver: user name is empty",

@@ -174,6 +174,13 @@ impl Member {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Returns the last lines of the log. The process may have ended by itself.
+    pub fn end_of_log(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
     /// Kills the process and keeps its data.
     pub fn kill(&mut self) {
         self.process = None;

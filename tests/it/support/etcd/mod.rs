@@ -128,7 +128,8 @@ impl Etcd {
         for member in &self.members {
             if member.is_running() {
                 eventually_ok("etcd to be ready", || {
-                    self.try_ctl_at(member, &["get", "ready"])
+                    let answer = self.try_ctl_at(member, &["get", "ready"]);
+                    answer.map_err(|error| format!("{error}\n{}", member.end_of_log()))
                 });
             }
         }
