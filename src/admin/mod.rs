@@ -160,7 +160,7 @@ impl Proposed {
         };
         match () {
             () if log.contains(&self.entry) => Fate::Applied,
-            () if state.stored.revision == self.base.stored.revision => Fate::Open,
+            () if self.base.stored.is_still(&state.stored) => Fate::Open,
             () if was_kept() => Fate::Lost,
             () => Fate::NoTrace,
         }

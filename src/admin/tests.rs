@@ -213,6 +213,31 @@ async fn invariant_6_a_lost_command_is_repeated_if_the_audit_log_was_kept() {
 }
 
 #[tokio::test]
+async fn a_restored_store_that_reaches_the_same_revision_has_another_value() {
+    let store = used();
+    run(&shared(&store), AdminCommand::SetSlots { slots: 3 })
+        .await
+        .unwrap();
+    let (backup, empty) = (store.memory.backup(), store.read(&group()).await.unwrap());
+    let held_by = |node: &str| Value {
+        semaphore: format!(r#"{{"total_slots":3,"holders":[{node:?}]}}"#).into_bytes(),
+        ..empty.value.clone().unwrap()
+    };
+    store.memory.overwrite(&group(), Some(held_by("a")));
+    store.next(&[Fault::RequestLost, Fault::NoSpaceApplied]);
+    let shared = shared(&store);
+    let (change, ()) = tokio::join!(run(&shared, lock("c")), async {
+        tokio::task::yield_now().await;
+        store.memory.restore(backup);
+        store.memory.overwrite(&group(), Some(held_by("b")));
+    });
+    let change = change.unwrap();
+    let before: Vec<&str> = change.before.holders.keys().map(|id| &**id).collect();
+    assert_eq!(before, ["b"]);
+    assert_eq!(*known(&*store).await.semaphore.unwrap(), *change.after);
+}
+
+#[tokio::test]
 async fn invariant_6_a_command_without_space_whose_effect_cannot_be_read_is_not_reported_as_failed()
 {
     let store = used();

@@ -21,8 +21,8 @@ struct Values {
     group: GroupName,
     states: Vec<State>,
     changes: Vec<ChangeOfNode>,
-    /// The first restore of an older state.
-    restored: Option<Moment>,
+    /// The moments at which an older state was restored.
+    restores: Vec<Moment>,
 }
 
 /// A node became a holder, or ceased to be one, by a request.
@@ -90,10 +90,12 @@ impl Values {
                 changes.push(change(node, Kind::Lock, request));
             }
         }
-        let restored = states.iter().find(|state| state.epoch > 0);
+        let pairs = states.iter().zip(states.iter().skip(1));
+        let restores = pairs.filter(|(before, after)| before.epoch < after.epoch);
+        let restores = restores.map(|(_, after)| after.from).collect();
         Values {
             group: group.clone(),
-            restored: restored.map(|state| state.from),
+            restores,
             states,
             changes,
         }
@@ -152,18 +154,21 @@ impl Values {
     /// Checks that each change is the effect of one request, and that each request that had an effect, according to its
     /// reply, had one.
     fn check_changes(&self, requests: &[&Request]) -> Result<(), Violation> {
-        let claims = |wanted: &dyn Fn(&Request) -> bool| {
+        let claims = |wanted: &dyn Fn(&Request) -> bool, end: &dyn Fn(&Request) -> Moment| {
             let wanted = requests.iter().filter(|request| wanted(request));
             let claims = wanted.map(|request| Claim {
                 request,
-                ends: self.end(request, requests),
+                ends: end(request),
                 used: BTreeSet::new(),
             });
             claims.collect::<Vec<_>>()
         };
-        let mut possible = claims(&|request| {
-            may_have_effect(&request.reply) || self.spans_restore(request.sent, request.answered)
-        });
+        let may_have_effect = |request: &Request| {
+            may_have_effect(&request.reply)
+                || self.spans_restore(request.sent, request.answered)
+                || self.may_use_lost_value(request, requests)
+        };
+        let mut possible = claims(&may_have_effect, &|request| self.end(request, requests));
         for change in &self.changes {
             if !assign(change, &mut possible) {
                 return Err(violation(
@@ -175,7 +180,8 @@ impl Values {
                 ));
             }
         }
-        let mut certain = claims(&|request| has_effect(&request.reply));
+        let has_effect = |request: &Request| has_effect(&request.reply);
+        let mut certain = claims(&has_effect, &|request| request.answered);
         for change in &self.changes {
             assign(change, &mut certain);
         }
@@ -204,10 +210,14 @@ impl Values {
 
     /// Returns the end of the interval in which a request may take effect.
     ///
-    /// Without a definite reply, it ends with a later reply by the same run of the same server, which fences its own lost
+    /// It ends with the reply, unless the write may be based on a value that was lost: a restored store can return to that
+    /// value, and then accept a copy of the write that arrives late. Without a definite reply, it ends with a later reply by the same run of the same server, which fences its own lost
     /// writes (invariant 6), or with a success of the same node at any server: the value that this is based on is not the
     /// one on which the lost write was based.
     fn end(&self, request: &Request, requests: &[&Request]) -> Moment {
+        if self.may_use_lost_value(request, requests) {
+            return Moment::MAX;
+        }
         if request.reply != Reply::Unknown {
             return request.answered;
         }
@@ -224,10 +234,27 @@ impl Values {
         let proven = proof.map(|later| later.answered).min();
         let proven = proven.unwrap_or(Moment::MAX);
         // A restored store can return to the value on which a lost write was based.
-        match self.restored {
-            Some(restored) if restored < proven => Moment::MAX,
+        match self.restores.first() {
+            Some(restored) if *restored < proven => Moment::MAX,
             _ => proven,
         }
+    }
+
+    /// Reports whether the server may have had no reply about the group since the store was restored, when the request
+    /// reached it.
+    fn may_use_lost_value(&self, request: &Request, requests: &[&Request]) -> bool {
+        let knows = |restored: Moment| {
+            requests.iter().any(|earlier| {
+                earlier.server == request.server
+                    && matches!(earlier.reply, Reply::Outcome(_))
+                    && restored < earlier.sent
+                    && earlier.answered < request.sent
+            })
+        };
+        let restores = self.restores.iter();
+        restores
+            .take_while(|restored| **restored < request.answered)
+            .any(|restored| !knows(*restored))
     }
 
     /// Checks that the result of an administrator's command is true.

@@ -190,10 +190,7 @@ impl Store for Link {
         let (name, group) = (self.name.clone(), group.clone());
         let (expected, new) = (expected.clone(), new.cloned());
         let call = if new.is_some() { "write" } else { "confirm" };
-        // A store that returned to the revision of a lost value would accept a second copy of a write that it had refused.
-        // etcd cannot tell the two values apart, and no client repeats a call that was answered.
-        let is_lost = expected.revision > self.world.stored(&group).as_of;
-        self.call(call, new.is_some() && !is_lost, move |world| {
+        self.call(call, new.is_some(), move |world| {
             world.commit(&name, &group, &expected, new.as_ref())
         })
         .await
