@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::BY_HAND;
 use super::check::{Reply, Request};
+use super::faults::make_space;
 use super::gauges::Contents;
 use super::record::{GROUPS, Group, Recorder, Server, Servers};
+use super::{BY_HAND, note};
 use airlock_test_support::airlock::{Airlock, LISTEN, airlock};
 use airlock_test_support::client::Client;
 use airlock_test_support::etcd::{ALL_GROUPS, Etcd, ROOT, USER, Version, keys_of_user};
@@ -110,6 +111,14 @@ impl Cluster {
             self.etcd.try_ctl_anywhere(&["auth", "disable"])
         });
         self.etcd.wait_until_ready();
+        // A restored snapshot, and a member that repeats the writes which had filled the database, raise the alarm again.
+        let alarms = eventually_ok("the alarms of etcd", || {
+            self.etcd.try_ctl_anywhere(&["alarm", "list"])
+        });
+        if !alarms.trim().is_empty() {
+            note(&format!("  alarms: {}", alarms.trim()));
+            make_space(&self.etcd);
+        }
         self.start_servers();
     }
 
@@ -219,12 +228,15 @@ pub(crate) fn admin(config: &Path, recorder: &Recorder, request: Request) -> Opt
 pub(crate) fn barrier(recorder: &Recorder, servers: &[Server], free: &mut dyn FnMut()) {
     let nodes = recorder.group().nodes;
     let mut until = |server: &Server, request: Request, wanted: &[Reply]| {
-        eventually("a response at the end of a round", || {
-            let reply = recorder.ask(BY_HAND, &server.patient, request)?;
-            if reply == Reply::Full {
+        eventually_ok("a response at the end of a round", || {
+            let reply = recorder.ask(BY_HAND, &server.patient, request);
+            if reply == Some(Reply::Full) {
                 free();
             }
-            wanted.contains(&reply).then_some(())
+            match reply {
+                Some(reply) if wanted.contains(&reply) => Ok(()),
+                other => Err(format!("{request:?}: {other:?}")),
+            }
         });
     };
     for server in servers {

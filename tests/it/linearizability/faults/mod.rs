@@ -13,6 +13,7 @@ use airlock_test_support::etcd::{Bug, Version};
 
 use super::cluster::Cluster;
 use super::record::Recorder;
+pub(crate) use storage::make_space;
 use writers::Writer;
 
 /// A fault.

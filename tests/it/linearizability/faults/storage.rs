@@ -54,7 +54,7 @@ pub(super) fn end(active: &mut Active, stage: &mut Stage<'_>) {
 }
 
 /// The remedy that docs/operations.md names.
-fn make_space(etcd: &Etcd) {
+pub(crate) fn make_space(etcd: &Etcd) {
     let anywhere = |arguments: &[&str]| {
         eventually_ok("etcd to make space", || etcd.try_ctl_anywhere(arguments));
     };
