@@ -187,6 +187,21 @@ mod tests {
     }
 
     #[test]
+    fn only_a_rejection_means_that_the_calls_of_all_groups_are_rejected() {
+        let mut health = Health::default();
+        let rejects = |health: &Health| (health.rejects_reads(), health.rejects_writes());
+        assert_eq!(rejects(&health), (false, false));
+        health.failed(error());
+        health.write_refused(error());
+        assert_eq!(rejects(&health), (false, false));
+        health.failed(StoreError::rejected(Cause));
+        assert_eq!(rejects(&health), (true, false));
+        health.replied();
+        health.write_refused(StoreError::rejected(Cause));
+        assert_eq!(rejects(&health), (false, true));
+    }
+
+    #[test]
     fn a_failure_and_a_refusal_of_writes_last_since_the_first() {
         let mut health = Health::default();
         let since = Instant::now();
