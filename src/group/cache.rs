@@ -63,7 +63,7 @@ impl Cache {
     /// Takes an update from the store.
     pub(super) fn observe(&self, update: Update, configured_slots: u64) {
         match update {
-            // The store reports all changes after it, or, if it refuses the watch, is read again soon.
+            // The watch reports all changes after it.
             Update::Current(stored) => {
                 let current = GroupState::new(stored, configured_slots);
                 self.replace(&mut self.state.lock(), current);

@@ -140,8 +140,7 @@ impl Group {
 
     /// Takes note of a value that was read while the state as of `before` was known.
     pub(crate) fn observe_read(&self, read: Stored, before: Option<Revision>) {
-        let read = GroupState::new(read, self.configured_slots());
-        self.shared.cache.set(read, before);
+        self.shared.observe_read(read, before);
     }
 
     /// Returns the known state; `None` until the store has replied once.

@@ -10,9 +10,9 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::cache::Cache;
 use super::contention::Contention;
 use super::waiters::Waiters;
-use crate::lock::GroupName;
-use crate::lock::codec::Revision;
+use crate::lock::codec::{Revision, Stored};
 use crate::lock::semaphore::{Command, Outcome};
+use crate::lock::{GroupName, GroupState};
 use crate::store::{DamagedValue, StoreError};
 
 /// The state of a group that its handles and its task share.
@@ -116,6 +116,12 @@ impl Shared {
     pub(super) fn set_configured_slots(&self, slots: u64) {
         self.configured_slots.store(slots, Ordering::Relaxed);
         self.cache.set_slots_if_absent(slots);
+    }
+
+    /// Takes note of a value that was read while the state as of `before` was known.
+    pub(super) fn observe_read(&self, read: Stored, before: Option<Revision>) {
+        let read = GroupState::new(read, self.configured_slots());
+        self.cache.set(read, before);
     }
 
     /// Signals that the task has made progress.

@@ -90,9 +90,7 @@ impl Work for Batch {
 
     fn observe(&mut self, stored: Stored, before: Option<Revision>) {
         self.shared.beat();
-        let slots = self.shared.configured_slots();
-        let read = GroupState::new(stored, slots);
-        self.shared.cache.set(read, before);
+        self.shared.observe_read(stored, before);
     }
 
     /// Takes what is queued and what the runtime has ready, as long as that brings more requests. There is no timer: a

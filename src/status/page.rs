@@ -119,13 +119,12 @@ fn summary(view: &StatusView) -> String {
     });
     let waiting: usize = groups().filter_map(|group| group.waiting_count).sum();
     let is_complete = groups().all(|group| group.lock.is_some());
-    let damaged = groups().filter(|group| group.damaged.is_some()).count();
     let held = match held {
         0 if !is_complete => "no slots known to be held".into(),
         _ => count(held, "slot", "held"),
     };
     let waiting = count(waiting, "node", "waiting");
-    let damaged = match damaged {
+    let damaged = match groups().filter(|group| group.damaged.is_some()).count() {
         0 => String::new(),
         1 => " The holders of 1 group are unknown, because its stored value is damaged.".into(),
         damaged => format!(

@@ -129,7 +129,8 @@ fn a_user_with_a_role_on_the_prefix_suffices_and_its_token_and_password_are_rene
         // The error for a user without the role names the missing permission.
         ctl_as_root(&etcd, "user revoke-role airlock airlock");
         let error = refused(&airlock);
-        let grant = "etcdctl --user root role grant-permission ROLE --prefix=true readwrite com.coreos.airlock/groups/";
+        let grant = "etcdctl --user root role grant-permission ROLE --prefix=true readwrite \
+                     com.coreos.airlock/groups/";
         assert!(error.contains(grant), "{error}");
 
         fs::write(&path, "").unwrap();

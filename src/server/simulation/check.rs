@@ -3,6 +3,7 @@
 //! Each request and command has an interval, from its sending to its reply. A success and a refusal must be true at
 //! some moment of it. Each change must be the effect of exactly one request or command, within its interval; the
 //! interval of a request without a definite reply ends when a later reply proves that it can no longer take effect.
+//! After a restore of the store, some intervals are open: see `Values::end`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -210,10 +211,12 @@ impl Values {
 
     /// Returns the end of the interval in which a request may take effect.
     ///
-    /// It ends with the reply, unless the write may be based on a value that was lost: a restored store can return to that
-    /// value, and then accept a copy of the write that arrives late. Without a definite reply, it ends with a later reply by the same run of the same server, which fences its own lost
-    /// writes (invariant 6), or with a success of the same node at any server: the value that this is based on is not the
-    /// one on which the lost write was based.
+    /// It ends with the reply, unless the write may be based on a value that was lost: a restored store can return to
+    /// that value, and then accept a copy of the write that arrives late.
+    ///
+    /// Without a definite reply, it ends with a later reply by the same run of the same server, which fences its own lost
+    /// writes (invariant 6), or with a success of the same node at any server: the value that this is based on is not
+    /// the one on which the lost write was based.
     fn end(&self, request: &Request, requests: &[&Request]) -> Moment {
         if self.may_use_lost_value(request, requests) {
             return Moment::MAX;

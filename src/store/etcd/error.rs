@@ -14,7 +14,8 @@ use super::identity::Foreign;
 use crate::config::ClusterId;
 
 /// The command that gives a role the permission it needs.
-pub(super) const GRANT: &str = "`etcdctl --user root role grant-permission ROLE --prefix=true readwrite com.coreos.airlock/groups/`";
+pub(super) const GRANT: &str = "`etcdctl --user root role grant-permission ROLE --prefix=true readwrite \
+                                com.coreos.airlock/groups/`";
 
 /// The reason why the cluster returned no result. The message names each endpoint once.
 #[derive(Debug, thiserror::Error)]

@@ -91,7 +91,7 @@ fn check_log(path: &Path) -> Result<(), OpenProblem> {
     Ok(())
 }
 
-/// Creates an empty file that only its owner can access, if there is none. Does not open it, see [`check_header`].
+/// Creates an empty file that only its owner can access, and warns of it, if there is none. Does not open it, see [`check_header`].
 pub(super) fn create(path: &Path) -> Result<(), OpenProblem> {
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::mknodat(CWD, path, FileType::RegularFile, mode, 0) {
