@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::coordinator::StateReceiver;
@@ -43,12 +44,21 @@ pub(crate) async fn probe(store: &InstrumentedStore, state: StateReceiver) {
         let groups: Vec<&Group> = configured.map(|configured| &configured.group).collect();
         let current = health.borrow().clone();
         if must_read(&current) {
-            read(store, candidates(&groups, current.rejects_reads(), tick)).await;
+            let candidates = candidates(&groups, current.rejects_reads(), tick);
+            if let Some(error) = rejection(candidates, |group| refresh(store, group)).await {
+                store.rejects_all(error);
+            }
         }
         let current = health.borrow().clone();
         let replies = matches!(current.replies, Replies::Up { .. });
         let is_due = checked.is_none_or(|at: Instant| at.elapsed() >= CHECK_INTERVAL);
-        let check = check_writes(store, candidates(&groups, current.rejects_writes(), tick));
+        let check = async {
+            let candidates = candidates(&groups, current.rejects_writes(), tick);
+            let check = rejection(candidates, |group| store.check_writable(group.name()));
+            if let Some(error) = check.await {
+                store.rejects_all_writes(error);
+            }
+        };
         if replies && is_due {
             checked = Some(Instant::now());
             tokio::join!(check, store.verify());
@@ -67,8 +77,8 @@ fn must_read(health: &Health) -> bool {
     }
 }
 
-/// Returns the groups to call the store for: all, as long as their calls are rejected; or, once it is known to reject
-/// those of all groups, one in turn.
+/// Returns the groups for which the store may be called: all; or, once it is known to reject the calls of all groups,
+/// one in turn.
 fn candidates<T>(groups: &[T], rejects_all: bool, tick: usize) -> &[T] {
     match tick.checked_rem(groups.len()) {
         Some(next) if rejects_all => &groups[next..=next],
@@ -76,18 +86,23 @@ fn candidates<T>(groups: &[T], rejects_all: bool, tick: usize) -> &[T] {
     }
 }
 
-/// Reads one group, which the health records; or several, as long as the store rejects the reads.
-async fn read(store: &InstrumentedStore, groups: &[&Group]) {
-    let mut rejected = None;
-    for group in groups {
-        match refresh(store, group).await {
-            Err(error @ StoreError::Rejected(_)) => rejected = Some(error),
-            Ok(()) | Err(_) => return,
-        }
-    }
-    if let Some(error) = rejected {
-        store.rejects_all(error);
-    }
+/// Calls the store for the first group, and for the other ones if it rejects that. Returns an error if it rejects all of
+/// the calls. Any other result is part of the health already.
+async fn rejection<'a, T, F>(groups: &[&'a T], call: impl Fn(&'a T) -> F) -> Option<StoreError>
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    let rejected = |result| match result {
+        Err(error @ StoreError::Rejected(_)) => Some(error),
+        Ok(()) | Err(_) => None,
+    };
+    let (first, others) = groups.split_first()?;
+    let error = rejected(call(first).await)?;
+    // Together: with an endpoint that does not reply, each call takes as long as it is waited for.
+    let results = join_all(others.iter().map(|group| call(group))).await;
+    results
+        .into_iter()
+        .try_fold(error, |_, result| rejected(result))
 }
 
 /// Asks the store for the state of a group, which the group takes note of. To confirm the known one is a single call to
@@ -103,20 +118,6 @@ pub(super) async fn refresh(store: &InstrumentedStore, group: &Group) -> Result<
     };
     group.observe_read(current, known.map(|known| known.as_of()));
     Ok(())
-}
-
-/// Asks the store whether it accepts a write to one of the groups, which the health records.
-async fn check_writes(store: &InstrumentedStore, groups: &[&Group]) {
-    let mut rejected = None;
-    for group in groups {
-        match store.check_writable(group.name()).await {
-            Err(error @ StoreError::Rejected(_)) => rejected = Some(error),
-            Ok(()) | Err(_) => return,
-        }
-    }
-    if let Some(error) = rejected {
-        store.rejects_all_writes(error);
-    }
 }
 
 // === impl Logged ===
@@ -164,7 +165,112 @@ impl Logged {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{Ready, ready};
+    use std::sync::Arc;
+
+    use tokio::sync::Barrier;
+
     use super::*;
+    use crate::group::GroupMetrics;
+    use crate::lock::GroupName;
+    use crate::lock::codec::{Revision, Stored, Value};
+    use crate::store::Update;
+    use crate::store::faulty::{Call, FaultyStore};
+    use crate::store::instrumented::StoreMetrics;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("rejected")]
+    struct Cause;
+
+    fn rejected() -> Result<(), StoreError> {
+        Err(StoreError::rejected(Cause))
+    }
+
+    fn fixture() -> (Arc<FaultyStore>, InstrumentedStore, Group) {
+        let faulty = FaultyStore::new();
+        let registry = prometheus::Registry::new();
+        let store =
+            InstrumentedStore::new(faulty.clone(), StoreMetrics::register(&registry).unwrap());
+        let name = GroupName::new("g").unwrap();
+        let metrics = GroupMetrics::register(&registry).unwrap().of(&name);
+        let (group, _) = Group::new(name, 1, 1, faulty.clone(), metrics);
+        (faulty, store, group)
+    }
+
+    fn known(group: &Group) -> Revision {
+        group.known().unwrap().as_of()
+    }
+
+    #[tokio::test]
+    async fn a_refresh_confirms_the_known_state_or_replaces_it() {
+        let (faulty, store, group) = fixture();
+        let backup = faulty.memory.backup();
+        faulty.memory.overwrite(group.name(), None);
+        refresh(&store, &group).await.unwrap();
+        let first = known(&group);
+        refresh(&store, &group).await.unwrap();
+        assert_eq!(faulty.calls(), [Call::Read, Call::Confirm]);
+        // The store is restored, so that its clock goes back.
+        faulty.memory.restore(backup);
+        let value = Value {
+            semaphore: b"{}".to_vec(),
+            lock_times: None,
+        };
+        faulty.memory.overwrite(group.name(), Some(value));
+        group.observe(Update::Current(Stored::absent(Revision(9))));
+        refresh(&store, &group).await.unwrap();
+        assert_eq!(known(&group), first);
+    }
+
+    #[tokio::test]
+    async fn a_late_reply_to_a_refresh_does_not_hide_what_was_written_meanwhile() {
+        let (faulty, store, group) = fixture();
+        refresh(&store, &group).await.unwrap();
+        let value = Value {
+            semaphore: b"{}".to_vec(),
+            lock_times: None,
+        };
+        faulty.memory.overwrite(group.name(), Some(value));
+        faulty.hold();
+        let written = async {
+            tokio::task::yield_now().await;
+            group.observe(Update::Change(Stored::absent(Revision(9))));
+            faulty.release();
+        };
+        let (refreshed, ()) = tokio::join!(refresh(&store, &group), written);
+        refreshed.unwrap();
+        assert_eq!(known(&group), Revision(9));
+    }
+
+    #[tokio::test]
+    async fn only_if_the_store_rejects_the_calls_of_all_groups_it_is_an_error() {
+        let call = |result: &bool| -> Ready<Result<(), StoreError>> {
+            ready(if *result { Ok(()) } else { rejected() })
+        };
+        for (results, expected) in [
+            (&[][..], false),
+            (&[&true], false),
+            (&[&false], true),
+            (&[&false, &false, &true], false),
+            (&[&false, &false, &false], true),
+        ] {
+            let error = rejection(results, call).await;
+            assert_eq!(error.is_some(), expected, "{results:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_calls_after_a_rejection_are_made_together() {
+        let barrier = Barrier::new(2);
+        let call = async |group: &'static str| {
+            if group != "first" {
+                barrier.wait().await;
+            }
+            rejected()
+        };
+        let groups = [&"first", &"second", &"third"];
+        assert!(rejection(&groups, |group| call(group)).await.is_some());
+    }
 
     #[test]
     fn a_store_that_rejects_all_calls_is_asked_for_one_group_after_the_other() {
