@@ -18,8 +18,8 @@ use crate::text::explain::chain;
 const MIN_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
-/// The maximum pause while the store refuses the watch: a refused attempt goes to every endpoint. Meanwhile, one group
-/// after the other is asked for.
+/// The maximum pause while the store refuses the watch: a refused attempt goes to every endpoint. Meanwhile, the groups
+/// are refreshed one after the other.
 const MAX_PAUSE_IF_REFUSED: Duration = Duration::from_secs(60);
 
 /// The time after which a watch counts as one that works.
@@ -31,6 +31,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Keeps the known state of each group current. Never returns.
 pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) {
     let mut failures = 0;
+    let mut was_refused = false;
     let mut warned = false;
     let mut polled = 0;
     loop {
@@ -52,6 +53,10 @@ pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) 
             warned = false;
         }
         let is_refused = matches!(error, StoreError::Rejected(_));
+        if is_refused != was_refused {
+            failures = 0;
+        }
+        was_refused = is_refused;
         let pause = pause(failures, is_refused);
         failures += 1;
         let reason = chain(&error);
@@ -67,7 +72,7 @@ pub(crate) async fn follow(store: &InstrumentedStore, mut state: StateReceiver) 
         tokio::select! {
             biased;
             () = time::sleep(pause) => {}
-            () = available_again(store.health()), if !is_refused => {}
+            () = available_again(store.health()) => {}
             () = poll(store, &current, &mut polled), if is_refused => {}
             () = state.changed() => {}
         }
