@@ -100,7 +100,19 @@ fn title(view: &StatusView) -> String {
         .iter()
         .filter_map(|group| group.waiting_count)
         .sum();
-    format!("Airlock: {held} held, {waiting} waiting")
+    let unknown = match unknown_count(view) {
+        0 => String::new(),
+        unknown => format!(", {unknown} unknown"),
+    };
+    format!("Airlock: {held} held, {waiting} waiting{unknown}")
+}
+
+/// Returns the number of groups about which the store has not replied yet.
+fn unknown_count(view: &StatusView) -> usize {
+    let groups = view.groups.iter();
+    groups
+        .filter(|group| group.lock.is_none() && group.damaged.is_none())
+        .count()
 }
 
 /// Returns a sentence about all groups.
@@ -119,9 +131,9 @@ fn summary(view: &StatusView) -> String {
     });
     let waiting: usize = groups().filter_map(|group| group.waiting_count).sum();
     let is_complete = groups().all(|group| group.lock.is_some());
-    let held = match held {
-        0 if !is_complete => "no slots known to be held".into(),
-        _ => count(held, "slot", "held"),
+    let held = match is_complete {
+        true => count(held, "slot", "held"),
+        false => count(held, "slot", "known to be held"),
     };
     let waiting = count(waiting, "node", "waiting");
     let damaged = match groups().filter(|group| group.damaged.is_some()).count() {
@@ -131,7 +143,12 @@ fn summary(view: &StatusView) -> String {
             " The holders of {damaged} groups are unknown, because their stored values are damaged."
         ),
     };
-    format!("{held}{longest}; {waiting} at this server.{damaged}")
+    let unknown = match unknown_count(view) {
+        0 => String::new(),
+        1 => " The state of 1 group is not known yet.".into(),
+        unknown => format!(" The state of {unknown} groups is not known yet."),
+    };
+    format!("{held}{longest}; {waiting} at this server.{damaged}{unknown}")
 }
 
 /// Formats a number of things, such as `no slots held` and `2 nodes waiting`.
@@ -161,7 +178,7 @@ fn section(group: &GroupView, now: Timestamp, config: &Path) -> Markup {
                 (slots(lock))
                 (holders(lock, &group.name, config))
             } @else {
-                p.quiet { "Unknown: the store has not replied yet." }
+                p.quiet { "Unknown: the store has not replied about this group yet." }
             }
             (waiting(group, now))
             @if let Some(text) = &group.windows.text {

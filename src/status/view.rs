@@ -46,7 +46,7 @@ pub(crate) struct GroupFacts<'a> {
     pub(crate) name: &'a GroupName,
     /// `None`: the group is not configured.
     pub(crate) configured_slots: Option<u64>,
-    /// `None`: the store has not replied yet.
+    /// `None`: the store has not replied about the group yet.
     pub(crate) state: Option<&'a GroupState>,
     pub(crate) windows: &'a Windows,
     /// `None`: unknown, because only a running server knows the nodes that it denied.

@@ -173,10 +173,14 @@ fn an_unreachable_store_is_shown_first() {
     assert_eq!(status, 200);
     assert!(page.contains("store unavailable"), "{page}");
     assert!(
-        page.contains("Unknown: the store has not replied yet."),
+        page.contains("Unknown: the store has not replied about this group yet."),
         "{page}"
     );
     assert!(page.contains("no slots known to be held"), "{page}");
+    assert!(
+        page.contains("The state of 1 group is not known yet."),
+        "{page}"
+    );
 }
 
 fn file_url(path: &Path) -> String {
