@@ -23,13 +23,13 @@ pub(super) enum EtcdError {
     /// Each endpoint that was tried failed.
     #[error("{}", join(.0))]
     Endpoints(Vec<EndpointError>),
-    /// The endpoints belong to different clusters.
+    /// The endpoints belong to different clusters. `None`: the endpoint did not reply when it was asked last.
     #[error(
         "the endpoints belong to different etcd clusters, so no lock is granted: {}; remove the wrong ones from \
          etcd3.endpoints, or set etcd3.cluster_id to the right cluster; then restart the server",
         clusters(.0)
     )]
-    Split(Vec<(String, ClusterId)>),
+    Split(Vec<(String, Option<ClusterId>)>),
     /// etcd replied to something else than the request.
     #[error("etcd sent a malformed response: {0}")]
     MalformedResponse(&'static str),
@@ -112,12 +112,12 @@ fn join(errors: &[EndpointError]) -> String {
     texts.join("; ")
 }
 
-fn clusters(endpoints: &[(String, ClusterId)]) -> String {
-    let texts: Vec<String> = endpoints
-        .iter()
-        .map(|(url, id)| format!("{url} belongs to {id}"))
-        .collect();
-    texts.join(", ")
+fn clusters(endpoints: &[(String, Option<ClusterId>)]) -> String {
+    let texts = endpoints.iter().map(|(url, id)| match id {
+        Some(id) => format!("{url} belongs to {id}"),
+        None => format!("{url} did not reply"),
+    });
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 fn foreign_text(foreign: &Foreign) -> String {

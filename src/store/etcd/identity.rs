@@ -48,8 +48,8 @@ pub(super) enum Settled {
     No,
     /// The cluster is known.
     Yes,
-    /// The endpoints belong to different clusters.
-    Split(Vec<(String, ClusterId)>),
+    /// The endpoints belong to different clusters. `None`: the endpoint did not reply when it was asked last.
+    Split(Vec<(String, Option<ClusterId>)>),
 }
 
 /// An endpoint that belongs to another cluster than the one in use.
@@ -105,8 +105,13 @@ impl Identity {
             (None, Decision::Use(_)) => Settled::Yes,
             (None, Decision::Pending) => Settled::No,
             (None, Decision::Split) => {
+                let latest =
+                    |seen: &(ClusterId, u64)| (seen.1 == state.generation).then_some(seen.0);
                 let seen = state.seen.iter();
-                Settled::Split(seen.map(|(url, (id, _))| (url.clone(), *id)).collect())
+                Settled::Split(
+                    seen.map(|(url, seen)| (url.clone(), latest(seen)))
+                        .collect(),
+                )
             }
         }
     }
@@ -249,16 +254,16 @@ mod tests {
         assert_eq!(identity.record("a", ONE), Ok(()));
         assert_eq!(identity.record("b", TWO), Ok(()));
         settle(&identity, 2);
-        let split = Settled::Split(vec![("a".into(), ONE), ("b".into(), TWO)]);
-        assert_eq!(identity.settled(), split);
-        for replies in [&[][..], &["b"]] {
+        let split = |a, b| Settled::Split(vec![("a".into(), a), ("b".into(), b)]);
+        assert_eq!(identity.settled(), split(Some(ONE), Some(TWO)));
+        for reply in [None, Some(TWO), Some(ONE)] {
             identity.reconsider();
             assert_eq!(identity.settled(), Settled::No);
-            for url in replies {
-                assert_eq!(identity.record(url, TWO), Ok(()));
+            if let Some(id) = reply {
+                assert_eq!(identity.record("b", id), Ok(()));
             }
             assert_eq!(warnings(|| settle(&identity, 2)), 1);
-            assert_eq!(identity.settled(), split);
+            assert_eq!(identity.settled(), split(None, reply));
         }
         identity.reconsider();
         assert_eq!(identity.record("a", TWO), Ok(()));

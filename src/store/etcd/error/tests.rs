@@ -288,9 +288,14 @@ fn etcd_is_down_only_if_no_endpoint_replied() {
 
 #[test]
 fn endpoints_of_different_clusters_are_named_each_with_its_cluster() {
-    let endpoint = |url: &str, id| (url.to_owned(), ClusterId(id));
-    let text = EtcdError::Split(vec![endpoint("http://a", 1), endpoint("http://b", 2)]).to_string();
-    let clusters = "http://a belongs to 1, http://b belongs to 2;";
+    let endpoint = |url: &str, id: Option<u64>| (url.to_owned(), id.map(ClusterId));
+    let endpoints = [
+        endpoint("http://a", Some(1)),
+        endpoint("http://b", Some(2)),
+        endpoint("http://c", None),
+    ];
+    let text = EtcdError::Split(endpoints.to_vec()).to_string();
+    let clusters = "http://a belongs to 1, http://b belongs to 2, http://c did not reply;";
     assert!(text.contains(clusters), "{text}");
 }
 
