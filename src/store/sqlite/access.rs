@@ -91,16 +91,11 @@ fn check_log(path: &Path) -> Result<(), OpenProblem> {
     Ok(())
 }
 
-/// Creates an empty file that only its owner can access, and warns of it, if there is none. Does not open it, see [`check_header`].
+/// Creates an empty file that only its owner can access, if there is none. Does not open it, see [`check_header`].
 pub(super) fn create(path: &Path) -> Result<(), OpenProblem> {
     let mode = Mode::RUSR | Mode::WUSR;
     match rustix::fs::mknodat(CWD, path, FileType::RegularFile, mode, 0) {
-        Ok(()) => {
-            let path = path.display();
-            tracing::warn!(%path, "the embedded store did not exist, and was created without any locks");
-            Ok(())
-        }
-        Err(rustix::io::Errno::EXIST) => Ok(()),
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
         Err(error) => Err(OpenProblem::Create(error.into())),
     }
 }

@@ -59,7 +59,7 @@ fn add_tokens(connection: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// Creates the schema in an empty file, or completes that of an earlier version.
+/// Creates the schema in an empty file, and warns of it, or completes that of an earlier version.
 pub(super) fn create(connection: &mut Connection) -> Result<(), Unsuitable> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Checked again, because another process may have created the schema in the meantime.
@@ -67,6 +67,12 @@ pub(super) fn create(connection: &mut Connection) -> Result<(), Unsuitable> {
         transaction.execute_batch(SCHEMA)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        let path = transaction.path();
+        tracing::warn!(
+            path,
+            "the embedded store is new and contains no locks; if there was one before, stop the server, and put that \
+             one back"
+        );
     }
     if !has_tokens(&transaction)? {
         add_tokens(&transaction)?;

@@ -9,7 +9,6 @@ use rustix::process::{Uid, geteuid};
 use tempfile::TempDir;
 
 use super::*;
-use crate::logging;
 
 const UNPRIVILEGED_USER: u32 = 65534;
 
@@ -216,11 +215,4 @@ fn a_placeholder_is_a_restore_for_this_program_and_foreign_for_every_other_versi
     let text = String::from_utf8_lossy(&placeholder()).into_owned();
     assert!(text.starts_with("SQLite format 3\0"));
     assert!(text.contains("Run `airlock restore` again"), "{text}");
-}
-
-#[test]
-fn a_file_that_is_created_is_logged_as_its_locks_may_be_elsewhere() {
-    let (_folder, path) = place();
-    assert_eq!(logging::warnings(|| create(&path).unwrap()), 1);
-    assert_eq!(logging::warnings(|| create(&path).unwrap()), 0);
 }

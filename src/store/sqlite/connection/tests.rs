@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::logging;
 use crate::store::sqlite::access::placeholder;
 
 const TIMEOUT: Duration = Duration::from_millis(20);
@@ -13,6 +14,23 @@ fn a_file_that_does_not_exist_passes_and_is_not_created() {
     let path = folder.path().join("airlock.db");
     check(&path, TIMEOUT).unwrap();
     assert!(!path.exists());
+}
+
+#[test]
+fn a_new_store_is_logged_as_its_locks_may_be_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("airlock.db");
+    let warnings = || {
+        logging::warnings(|| {
+            prepare_file(&path).unwrap();
+            let paths = FilePaths::of(&path).unwrap();
+            open(&paths, TIMEOUT).unwrap();
+        })
+    };
+    assert_eq!(warnings(), 1);
+    assert_eq!(warnings(), 0);
+    fs::write(&path, "").unwrap();
+    assert_eq!(warnings(), 1);
 }
 
 #[test]
