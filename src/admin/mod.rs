@@ -277,7 +277,7 @@ impl Work for Execution<'_> {
     }
 
     fn no_space(&mut self, _: &Semaphore, _: &Attempt, error: StoreError, was_sent: bool) {
-        if was_sent || self.in_doubt.is_some() {
+        if was_sent {
             self.no_space = Some(error);
         } else {
             self.result = Some(Err(ExecuteError::Unavailable(error)));

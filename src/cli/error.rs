@@ -190,8 +190,8 @@ impl CliError {
         let command = |command: &str, arguments: &[&str]| command_line(config, command, arguments);
         match self {
             CliError::NoStore { .. } => Some(
-                "correct embedded.path, or, if the file was moved, move it back; a server without it creates an empty \
-                 one; a relative path is relative to the directory in which the command is started"
+                "correct embedded.path, which is relative to the directory in which the command is started; if the \
+                 file was moved, move it back; otherwise start the server, which creates an empty store"
                     .into(),
             ),
             CliError::StoreSetup { is_denied, .. } => {

@@ -197,7 +197,7 @@ fn listen(
 fn etcd3(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> Etcd3Section {
     Etcd3Section {
         endpoints: table.take_strings(diagnostics, "endpoints"),
-        // An empty one would be no protection, which a template should not hide.
+        // An empty id protects nothing, so it is an error even if a template left it.
         cluster_id: table.take_string(diagnostics, "cluster_id"),
         transaction_timeout_ms: transaction_timeout(diagnostics, table),
         client_cert_pub_path: table.take_unless_empty(diagnostics, "client_cert_pub_path"),

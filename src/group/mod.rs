@@ -134,8 +134,7 @@ impl Group {
         if let Update::Contention { round_trip } = update {
             self.shared.contention.announce(round_trip);
         }
-        let slots = self.configured_slots();
-        self.shared.cache.observe(update, slots);
+        self.shared.observe(update);
     }
 
     /// Takes note of a value that was read while the state as of `before` was known.

@@ -13,7 +13,7 @@ use super::waiters::Waiters;
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::semaphore::{Command, Outcome};
 use crate::lock::{GroupName, GroupState};
-use crate::store::{DamagedValue, StoreError};
+use crate::store::{DamagedValue, StoreError, Update};
 
 /// The state of a group that its handles and its task share.
 pub(super) struct Shared {
@@ -122,6 +122,18 @@ impl Shared {
     pub(super) fn observe_read(&self, read: Stored, before: Option<Revision>) {
         let read = GroupState::new(read, self.configured_slots());
         self.cache.set(read, before);
+        self.correct_configured_slots();
+    }
+
+    /// Takes note of an update from the store.
+    pub(super) fn observe(&self, update: Update) {
+        self.cache.observe(update, self.configured_slots());
+        self.correct_configured_slots();
+    }
+
+    /// A reload may have changed the slots while a value was decoded.
+    fn correct_configured_slots(&self) {
+        self.cache.set_slots_if_absent(self.configured_slots());
     }
 
     /// Signals that the task has made progress.

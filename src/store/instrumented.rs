@@ -177,8 +177,8 @@ impl Store for InstrumentedStore {
 
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {
         let error = self.inner.watch(groups, report).await;
-        // The health records whether calls fail too, without waiting for the next one. A store that rejects the watch has
-        // replied.
+        // The health records whether calls fail too, without waiting for the next one. A watch that is rejected says
+        // nothing about them.
         if let Some(group) = groups.first()
             && !matches!(error, StoreError::Rejected(_))
         {

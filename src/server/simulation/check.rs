@@ -244,15 +244,16 @@ impl Values {
     }
 
     /// Reports whether the server may have had no reply about the group since the store was restored, when the request
-    /// reached it.
+    /// reached it. coreos/airlock reads the store for each request.
     fn may_use_lost_value(&self, request: &Request, requests: &[&Request]) -> bool {
-        let knows = |restored: Moment| {
-            requests.iter().any(|earlier| {
+        let knows = |restored: Moment| match request.server {
+            None => restored < request.sent,
+            Some(_) => requests.iter().any(|earlier| {
                 earlier.server == request.server
                     && matches!(earlier.reply, Reply::Outcome(_))
                     && restored < earlier.sent
                     && earlier.answered < request.sent
-            })
+            }),
         };
         let restores = self.restores.iter();
         restores

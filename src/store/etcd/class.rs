@@ -48,7 +48,7 @@ const MESSAGES: &[(&str, ErrorClass)] = &[
     // applies none. In both cases nothing happens after the reply.
     (NO_SPACE, ErrorClass::NoSpace),
     // Permissions are checked before a request has an effect: by the member, or by all members in the place of the
-    // request. A member that lags behind can refuse what another one allows.
+    // request. A member that lags behind can refuse a watch or a login that another one allows.
     (DENIED, ErrorClass::Refused),
     (NO_USER, ErrorClass::Refused),
     ("etcdserver: user name not found", ErrorClass::Refused),

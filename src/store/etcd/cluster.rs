@@ -274,7 +274,8 @@ fn is_unknown(failures: &[EndpointError]) -> bool {
 
 fn into_error(failures: Failures) -> StoreError {
     let all = |class| failures.iter().all(|error| error.class == class);
-    // Permissions belong to the cluster: an endpoint that did not reply would deny it too.
+    // Permissions belong to the cluster, and etcd checks those of reads and writes on the state as of the request: an
+    // endpoint that did not reply would deny it too.
     let is_denied = failures.iter().any(|error| error.problem.is_denied());
     if is_unknown(&failures) {
         StoreError::unknown(EtcdError::Endpoints(failures))
