@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::CliError;
 use super::apply::summary;
+use super::context::check_exists;
 use super::output::{count, report};
 use super::store_file::StoreFile;
 use crate::lock::codec::decode;
@@ -19,12 +20,7 @@ pub(super) struct Arguments {
 /// Runs the command.
 pub(super) fn run(store: &StoreFile, arguments: &Arguments) -> Result<(), CliError> {
     report(store.location());
-    if store.path.try_exists().is_ok_and(|exists| !exists) {
-        return Err(CliError::NoStore {
-            path: store.path.clone(),
-            config: store.config.clone(),
-        });
-    }
+    check_exists(&store.path, &store.config)?;
     let values = sqlite::backup(&store.path, &arguments.file, store.busy_timeout)
         .map_err(|error| CliError::Copy(Box::new(error)))?;
     for (group, value) in &values {

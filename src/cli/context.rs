@@ -1,5 +1,6 @@
 //! The context of the administrators' commands: the configured store, and the groups in it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,6 +29,21 @@ pub(super) struct Target {
     pub(super) configured_slots: Option<u64>,
 }
 
+/// Verifies that there is an embedded store at `path`: only a server may create one, in an empty file, too.
+pub(super) fn check_exists(path: &Path, config: &Path) -> Result<(), CliError> {
+    let problem = match path.metadata() {
+        Ok(file) if file.is_file() && file.len() == 0 => "the file is empty",
+        Err(error) if error.kind() == ErrorKind::NotFound => "no such file",
+        // Any other error, such as a missing permission, is reported when the file is opened.
+        Ok(_) | Err(_) => return Ok(()),
+    };
+    Err(CliError::NoStore {
+        path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        problem,
+        config: config.to_owned(),
+    })
+}
+
 /// Runs a command to its end.
 pub(super) fn block_on(
     command: impl Future<Output = Result<(), CliError>>,
@@ -52,14 +68,8 @@ impl StoreContext {
     /// store that no server uses.
     pub(super) fn open(loaded: Loaded, config: &Path) -> Result<Self, CliError> {
         let settings = loaded.settings;
-        if let StoreSettings::Embedded { path } = &settings.store
-            // An error, such as a missing permission, is reported when the file is opened.
-            && path.try_exists().is_ok_and(|exists| !exists)
-        {
-            return Err(CliError::NoStore {
-                path: std::path::absolute(path).unwrap_or_else(|_| path.clone()),
-                config: config.to_owned(),
-            });
+        if let StoreSettings::Embedded { path } = &settings.store {
+            check_exists(path, config)?;
         }
         let store = open(&settings.store, settings.transaction_timeout).map_err(|error| {
             let diagnostic = loaded.places.diagnostic(&[error.key()], explain(&error));

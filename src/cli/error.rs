@@ -33,9 +33,13 @@ pub(super) enum CliError {
         /// Whether the user may not write the embedded store, as the user of the server may.
         is_denied: bool,
     },
-    /// The embedded store does not exist.
-    #[error("{}: no such file (embedded.path in {})", path.display(), config.display())]
-    NoStore { path: PathBuf, config: PathBuf },
+    /// The embedded store does not exist, or is an empty file.
+    #[error("{}: {problem} (embedded.path in {})", path.display(), config.display())]
+    NoStore {
+        path: PathBuf,
+        problem: &'static str,
+        config: PathBuf,
+    },
     /// The store is etcd, and the command is one for the embedded store.
     #[error("`airlock {command}` is for the embedded store, and {} configures etcd", config.display())]
     NotEmbedded {
@@ -191,7 +195,8 @@ impl CliError {
         match self {
             CliError::NoStore { .. } => Some(
                 "correct embedded.path, which is relative to the directory in which the command is started; if the \
-                 file was moved, move it back; otherwise start the server, which creates an empty store"
+                 store was lost, put it back, or restore a backup; otherwise start the server, which creates it \
+                 without any locks"
                     .into(),
             ),
             CliError::StoreSetup { is_denied, .. } => {

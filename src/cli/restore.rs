@@ -147,7 +147,7 @@ fn preview_group(
         .take(MAX_HOLDERS)
     {
         report(format_args!(
-            "  {id} holds a slot again, which it has released since"
+            "  {id} holds a slot in the backup only: it has released it since, unless its lock was lost"
         ));
     }
     let has_more_slots = backup.slots > present.slots;

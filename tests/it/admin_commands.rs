@@ -1,5 +1,6 @@
 //! The administrators' commands beside running servers: their output, their changes, and the log of the servers.
 
+use std::path::Path;
 use std::process::Output;
 
 use airlock_test_support::airlock::Airlock;
@@ -299,11 +300,11 @@ fn an_unreachable_store_is_named_in_the_error() {
         );
     }
     let embedded = Airlock::embedded("");
-    std::fs::write(
-        embedded.folder().join("config.toml"),
-        "[service]\ntls = false\n[embedded]\npath = \"elsewhere.db\"\n",
-    )
-    .unwrap();
+    let name = |path: &Path| {
+        let config = format!("[service]\ntls = false\n[embedded]\npath = {path:?}\n");
+        std::fs::write(embedded.folder().join("config.toml"), config).unwrap();
+    };
+    name(Path::new("elsewhere.db"));
     assert_in(
         &fail(&embedded, 69, &["unlock", "default", "a", "--yes"]),
         &[
@@ -311,6 +312,15 @@ fn an_unreachable_store_is_named_in_the_error() {
             "the directory in which the command is started",
         ],
     );
+    // Only a server makes a store of it.
+    let file = embedded.folder().join("elsewhere.db");
+    name(&file);
+    std::fs::write(&file, "").unwrap();
+    assert_in(
+        &fail(&embedded, 69, &["get", "slots"]),
+        &["elsewhere.db: the file is empty (embedded.path in "],
+    );
+    assert_eq!(file.metadata().unwrap().len(), 0);
 }
 
 #[test]

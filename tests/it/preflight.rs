@@ -277,7 +277,8 @@ fn a_locked_store_is_no_error_of_the_configuration() {
         "[service]\ntls = false\n{EMBEDDED}transaction_timeout_ms = 200\n"
     ));
     let file = Connection::open(config.folder.path().join("airlock.db")).unwrap();
-    file.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    file.execute_batch("CREATE TABLE x (x); BEGIN EXCLUSIVE")
+        .unwrap();
     config.check(0, &[]);
     let get = airlock()
         .args(["get", "slots", "-c", &config.path()])

@@ -79,7 +79,7 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 
 /// Verifies that the write-ahead log is not the only file that is left. It may contain locks, which SQLite would delete
 /// with it.
-fn check_log(path: &Path) -> Result<(), OpenProblem> {
+pub(super) fn check_log(path: &Path) -> Result<(), OpenProblem> {
     if path.metadata().is_ok_and(|file| file.len() > 0) {
         return Ok(());
     }

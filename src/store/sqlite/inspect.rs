@@ -5,13 +5,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::access::folder_of;
+use super::access::{check_log, folder_of};
 use super::connection::{connect, is_busy};
-use super::error::DatabaseError;
+use super::error::{DatabaseError, OpenError};
 use super::filesystem;
 use super::identity::with_suffix;
 use super::schema::SCHEMA_VERSION;
 use crate::store::findings::{Check, FileFacts, Finding, Severity, StoreReport};
+use crate::text::explain::Remedy as _;
 use crate::text::permission::command_path;
 
 /// The maximum number of problems of a damaged file that are reported.
@@ -29,6 +30,12 @@ pub(crate) fn inspect(path: &Path, busy_timeout: Duration) -> StoreReport {
     let subject = path.display().to_string();
     let finding =
         |severity, check, message: String| Finding::new(severity, check, &subject, message);
+    if let Err(problem) = check_log(path) {
+        let error = OpenError::new(path, problem);
+        let file = finding(Severity::Error, Check::File, error.problem().to_string())
+            .with_remedy(error.remedy().unwrap_or_default());
+        return StoreReport::new(Vec::new(), Some(facts), vec![file]);
+    }
     let Ok(metadata) = fs::metadata(path) else {
         let message = "the file does not exist; a server creates it, without any locks".into();
         let findings = vec![
@@ -110,7 +117,13 @@ fn schema(version: i32, facts: &FileFacts) -> Finding {
     let finding = |severity, message| Finding::new(severity, Check::Schema, &subject, message);
     match version {
         SCHEMA_VERSION => finding(Severity::Ok, format!("the schema has version {version}")),
-        0 if facts.bytes == Some(0) => finding(Severity::Ok, "the file is empty".to_owned()),
+        0 if facts.bytes == Some(0) => finding(
+            Severity::Warning,
+            "the file is empty; a server starts with it, without any locks".to_owned(),
+        )
+        .with_remedy(
+            "if the store was lost, restore a backup with `airlock restore FILE --pause`",
+        ),
         // The first transaction of a server creates the schema. It is in the log only, until the next poll copies it.
         0 => finding(
             Severity::Warning,

@@ -126,7 +126,23 @@ fn the_version_of_the_schema_is_checked() {
     assert_finding(&path, Check::Schema, Severity::Warning, message);
     drop(connection);
     fs::write(&path, "").unwrap();
-    assert_finding(&path, Check::Schema, Severity::Ok, "the file is empty");
+    assert_finding(
+        &path,
+        Check::Schema,
+        Severity::Warning,
+        "the file is empty; a server starts with it, without any locks",
+    );
+}
+
+#[test]
+fn a_write_ahead_log_without_its_database_is_an_error() {
+    let (_folder, path) = store();
+    fs::write(with_suffix(&path, "-wal"), "writes").unwrap();
+    fs::write(&path, "").unwrap();
+    let message = "the database is missing or empty, but its write-ahead log";
+    assert_finding(&path, Check::File, Severity::Error, message);
+    fs::remove_file(&path).unwrap();
+    assert_finding(&path, Check::File, Severity::Error, message);
 }
 
 #[test]
