@@ -212,7 +212,7 @@ pub(crate) fn warnings(action: impl FnOnce()) -> usize {
 
     impl<S: Subscriber> Layer<S> for Counter {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-            if *event.metadata().level() == Level::WARN {
+            if *event.metadata().level() <= Level::WARN {
                 self.0.fetch_add(1, Ordering::Relaxed);
             }
         }

@@ -58,8 +58,8 @@ pub const MAX_ETCD_SLOTS: u64 = 12_000;
 /// The reason why a text is not a [`ClusterId`].
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{} is not the id of an etcd cluster; write the 1 to 16 hexadecimal digits that `airlock check-config --online` \
-     prints, such as \"cdf818194e3a8c32\"",
+    "{} is not the id of an etcd cluster, which has 1 to 16 hexadecimal digits, such as \"cdf818194e3a8c32\"; remove \
+     the key, and `airlock check-config --online` prints the id",
     quote(found)
 )]
 pub struct InvalidClusterId {

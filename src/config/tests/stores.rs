@@ -43,8 +43,9 @@ fn the_id_of_the_cluster_is_a_hexadecimal_number_other_than_0() {
     // A template may leave an empty one behind, which would be no protection.
     for id in ["", "0", "0xcdf8", "+1", "10000000000000000"] {
         let errors = [format!(
-            "{id:?} is not the id of an etcd cluster; write the 1 to 16 hexadecimal digits that `airlock check-config \
-             --online` prints, such as \"cdf818194e3a8c32\" (c.toml:5, etcd3.cluster_id)"
+            "{id:?} is not the id of an etcd cluster, which has 1 to 16 hexadecimal digits, such as \
+             \"cdf818194e3a8c32\"; remove the key, and `airlock check-config --online` prints the id (c.toml:5, \
+             etcd3.cluster_id)"
         )];
         let text = etcd("\"a:1\"", &format!("cluster_id = {id:?}"));
         assert_errors(&text, &[&errors[0]]);

@@ -14,7 +14,7 @@ use super::class::{
 };
 use super::connection::channel;
 use super::credentials::Credentials;
-use super::error::{EndpointError, Problem};
+use super::error::{EndpointError, Mismatch, Problem};
 use super::identity::{Foreign, Identity};
 use super::keys;
 use super::response::Response;
@@ -245,6 +245,11 @@ impl EndpointClient {
                 Some(user) => Problem::CertificateUserDenied { user },
                 None => Problem::Status(status),
             },
+            // The endpoint has replied before, so it is not the wrong protocol: etcd was stopped, for example.
+            Problem::Closed {
+                mismatch: Mismatch::TlsEndpoint,
+                ..
+            } if self.identity.has_seen(&self.url) => Problem::Ended,
             problem => problem,
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use etcd_client::{Client, Error};
+use etcd_client::{Client, Error, ResponseHeader};
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::Mutex;
@@ -240,8 +240,14 @@ impl Cluster {
         let Some(endpoint) = self.endpoints.get(index) else {
             return Ok(None);
         };
+        let before = self.identity.latest_revision();
         match endpoint.call(self.attempt_timeout, call).await {
             Ok(result) => {
+                // The list of members and a watch, for example, have no revision.
+                let revision = result.header().map_or(0, ResponseHeader::revision);
+                if revision != 0 {
+                    self.identity.record_revision(before, revision);
+                }
                 self.replace_preferred(NONE, index);
                 Ok(Some(result))
             }

@@ -69,6 +69,8 @@ pub(super) enum Problem {
     Mismatch(Mismatch),
     #[error("etcd closed the connection ({cause}); if this happens every time: {mismatch}")]
     Closed { cause: String, mismatch: Mismatch },
+    #[error("etcd closed the connection")]
+    Ended,
     #[error("{}", foreign_text(.0))]
     Foreign(Foreign),
     #[error(
@@ -128,7 +130,9 @@ fn foreign_text(foreign: &Foreign) -> String {
     } = foreign;
     if *configured {
         return format!(
-            "the endpoint belongs to the etcd cluster {found}, but etcd3.cluster_id is \"{expected}\""
+            "the endpoint belongs to the etcd cluster {found}, but etcd3.cluster_id is \"{expected}\"; remove the \
+             endpoint from etcd3.endpoints, or, if this is the right cluster, change etcd3.cluster_id; then restart the \
+             server"
         );
     }
     format!(
@@ -161,7 +165,8 @@ fn chain_text(error: &Error) -> String {
 fn remedy(message: &str) -> String {
     let remedy = match message {
         NO_SPACE => {
-            "etcd is out of space: compact and defragment it, then run `etcdctl alarm disarm`"
+            "etcd is out of space: delete, compact and defragment, then run `etcdctl alarm disarm`; see \"Make room in \
+             etcd\" in docs/operations.md"
         }
         DENIED => return format!("; grant a role of the etcd user access: {GRANT}"),
         NO_USER => "etcd requires a user: set etcd3.username and etcd3.password_path",

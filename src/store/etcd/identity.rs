@@ -5,6 +5,7 @@
 //! with a restart, or with SIGHUP while every endpoint replies and belongs to that one.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -16,6 +17,8 @@ pub(super) struct Identity {
     /// The cluster that the configuration names.
     required: Option<ClusterId>,
     state: Mutex<State>,
+    /// The latest revision of the cluster in use; 0: none is known.
+    latest_revision: AtomicI64,
 }
 
 #[derive(Default)]
@@ -68,6 +71,7 @@ impl Identity {
         Identity {
             required,
             state: Mutex::default(),
+            latest_revision: AtomicI64::new(0),
         }
     }
 
@@ -89,6 +93,11 @@ impl Identity {
             }),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Reports whether the endpoint has ever replied.
+    pub(super) fn has_seen(&self, url: &str) -> bool {
+        self.state.lock().seen.contains_key(url)
     }
 
     /// Returns the generation of the decision.
@@ -153,6 +162,38 @@ impl Identity {
         let mut state = self.state.lock();
         state.reconsider = true;
         state.generation += 1;
+        self.latest_revision.store(0, Ordering::Relaxed);
+    }
+
+    /// Returns the latest revision that is known.
+    pub(super) fn latest_revision(&self) -> i64 {
+        self.latest_revision.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of the revision in the reply to a call that began when the revision `before` was known. Logs an error
+    /// if the cluster went back: it was restored from a backup and kept its id, or has lost writes.
+    ///
+    /// SUBTLE: the calls are linearizable, so the reply to one cannot be older than a reply that came before it.
+    pub(super) fn record_revision(&self, before: i64, found: i64) {
+        if found >= before {
+            self.latest_revision.fetch_max(found, Ordering::Relaxed);
+            return;
+        }
+        // Only one of the calls that find this at the same time logs it.
+        let replaced = self.latest_revision.compare_exchange(
+            before,
+            found,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        if replaced.is_ok() {
+            tracing::error!(
+                before,
+                found,
+                "etcd went back to an earlier revision: it was restored from a backup, or has lost writes, so nodes may be \
+                 down whose locks are lost; pause all groups, and follow \"Restore etcd\" in docs/operations.md"
+            );
+        }
     }
 
     /// Returns a notice for each endpoint of another cluster.
@@ -201,12 +242,14 @@ fn log_decision(
         (Decision::Use(old), _) if reconsidered && (replies.is_empty() || !others.is_empty()) => {
             tracing::warn!(
                 endpoints = others.join(", "),
-                "the etcd cluster {old} is still used: not all endpoints have replied and belong to one other cluster"
+                "the etcd cluster {old} is still used: not all endpoints have replied and belong to one other cluster; send \
+                 SIGHUP again when they do, or restart the server"
             );
         }
         (Decision::Split, _) if reconsidered => tracing::warn!(
             endpoints = others.join(", "),
-            "no etcd cluster is used: not all endpoints have replied and belong to the same one"
+            "no etcd cluster is used: not all endpoints have replied and belong to the same one; send SIGHUP again \
+             when they do, or restart the server"
         ),
         _ => {}
     }
@@ -246,6 +289,24 @@ mod tests {
         assert_eq!(identity.notices().len(), 2);
         assert_eq!(identity.record("a", ONE), Ok(()));
         assert_eq!(identity.notices().len(), 1);
+    }
+
+    #[test]
+    fn a_cluster_that_goes_back_is_logged_once_unless_an_operator_has_accepted_it() {
+        let identity = Identity::new(None);
+        let record = |before, found| warnings(|| identity.record_revision(before, found));
+        assert_eq!(record(0, 5), 0);
+        // The replies to two calls at the same time come in any order.
+        assert_eq!(record(5, 8), 0);
+        assert_eq!(record(5, 7), 0);
+        assert_eq!(identity.latest_revision(), 8);
+        assert_eq!(record(8, 3), 1);
+        assert_eq!(record(8, 3), 0);
+        assert_eq!(record(3, 3), 0);
+        assert_eq!(record(3, 2), 1);
+        identity.reconsider();
+        assert_eq!(record(2, 1), 0);
+        assert_eq!(record(identity.latest_revision(), 1), 0);
     }
 
     #[test]

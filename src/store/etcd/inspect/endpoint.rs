@@ -222,7 +222,8 @@ impl<'a> Inspection<'a> {
                 AlarmType::None => continue,
                 AlarmType::Nospace => (
                     "NOSPACE: etcd refuses every write, so no lock can be granted",
-                    "compact and defragment etcd, then run `etcdctl alarm disarm`",
+                    "delete, compact and defragment, then run `etcdctl alarm disarm`; see \"Make room in etcd\" in \
+                     docs/operations.md",
                 ),
                 AlarmType::Corrupt => (
                     "CORRUPT: its data differs from that of the other members",
