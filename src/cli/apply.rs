@@ -75,7 +75,10 @@ fn preview(
             refused,
         }),
         Decision::Change(after, _) => {
-            report(format_args!("group {group}: {}", summary(before)));
+            report(format_args!(
+                "group {group}: {}; after this change:",
+                summary(before)
+            ));
             for line in differences(before, &after, now) {
                 report(format_args!("  {line}"));
             }

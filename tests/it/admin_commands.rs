@@ -64,7 +64,7 @@ fn a_command_prints_the_state_before_and_after_and_every_server_logs_it() {
         &output,
         &[
             &format!("etcd {} (from ", etcd.endpoints()[0]),
-            "group default: 2 slots, 2 held (a, b)\n  a is unlocked; it held its slot for ",
+            "group default: 2 slots, 2 held (a, b); after this change:\n  a is unlocked; it held its slot for ",
             "done: group default has 2 slots, 1 held (b)\n",
         ],
     );
