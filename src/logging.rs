@@ -202,26 +202,39 @@ impl Visit for Fields {
     }
 }
 
-/// Returns the number of warnings that `action` logs.
+/// Returns the number of warnings and errors that `action` logs.
 #[cfg(test)]
 pub(crate) fn warnings(action: impl FnOnce()) -> usize {
+    logged(action).len()
+}
+
+/// Returns the messages of the warnings and errors that `action` logs.
+#[cfg(test)]
+pub(crate) fn logged(action: impl FnOnce()) -> Vec<String> {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    struct Counter(Arc<AtomicUsize>);
+    use parking_lot::Mutex;
 
-    impl<S: Subscriber> Layer<S> for Counter {
+    struct Messages(Arc<Mutex<Vec<String>>>);
+
+    impl<S: Subscriber> Layer<S> for Messages {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             if *event.metadata().level() <= Level::WARN {
-                self.0.fetch_add(1, Ordering::Relaxed);
+                let mut message = String::new();
+                event.record(&mut |field: &Field, value: &dyn fmt::Debug| {
+                    if field.name() == "message" {
+                        message = format!("{value:?}");
+                    }
+                });
+                self.0.lock().push(message);
             }
         }
     }
 
-    let count = Arc::new(AtomicUsize::new(0));
-    let subscriber = Registry::default().with(Counter(Arc::clone(&count)));
+    let messages = Arc::default();
+    let subscriber = Registry::default().with(Messages(Arc::clone(&messages)));
     tracing::subscriber::with_default(subscriber, action);
-    count.load(Ordering::Relaxed)
+    std::mem::take(&mut *messages.lock())
 }
 
 #[cfg(test)]
