@@ -102,7 +102,7 @@ fn title(view: &StatusView) -> String {
         .sum();
     let unknown = match unknown_count(view) {
         0 => String::new(),
-        unknown => format!(", {unknown} unknown"),
+        unknown => format!(", {}", count(unknown, "group", "unknown")),
     };
     format!("Airlock: {held} held, {waiting} waiting{unknown}")
 }
@@ -145,8 +145,7 @@ fn summary(view: &StatusView) -> String {
     };
     let unknown = match unknown_count(view) {
         0 => String::new(),
-        1 => " The state of 1 group is not known yet.".into(),
-        unknown => format!(" The state of {unknown} groups is not known yet."),
+        unknown => format!(" {}.", count(unknown, "group", "not known yet")),
     };
     format!("{held}{longest}; {waiting} at this server.{damaged}{unknown}")
 }
