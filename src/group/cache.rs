@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::lock::audit::AuditLog;
-use crate::lock::codec::Revision;
+use crate::lock::codec::{Revision, Stored};
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
 use crate::store::Update;
@@ -18,8 +18,9 @@ pub(super) struct Cache {
     state: Mutex<CacheState>,
 }
 
-#[derive(Default)]
 struct CacheState {
+    /// The number of slots that a group without a value in the store starts with.
+    configured_slots: u64,
     known: Option<GroupState>,
     /// The audit entries that are in the log already, or were written before this server started.
     logged: Option<AuditLog>,
@@ -28,11 +29,27 @@ struct CacheState {
 // === impl Cache ===
 
 impl Cache {
-    pub(super) fn new(group: GroupName) -> Self {
+    pub(super) fn new(group: GroupName, configured_slots: u64) -> Self {
+        let state = CacheState {
+            configured_slots,
+            known: None,
+            logged: None,
+        };
         Cache {
             group,
-            state: Mutex::default(),
+            state: Mutex::new(state),
         }
+    }
+
+    pub(super) fn configured_slots(&self) -> u64 {
+        self.state.lock().configured_slots
+    }
+
+    /// Changes the configured slots after a reload.
+    pub(super) fn set_configured_slots(&self, slots: u64) {
+        let mut state = self.state.lock();
+        state.configured_slots = slots;
+        state.correct_slots();
     }
 
     pub(super) fn get(&self) -> Option<GroupState> {
@@ -43,7 +60,11 @@ impl Cache {
     ///
     /// It replaces a newer one, because an etcd restored from a backup continues at an earlier revision. But if the newer
     /// one came during the read, the reply is merely late, and the watch will not report the newer one again.
-    pub(super) fn set(&self, read: GroupState, before: Option<Revision>) {
+    pub(super) fn set(&self, read: Stored, before: Option<Revision>) {
+        self.set_decoded(self.decode(read), before);
+    }
+
+    fn set_decoded(&self, read: GroupState, before: Option<Revision>) {
         let mut state = self.state.lock();
         let known = state.known.as_ref().map(GroupState::as_of);
         let is_late = known > Some(read.as_of()) && known != before;
@@ -61,32 +82,30 @@ impl Cache {
     }
 
     /// Takes an update from the store.
-    pub(super) fn observe(&self, update: Update, configured_slots: u64) {
+    pub(super) fn observe(&self, update: Update) {
         match update {
             // The watch reports all changes after it.
             Update::Current(stored) => {
-                let current = GroupState::new(stored, configured_slots);
+                let current = self.decode(stored);
                 self.replace(&mut self.state.lock(), current);
             }
             // Compared before it is decoded: most changes are this server's own writes.
             Update::Change(stored) if !is_newer(&self.state.lock(), stored.as_of) => {}
-            Update::Change(stored) => self.set_if_newer(GroupState::new(stored, configured_slots)),
+            Update::Change(stored) => self.set_if_newer(self.decode(stored)),
             Update::Contention { .. } => {}
         }
     }
 
-    /// Changes the configured slots, which a group without a value starts with.
-    pub(super) fn set_slots_if_absent(&self, slots: u64) {
-        if let Some(known) = &mut self.state.lock().known
-            && known.stored.value.is_none()
-        {
-            known.semaphore = Ok(Arc::new(Semaphore::new(slots)));
-        }
+    /// Decodes a value, which can take long, so that the state is not locked meanwhile.
+    fn decode(&self, stored: Stored) -> GroupState {
+        GroupState::new(stored, self.configured_slots())
     }
 
     fn replace(&self, state: &mut CacheState, known: GroupState) {
         self.log_new_entries(&mut state.logged, &known.audit_log);
         state.known = Some(known);
+        // A reload may have changed them since the value was decoded.
+        state.correct_slots();
     }
 
     /// Logs new audit entries as warnings: each server logs each entry once, at any verbosity.
@@ -100,6 +119,19 @@ impl Cache {
         // A writer that keeps no audit log does not make the old entries new.
         if logged.is_none() || !audit_log.is_empty() {
             *logged = Some(Arc::clone(audit_log));
+        }
+    }
+}
+
+// === impl CacheState ===
+
+impl CacheState {
+    /// Gives a group without a value the configured slots.
+    fn correct_slots(&mut self) {
+        if let Some(known) = &mut self.known
+            && known.stored.value.is_none()
+        {
+            known.semaphore = Ok(Arc::new(Semaphore::new(self.configured_slots)));
         }
     }
 }
@@ -119,46 +151,63 @@ mod tests {
 
     use super::*;
     use crate::lock::audit::{Action, AuditEntry};
-    use crate::lock::codec::Stored;
     use crate::logging;
 
+    const SLOTS: u64 = 3;
+
+    fn absent(revision: i64) -> Stored {
+        Stored::absent(Revision(revision))
+    }
+
     fn known(revision: i64) -> GroupState {
-        let absent = Stored::absent(Revision(revision));
-        GroupState::new(absent, u64::try_from(revision).unwrap())
+        GroupState::new(absent(revision), SLOTS)
     }
 
     #[test]
     fn a_late_write_or_a_late_change_does_not_replace_a_newer_value() {
-        let cache = Cache::new(GroupName::new("g").unwrap());
-        cache.set(known(5), None);
+        let cache = Cache::new(GroupName::new("g").unwrap(), SLOTS);
+        cache.set(absent(5), None);
         cache.set_if_newer(known(4));
-        cache.observe(Update::Change(Stored::absent(Revision(5))), 9);
+        cache.observe(Update::Change(absent(5)));
         assert_eq!(cache.get(), Some(known(5)));
         cache.set_if_newer(known(6));
         assert_eq!(cache.get(), Some(known(6)));
-        cache.observe(Update::Change(Stored::absent(Revision(7))), 7);
+        cache.observe(Update::Change(absent(7)));
         assert_eq!(cache.get(), Some(known(7)));
-        cache.observe(Update::Current(Stored::absent(Revision(2))), 2);
+        cache.observe(Update::Current(absent(2)));
         assert_eq!(cache.get(), Some(known(2)));
     }
 
     #[test]
+    fn a_group_without_a_value_has_the_slots_of_the_latest_reload() {
+        let cache = Cache::new(GroupName::new("g").unwrap(), SLOTS);
+        let slots = || cache.get().unwrap().semaphore.unwrap().slots;
+        cache.set(absent(1), None);
+        assert_eq!(slots(), SLOTS);
+        cache.set_configured_slots(4);
+        assert_eq!((slots(), cache.configured_slots()), (4, 4));
+        // This one was decoded before the reload.
+        cache.set_if_newer(known(2));
+        assert_eq!(slots(), 4);
+    }
+
+    #[test]
     fn a_late_read_does_not_replace_what_the_watch_reported_during_it() {
-        let cache = Cache::new(GroupName::new("g").unwrap());
-        cache.set(known(5), None);
-        cache.observe(Update::Change(Stored::absent(Revision(7))), 7);
-        cache.set(known(6), Some(Revision(5)));
+        let cache = Cache::new(GroupName::new("g").unwrap(), SLOTS);
+        cache.set(absent(5), None);
+        cache.observe(Update::Change(absent(7)));
+        cache.set(absent(6), Some(Revision(5)));
         assert_eq!(cache.get(), Some(known(7)));
-        cache.set(known(8), Some(Revision(5)));
+        cache.set(absent(8), Some(Revision(5)));
         assert_eq!(cache.get(), Some(known(8)));
         // Nothing changed during this read: the store was restored.
-        cache.set(known(3), Some(Revision(8)));
+        cache.set(absent(3), Some(Revision(8)));
         assert_eq!(cache.get(), Some(known(3)));
     }
 
     #[test]
     fn each_audit_entry_is_logged_once_except_those_from_before_the_start() {
-        let cache = Cache::new(GroupName::new("g").unwrap());
+        let cache = Cache::new(GroupName::new("g").unwrap(), SLOTS);
         let entry = |second| AuditEntry {
             at: Timestamp::from_second(second).unwrap(),
             by: "root@ops".into(),
@@ -169,7 +218,7 @@ mod tests {
                 audit_log: entries.iter().cloned().collect(),
                 ..known(1)
             };
-            logging::warnings(|| cache.set(known, None))
+            logging::warnings(|| cache.set_decoded(known, None))
         };
         let [first, second, third] = [entry(1), entry(2), entry(3)];
         assert_eq!(warnings(slice::from_ref(&first)), 0);

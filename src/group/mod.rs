@@ -62,12 +62,12 @@ impl Group {
     }
 
     pub(crate) fn configured_slots(&self) -> u64 {
-        self.shared.configured_slots()
+        self.shared.cache.configured_slots()
     }
 
     /// Changes the configured slots after a reload. The number in the store does not change.
     pub(crate) fn set_configured_slots(&self, slots: u64) {
-        self.shared.set_configured_slots(slots);
+        self.shared.cache.set_configured_slots(slots);
     }
 
     /// Records that a node was denied a lock.
@@ -134,12 +134,12 @@ impl Group {
         if let Update::Contention { round_trip } = update {
             self.shared.contention.announce(round_trip);
         }
-        self.shared.observe(update);
+        self.shared.cache.observe(update);
     }
 
     /// Takes note of a value that was read while the state as of `before` was known.
     pub(crate) fn observe_read(&self, read: Stored, before: Option<Revision>) {
-        self.shared.observe_read(read, before);
+        self.shared.cache.set(read, before);
     }
 
     /// Returns the known state; `None` until the store has replied once.

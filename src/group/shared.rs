@@ -1,7 +1,6 @@
 //! The data that the handles and the task of a group share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -10,16 +9,14 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::cache::Cache;
 use super::contention::Contention;
 use super::waiters::Waiters;
-use crate::lock::codec::{Revision, Stored};
+use crate::lock::GroupName;
+use crate::lock::codec::Revision;
 use crate::lock::semaphore::{Command, Outcome};
-use crate::lock::{GroupName, GroupState};
-use crate::store::{DamagedValue, StoreError, Update};
+use crate::store::{DamagedValue, StoreError};
 
 /// The state of a group that its handles and its task share.
 pub(super) struct Shared {
     pub(super) name: GroupName,
-    /// The number of slots that a group without a value in the store starts with.
-    configured_slots: AtomicU64,
     pub(super) cache: Cache,
     pub(super) contention: Arc<Contention>,
     pub(super) waiters: Mutex<Waiters>,
@@ -98,42 +95,14 @@ fn timeout_text(timeout: Duration, last_failure: Option<&LastFailure>) -> String
 impl Shared {
     pub(super) fn new(name: GroupName, configured_slots: u64) -> Self {
         Shared {
-            cache: Cache::new(name.clone()),
+            cache: Cache::new(name.clone(), configured_slots),
             contention: Arc::default(),
             name,
-            configured_slots: AtomicU64::new(configured_slots),
             waiters: Mutex::default(),
             last_failure: Mutex::default(),
             heartbeat: watch::Sender::new(()),
             wake: Notify::new(),
         }
-    }
-
-    pub(super) fn configured_slots(&self) -> u64 {
-        self.configured_slots.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_configured_slots(&self, slots: u64) {
-        self.configured_slots.store(slots, Ordering::Relaxed);
-        self.cache.set_slots_if_absent(slots);
-    }
-
-    /// Takes note of a value that was read while the state as of `before` was known.
-    pub(super) fn observe_read(&self, read: Stored, before: Option<Revision>) {
-        let read = GroupState::new(read, self.configured_slots());
-        self.cache.set(read, before);
-        self.correct_configured_slots();
-    }
-
-    /// Takes note of an update from the store.
-    pub(super) fn observe(&self, update: Update) {
-        self.cache.observe(update, self.configured_slots());
-        self.correct_configured_slots();
-    }
-
-    /// A reload may have changed the slots while a value was decoded.
-    fn correct_configured_slots(&self) {
-        self.cache.set_slots_if_absent(self.configured_slots());
     }
 
     /// Signals that the task has made progress.

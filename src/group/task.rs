@@ -90,7 +90,7 @@ impl Work for Batch {
 
     fn observe(&mut self, stored: Stored, before: Option<Revision>) {
         self.shared.beat();
-        self.shared.observe_read(stored, before);
+        self.shared.cache.set(stored, before);
     }
 
     /// Takes what is queued and what the runtime has ready, as long as that brings more requests. There is no timer: a
