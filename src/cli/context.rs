@@ -29,7 +29,7 @@ pub(super) struct Target {
     pub(super) configured_slots: Option<u64>,
 }
 
-/// Verifies that there is an embedded store at `path`: only a server may create one, in an empty file, too.
+/// Verifies that there is an embedded store at `path`. Only a server may create one, also where the file is empty.
 pub(super) fn check_exists(path: &Path, config: &Path) -> Result<(), CliError> {
     let problem = match path.metadata() {
         Ok(file) if file.is_file() && file.len() == 0 => "the file is empty",

@@ -145,7 +145,8 @@ fn summary(view: &StatusView) -> String {
     };
     let unknown = match unknown_count(view) {
         0 => String::new(),
-        unknown => format!(" {}.", count(unknown, "group", "not known yet")),
+        1 => " The state of 1 group is not known yet.".into(),
+        unknown => format!(" The state of {unknown} groups is not known yet."),
     };
     format!("{held}{longest}; {waiting} at this server.{damaged}{unknown}")
 }

@@ -177,7 +177,10 @@ fn an_unreachable_store_is_shown_first() {
         "{page}"
     );
     assert!(page.contains("no slots known to be held"), "{page}");
-    assert!(page.contains("1 group not known yet."), "{page}");
+    assert!(
+        page.contains("The state of 1 group is not known yet."),
+        "{page}"
+    );
 }
 
 fn file_url(path: &Path) -> String {

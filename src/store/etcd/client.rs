@@ -247,9 +247,9 @@ impl EndpointClient {
             },
             // The endpoint has replied before, so it is not the wrong protocol: etcd was stopped, for example.
             Problem::Closed {
+                cause,
                 mismatch: Mismatch::TlsEndpoint,
-                ..
-            } if self.identity.has_seen(&self.url) => Problem::Ended,
+            } if self.identity.has_seen(&self.url) => Problem::Ended { cause },
             problem => problem,
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use etcd_client::{Client, Error, ResponseHeader};
+use etcd_client::{Client, Error};
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::Mutex;
@@ -172,7 +172,11 @@ impl Cluster {
         match self.identity.settled() {
             Settled::Yes => Ok(()),
             Settled::No => Err(into_error(failures)),
-            Settled::Split(endpoints) => Err(StoreError::rejected(EtcdError::Split(endpoints))),
+            Settled::Split(replied) => {
+                let endpoint = |url: &str| (url.to_owned(), replied.get(url).copied());
+                let endpoints = self.urls().map(endpoint).collect();
+                Err(StoreError::rejected(EtcdError::Split(endpoints)))
+            }
         }
     }
 
@@ -243,10 +247,9 @@ impl Cluster {
         let before = self.identity.latest_revision();
         match endpoint.call(self.attempt_timeout, call).await {
             Ok(result) => {
-                // The list of members and a watch, for example, have no revision.
-                let revision = result.header().map_or(0, ResponseHeader::revision);
-                if revision != 0 {
-                    self.identity.record_revision(before, revision);
+                // A watch has no header yet.
+                if let Some(header) = result.header() {
+                    self.identity.record_revision(before, header.revision());
                 }
                 self.replace_preferred(NONE, index);
                 Ok(Some(result))
@@ -291,3 +294,6 @@ fn into_error(failures: Failures) -> StoreError {
         StoreError::unreachable(EtcdError::Endpoints(failures))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ pub(super) enum EtcdError {
     Endpoints(Vec<EndpointError>),
     /// The endpoints belong to different clusters. `None`: the endpoint did not reply when it was asked last.
     #[error(
-        "the endpoints belong to different etcd clusters, so no lock is granted: {}; remove the wrong ones from \
+        "the endpoints did not all belong to the same etcd cluster, so no lock is granted: {}; remove the wrong ones from \
          etcd3.endpoints, or set etcd3.cluster_id to the right cluster; then restart the server",
         clusters(.0)
     )]
@@ -69,8 +69,8 @@ pub(super) enum Problem {
     Mismatch(Mismatch),
     #[error("etcd closed the connection ({cause}); if this happens every time: {mismatch}")]
     Closed { cause: String, mismatch: Mismatch },
-    #[error("etcd closed the connection")]
-    Ended,
+    #[error("etcd closed the connection ({cause})")]
+    Ended { cause: String },
     #[error("{}", foreign_text(.0))]
     Foreign(Foreign),
     #[error(
@@ -130,9 +130,9 @@ fn foreign_text(foreign: &Foreign) -> String {
     } = foreign;
     if *configured {
         return format!(
-            "the endpoint belongs to the etcd cluster {found}, but etcd3.cluster_id is \"{expected}\"; remove the \
-             endpoint from etcd3.endpoints, or, if this is the right cluster, change etcd3.cluster_id; then restart the \
-             server"
+            "the endpoint belongs to the etcd cluster {found}, but etcd3.cluster_id is \"{expected}\"; if etcd \
+             was restored from a backup, follow docs/operations.md, \"Restore etcd\"; otherwise remove the endpoint from \
+             etcd3.endpoints, or correct etcd3.cluster_id, and restart the server"
         );
     }
     format!(

@@ -5,7 +5,7 @@
 //! with a restart, or with SIGHUP while every endpoint replies and belongs to that one.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -17,8 +17,6 @@ pub(super) struct Identity {
     /// The cluster that the configuration names.
     required: Option<ClusterId>,
     state: Mutex<State>,
-    /// The latest revision of the cluster in use; 0: none is known.
-    latest_revision: AtomicI64,
 }
 
 #[derive(Default)]
@@ -30,7 +28,15 @@ struct State {
     generation: u64,
     /// The clusters of the endpoints, by URL, and the generation in which each was seen last.
     seen: BTreeMap<String, (ClusterId, u64)>,
+    /// The latest revision of the cluster in use; 0: none is known.
+    latest_revision: i64,
+    /// When it was logged last that the cluster went back.
+    gone_back: Option<Instant>,
 }
+
+/// The time for which it is not logged again that the cluster went back: a member that replies with outdated data can
+/// do so with every other reply.
+const GONE_BACK_INTERVAL: Duration = Duration::from_secs(600);
 
 /// The decision about the cluster to use, if the configuration names none.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -51,8 +57,8 @@ pub(super) enum Settled {
     No,
     /// The cluster is known.
     Yes,
-    /// The endpoints belong to different clusters. `None`: the endpoint did not reply when it was asked last.
-    Split(Vec<(String, Option<ClusterId>)>),
+    /// The endpoints belong to different clusters. Those that replied when they were asked last, by URL.
+    Split(BTreeMap<String, ClusterId>),
 }
 
 /// An endpoint that belongs to another cluster than the one in use.
@@ -71,7 +77,6 @@ impl Identity {
         Identity {
             required,
             state: Mutex::default(),
-            latest_revision: AtomicI64::new(0),
         }
     }
 
@@ -114,13 +119,9 @@ impl Identity {
             (None, Decision::Use(_)) => Settled::Yes,
             (None, Decision::Pending) => Settled::No,
             (None, Decision::Split) => {
-                let latest =
-                    |seen: &(ClusterId, u64)| (seen.1 == state.generation).then_some(seen.0);
                 let seen = state.seen.iter();
-                Settled::Split(
-                    seen.map(|(url, seen)| (url.clone(), latest(seen)))
-                        .collect(),
-                )
+                let replied = seen.filter(|(_, (_, generation))| *generation == state.generation);
+                Settled::Split(replied.map(|(url, (id, _))| (url.clone(), *id)).collect())
             }
         }
     }
@@ -152,7 +153,10 @@ impl Identity {
             (decision @ (Decision::Use(_) | Decision::Split), ..) => decision,
         };
         log_decision(state.decision, decision, &replies);
-        state.decision = decision;
+        if state.decision != decision {
+            state.decision = decision;
+            state.latest_revision = 0;
+        }
         state.reconsider = false;
         true
     }
@@ -162,36 +166,38 @@ impl Identity {
         let mut state = self.state.lock();
         state.reconsider = true;
         state.generation += 1;
-        self.latest_revision.store(0, Ordering::Relaxed);
     }
 
-    /// Returns the latest revision that is known.
+    /// Returns the latest revision of the cluster that is known.
     pub(super) fn latest_revision(&self) -> i64 {
-        self.latest_revision.load(Ordering::Relaxed)
+        self.state.lock().latest_revision
     }
 
     /// Takes note of the revision in the reply to a call that began when the revision `before` was known. Logs an error
-    /// if the cluster went back: it was restored from a backup and kept its id, or has lost writes.
+    /// if the cluster went back, but not again and again.
     ///
-    /// SUBTLE: the calls are linearizable, so the reply to one cannot be older than a reply that came before it.
+    /// SUBTLE: the calls are linearizable, so the reply to one is not older than a reply that came before it, unless
+    /// etcd has one of the known bugs. Replies to calls at the same time come in any order.
     pub(super) fn record_revision(&self, before: i64, found: i64) {
+        let mut state = self.state.lock();
         if found >= before {
-            self.latest_revision.fetch_max(found, Ordering::Relaxed);
+            state.latest_revision = found.max(state.latest_revision);
             return;
         }
-        // Only one of the calls that find this at the same time logs it.
-        let replaced = self.latest_revision.compare_exchange(
-            before,
-            found,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-        if replaced.is_ok() {
+        // Otherwise another call has found it, or another cluster is in use since.
+        if state.latest_revision != before {
+            return;
+        }
+        state.latest_revision = found;
+        let is_recent = |logged: Instant| logged.elapsed() < GONE_BACK_INTERVAL;
+        if !state.gone_back.is_some_and(is_recent) {
+            state.gone_back = Some(Instant::now());
             tracing::error!(
                 before,
                 found,
-                "etcd went back to an earlier revision: it was restored from a backup, or has lost writes, so nodes may be \
-                 down whose locks are lost; pause all groups, and follow \"Restore etcd\" in docs/operations.md"
+                "etcd went back to an earlier revision: it was restored from a backup, has lost writes, or has a member \
+                 that replies with outdated data; if nodes may be down whose locks are lost, pause all groups, and follow \
+                 \"Restore etcd\" in docs/operations.md"
             );
         }
     }
@@ -238,14 +244,14 @@ fn log_decision(before: Decision, after: Decision, replies: &[(&String, ClusterI
         (Decision::Use(old), _) if replies.is_empty() || !others.is_empty() => {
             tracing::warn!(
                 endpoints = others.join(", "),
-                "the etcd cluster {old} is still used: not all endpoints have replied and belong to one other cluster; send \
-                 SIGHUP again when they do, or restart the server"
+                "the etcd cluster {old} is still used: not all endpoints have replied and belong to one other cluster; if etcd \
+                 was replaced, send SIGHUP again when they do"
             );
         }
         (Decision::Split, _) => tracing::warn!(
             endpoints = others.join(", "),
             "no etcd cluster is used: not all endpoints have replied and belong to the same one; send SIGHUP again \
-             when they do, or restart the server"
+             when they do"
         ),
         _ => {}
     }

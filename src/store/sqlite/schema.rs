@@ -59,7 +59,7 @@ fn add_tokens(connection: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// Creates the schema in an empty file, and warns of it, or completes that of an earlier version.
+/// Creates the schema in an empty file, which it logs as a warning. Completes the schema of an earlier version.
 pub(super) fn create(connection: &mut Connection) -> Result<(), Unsuitable> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Checked again, because another process may have created the schema in the meantime.

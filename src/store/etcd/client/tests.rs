@@ -25,7 +25,7 @@ fn a_closed_connection_means_the_wrong_protocol_only_before_the_first_reply() {
     };
     assert!(problem().contains("the endpoint uses TLS"), "{}", problem());
     identity.record(url, ClusterId(1)).unwrap();
-    assert_eq!(problem(), "etcd closed the connection");
+    assert_eq!(problem(), "etcd closed the connection (connection reset)");
 }
 
 #[test]

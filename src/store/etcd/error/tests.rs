@@ -310,7 +310,7 @@ fn an_endpoint_of_another_cluster_is_explained_by_the_setting_or_by_a_restored_b
         Problem::Foreign(foreign).to_string()
     };
     let found = "the endpoint belongs to the etcd cluster 2, but";
-    let configured = format!("{found} etcd3.cluster_id is \"1\"; remove the endpoint");
+    let configured = format!("{found} etcd3.cluster_id is \"1\"; if etcd was restored");
     assert!(text(true).starts_with(&configured), "{}", text(true));
     let restored = format!("{found} this server uses the cluster 1; if etcd was restored");
     assert!(text(false).starts_with(&restored), "{}", text(false));

@@ -33,7 +33,7 @@ fn the_first_cluster_is_used_for_good() {
 }
 
 #[test]
-fn a_cluster_that_goes_back_is_logged_once_unless_an_operator_has_accepted_it() {
+fn a_cluster_that_goes_back_is_logged_but_not_again_and_again() {
     let identity = Identity::new(None);
     let record = |before, found| warnings(|| identity.record_revision(before, found));
     assert_eq!(record(0, 5), 0);
@@ -42,12 +42,32 @@ fn a_cluster_that_goes_back_is_logged_once_unless_an_operator_has_accepted_it() 
     assert_eq!(record(5, 7), 0);
     assert_eq!(identity.latest_revision(), 8);
     assert_eq!(record(8, 3), 1);
-    assert_eq!(record(8, 3), 0);
-    assert_eq!(record(3, 3), 0);
-    assert_eq!(record(3, 2), 1);
-    identity.reconsider();
-    assert_eq!(record(2, 1), 0);
-    assert_eq!(record(identity.latest_revision(), 1), 0);
+    assert_eq!(identity.latest_revision(), 3);
+    assert_eq!(record(8, 4), 0);
+    assert_eq!(identity.latest_revision(), 3);
+    assert_eq!(record(3, 2), 0);
+    assert_eq!(identity.latest_revision(), 2);
+    identity.state.lock().gone_back = Instant::now().checked_sub(GONE_BACK_INTERVAL);
+    assert_eq!(record(2, 1), 1);
+}
+
+#[test]
+fn the_revision_of_another_cluster_is_not_an_earlier_one() {
+    let identity = Identity::new(None);
+    let reconsider = |id| {
+        identity.reconsider();
+        let _ = identity.record("a", id);
+        settle(&identity, 1);
+    };
+    identity.record("a", ONE).unwrap();
+    settle(&identity, 1);
+    identity.record_revision(0, 9);
+    reconsider(ONE);
+    assert_eq!(identity.latest_revision(), 9);
+    reconsider(TWO);
+    assert_eq!(identity.latest_revision(), 0);
+    // A call that began before.
+    assert_eq!(warnings(|| identity.record_revision(9, 5)), 0);
 }
 
 #[test]
@@ -56,8 +76,11 @@ fn two_clusters_at_the_start_are_a_split_until_all_endpoints_agree() {
     assert_eq!(identity.record("a", ONE), Ok(()));
     assert_eq!(identity.record("b", TWO), Ok(()));
     settle(&identity, 2);
-    let split = |a, b| Settled::Split(vec![("a".into(), a), ("b".into(), b)]);
-    assert_eq!(identity.settled(), split(Some(ONE), Some(TWO)));
+    let split = |replied: &[(&str, ClusterId)]| {
+        let replied = replied.iter().map(|(url, id)| ((*url).to_owned(), *id));
+        Settled::Split(replied.collect())
+    };
+    assert_eq!(identity.settled(), split(&[("a", ONE), ("b", TWO)]));
     for reply in [None, Some(TWO), Some(ONE)] {
         identity.reconsider();
         assert_eq!(identity.settled(), Settled::No);
@@ -65,7 +88,8 @@ fn two_clusters_at_the_start_are_a_split_until_all_endpoints_agree() {
             assert_eq!(identity.record("b", id), Ok(()));
         }
         assert_eq!(warnings(|| settle(&identity, 2)), 1);
-        assert_eq!(identity.settled(), split(None, reply));
+        let replied: Vec<_> = reply.map(|id| ("b", id)).into_iter().collect();
+        assert_eq!(identity.settled(), split(&replied));
     }
     identity.reconsider();
     assert_eq!(identity.record("a", TWO), Ok(()));
