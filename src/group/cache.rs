@@ -168,7 +168,14 @@ mod tests {
         let cache = Cache::new(GroupName::new("g").unwrap(), SLOTS);
         cache.set(absent(5), None);
         cache.set_if_newer(known(4));
-        cache.observe(Update::Change(absent(5)));
+        assert_eq!(cache.get(), Some(known(5)));
+        cache.observe(Update::Change(absent(4)));
+        assert_eq!(cache.get(), Some(known(5)));
+        let other = Stored {
+            revision: Revision(3),
+            ..absent(5)
+        };
+        cache.observe(Update::Change(other));
         assert_eq!(cache.get(), Some(known(5)));
         cache.set_if_newer(known(6));
         assert_eq!(cache.get(), Some(known(6)));
