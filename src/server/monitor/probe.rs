@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, FutureExt as _, join_all};
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::coordinator::StateReceiver;
@@ -45,7 +45,8 @@ pub(crate) async fn probe(store: &InstrumentedStore, state: StateReceiver) {
         let current = health.borrow().clone();
         if must_read(&current) {
             let candidates = candidates(&groups, current.rejects_reads(), tick);
-            if let Some(error) = rejection(candidates, |group| refresh(store, group)).await {
+            if let Some(error) = rejection(candidates, |group| refresh(store, group).boxed()).await
+            {
                 store.rejects_all(error);
             }
         }
@@ -88,10 +89,10 @@ fn candidates<T>(groups: &[T], rejects_all: bool, tick: usize) -> &[T] {
 
 /// Calls the store for the first group, and for the other ones if it rejects that. Returns an error if it rejects all of
 /// the calls. Any other result is part of the health already.
-async fn rejection<'a, T, F>(groups: &[&'a T], call: impl Fn(&'a T) -> F) -> Option<StoreError>
-where
-    F: Future<Output = Result<(), StoreError>>,
-{
+async fn rejection<'a, T>(
+    groups: &[&'a T],
+    call: impl Fn(&'a T) -> BoxFuture<'a, Result<(), StoreError>>,
+) -> Option<StoreError> {
     let rejected = |result| match result {
         Err(error @ StoreError::Rejected(_)) => Some(error),
         Ok(()) | Err(_) => None,
@@ -165,7 +166,7 @@ impl Logged {
 
 #[cfg(test)]
 mod tests {
-    use std::future::{Ready, ready};
+    use std::future::ready;
     use std::sync::Arc;
 
     use tokio::sync::Barrier;
@@ -244,9 +245,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_if_the_store_rejects_the_calls_of_all_groups_it_is_an_error() {
-        let call = |result: &bool| -> Ready<Result<(), StoreError>> {
-            ready(if *result { Ok(()) } else { rejected() })
-        };
+        let call = |result: &bool| ready(if *result { Ok(()) } else { rejected() }).boxed();
         for (results, expected) in [
             (&[][..], false),
             (&[&true], false),
@@ -269,7 +268,11 @@ mod tests {
             rejected()
         };
         let groups = [&"first", &"second", &"third"];
-        assert!(rejection(&groups, |group| call(group)).await.is_some());
+        assert!(
+            rejection(&groups, |group| call(group).boxed())
+                .await
+                .is_some()
+        );
     }
 
     #[test]
