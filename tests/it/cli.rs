@@ -71,7 +71,10 @@ fn ex_get_slots_does_not_create_a_store() {
         "{errors}"
     );
     assert!(
-        errors.contains("\nhint: correct embedded.path, "),
+        errors.contains(
+            "\nhint: correct embedded.path, which is relative to the directory in which the command is started; if the \
+             store was lost, put it back, or restore a backup; "
+        ),
         "{errors}"
     );
     assert!(!folder.path().join("not-there.db").exists());

@@ -137,7 +137,8 @@ fn each_message_of_etcd_with_a_remedy_ends_with_it() {
     for (message, remedy) in [
         (
             "etcdserver: mvcc: database space exceeded",
-            "see \"Make room in etcd\" in docs/operations.md",
+            "delete, compact and defragment, then run `etcdctl alarm disarm`; see \"Make room in etcd\" in \
+             docs/operations.md",
         ),
         (
             "etcdserver: permission denied",
@@ -310,8 +311,10 @@ fn an_endpoint_of_another_cluster_is_explained_by_the_setting_or_by_a_restored_b
         Problem::Foreign(foreign).to_string()
     };
     let found = "the endpoint belongs to the etcd cluster 2, but";
-    let configured = format!("{found} etcd3.cluster_id is \"1\"; if etcd was restored");
-    assert!(text(true).starts_with(&configured), "{}", text(true));
+    let configured = "etcd3.cluster_id is \"1\"; if etcd was restored from a backup, follow docs/operations.md, \
+                      \"Restore etcd\"; otherwise remove the endpoint from etcd3.endpoints, or correct \
+                      etcd3.cluster_id, and restart the server";
+    assert_eq!(text(true), format!("{found} {configured}"));
     let restored = format!("{found} this server uses the cluster 1; if etcd was restored");
     assert!(text(false).starts_with(&restored), "{}", text(false));
 }
