@@ -15,13 +15,15 @@ use tokio::time;
 
 use super::endpoint::Endpoint;
 use super::error::ApiError;
+use super::identity::{self, InvalidIdentity};
 use super::metrics::ApiMetrics;
-use super::{identity, response};
+use super::response;
 use crate::auth::{Authenticator, BasicCredentials, QueueFull};
 use crate::config::Limits;
 use crate::coordinator::{Coordinator, Session};
 use crate::http::Peer;
 use crate::lock::GroupName;
+use crate::text::explain::chain;
 
 /// The shared state of the handlers.
 pub(crate) struct Api {
@@ -166,7 +168,7 @@ async fn read_body(limits: &Limits, mut body: Body) -> Result<Bytes, ApiError<'s
     let mut size = 0;
     let read = async {
         while let Some(frame) = body.frame().await {
-            let Ok(data) = frame.map_err(drop)?.into_data() else {
+            let Ok(data) = frame.map_err(encoding_error)?.into_data() else {
                 continue;
             };
             size += data.len();
@@ -176,7 +178,7 @@ async fn read_body(limits: &Limits, mut body: Body) -> Result<Bytes, ApiError<'s
                 break;
             }
         }
-        Ok::<(), ()>(())
+        Ok::<(), ApiError<'_>>(())
     };
     let read = time::timeout(limits.body_timeout, read).await;
     if size > max {
@@ -184,6 +186,12 @@ async fn read_body(limits: &Limits, mut body: Body) -> Result<Bytes, ApiError<'s
     }
     match read {
         Ok(Ok(())) => Ok(kept.into()),
-        Ok(Err(())) | Err(_) => Err(ApiError::RequestTimeout),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(ApiError::RequestTimeout),
     }
+}
+
+/// Returns the error for a body whose chunks are malformed, or that the client does not complete.
+fn encoding_error(error: axum::Error) -> ApiError<'static> {
+    ApiError::InvalidIdentity(InvalidIdentity::Encoding(chain(&error)))
 }

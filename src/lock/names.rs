@@ -48,6 +48,9 @@ pub enum InvalidNodeId {
 // === impl GroupName ===
 
 impl GroupName {
+    /// The maximum length of a name in bytes.
+    pub const MAX_BYTES: usize = NodeId::MAX_BYTES;
+
     /// Returns `None` for an empty name.
     pub fn new(name: &str) -> Option<Self> {
         (!name.is_empty()).then(|| GroupName(name.into()))
