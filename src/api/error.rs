@@ -10,6 +10,7 @@ use http::StatusCode;
 use super::identity::InvalidIdentity;
 use crate::coordinator::{DenialCause, Denied};
 use crate::group::GroupError;
+use crate::http::RefusedHead;
 use crate::text::escape::quoted;
 
 /// A request that does not succeed.
@@ -21,8 +22,8 @@ pub(super) enum ApiError<'a> {
     BodyTooLarge { max: usize },
     /// The body was not received completely and in time.
     RequestTimeout,
-    /// The head of the request has more than `max` fields.
-    TooManyHeaders { max: usize },
+    /// The head of the request is refused.
+    RefusedHead(RefusedHead),
     /// The request has no credentials, or wrong ones.
     Unauthorized { has_credentials: bool },
     /// The maximum number of passwords already waits to be verified.
@@ -44,7 +45,10 @@ impl ApiError<'_> {
             ApiError::InvalidIdentity(_) => StatusCode::BAD_REQUEST,
             ApiError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             ApiError::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            ApiError::TooManyHeaders { .. } => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            ApiError::RefusedHead(RefusedHead::TooLarge { .. }) => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            ApiError::RefusedHead(RefusedHead::Hosts(_)) => StatusCode::BAD_REQUEST,
             ApiError::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             ApiError::AuthQueueFull => StatusCode::SERVICE_UNAVAILABLE,
             ApiError::NotFound => StatusCode::NOT_FOUND,
@@ -77,7 +81,8 @@ impl ApiError<'_> {
             ApiError::InvalidIdentity(_) => "invalid_client_identity",
             ApiError::BodyTooLarge { .. } => "body_too_large",
             ApiError::RequestTimeout => "request_timeout",
-            ApiError::TooManyHeaders { .. } => "headers_too_large",
+            ApiError::RefusedHead(RefusedHead::TooLarge { .. }) => "headers_too_large",
+            ApiError::RefusedHead(RefusedHead::Hosts(_)) => "invalid_request",
             ApiError::Unauthorized { .. } => "unauthorized",
             ApiError::AuthQueueFull => "server_busy",
             ApiError::NotFound => "not_found",
@@ -107,7 +112,7 @@ impl ApiError<'_> {
             ApiError::InvalidIdentity(_)
             | ApiError::BodyTooLarge { .. }
             | ApiError::RequestTimeout
-            | ApiError::TooManyHeaders { .. }
+            | ApiError::RefusedHead(_)
             | ApiError::Unauthorized { .. }
             | ApiError::AuthQueueFull
             | ApiError::NotFound
@@ -121,7 +126,15 @@ impl ApiError<'_> {
             ApiError::InvalidIdentity(reason) => invalid_identity_text(reason),
             ApiError::BodyTooLarge { max } => format!("request body larger than {max} bytes"),
             ApiError::RequestTimeout => "request body not received completely and in time".into(),
-            ApiError::TooManyHeaders { max } => format!("more than {max} header fields"),
+            ApiError::RefusedHead(RefusedHead::TooLarge {
+                max_bytes,
+                max_fields,
+            }) => format!(
+                "request head larger than {max_bytes} bytes, or with more than {max_fields} fields"
+            ),
+            ApiError::RefusedHead(RefusedHead::Hosts(count)) => {
+                format!("request with {count} Host fields; HTTP/1.1 requires one")
+            }
             ApiError::Unauthorized {
                 has_credentials: false,
             } => "user and password required, as in base_url = \"https://user:password@…/\"".into(),

@@ -10,5 +10,5 @@ mod response;
 mod routes;
 
 pub(crate) use metrics::ApiMetrics;
-pub(crate) use response::too_many_headers;
+pub(crate) use response::refused_head;
 pub(crate) use routes::{Api, router};

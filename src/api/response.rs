@@ -5,6 +5,7 @@ use axum::response::Response;
 use http::{HeaderValue, header};
 
 use super::error::ApiError;
+use crate::http::RefusedHead;
 
 /// Returns the only success: an empty 200. Zincati takes any 2xx as a grant, so there must not be another one.
 pub(super) fn ok() -> Response {
@@ -12,9 +13,9 @@ pub(super) fn ok() -> Response {
 }
 
 /// Returns an error as the JSON object that the FleetLock protocol specifies.
-pub(super) fn error(error: &ApiError<'_>) -> Response {
+pub(super) fn error(error: &ApiError<'_>) -> Response<String> {
     let body = serde_json::json!({ "kind": error.kind(), "value": error.value() });
-    let mut response = Response::new(Body::from(format!("{body}\n")));
+    let mut response = Response::new(format!("{body}\n"));
     *response.status_mut() = error.status();
     let headers = response.headers_mut();
     headers.insert(
@@ -31,7 +32,7 @@ pub(super) fn error(error: &ApiError<'_>) -> Response {
     response
 }
 
-/// Returns the response to a request with more than `max` header fields.
-pub(crate) fn too_many_headers(max: usize) -> Response {
-    error(&ApiError::TooManyHeaders { max })
+/// Returns the response to a request whose head is refused.
+pub(crate) fn refused_head(refused: &RefusedHead) -> Response<String> {
+    error(&ApiError::RefusedHead(*refused))
 }

@@ -40,12 +40,18 @@ struct Success<'a> {
 }
 
 /// Returns the routes of the main listener.
-pub(crate) fn router(api: Arc<Api>) -> Router {
-    Router::new()
-        .route("/v1/pre-reboot", post(pre_reboot))
-        .route("/v1/steady-state", post(steady_state))
-        .fallback(async || response::error(&ApiError::NotFound))
-        .method_not_allowed_fallback(async || response::error(&ApiError::MethodNotAllowed))
+///
+/// Those of FleetLock are also served below `path_prefix`, for a `base_url` with a path.
+pub(crate) fn router(api: Arc<Api>, path_prefix: Option<&str>) -> Router {
+    let mut routes = Router::new();
+    for prefix in [Some(""), path_prefix].into_iter().flatten() {
+        routes = routes
+            .route(&format!("{prefix}/v1/pre-reboot"), post(pre_reboot))
+            .route(&format!("{prefix}/v1/steady-state"), post(steady_state));
+    }
+    routes
+        .fallback(async || error(&ApiError::NotFound))
+        .method_not_allowed_fallback(async || error(&ApiError::MethodNotAllowed))
         .with_state(api)
 }
 
@@ -73,7 +79,7 @@ impl Api {
             Err(error) => {
                 log(error, peer);
                 let group = error.denied().and_then(|denied| denied.group);
-                (group, error.kind(), response::error(error))
+                (group, error.kind(), self::error(error))
             }
         };
         let group = group.map_or("", GroupName::as_str);
@@ -143,6 +149,10 @@ impl Api {
             Err(QueueFull) => Err(ApiError::AuthQueueFull),
         }
     }
+}
+
+fn error(error: &ApiError<'_>) -> Response {
+    response::error(error).map(Body::from)
 }
 
 /// Logs an error.

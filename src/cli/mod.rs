@@ -30,6 +30,7 @@ use clap::CommandFactory as _;
 
 use crate::config::{self, Loaded};
 use crate::logging;
+use crate::server::arena;
 use args::{Cli, CliCommand, Ex, ExGet, Get, Set};
 use context::StoreContext;
 use error::CliError;
@@ -51,6 +52,7 @@ impl Cli {
     fn run(self) -> ExitCode {
         let is_server = matches!(self.command, CliCommand::Serve);
         let _log_guard = if is_server {
+            arena::limit();
             Some(logging::init(self.verbose, self.log_format))
         } else {
             output::print_events(self.verbose);

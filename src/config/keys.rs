@@ -28,6 +28,8 @@ const SECTIONS: &[Section] = &[
             "tls_key_path",
             "client_ca_path",
             "htpasswd_path",
+            "path_prefix",
+            "trusted_proxies",
         ],
     ),
     Section::table(
@@ -39,6 +41,7 @@ const SECTIONS: &[Section] = &[
             "tls",
             "tls_cert_path",
             "tls_key_path",
+            "allowed_hosts",
         ],
     ),
     Section::table(
@@ -79,8 +82,10 @@ const SECTIONS: &[Section] = &[
             "header_timeout_ms",
             "body_timeout_ms",
             "idle_timeout_ms",
+            "response_timeout_ms",
             "max_connections",
             "max_connections_per_peer",
+            "connection_bytes",
             "waiting_requests_per_group",
             "max_pending_auth",
         ],

@@ -16,7 +16,8 @@ pub(super) struct File {
     pub(super) limits: LimitsSection,
 }
 
-/// `[service]` and `[status]`. Only `[status]` has `enabled`; only `[service]` has `client_ca_path` and `htpasswd_path`.
+/// `[service]` and `[status]`. Only `[status]` has `enabled` and `allowed_hosts`; only `[service]` has `client_ca_path`,
+/// `htpasswd_path`, `path_prefix`, and `trusted_proxies`.
 #[derive(Default)]
 pub(super) struct ListenSection {
     pub(super) enabled: Field<bool>,
@@ -27,6 +28,9 @@ pub(super) struct ListenSection {
     pub(super) tls_key_path: Field<String>,
     pub(super) client_ca_path: Field<String>,
     pub(super) htpasswd_path: Field<String>,
+    pub(super) path_prefix: Field<String>,
+    pub(super) trusted_proxies: Field<Vec<Located<String>>>,
+    pub(super) allowed_hosts: Field<Vec<Located<String>>>,
 }
 
 /// `[etcd3]`.
@@ -85,8 +89,10 @@ pub(super) struct LimitsSection {
     pub(super) header_timeout_ms: Field<u64>,
     pub(super) body_timeout_ms: Field<u64>,
     pub(super) idle_timeout_ms: Field<u64>,
+    pub(super) response_timeout_ms: Field<u64>,
     pub(super) max_connections: Field<u64>,
     pub(super) max_connections_per_peer: Field<u64>,
+    pub(super) connection_bytes: Field<u64>,
     pub(super) waiting_requests_per_group: Field<u64>,
     pub(super) max_pending_auth: Field<u64>,
 }
@@ -164,6 +170,8 @@ fn service(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> ListenSectio
     ListenSection {
         client_ca_path: table.take_string(diagnostics, "client_ca_path"),
         htpasswd_path: table.take_string(diagnostics, "htpasswd_path"),
+        path_prefix: table.take_string(diagnostics, "path_prefix"),
+        trusted_proxies: table.take_strings(diagnostics, "trusted_proxies"),
         ..listen(diagnostics, table, &PORT)
     }
 }
@@ -175,6 +183,7 @@ fn status(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> ListenSection
     let ports = if is_enabled { &PORT } else { &ANY };
     ListenSection {
         enabled,
+        allowed_hosts: table.take_strings(diagnostics, "allowed_hosts"),
         ..listen(diagnostics, table, ports)
     }
 }
@@ -262,8 +271,10 @@ fn limits(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> LimitsSection
         header_timeout_ms: take("header_timeout_ms", 100, 3_600_000),
         body_timeout_ms: take("body_timeout_ms", 100, 3_600_000),
         idle_timeout_ms: take("idle_timeout_ms", 100, 3_600_000),
+        response_timeout_ms: take("response_timeout_ms", 100, 3_600_000),
         max_connections: take("max_connections", 1, 10_000_000),
         max_connections_per_peer: take("max_connections_per_peer", 1, 10_000_000),
+        connection_bytes: take("connection_bytes", 1 << 20, 1 << 40),
         waiting_requests_per_group: take("waiting_requests_per_group", 1, 10_000_000),
         max_pending_auth: take("max_pending_auth", 1, 10_000),
     }

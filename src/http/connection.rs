@@ -6,21 +6,23 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::response::Response;
-use http::Request;
-use hyper::body::Incoming;
+use http::{Request, Version};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time;
-use tokio_util::io::InspectReader;
 
+use super::connections::{OpenConnection, Unread};
 use super::context::{ConnectionContext, Peer};
-use super::header_limit::HeaderLimit;
-use super::timeouts::ConnectionTimeouts;
+use super::forwarded;
+use super::head::{self, CheckedRouter};
+use super::io::WatchedIo;
 use crate::config::Limits;
 
 /// The reason why a connection ended before its client closed it.
@@ -33,7 +35,22 @@ pub(super) enum ConnectionError {
 }
 
 /// The maximum number of concurrent requests on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 64;
+pub(super) const MAX_STREAMS: u32 = 8;
+
+/// The bytes that a client may send on an HTTP/2 connection before the server has processed them: the minimum of RFC
+/// 9113, section 6.9.2. A stream may send a usual body.
+const CONNECTION_WINDOW: u32 = 65_535;
+const STREAM_WINDOW: u32 = 16 << 10;
+
+/// The bytes of responses that hyper buffers for each HTTP/2 stream.
+const SEND_BUFFER: usize = 16 << 10;
+
+/// The bytes of hyper's state and buffers.
+const HTTP1_BYTES: usize = 16 << 10;
+const HTTP2_BYTES: usize = 24 << 10;
+
+/// The bytes that a request costs beside its head and body.
+const REQUEST_BYTES: usize = 4 << 10;
 
 /// The time a client gets to close its connection after it exceeded a timeout.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
@@ -42,51 +59,65 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 pub(super) async fn http1<I>(
     io: I,
     peer: IpAddr,
+    open: &Arc<OpenConnection>,
     context: &ConnectionContext,
 ) -> Result<(), ConnectionError>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = (context.limits)();
-    let timeouts = ConnectionTimeouts::new();
-    let io = InspectReader::new(io, {
-        let timeouts = Arc::clone(&timeouts);
-        move |bytes: &[u8]| {
-            if !bytes.is_empty() {
-                timeouts.received();
-            }
-        }
-    });
+    let limits = open.limits();
+    let (refuse, too_large) = (context.refuse, head::too_large(limits));
+    let mut io = WatchedIo::http1(io, Arc::clone(open), move || refuse(&too_large));
+    let received = tokio::select! {
+        received = io.receive_head(limits.header_bytes) => received.unwrap_or(false),
+        // Nothing is lost: no request was received yet.
+        () = context.shutdown.cancelled() => false,
+        () = open.expired() => false,
+    };
+    if !received {
+        return Ok(());
+    }
+    open.allocated(HTTP1_BYTES);
     let connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(limits.header_bytes)
         .max_headers(limits.max_headers)
-        .serve_connection(TokioIo::new(io), service(peer, &limits, context, &timeouts));
-    run(connection, &timeouts, &limits, context).await
+        .serve_connection(TokioIo::new(io), service(peer, open, context));
+    run(connection, open, context).await
 }
 
 /// Serves HTTP/2.
 pub(super) async fn http2<I>(
     io: I,
     peer: IpAddr,
+    open: &Arc<OpenConnection>,
     context: &ConnectionContext,
 ) -> Result<(), ConnectionError>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let limits = (context.limits)();
-    let timeouts = ConnectionTimeouts::new();
+    let max_head_bytes = max_head_bytes(open.limits());
+    let io = WatchedIo::http2(io, Arc::clone(open));
+    open.allocated(HTTP2_BYTES);
     let connection = http2::Builder::new(TokioExecutor::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(limits.header_bytes.try_into().unwrap_or(u32::MAX))
-        .serve_connection(TokioIo::new(io), service(peer, &limits, context, &timeouts));
-    run(connection, &timeouts, &limits, context).await
+        .max_header_list_size(max_head_bytes.try_into().unwrap_or(u32::MAX))
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .serve_connection(TokioIo::new(io), service(peer, open, context));
+    run(connection, open, context).await
+}
+
+/// Returns the size above which HTTP/2 discards a request head. It responds to it without a body, so that this is above
+/// the limit that applies to the head.
+pub(super) fn max_head_bytes(limits: &Limits) -> usize {
+    limits.header_bytes.saturating_mul(4)
 }
 
 async fn run<C>(
     connection: C,
-    timeouts: &ConnectionTimeouts,
-    limits: &Limits,
+    open: &OpenConnection,
     context: &ConnectionContext,
 ) -> Result<(), ConnectionError>
 where
@@ -96,7 +127,7 @@ where
     let expired = tokio::select! {
         result = connection.as_mut() => return Ok(result?),
         () = context.shutdown.cancelled() => false,
-        () = timeouts.expired(limits) => true,
+        () = open.expired() => true,
     };
     connection.as_mut().graceful_shutdown();
     if expired {
@@ -110,23 +141,64 @@ where
 
 fn service(
     peer: IpAddr,
-    limits: &Limits,
+    open: &Arc<OpenConnection>,
     context: &ConnectionContext,
-    timeouts: &Arc<ConnectionTimeouts>,
-) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
-+ use<> {
-    let timeouts = Arc::clone(timeouts);
-    let router = HeaderLimit {
-        inner: context.router.clone(),
-        max: limits.max_headers,
-        respond: context.too_many_headers,
-    };
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<impl HttpBody<Data = Bytes, Error = axum::Error> + use<>>,
+    Error = Infallible,
+    Future: Send + 'static,
+> + use<> {
+    let open = Arc::clone(open);
+    let router = CheckedRouter::new(context, open.limits());
+    let trusted_proxies = Arc::clone(&context.trusted_proxies);
     service_fn(move |mut request: Request<Incoming>| {
-        let (router, answering) = (router.clone(), timeouts.answer());
+        let head_bytes = match request.version() {
+            Version::HTTP_2 => head::size(&request),
+            // It is among the received bytes.
+            _ => 0,
+        };
+        let answering = open.request(REQUEST_BYTES + head_bytes);
+        let (router, open) = (router.clone(), Arc::clone(&open));
+        let client = forwarded::client(&trusted_proxies, peer, request.headers());
+        request.extensions_mut().insert(Peer(client));
         async move {
             let _answering = answering;
-            request.extensions_mut().insert(Peer(peer));
-            router.call(request.map(Body::new)).await
+            let response = router.call(request.map(Body::new)).await?;
+            Ok(watched(response, &open))
         }
+    })
+}
+
+/// Data of a response with the record that the client has not read them yet.
+struct UnreadData {
+    data: Bytes,
+    _unread: Arc<Unread>,
+}
+
+impl AsRef<[u8]> for UnreadData {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+/// Records the response until all of its data are written.
+fn watched(
+    response: Response,
+    open: &Arc<OpenConnection>,
+) -> Response<impl HttpBody<Data = Bytes, Error = axum::Error> + use<>> {
+    let size = response.body().size_hint().exact();
+    let bytes = usize::try_from(size.unwrap_or_default()).unwrap_or(usize::MAX);
+    let unread = (bytes > 0).then(|| Arc::new(open.response(bytes)));
+    response.map(|body| {
+        body.map_frame(move |frame| {
+            frame.map_data(|data| match &unread {
+                Some(unread) => Bytes::from_owner(UnreadData {
+                    data,
+                    _unread: Arc::clone(unread),
+                }),
+                None => data,
+            })
+        })
     })
 }

@@ -1,29 +1,34 @@
 //! The context that a listener gives to its connections, and a connection to its requests.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::response::Response;
+use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::head::RefusedHead;
 use super::metrics::ListenerMetrics;
 use crate::config::Limits;
 
 /// The context of all connections of one listener.
 pub(crate) struct ConnectionContext {
     pub(crate) router: Router,
-    /// Returns the response to a request with more header fields than the limit, which it receives.
-    pub(crate) too_many_headers: fn(usize) -> Response,
+    /// Returns the response to a request whose head is refused.
+    pub(crate) refuse: fn(&RefusedHead) -> Response<String>,
     /// Returns the current limits. A connection keeps the limits it started with.
     pub(crate) limits: Box<dyn Fn() -> Limits + Send + Sync>,
     pub(crate) metrics: ListenerMetrics,
+    /// The proxies that are believed which client they forward a request of.
+    pub(crate) trusted_proxies: Arc<[IpNet]>,
     /// Stops accepting connections, and closes each connection after its current request.
     pub(crate) shutdown: CancellationToken,
     /// Tracks the task of every connection.
     pub(crate) connections: TaskTracker,
 }
 
-/// The address of the client. An extension of each request.
+/// The address of the client, also behind a trusted proxy. An extension of each request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);

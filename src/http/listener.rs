@@ -1,20 +1,21 @@
 //! A bound address, and the loop that accepts connections on it.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time;
 use tokio_rustls::TlsAcceptor;
 
 use super::address::{self, BindError};
 use super::connection::{self, ConnectionError};
+use super::connections::{Connections, OpenConnection, Registration};
 use super::context::ConnectionContext;
-use crate::config::{Limits, ListenSettings};
+use super::forwarded;
+use super::network::ClientNetwork;
+use crate::config::ListenSettings;
 use crate::tls::ServerTls;
 
 /// A listener that is bound but does not accept connections yet.
@@ -25,8 +26,8 @@ pub(crate) struct Listener {
     tls: Option<Arc<ServerTls>>,
 }
 
-/// The number of connections of each peer.
-type Peers = Arc<Mutex<HashMap<IpAddr, usize>>>;
+/// The bytes that TLS encrypts before the client has received them.
+const TLS_BUFFER: usize = 32 << 10;
 
 // === impl Listener ===
 
@@ -52,8 +53,7 @@ impl Listener {
     /// Accepts connections until the shutdown.
     pub(crate) async fn serve(self, context: ConnectionContext) {
         let context = Arc::new(context);
-        let open = Arc::new(());
-        let peers = Peers::default();
+        let connections = Connections::new(context.metrics.clone());
         loop {
             let accepted = tokio::select! {
                 () = context.shutdown.cancelled() => return,
@@ -68,44 +68,31 @@ impl Listener {
             };
             // A socket for both protocols reports an IPv4 client with a mapped IPv6 address.
             let peer = peer.ip().to_canonical();
-            let Some(permits) = take_permits(&open, &peers, peer, &context) else {
+            let network = ClientNetwork::of(peer);
+            let mut limits = (context.limits)();
+            if forwarded::is_trusted(&context.trusted_proxies, peer) {
+                // Its connections are those of many clients.
+                limits.max_connections_per_peer = Some(limits.max_connections);
+            }
+            let Some(registration) = connections.register(network, self.tls.is_some(), limits)
+            else {
                 continue;
             };
             let (tls, context) = (self.tls.clone(), Arc::clone(&context));
             let tracker = context.connections.clone();
             tracker.spawn(async move {
+                let Registration(open) = &registration;
                 context.metrics.open.inc();
-                serve(stream, peer, tls.as_deref(), &context).await;
+                tokio::select! {
+                    () = serve(stream, peer, tls.as_deref(), open, &context) => {}
+                    () = open.evicted() => {
+                        tracing::trace!(%peer, "connection closed in favor of another one");
+                    }
+                }
                 context.metrics.open.dec();
-                drop(permits);
             });
         }
     }
-}
-
-/// Takes the permits of one more connection, unless the listener or the peer has as many as it may.
-fn take_permits(
-    open: &Arc<()>,
-    peers: &Peers,
-    peer: IpAddr,
-    context: &ConnectionContext,
-) -> Option<(Arc<()>, PeerPermit)> {
-    let Limits {
-        max_connections,
-        max_connections_per_peer,
-        ..
-    } = (context.limits)();
-    // The listener holds one reference, and each connection another one.
-    if Arc::strong_count(open) > max_connections {
-        context.metrics.rejected("connections");
-        return None;
-    }
-    let permit = Arc::clone(open);
-    let Some(peer_permit) = PeerPermit::take(peers, peer, max_connections_per_peer) else {
-        context.metrics.rejected("connections_per_peer");
-        return None;
-    };
-    Some((permit, peer_permit))
 }
 
 /// Logs the error, most likely a lack of file descriptors, and waits for connections to close.
@@ -119,14 +106,15 @@ async fn serve(
     stream: TcpStream,
     peer: IpAddr,
     tls: Option<&ServerTls>,
+    open: &Arc<OpenConnection>,
     context: &ConnectionContext,
 ) {
     // A response is one small write; waiting for more to send would only delay it.
     let _ = stream.set_nodelay(true);
     let result = match tls {
-        None => connection::http1(stream, peer, context).await,
+        None => connection::http1(stream, peer, open, context).await,
         // Boxed, because it is large: a connection without TLS should not pay for it.
-        Some(tls) => Box::pin(serve_tls(stream, peer, tls, context)).await,
+        Some(tls) => Box::pin(serve_tls(stream, peer, tls, open, context)).await,
     };
     if let Err(error) = result {
         tracing::trace!(%peer, reason = %error, "connection ended");
@@ -137,10 +125,11 @@ async fn serve_tls(
     stream: TcpStream,
     peer: IpAddr,
     tls: &ServerTls,
+    open: &Arc<OpenConnection>,
     context: &ConnectionContext,
 ) -> Result<(), ConnectionError> {
     let handshake = TlsAcceptor::from(tls.current()).accept(stream);
-    let timeout = (context.limits)().handshake_timeout;
+    let timeout = open.limits().handshake_timeout;
     let result = tokio::select! {
         // Nothing is lost: no request was received yet.
         () = context.shutdown.cancelled() => return Ok(()),
@@ -148,48 +137,20 @@ async fn serve_tls(
     };
     let result = result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     match result {
-        Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            connection::http2(stream, peer, context).await
+        Ok(mut stream) => {
+            open.handshake_ended();
+            let (_, tls) = stream.get_mut();
+            tls.set_buffer_limit(Some(TLS_BUFFER));
+            if tls.alpn_protocol() == Some(b"h2") {
+                connection::http2(stream, peer, open, context).await
+            } else {
+                connection::http1(stream, peer, open, context).await
+            }
         }
-        Ok(stream) => connection::http1(stream, peer, context).await,
         Err(reason) => {
             context.metrics.rejected("tls_handshake");
             tracing::debug!(%peer, %reason, "TLS handshake failed");
             Ok(())
-        }
-    }
-}
-
-/// The permit for one connection of a peer. Dropping it returns the permit.
-struct PeerPermit {
-    peers: Peers,
-    peer: IpAddr,
-}
-
-// === impl PeerPermit ===
-
-impl PeerPermit {
-    fn take(peers: &Peers, peer: IpAddr, max: usize) -> Option<Self> {
-        let mut counts = peers.lock();
-        let count = counts.entry(peer).or_default();
-        if *count >= max {
-            return None;
-        }
-        *count += 1;
-        drop(counts);
-        let peers = Arc::clone(peers);
-        Some(PeerPermit { peers, peer })
-    }
-}
-
-impl Drop for PeerPermit {
-    fn drop(&mut self) {
-        let mut counts = self.peers.lock();
-        if let Some(count) = counts.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.peer);
-            }
         }
     }
 }

@@ -9,13 +9,16 @@ use prometheus::{
 pub(crate) struct ConnectionMetrics {
     open: IntGaugeVec,
     rejected: IntCounterVec,
+    evicted: IntCounterVec,
 }
 
 /// The metrics of one listener.
+#[derive(Clone)]
 pub(crate) struct ListenerMetrics {
     listener: &'static str,
     pub(super) open: IntGauge,
     rejected: IntCounterVec,
+    evicted: IntCounterVec,
 }
 
 // === impl ConnectionMetrics ===
@@ -39,6 +42,12 @@ impl ConnectionMetrics {
                 &["listener", "reason"],
                 registry
             )?,
+            evicted: register_int_counter_vec_with_registry!(
+                "airlock_evicted_connections_total",
+                "Connections closed in favor of others: at a limit of connections, or of their memory.",
+                &["listener", "reason"],
+                registry
+            )?,
         })
     }
 
@@ -48,6 +57,7 @@ impl ConnectionMetrics {
             listener,
             open: self.open.with_label_values(&[listener]),
             rejected: self.rejected.clone(),
+            evicted: self.evicted.clone(),
         }
     }
 }
@@ -57,6 +67,12 @@ impl ConnectionMetrics {
 impl ListenerMetrics {
     pub(super) fn rejected(&self, reason: &str) {
         self.rejected
+            .with_label_values(&[self.listener, reason])
+            .inc();
+    }
+
+    pub(super) fn evicted(&self, reason: &str) {
+        self.evicted
             .with_label_values(&[self.listener, reason])
             .inc();
     }

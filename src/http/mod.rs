@@ -2,15 +2,20 @@
 //!
 //! It serves any router, and knows neither FleetLock nor groups.
 
+mod activity;
 mod address;
 mod connection;
+mod connections;
 mod context;
-mod header_limit;
+mod forwarded;
+mod head;
+mod io;
 mod listener;
 mod metrics;
-mod timeouts;
+mod network;
 
 pub(crate) use address::{BindError, check_address};
 pub(crate) use context::{ConnectionContext, Peer};
+pub(crate) use head::RefusedHead;
 pub(crate) use listener::Listener;
 pub(crate) use metrics::ConnectionMetrics;

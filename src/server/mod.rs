@@ -1,5 +1,6 @@
 //! The server process: binds everything first, then spawns everything, and ends as one.
 
+pub(crate) mod arena;
 mod groups;
 mod metrics;
 mod monitor;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
+use ipnet::IpNet;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
@@ -228,11 +230,19 @@ impl Server {
             config: self.config.clone(),
         };
         let routers = Routers {
-            main: api::router(Arc::new(api)),
-            status: status::router(Arc::new(status)),
+            main: api::router(Arc::new(api), self.settings.path_prefix.as_deref()),
+            status: status::router(status, self.settings.allowed_hosts.clone()),
         };
         let listeners = (self.listener, self.status_listener);
-        spawn_listeners(supervisor, listeners, routers, &connections, &state);
+        let trusted_proxies = self.settings.trusted_proxies.as_slice().into();
+        spawn_listeners(
+            supervisor,
+            listeners,
+            routers,
+            trusted_proxies,
+            &connections,
+            &state,
+        );
         spawn_systemd(supervisor, &store, &state);
         spawn_monitor(supervisor, &store, &state, self.config.clone());
         let files = Arc::new(self.files);
@@ -261,22 +271,25 @@ fn spawn_listeners(
     supervisor: &mut Supervisor,
     (main, status): (Listener, Option<Listener>),
     routers: Routers,
+    trusted_proxies: Arc<[IpNet]>,
     metrics: &ConnectionMetrics,
     state: &StateReceiver,
 ) {
-    let context = |name, router, limits: fn(&Limits) -> Limits| {
+    let context = |name, router, limits: fn(&Limits) -> Limits, trusted_proxies| {
         let state = state.clone();
         ConnectionContext {
             router,
-            too_many_headers: api::too_many_headers,
+            refuse: api::refused_head,
             limits: Box::new(move || limits(&state.get().limits)),
             metrics: metrics.of(name),
+            trusted_proxies,
             shutdown: supervisor.shutdown.clone(),
             connections: supervisor.connections.clone(),
         }
     };
-    let main_context = context("service", routers.main, Limits::clone);
-    let status_context = context("status", routers.status, Limits::for_operators);
+    let main_context = context("service", routers.main, Limits::clone, trusted_proxies);
+    let no_proxies = Arc::default();
+    let status_context = context("status", routers.status, Limits::for_operators, no_proxies);
     supervisor.spawn("main listener", main.serve(main_context));
     if let Some(status) = status {
         supervisor.spawn("status listener", status.serve(status_context));

@@ -1,8 +1,10 @@
 //! The metrics of the process: its version, its tasks, and what the kernel knows of it.
 
 use prometheus::{
-    IntGauge, Registry, register_int_gauge_vec_with_registry, register_int_gauge_with_registry,
+    IntGauge, Registry, register_gauge_with_registry, register_int_gauge_vec_with_registry,
+    register_int_gauge_with_registry,
 };
+use rustix::process::{Resource, getrlimit};
 use tokio::runtime::Handle;
 
 /// The metric families of the process.
@@ -29,6 +31,14 @@ impl ProcessMetrics {
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
         ))?;
+        let address_space = register_gauge_with_registry!(
+            "process_virtual_memory_max_bytes",
+            "Maximum amount of virtual memory available in bytes.",
+            registry
+        )?;
+        // Without a limit, coreos/airlock reports the largest number, too.
+        let limit = getrlimit(Resource::As).current;
+        address_space.set(limit.unwrap_or(u64::MAX) as f64);
         Ok(ProcessMetrics {
             tokio_tasks: register_int_gauge_with_registry!(
                 "airlock_tokio_tasks",

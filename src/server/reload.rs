@@ -88,12 +88,22 @@ impl Reloader {
 /// Returns the sections that differ and are used at the start only.
 fn needs_restart(running: &Settings, new: &Settings) -> Vec<&'static str> {
     let store = (&running.store, running.transaction_timeout);
+    let service = |settings: &Settings| {
+        let Settings {
+            service,
+            htpasswd_path,
+            path_prefix,
+            trusted_proxies,
+            ..
+        } = settings.clone();
+        (service, htpasswd_path, path_prefix, trusted_proxies)
+    };
     [
+        ("[service]", service(running) != service(new)),
         (
-            "[service]",
-            (&running.service, &running.htpasswd_path) != (&new.service, &new.htpasswd_path),
+            "[status]",
+            (&running.status, &running.allowed_hosts) != (&new.status, &new.allowed_hosts),
         ),
-        ("[status]", running.status != new.status),
         (
             "[etcd3] or [embedded]",
             store != (&new.store, new.transaction_timeout),

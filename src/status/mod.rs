@@ -1,23 +1,26 @@
 //! The status listener: the page for operators, and its data for programs. It changes nothing.
 
+mod document;
+mod hosts;
 mod page;
 mod view;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::{StatusCode, header};
+use axum::{Router, middleware};
+use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::coordinator::StateReceiver;
 use crate::store::health::Health;
 use crate::text::explain::chain;
+use document::Document;
 use view::StatusView;
 pub(crate) use view::{GroupFacts, GroupView};
 
@@ -33,49 +36,62 @@ pub(crate) struct Status {
     pub(crate) config: PathBuf,
 }
 
-/// Returns the routes of the status listener.
-pub(crate) fn router(status: Arc<Status>) -> Router {
-    Router::new()
+/// The handlers' shared state, and the documents that they share.
+struct Pages {
+    status: Status,
+    page: Document,
+    json: Document,
+    metrics: Document,
+}
+
+/// Returns the routes of the status listener. Requests may be for `allowed_hosts`, or for all hosts.
+pub(crate) fn router(status: Status, allowed_hosts: Option<Vec<String>>) -> Router {
+    let pages = Arc::new(Pages {
+        status,
+        page: Document::new("text/html; charset=utf-8", document::MAX_AGE),
+        json: Document::new("application/json", document::MAX_AGE),
+        // Two scrapes may follow an event and precede the next one within a second.
+        metrics: Document::new(prometheus::TEXT_FORMAT, Duration::ZERO),
+    });
+    let routes = Router::new()
         .route("/", get(index))
         .route("/v1/status", get(json))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .with_state(status)
-}
-
-/// The page may load and run nothing, whatever a client managed to put into it.
-const CONTENT_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-
-async fn index(State(status): State<Arc<Status>>) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    let page = page::render(&status.view(), &status.host, &status.config);
-    (headers, page.into_string()).into_response()
-}
-
-async fn json(State(status): State<Arc<Status>>) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    match serde_json::to_string(&status.view()) {
-        Ok(text) => (headers, text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        .with_state(pages);
+    match allowed_hosts {
+        None => routes,
+        Some(hosts) => {
+            let hosts: Arc<[String]> = hosts.into();
+            routes.layer(middleware::from_fn_with_state(hosts, hosts::check))
+        }
     }
 }
 
-async fn metrics(State(status): State<Arc<Status>>) -> Response {
-    let content_type = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
-    (content_type, (status.metrics)()).into_response()
+/// The page may load and run nothing, whatever a client managed to put into it.
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+                              frame-ancestors 'none'";
+
+async fn index(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
+    let status = &pages.status;
+    let render = || page::render(&status.view(), &status.host, &status.config).into_string();
+    let policy = [(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY)];
+    (policy, pages.page.respond(&headers, render)).into_response()
 }
 
-async fn readyz(State(status): State<Arc<Status>>) -> Response {
-    let health = status.health.borrow().clone();
+async fn json(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
+    // The view has string keys and finite numbers only, so that this cannot fail.
+    let render = || serde_json::to_string(&pages.status.view()).unwrap_or_default();
+    pages.json.respond(&headers, render)
+}
+
+async fn metrics(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
+    pages.metrics.respond(&headers, &pages.status.metrics)
+}
+
+async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
+    let health = pages.status.health.borrow().clone();
     match health.readiness(Instant::now()) {
         Ok(()) => {
             let notices = health.notices.iter();

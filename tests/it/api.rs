@@ -145,6 +145,91 @@ fn a_request_without_identity_is_a_400_with_a_reason() {
 }
 
 #[test]
+fn a_long_group_or_id_is_refused_and_neither_sent_back_nor_logged() {
+    let airlock = Airlock::embedded("");
+    let long = "x\u{7f}".repeat(4000);
+    for (group, id) in [(long.as_str(), "n"), ("default", &long)] {
+        let refused = airlock.client().lock(group, id);
+        assert_eq!(
+            (refused.status, &*refused.kind()),
+            (400, "invalid_client_identity")
+        );
+        assert!(
+            refused
+                .value()
+                .contains("of 8000 bytes; the maximum is 253"),
+            "{refused:?}"
+        );
+        assert!(refused.body.len() < 300, "{refused:?}");
+    }
+    let longest = airlock.log().lines().map(str::len).max().unwrap();
+    assert!(longest < 1000, "{longest}");
+}
+
+#[test]
+fn a_malformed_chunk_is_a_400() {
+    let airlock = Airlock::embedded("");
+    let response = raw(
+        &airlock,
+        "POST /v1/pre-reboot HTTP/1.1\r\nhost: x\r\nconnection: close\r\nfleet-lock-protocol: true\r\n\
+         transfer-encoding: chunked\r\n\r\nnot hexadecimal\r\n",
+    );
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+    assert!(
+        response.contains(r#""kind":"invalid_client_identity""#),
+        "{response}"
+    );
+}
+
+#[test]
+fn http_1_1_requires_one_host() {
+    let airlock = Airlock::embedded("");
+    let head =
+        "POST /v1/steady-state HTTP/1.1\r\nconnection: close\r\nfleet-lock-protocol: true\r\n";
+    for (hosts, status) in [
+        ("", 400),
+        ("host: x\r\n", 200),
+        ("host: x\r\nHost: x\r\n", 400),
+    ] {
+        let length = format!("content-length: {}\r\n\r\n", GOOD.len());
+        let response = raw(&airlock, &format!("{head}{hosts}{length}{GOOD}"));
+        assert!(
+            response.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{response}"
+        );
+        let is_error = response.contains(r#""kind":"invalid_request""#);
+        assert_eq!(is_error, status == 400, "{response}");
+    }
+    let old = head.replace("1.1", "1.0");
+    let response = raw(
+        &airlock,
+        &format!("{old}content-length: {}\r\n\r\n{GOOD}", GOOD.len()),
+    );
+    assert!(response.starts_with("HTTP/1.0 200 "), "{response}");
+}
+
+/// The bodies of which coreos/airlock reads the group "default" and an id.
+#[test]
+fn a_body_that_coreos_airlock_accepts_is_accepted() {
+    let airlock = Airlock::embedded("");
+    for body in [
+        r#"{"client_params":{"id":"n","group":"x","GROUP":"default"}}"#,
+        r#"{"client_params":{"id":"n"},"client_params":{"group":"default"}}"#,
+        r#"{"client_params":{"id":"n","id":null,"group":"default"}}"#,
+        r#"{"client_params":{"id":"n","group":"default"},"x":1e999,"y":"\ud800","z":[[[[[]]]]]}"#,
+    ] {
+        assert!(send(&airlock, Some("true"), body).granted(), "{body}");
+    }
+    let invalid = b"{\"\xff\":\"\xfe\",\"client_params\":{\"id\":\"n\",\"group\":\"default\"}}";
+    assert!(
+        airlock
+            .client()
+            .send("v1/pre-reboot", invalid.to_vec())
+            .granted()
+    );
+}
+
+#[test]
 fn an_unknown_group_is_a_400_and_names_are_case_sensitive() {
     let airlock = Airlock::embedded("");
     let client = airlock.client();

@@ -57,15 +57,7 @@ fn too_large_or_too_many_headers_are_a_431_in_http_1_and_2() {
     for (what, headers) in [("one large field", large), ("many fields", many)] {
         for version in ["1.1", "2"] {
             let mut curl = Command::new("curl");
-            curl.args([
-                "-s",
-                "-d",
-                "{}",
-                "-w",
-                "%{http_code} %{http_version}",
-                "-o",
-                "/dev/null",
-            ]);
+            curl.args(["-s", "-d", "{}", "-w", " %{http_code} %{http_version}"]);
             curl.arg(format!("--http{version}"))
                 .arg("--cacert")
                 .arg(ca.path());
@@ -76,7 +68,9 @@ fn too_large_or_too_many_headers_are_a_431_in_http_1_and_2() {
             // A client that is still sending may notice the closed connection before the response.
             eventually(&format!("431 for {what} in HTTP/{version}"), || {
                 let status = curl.output().unwrap().stdout;
-                (status == format!("431 {version}").as_bytes()).then_some(())
+                let status = String::from_utf8(status).unwrap();
+                let body = status.strip_suffix(&format!(" 431 {version}"))?;
+                body.contains(r#""kind":"headers_too_large""#).then_some(())
             });
         }
     }
@@ -187,37 +181,78 @@ fn a_client_that_never_reads_is_disconnected() {
 }
 
 #[test]
-fn connections_beyond_the_limit_are_closed_at_once() {
+fn connections_beyond_a_limit_replace_the_longest_idle_ones() {
     let airlock =
         Airlock::embedded("[limits]\nmax_connections = 8\nmax_connections_per_peer = 5\n");
     let address: SocketAddr = airlock.url().trim_start_matches("http://").parse().unwrap();
     let from = |last: u8| connect_from(Ipv4Addr::new(127, 0, 0, last), address);
-    let open: Vec<TcpStream> = (0..5).map(|_| from(2)).collect();
     let metric = r#"airlock_connections{listener="service"}"#;
-    eventually("5 connections", || {
-        (airlock.metric(metric) == Some(5.0)).then_some(())
-    });
-    assert_eq!(rest(&mut from(2)), "", "the sixth connection of this peer");
-    let others: Vec<TcpStream> = (0..3).map(|_| from(3)).collect();
-    eventually("8 connections", || {
-        (airlock.metric(metric) == Some(8.0)).then_some(())
-    });
-    assert_eq!(rest(&mut from(4)), "", "the ninth connection in total");
-    for (reason, count) in [("connections_per_peer", 1.0), ("connections", 1.0)] {
-        let rejected = format!(
-            "airlock_rejected_connections_total{{listener=\"service\",reason=\"{reason}\"}}"
-        );
-        assert_eq!(airlock.metric(&rejected), Some(count));
+    let wait_for = |count: f64| {
+        eventually(&format!("{count} connections"), || {
+            (airlock.metric(metric) == Some(count)).then_some(())
+        });
+    };
+    let mut open: Vec<TcpStream> = Vec::new();
+    for count in 1..=5 {
+        open.push(from(2));
+        wait_for(f64::from(count));
     }
-    drop((open, others));
-    eventually("connections to be accepted again", || {
-        airlock
-            .client()
-            .try_post("v1/steady-state", "default", "n")
-            .ok()?
-            .granted()
-            .then_some(())
-    });
+    let sixth = from(2);
+    assert_eq!(
+        rest(&mut open.remove(0)),
+        "",
+        "the longest idle one of this peer"
+    );
+    let others: Vec<TcpStream> = (0..3).map(|_| from(3)).collect();
+    wait_for(8.0);
+    // The ninth connection belongs to an honest node.
+    let mut node = from(4);
+    assert_eq!(
+        rest(&mut open.remove(0)),
+        "",
+        "one of the peer with the most"
+    );
+    let body = r#"{"id":"n","group":"default"}"#;
+    write!(
+        node,
+        "POST /v1/steady-state HTTP/1.1\r\nhost: x\r\nfleet-lock-protocol: true\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let answer = rest(&mut node);
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    for reason in ["connections_per_peer", "connections"] {
+        let evicted = format!(
+            "airlock_evicted_connections_total{{listener=\"service\",reason=\"{reason}\"}}"
+        );
+        assert_eq!(airlock.metric(&evicted), Some(1.0), "{reason}");
+    }
+    drop((open, sixth, others));
+}
+
+#[test]
+fn a_response_that_is_not_read_closes_the_connection() {
+    let airlock =
+        Airlock::embedded("[limits]\nresponse_timeout_ms = 1000\nidle_timeout_ms = 3600000\n");
+    let mut deaf = TcpStream::connect(airlock.status_url().trim_start_matches("http://")).unwrap();
+    deaf.set_write_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+    let started = Instant::now();
+    while deaf.write_all(request.as_bytes()).is_ok() {
+        assert!(
+            started.elapsed() < MAX_WAIT,
+            "the server accepts all requests"
+        );
+    }
+    for open in [2.0, 1.0] {
+        eventually(&format!("{open} connections"), || {
+            let name = r#"airlock_connections{listener="status"}"#;
+            // One of them belongs to this request.
+            (airlock.metric(name) == Some(open)).then_some(())
+        });
+    }
 }
 
 #[test]

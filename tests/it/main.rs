@@ -5,6 +5,7 @@
     reason = "a test panics on an unexpected result"
 )]
 
+mod access;
 mod admin_commands;
 mod admin_terminal;
 mod api;
@@ -26,6 +27,7 @@ mod etcd_users;
 mod fairness;
 mod faults;
 mod foreign_ids;
+mod hostile;
 mod howto;
 mod idle;
 mod lifecycle;

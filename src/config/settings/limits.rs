@@ -22,10 +22,14 @@ pub(crate) struct Limits {
     pub(crate) body_timeout: Duration,
     /// From a response to the first byte of the next request.
     pub(crate) idle_timeout: Duration,
+    /// From a response to the time at which the client has read it.
+    pub(crate) response_timeout: Duration,
     /// The maximum number of open connections.
     pub(crate) max_connections: usize,
-    /// The maximum number of open connections of one IP address.
-    pub(crate) max_connections_per_peer: usize,
+    /// The maximum number of open connections of one network, if it is configured.
+    pub(crate) max_connections_per_peer: Option<usize>,
+    /// The maximum number of bytes that all connections hold together.
+    pub(crate) connection_bytes: usize,
     /// The maximum number of requests in the queue of a group.
     pub(crate) waiting_requests_per_group: usize,
     /// The maximum number of passwords that wait for verification.
@@ -43,9 +47,16 @@ impl Limits {
         let share = |connections: usize| (connections / Limits::OPERATORS_SHARE).max(16);
         Limits {
             max_connections: share(self.max_connections),
-            max_connections_per_peer: share(self.max_connections_per_peer),
+            max_connections_per_peer: self.max_connections_per_peer.map(share),
+            connection_bytes: self.connection_bytes / Limits::OPERATORS_SHARE,
             ..self.clone()
         }
+    }
+
+    /// Returns the maximum number of open connections of one network: by default a sixteenth of all, but at least 16.
+    pub(crate) fn connections_per_peer(&self) -> usize {
+        let default = (self.max_connections / 16).max(16);
+        self.max_connections_per_peer.unwrap_or(default)
     }
 }
 
@@ -59,15 +70,24 @@ pub(super) fn check(section: LimitsSection) -> Limits {
         header_timeout: timeout(section.header_timeout_ms, 10_000),
         body_timeout: timeout(section.body_timeout_ms, 10_000),
         idle_timeout: timeout(section.idle_timeout_ms, 60_000),
+        response_timeout: timeout(section.response_timeout_ms, 30_000),
         max_connections: count(section.max_connections, 16_384),
-        max_connections_per_peer: count(section.max_connections_per_peer, 4096),
+        max_connections_per_peer: section
+            .max_connections_per_peer
+            .present()
+            .map(|number| to_usize(number.value)),
+        connection_bytes: count(section.connection_bytes, 256 << 20),
         waiting_requests_per_group: count(section.waiting_requests_per_group, 100_000),
         max_pending_auth: count(section.max_pending_auth, 64),
     }
 }
 
 fn count(field: Field<u64>, default: u64) -> usize {
-    usize::try_from(field.value_or(default)).unwrap_or(usize::MAX)
+    to_usize(field.value_or(default))
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn timeout(field: Field<u64>, default_ms: u64) -> Duration {

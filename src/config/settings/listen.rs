@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::KeyPair;
+use ipnet::IpNet;
+
+use super::{KeyPair, access};
 use crate::config::diagnostic::{Diagnostics, Located, quote};
 use crate::config::field::{Field, Pair};
 use crate::config::schema::ListenSection;
@@ -31,6 +33,8 @@ pub(crate) struct TlsSettings {
 pub(super) struct Service {
     pub(super) listen: ListenSettings,
     pub(super) htpasswd_path: Option<PathBuf>,
+    pub(super) path_prefix: Option<String>,
+    pub(super) trusted_proxies: Vec<IpNet>,
     /// Whether clients need a password, also if the name of the file is invalid.
     pub(super) has_passwords: bool,
     /// Whether `listen.tls` is what the file asks for, and not the result of an error.
@@ -53,6 +57,8 @@ pub(super) fn service(diagnostics: &mut Diagnostics, section: Field<ListenSectio
     Service {
         has_passwords,
         tls_is_valid: tls.is_ok(),
+        path_prefix: access::path_prefix(diagnostics, section.path_prefix),
+        trusted_proxies: access::trusted_proxies(diagnostics, section.trusted_proxies),
         htpasswd_path: section
             .htpasswd_path
             .present()

@@ -1,5 +1,6 @@
 //! The meaning of the configuration: defaults, and constraints on several keys. One file per section.
 
+mod access;
 mod endpoint;
 mod groups;
 mod key_pair;
@@ -13,7 +14,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::diagnostic::Diagnostics;
+use super::field::Field;
 use super::schema::File;
 use crate::lock::GroupName;
 pub(crate) use groups::{GroupSettings, SlotsMismatch};
@@ -30,8 +34,14 @@ pub(crate) struct Settings {
     pub(crate) service: ListenSettings,
     /// The file with the users and their passwords; `None`: clients need no password.
     pub(crate) htpasswd_path: Option<PathBuf>,
+    /// The path in front of those of FleetLock, such as `/fleetlock`.
+    pub(crate) path_prefix: Option<String>,
+    /// The proxies that are believed which client they forward a request of.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// The status listener; `None`: it is disabled.
     pub(crate) status: Option<ListenSettings>,
+    /// The host names, in lower case, that requests to the status listener may be for; `None`: all.
+    pub(crate) allowed_hosts: Option<Vec<String>>,
     /// The store of the locks.
     pub(crate) store: StoreSettings,
     /// The time that a request may spend on the store altogether.
@@ -51,6 +61,12 @@ impl Settings {
     /// has no path.
     pub(super) fn check(diagnostics: &mut Diagnostics, file: File) -> Self {
         let service = listen::service(diagnostics, file.service);
+        let allowed_hosts = match &file.status {
+            Field::Present(status) => {
+                access::allowed_hosts(diagnostics, &status.value.allowed_hosts)
+            }
+            Field::Absent | Field::Invalid => None,
+        };
         let status = listen::status(diagnostics, file.status, &service);
         if let Some(status) = &status {
             ports::check(diagnostics, &service.listen, status);
@@ -70,7 +86,10 @@ impl Settings {
         Settings {
             service: service.listen,
             htpasswd_path: service.htpasswd_path,
+            path_prefix: service.path_prefix,
+            trusted_proxies: service.trusted_proxies,
             status: status.map(|status| status.value),
+            allowed_hosts,
             store,
             transaction_timeout,
             groups,

@@ -1,0 +1,245 @@
+//! The activity of a connection: what its client is doing, since when, and how many bytes the connection holds for it.
+//!
+//! hyper's own timeout for HTTP/1.1 covers the time from one response to the end of the next head. It would also be the
+//! idle timeout, and would have to be as long. For HTTP/2 hyper has no such timeout.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::Limits;
+
+/// The activity of one connection.
+#[derive(Debug)]
+pub(super) struct Activity {
+    phase: Phase,
+    /// The start of the phase.
+    since: Instant,
+    /// The bytes received since the connection was idle. Until it is idle again, the connection may hold all of them.
+    received: usize,
+    /// The bytes of the buffers, of the requests that are being answered, and of the responses that the client has not
+    /// read yet.
+    held: usize,
+    /// When each response that the client has not read yet was complete.
+    unread: Vec<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was received since the last response.
+    Idle,
+    /// A request head is being received, or the first one is awaited.
+    Head,
+    /// This many requests are being answered. Body, group and store have timeouts of their own.
+    Answering(usize),
+}
+
+/// How idle a connection is. Of two connections, the smaller one is closed first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Idleness {
+    /// No request was received since then.
+    Idle(Instant),
+    /// A request is incomplete since then.
+    Head(Instant),
+    /// Requests are being answered since then.
+    Answering(Instant),
+}
+
+// === impl Idleness ===
+
+impl Idleness {
+    pub(super) fn is_answering(self) -> bool {
+        matches!(self, Idleness::Answering(_))
+    }
+}
+
+// === impl Activity ===
+
+impl Activity {
+    pub(super) fn new(now: Instant) -> Self {
+        Activity {
+            phase: Phase::Head,
+            since: now,
+            received: 0,
+            held: 0,
+            unread: Vec::new(),
+        }
+    }
+
+    /// Returns the bytes that the connection holds beyond those of an idle one. Its buffers double as they grow.
+    pub(super) fn bytes(&self) -> usize {
+        2 * self.received + self.held
+    }
+
+    pub(super) fn idleness(&self) -> Idleness {
+        match self.phase {
+            Phase::Idle => Idleness::Idle(self.since),
+            Phase::Head => Idleness::Head(self.since),
+            Phase::Answering(_) => Idleness::Answering(self.since),
+        }
+    }
+
+    /// Records bytes that the connection holds until its end.
+    pub(super) fn allocated(&mut self, bytes: usize) {
+        self.held += bytes;
+    }
+
+    /// Restarts the wait for the first request, after a handshake.
+    pub(super) fn handshake_ended(&mut self, now: Instant) {
+        (self.phase, self.since) = (Phase::Head, now);
+    }
+
+    /// Records that bytes were received. The connection holds at most `max` of them.
+    pub(super) fn received(&mut self, bytes: usize, max: usize) {
+        self.received = (self.received + bytes).min(max);
+    }
+
+    /// Records that a request head begins, unless one has begun already.
+    pub(super) fn head_begins(&mut self, now: impl FnOnce() -> Instant) {
+        if self.phase == Phase::Idle {
+            (self.phase, self.since) = (Phase::Head, now());
+        }
+    }
+
+    /// Records that the head of a request is complete. The connection holds `bytes` for it until it is answered.
+    pub(super) fn request(&mut self, bytes: usize, now: Instant) {
+        self.held += bytes;
+        match &mut self.phase {
+            Phase::Answering(requests) => *requests += 1,
+            Phase::Idle | Phase::Head => {
+                (self.phase, self.since) = (Phase::Answering(1), now);
+            }
+        }
+    }
+
+    /// Records that a request is answered, or that its client no longer waits.
+    pub(super) fn answered(&mut self, bytes: usize, now: Instant) {
+        self.held -= bytes;
+        match &mut self.phase {
+            Phase::Answering(requests @ 2..) => *requests -= 1,
+            Phase::Answering(_) | Phase::Idle | Phase::Head => {
+                (self.phase, self.since) = (Phase::Idle, now);
+                self.received = 0;
+            }
+        }
+    }
+
+    /// Records a response with a body. The connection holds `bytes` for it until the client has read it.
+    pub(super) fn response(&mut self, bytes: usize, now: Instant) {
+        self.held += bytes;
+        self.unread.push(now);
+    }
+
+    /// Records that the client has read a response, or never will.
+    pub(super) fn response_ended(&mut self, bytes: usize, since: Instant) {
+        self.held -= bytes;
+        if let Some(index) = self.unread.iter().position(|unread| *unread == since) {
+            self.unread.swap_remove(index);
+        }
+    }
+
+    /// Returns the time at which the client exceeds a timeout, if nothing happens before.
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        let of_phase = match self.phase {
+            Phase::Idle => Some(self.since + limits.idle_timeout),
+            Phase::Head => Some(self.since + limits.header_timeout),
+            Phase::Answering(_) => None,
+        };
+        let of_responses = self.unread.iter().min();
+        let of_responses = of_responses.map(|since| *since + limits.response_timeout);
+        of_phase.into_iter().chain(of_responses).min()
+    }
+}
+
+/// Returns the shortest timeout: no deadline that begins later is earlier than this.
+pub(super) fn shortest_timeout(limits: &Limits) -> Duration {
+    limits
+        .idle_timeout
+        .min(limits.header_timeout)
+        .min(limits.response_timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn limits() -> Limits {
+        let text = "[service]\ntls = false\n[embedded]\npath = \"x\"\n\
+                    [limits]\nheader_timeout_ms = 1000\nidle_timeout_ms = 5000\nresponse_timeout_ms = 2000\n";
+        let loaded = crate::config::parse("c.toml".as_ref(), text).unwrap();
+        loaded.settings.limits
+    }
+
+    #[test]
+    fn heads_and_pauses_have_separate_timeouts_and_answers_have_none() {
+        let start = Instant::now();
+        let after = |seconds: u32| start + seconds * SECOND;
+        let mut activity = Activity::new(start);
+        let deadline = |activity: &Activity| activity.deadline(&limits());
+        assert_eq!(deadline(&activity), Some(after(1)));
+        activity.request(0, after(0));
+        activity.request(0, after(10));
+        assert_eq!(deadline(&activity), None);
+        activity.answered(0, after(20));
+        assert_eq!(deadline(&activity), None);
+        activity.answered(0, after(30));
+        assert_eq!(deadline(&activity), Some(after(35)));
+        activity.head_begins(|| after(32));
+        assert_eq!(deadline(&activity), Some(after(33)));
+        // More bytes give no more time.
+        activity.head_begins(|| after(33));
+        assert_eq!(deadline(&activity), Some(after(33)));
+        activity.handshake_ended(after(40));
+        assert_eq!(deadline(&activity), Some(after(41)));
+    }
+
+    #[test]
+    fn the_oldest_response_that_is_not_read_has_a_timeout() {
+        let start = Instant::now();
+        let after = |seconds: u32| start + seconds * SECOND;
+        let mut activity = Activity::new(start);
+        activity.request(1, after(0));
+        activity.response(100, after(0));
+        activity.answered(1, after(0));
+        activity.response(100, after(1));
+        assert_eq!(activity.deadline(&limits()), Some(after(2)));
+        activity.response_ended(100, after(0));
+        assert_eq!(activity.deadline(&limits()), Some(after(3)));
+        activity.response_ended(100, after(1));
+        assert_eq!(activity.deadline(&limits()), Some(after(5)), "idle");
+        assert_eq!(activity.bytes(), 0);
+    }
+
+    #[test]
+    fn received_bytes_are_held_until_the_connection_is_idle() {
+        let now = Instant::now();
+        let mut activity = Activity::new(now);
+        activity.received(30, 100);
+        activity.request(7, now);
+        activity.received(90, 100);
+        activity.request(5, now);
+        assert_eq!(activity.bytes(), 212);
+        activity.answered(7, now);
+        assert_eq!(activity.bytes(), 205);
+        activity.response(50, now);
+        activity.answered(5, now);
+        assert_eq!(activity.bytes(), 50);
+    }
+
+    #[test]
+    fn idle_connections_come_before_incomplete_requests_and_these_before_complete_ones() {
+        let start = Instant::now();
+        let later = start + SECOND;
+        let head = Activity::new(start);
+        let mut answering = Activity::new(start);
+        answering.request(0, start);
+        let mut idle = Activity::new(start);
+        idle.request(0, later);
+        idle.answered(0, later);
+        let order = [idle.idleness(), head.idleness(), answering.idleness()];
+        assert!(order.is_sorted(), "{order:?}");
+        assert!(Activity::new(start).idleness() < Activity::new(later).idleness());
+    }
+}

@@ -1,0 +1,127 @@
+use futures_util::FutureExt as _;
+use prometheus::Registry;
+
+use super::*;
+use crate::http::ConnectionMetrics;
+
+fn limits(text: &str) -> Limits {
+    let text = format!("[service]\ntls = false\n[embedded]\npath = \"x\"\n[limits]\n{text}");
+    let loaded = crate::config::parse("c.toml".as_ref(), &text).unwrap();
+    loaded.settings.limits
+}
+
+fn connections() -> Arc<Connections> {
+    let metrics = ConnectionMetrics::register(&Registry::new()).unwrap();
+    Connections::new(metrics.of("service"))
+}
+
+/// The network with this number.
+fn network(number: u8) -> ClientNetwork {
+    ClientNetwork::of([192, 0, 2, number].into())
+}
+
+fn is_evicted(registration: &Registration) -> bool {
+    registration.0.evicted().now_or_never().is_some()
+}
+
+/// Registers connections of networks, from the oldest to the newest, all of which are accepted.
+fn register<const N: usize>(
+    connections: &Arc<Connections>,
+    limits: &Limits,
+    networks: [u8; N],
+) -> [Registration; N] {
+    networks.map(|number| {
+        // So that each one is idle for a different time.
+        std::thread::sleep(std::time::Duration::from_micros(1));
+        let registration = connections.register(network(number), false, limits.clone());
+        registration.unwrap_or_else(|| panic!("a connection of network {number} was rejected"))
+    })
+}
+
+fn evicted<const N: usize>(registrations: &[Registration; N]) -> [bool; N] {
+    registrations.each_ref().map(is_evicted)
+}
+
+#[test]
+fn a_network_at_its_limit_loses_its_longest_idle_connection() {
+    let limits = limits("max_connections_per_peer = 2");
+    let connections = connections();
+    let open = register(&connections, &limits, [1, 1, 2]);
+    let _busy = open[0].0.request(0);
+    let newer = register(&connections, &limits, [1]);
+    assert_eq!(evicted(&open), [false, true, false]);
+    let _busy = newer[0].0.request(0);
+    let another = connections.register(network(1), false, limits.clone());
+    assert!(another.is_none(), "both connections answer requests");
+    assert_eq!(connections.table.lock().count, 3);
+}
+
+#[test]
+fn if_all_connections_are_open_the_network_with_the_most_loses_one() {
+    let limits = limits("max_connections = 4\nmax_connections_per_peer = 4");
+    let connections = connections();
+    let open = register(&connections, &limits, [1, 2, 2, 2]);
+    let _busy = open.each_ref().map(|open| open.0.request(0));
+    let newer = register(&connections, &limits, [3]);
+    assert_eq!(evicted(&open), [false, true, false, false]);
+    let _busy_too = newer[0].0.request(0);
+    // A network does not take a connection with a request from one that has only one more.
+    let rejected = connections.register(network(1), false, limits.clone());
+    assert!(rejected.is_none());
+    drop(_busy_too);
+    drop(_busy);
+    let _newest = register(&connections, &limits, [1]);
+    assert_eq!(evicted(&open), [false, false, true, false], "an idle one");
+}
+
+#[test]
+fn invariant_8_the_largest_connection_of_the_network_with_the_most_bytes_is_closed() {
+    let limits = limits("connection_bytes = 1048576");
+    let connections = connections();
+    let open = register(&connections, &limits, [1, 2, 2]);
+    let _large = open[0].0.response(500_000);
+    let smaller = open[1].0.response(300_000);
+    let _small = open[2].0.response(20_000);
+    assert_eq!(evicted(&open), [false, false, false]);
+    let _more = open[2].0.response(220_000);
+    assert_eq!(evicted(&open), [false, true, false]);
+    // The bytes of a closed connection do not count any more, however it ends.
+    drop(smaller);
+    let [_, removed, rest] = open;
+    drop((removed, _small, _more, rest));
+    let table = connections.table.lock();
+    assert_eq!((table.count, table.networks.len()), (1, 1));
+    assert_eq!(table.bytes, CONNECTION_BYTES + 500_000);
+}
+
+#[test]
+fn small_changes_do_not_touch_the_table_and_all_bytes_are_returned() {
+    let limits = limits("");
+    let connections = connections();
+    let [open] = register(&connections, &limits, [1]);
+    let bytes = || connections.table.lock().bytes;
+    let request = open.0.request(STEP - 1);
+    assert_eq!(bytes(), CONNECTION_BYTES);
+    open.0.received(1, true);
+    assert_eq!(bytes(), CONNECTION_BYTES + STEP + 1);
+    open.0.received(usize::MAX / 2, true);
+    assert_eq!(
+        bytes(),
+        CONNECTION_BYTES + STEP - 1 + 2 * max_received(&limits)
+    );
+    drop(request);
+    assert_eq!(bytes(), CONNECTION_BYTES);
+    drop(open);
+    let table = connections.table.lock();
+    assert_eq!((table.count, table.bytes, table.networks.len()), (0, 0, 0));
+}
+
+#[test]
+fn by_default_a_network_has_a_sixteenth_of_all_connections() {
+    assert_eq!(limits("").connections_per_peer(), 1024);
+    assert_eq!(limits("max_connections = 320").connections_per_peer(), 20);
+    assert_eq!(limits("max_connections = 20").connections_per_peer(), 16);
+    let configured = limits("max_connections_per_peer = 160");
+    assert_eq!(configured.connections_per_peer(), 160);
+    assert_eq!(configured.for_operators().connections_per_peer(), 20);
+}

@@ -1,0 +1,172 @@
+//! The address of the client of a request that a proxy forwarded.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{self, AsHeaderName, HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Reports whether a connection comes from a trusted proxy.
+pub(super) fn is_trusted(trusted: &[IpNet], address: IpAddr) -> bool {
+    trusted.iter().any(|network| network.contains(&address))
+}
+
+/// Returns the address of the client. Only trusted proxies are believed, so that a client cannot choose its address:
+/// it is the last one of the chain that is not a trusted proxy, or the first one that a proxy does not know.
+///
+/// A proxy sets `Forwarded` (RFC 7239) or `X-Forwarded-For`, and may pass the other one on as the client sent it. If a
+/// request has both and they differ, the client is not known: its address is that of the proxy.
+pub(super) fn client(trusted: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    if !is_trusted(trusted, peer) {
+        return peer;
+    }
+    let forwarded = chain(headers, header::FORWARDED, forwarded_for);
+    let x_forwarded_for = chain(headers, X_FORWARDED_FOR, address);
+    let last_untrusted = |chain: Vec<Option<IpAddr>>| {
+        let mut client = peer;
+        for address in chain.into_iter().rev() {
+            let Some(address) = address else { break };
+            client = address;
+            if !is_trusted(trusted, client) {
+                break;
+            }
+        }
+        client
+    };
+    match (forwarded, x_forwarded_for) {
+        (None, None) => peer,
+        (Some(chain), None) | (None, Some(chain)) => last_untrusted(chain),
+        (Some(one), Some(other)) => {
+            let (one, other) = (last_untrusted(one), last_untrusted(other));
+            if one == other { one } else { peer }
+        }
+    }
+}
+
+/// Returns the addresses in a header, from the client to the last proxy; `None` if there is no such header.
+fn chain(
+    headers: &HeaderMap,
+    name: impl AsHeaderName,
+    parse: impl Fn(&str) -> Option<IpAddr>,
+) -> Option<Vec<Option<IpAddr>>> {
+    let mut values = headers.get_all(name).iter().peekable();
+    values.peek()?;
+    // A value that is not text has an element that is not an address.
+    let elements = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    Some(elements.map(parse).collect())
+}
+
+/// Returns the address of the parameter `for` of an element of `Forwarded`.
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let mut parameters = element.split(';').filter_map(|pair| pair.split_once('='));
+    let (_, node) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+    address(node.trim().trim_matches('"'))
+}
+
+/// Parses an address, with or without a port, and with or without brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let address = text
+        .parse()
+        .or_else(|_| text.parse().map(|address: SocketAddr| address.ip()))
+        .ok()
+        .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())?;
+    Some(IpAddr::to_canonical(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Returns the client of a request from 10.0.0.1, which is trusted together with 10.0.0.2.
+    fn client_of(headers: &[(&'static str, &str)]) -> String {
+        client_from("10.0.0.1", headers)
+    }
+
+    fn client_from(peer: &str, headers: &[(&'static str, &str)]) -> String {
+        let trusted = ["10.0.0.0/30".parse().unwrap()];
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        client(&trusted, peer.parse().unwrap(), &map).to_string()
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_not_a_trusted_proxy() {
+        for (value, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("192.0.2.9, 192.0.2.1", "192.0.2.1"),
+            ("192.0.2.9, 192.0.2.1 ,10.0.0.2", "192.0.2.1"),
+            ("192.0.2.1:4711", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]:4711", "2001:db8::1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("10.0.0.2", "10.0.0.2"),
+            // A proxy that does not know the address ends the chain.
+            ("192.0.2.9, unknown", "10.0.0.1"),
+            ("192.0.2.9, unknown, 10.0.0.2", "10.0.0.2"),
+            ("", "10.0.0.1"),
+        ] {
+            assert_eq!(
+                client_of(&[("x-forwarded-for", value)]),
+                expected,
+                "{value}"
+            );
+        }
+        let two = [
+            ("x-forwarded-for", "192.0.2.9"),
+            ("x-forwarded-for", "192.0.2.1"),
+        ];
+        assert_eq!(client_of(&two), "192.0.2.1");
+        assert_eq!(client_of(&[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn forwarded_is_read_as_rfc_7239_defines_it() {
+        for (value, expected) in [
+            ("for=192.0.2.1", "192.0.2.1"),
+            (
+                "For=\"[2001:db8::1]:4711\";proto=https;by=10.0.0.1",
+                "2001:db8::1",
+            ),
+            ("for=192.0.2.9, proto=http; for=192.0.2.1", "192.0.2.1"),
+            ("for=192.0.2.9, for=_hidden", "10.0.0.1"),
+            ("for=192.0.2.9, proto=http", "10.0.0.1"),
+        ] {
+            assert_eq!(client_of(&[("forwarded", value)]), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn nobody_else_is_believed_and_contradictions_are_not_either() {
+        let header = [("x-forwarded-for", "192.0.2.1")];
+        assert_eq!(client_from("10.0.0.4", &header), "10.0.0.4");
+        let same = [
+            ("x-forwarded-for", "192.0.2.1"),
+            ("forwarded", "for=192.0.2.1"),
+        ];
+        assert_eq!(client_of(&same), "192.0.2.1");
+        let different = [
+            ("x-forwarded-for", "192.0.2.1"),
+            ("forwarded", "for=192.0.2.2"),
+        ];
+        assert_eq!(client_of(&different), "10.0.0.1");
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_parsed_without_a_panic(value in "(for=|\\[|\\]|\"|[0-9a-f:.,; ])*|.*") {
+            let Ok(value) = http::HeaderValue::from_str(&value) else {
+                return Ok(());
+            };
+            let trusted = ["10.0.0.0/8".parse().unwrap()];
+            for name in [header::FORWARDED, X_FORWARDED_FOR] {
+                let headers = HeaderMap::from_iter([(name, value.clone())]);
+                client(&trusted, [10, 0, 0, 1].into(), &headers);
+            }
+        }
+    }
+}

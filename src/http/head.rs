@@ -1,0 +1,89 @@
+//! Checks of request heads that hyper does not make, or to which it would respond without a body.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::{Request, Version, header};
+use tower::ServiceExt as _;
+
+use super::context::ConnectionContext;
+use crate::config::Limits;
+
+/// The reason why the head of a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefusedHead {
+    /// The head has more bytes, or more fields.
+    TooLarge { max_bytes: usize, max_fields: usize },
+    /// An HTTP/1.1 request has this number of `Host` fields. RFC 9112, section 3.2, requires one.
+    Hosts(usize),
+}
+
+/// A router behind the checks. They are not a layer of the router itself, because axum boxes each layer: that costs
+/// every request more than the checks.
+#[derive(Clone)]
+pub(super) struct CheckedRouter {
+    inner: Router,
+    max_bytes: usize,
+    max_fields: usize,
+    too_large: RefusedHead,
+    refuse: fn(&RefusedHead) -> Response<String>,
+}
+
+// === impl CheckedRouter ===
+
+impl CheckedRouter {
+    pub(super) fn new(context: &ConnectionContext, limits: &Limits) -> Self {
+        CheckedRouter {
+            inner: context.router.clone(),
+            max_bytes: limits.header_bytes,
+            max_fields: limits.max_headers,
+            too_large: too_large(limits),
+            refuse: context.refuse,
+        }
+    }
+
+    pub(super) async fn call(self, request: Request<Body>) -> Result<Response, Infallible> {
+        match self.check(&request) {
+            Ok(()) => self.inner.oneshot(request).await,
+            Err(refused) => Ok((self.refuse)(&refused).map(Body::from)),
+        }
+    }
+
+    fn check(&self, request: &Request<Body>) -> Result<(), RefusedHead> {
+        let headers = request.headers();
+        match request.version() {
+            Version::HTTP_11 => {
+                let hosts = headers.get_all(header::HOST).iter().count();
+                if hosts != 1 {
+                    return Err(RefusedHead::Hosts(hosts));
+                }
+            }
+            // hyper checks the size of an HTTP/1.1 head.
+            Version::HTTP_2 if size(request) > self.max_bytes => return Err(self.too_large),
+            _ => {}
+        }
+        if headers.len() > self.max_fields {
+            return Err(self.too_large);
+        }
+        Ok(())
+    }
+}
+
+/// Returns the reason for which a head above the limits is refused.
+pub(super) fn too_large(limits: &Limits) -> RefusedHead {
+    RefusedHead::TooLarge {
+        max_bytes: limits.header_bytes,
+        max_fields: limits.max_headers,
+    }
+}
+
+/// Returns the size of a head as HTTP/2 defines it: 32 bytes for each field, beside its name and value.
+///
+/// Source: RFC 9113, section 6.5.2.
+pub(super) fn size<B>(request: &Request<B>) -> usize {
+    let fields = request.headers().iter();
+    let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + 32);
+    request.uri().path().len() + fields.sum::<usize>()
+}

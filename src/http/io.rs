@@ -1,0 +1,263 @@
+//! The socket of a connection: it records what is received, and gives hyper's response to a head that is too large the
+//! body that all errors have.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Bytes;
+use axum::response::Response;
+use http::header;
+use hyper::body::Buf as _;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::connections::OpenConnection;
+
+/// A socket with a record of what is received.
+pub(super) struct WatchedIo<I> {
+    inner: I,
+    open: Arc<OpenConnection>,
+    /// Returns the response to a head that is too large. `None` with HTTP/2.
+    too_large: Option<Box<dyn Fn() -> Response<String> + Send>>,
+    replacement: Option<Replacement>,
+    /// What was received before hyper reads.
+    first: Vec<u8>,
+}
+
+/// A response that is written instead of hyper's.
+struct Replacement {
+    rest: Bytes,
+    /// The bytes of hyper's response.
+    replaced: usize,
+}
+
+// === impl WatchedIo ===
+
+impl<I> WatchedIo<I> {
+    pub(super) fn http1(
+        inner: I,
+        open: Arc<OpenConnection>,
+        too_large: impl Fn() -> Response<String> + Send + 'static,
+    ) -> Self {
+        WatchedIo {
+            inner,
+            open,
+            too_large: Some(Box::new(too_large)),
+            replacement: None,
+            first: Vec::new(),
+        }
+    }
+
+    pub(super) fn http2(inner: I, open: Arc<OpenConnection>) -> Self {
+        WatchedIo {
+            inner,
+            open,
+            too_large: None,
+            replacement: None,
+            first: Vec::new(),
+        }
+    }
+}
+
+impl<I: AsyncRead + Unpin> WatchedIo<I> {
+    /// Waits for the first request head, before hyper allocates the buffers of the connection. So a client that sends
+    /// it slowly, or never, costs little memory.
+    ///
+    /// It ends when the head is complete or has `max` bytes, or when the client has closed the connection. Returns
+    /// whether anything was received.
+    ///
+    /// # Errors
+    /// If the connection fails.
+    pub(super) async fn receive_head(&mut self, max: usize) -> io::Result<bool> {
+        poll_fn(|cx| {
+            loop {
+                let mut bytes = [MaybeUninit::uninit(); 2048];
+                let mut buffer = ReadBuf::uninit(&mut bytes);
+                ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buffer))?;
+                let received = buffer.filled();
+                self.record(received.len());
+                let before = self.first.len();
+                self.first.extend_from_slice(received);
+                if received.is_empty() || self.first.len() >= max || ends_head(&self.first, before)
+                {
+                    return Poll::Ready(Ok(!self.first.is_empty()));
+                }
+            }
+        })
+        .await
+    }
+
+    /// Copies what was received by [`WatchedIo::receive_head`].
+    fn read_first(&mut self, buffer: &mut ReadBuf<'_>) {
+        let size = self.first.len().min(buffer.remaining());
+        buffer.put_slice(&self.first[..size]);
+        if size == self.first.len() {
+            self.first = Vec::new();
+        } else {
+            self.first.drain(..size);
+        }
+    }
+}
+
+impl<I> WatchedIo<I> {
+    fn record(&self, received: usize) {
+        if received > 0 {
+            self.open.received(received, self.too_large.is_some());
+        }
+    }
+}
+
+/// Reports whether the empty line that ends a head is among the bytes from `start` on, or ends there.
+fn ends_head(bytes: &[u8], start: usize) -> bool {
+    let bytes = &bytes[start.saturating_sub(3)..];
+    bytes.windows(2).any(|end| end == b"\n\n") || bytes.windows(3).any(|end| end == b"\n\r\n")
+}
+
+impl<I: AsyncWrite + Unpin> WatchedIo<I> {
+    /// Writes the replacement for the response in `bytes`, if it has one. Returns the number of replaced bytes.
+    fn poll_replace(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<Option<usize>>> {
+        if self.replacement.is_none()
+            && let Some(too_large) = &self.too_large
+            && is_empty_431(bytes)
+        {
+            self.replacement = Some(Replacement {
+                rest: http1_text(&too_large()).into(),
+                replaced: bytes.len(),
+            });
+        }
+        let Some(replacement) = &mut self.replacement else {
+            return Poll::Ready(Ok(None));
+        };
+        while replacement.rest.has_remaining() {
+            let inner = Pin::new(&mut self.inner);
+            match ready!(inner.poll_write(cx, &replacement.rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => replacement.rest.advance(written),
+            }
+        }
+        let replaced = replacement.replaced;
+        self.replacement = None;
+        Poll::Ready(Ok(Some(replaced)))
+    }
+}
+
+/// Reports whether the bytes are hyper's response to a head that it cannot parse within the limits.
+fn is_empty_431(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HTTP/1.1 431 ") && {
+        let empty = b"content-length: 0\r\n";
+        bytes.windows(empty.len()).any(|window| window == empty)
+    }
+}
+
+/// Writes a response, after which the connection ends, as HTTP/1.1.
+fn http1_text(response: &Response<String>) -> String {
+    let (status, body) = (response.status(), response.body());
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: {}\r\ncontent-length: {}\r\n\r\n{body}",
+        content_type.unwrap_or("text/plain"),
+        body.len()
+    )
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for WatchedIo<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.first.is_empty() {
+            self.read_first(buffer);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        self.record(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for WatchedIo<I> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match ready!(self.poll_replace(cx, bytes))? {
+            Some(replaced) => Poll::Ready(Ok(replaced)),
+            None => Pin::new(&mut self.inner).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let first = slices.first().map_or(&[][..], |slice| slice);
+        match ready!(self.poll_replace(cx, first))? {
+            Some(replaced) => Poll::Ready(Ok(replaced)),
+            None => Pin::new(&mut self.inner).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_line_ends_a_head_wherever_it_is_split() {
+        for head in [
+            "GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+            "GET / HTTP/1.1\nhost: x\n\n",
+        ] {
+            for start in 0..head.len() {
+                assert!(ends_head(head.as_bytes(), start), "{start}");
+                assert!(
+                    !ends_head(&head.as_bytes()[..head.len() - 1], start),
+                    "{start}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_an_empty_431_is_replaced() {
+        let own = Response::builder()
+            .status(431)
+            .body("{}\n".to_owned())
+            .unwrap();
+        let own = http1_text(&own);
+        assert!(
+            own.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"),
+            "{own}"
+        );
+        assert!(own.ends_with("\r\ncontent-length: 3\r\n\r\n{}\n"), "{own}");
+        assert!(!is_empty_431(own.as_bytes()));
+        assert!(!is_empty_431(
+            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        ));
+        assert!(is_empty_431(b"HTTP/1.1 431 X\r\ncontent-length: 0\r\n\r\n"));
+    }
+}

@@ -1,0 +1,30 @@
+//! The number of malloc arenas.
+
+use std::env;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+/// The variable that glibc reads at the start of a process.
+const VARIABLE: &str = "MALLOC_ARENA_MAX";
+
+/// Restarts the process with one arena for all threads, unless the environment names a number.
+///
+/// By default, glibc creates an arena for each thread. The memory that is freed in one of them is not used by the
+/// others, so that a server needs a quarter more of it after many connections (docs/performance.md). glibc reads the
+/// number only from the environment, or from a call that is not safe in Rust.
+///
+/// If the process cannot be restarted, it goes on.
+pub(crate) fn limit() {
+    if cfg!(not(target_env = "gnu")) || env::var_os(VARIABLE).is_some() {
+        return;
+    }
+    let mut arguments = env::args_os();
+    // Not /proc/self/exe, which would also be the name of the process.
+    if let (Ok(program), Some(name)) = (env::current_exe(), arguments.next()) {
+        let _ = Command::new(program)
+            .arg0(name)
+            .args(arguments)
+            .env(VARIABLE, "1")
+            .exec();
+    }
+}

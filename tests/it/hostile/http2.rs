@@ -1,0 +1,137 @@
+//! A client that speaks HTTP/2 frame by frame, and so can do what no library allows.
+
+use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+/// A connection that never opens its windows, so that it receives no response.
+pub(super) struct DeafConnection {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    next_stream: u32,
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const CONTINUATION: u8 = 9;
+
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+/// The largest frame that every server accepts.
+const MAX_FRAME: usize = 16_384;
+
+impl DeafConnection {
+    pub(super) fn open(from: IpAddr, to: SocketAddr, tls: &Arc<ClientConfig>) -> io::Result<Self> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        socket.connect(&to.into())?;
+        let socket = TcpStream::from(socket);
+        // A server that has closed the connection, or does not read, must not hold the test up.
+        socket.set_write_timeout(Some(Duration::from_secs(5)))?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let name = ServerName::IpAddress(to.ip().into());
+        let tls = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+        let mut connection = DeafConnection {
+            stream: StreamOwned::new(tls, socket),
+            next_stream: 1,
+        };
+        connection
+            .stream
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")?;
+        // SETTINGS_INITIAL_WINDOW_SIZE is 0.
+        connection.frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])?;
+        Ok(connection)
+    }
+
+    /// Sends the head of a request, in as many frames as it needs, and returns its stream.
+    pub(super) fn head(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(String, String)],
+    ) -> io::Result<u32> {
+        let (stream, block) = (self.next_stream, block(method, path, fields));
+        self.next_stream += 2;
+        let mut kind = HEADERS;
+        let mut chunks = block.chunks(MAX_FRAME).peekable();
+        while let Some(chunk) = chunks.next() {
+            let is_last = chunks.peek().is_none();
+            let end = if is_last { END_HEADERS } else { 0 };
+            let end_stream = if method == "GET" && kind == HEADERS {
+                END_STREAM
+            } else {
+                0
+            };
+            self.frame(kind, end | end_stream, stream, chunk)?;
+            kind = CONTINUATION;
+        }
+        Ok(stream)
+    }
+
+    /// Sends a head that never ends.
+    pub(super) fn endless_head(&mut self, fields: &[(String, String)]) -> io::Result<()> {
+        let block = block("POST", "/v1/pre-reboot", fields);
+        let (first, rest) = block.split_at(block.len().min(MAX_FRAME));
+        self.frame(HEADERS, 0, self.next_stream, first)?;
+        for chunk in rest.chunks(MAX_FRAME) {
+            self.frame(CONTINUATION, 0, self.next_stream, chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a part of a body, or the rest of it.
+    pub(super) fn body(&mut self, stream: u32, body: &[u8], is_last: bool) -> io::Result<()> {
+        self.frame(DATA, if is_last { END_STREAM } else { 0 }, stream, body)
+    }
+
+    fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
+        let mut frame = Vec::with_capacity(9 + payload.len());
+        frame.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
+        frame.extend_from_slice(&[kind, flags]);
+        frame.extend_from_slice(&stream.to_be_bytes());
+        frame.extend_from_slice(payload);
+        self.stream.write_all(&frame)
+    }
+}
+
+/// Encodes a head without compression (RFC 7541, section 6.2.2).
+fn block(method: &str, path: &str, fields: &[(String, String)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    let mut push = |name: &str, value: &str| {
+        block.push(0);
+        for text in [name, value] {
+            push_length(&mut block, text.len());
+            block.extend_from_slice(text.as_bytes());
+        }
+    };
+    push(":method", method);
+    push(":scheme", "https");
+    push(":path", path);
+    push(":authority", "airlock.example");
+    push("fleet-lock-protocol", "true");
+    for (name, value) in fields {
+        push(name, value);
+    }
+    block
+}
+
+/// Encodes the length of a string (RFC 7541, section 5.1).
+fn push_length(block: &mut Vec<u8>, length: usize) {
+    const PREFIX: usize = 127;
+    if length < PREFIX {
+        block.push(length as u8);
+        return;
+    }
+    block.push(PREFIX as u8);
+    let mut rest = length - PREFIX;
+    while rest >= 128 {
+        block.push((rest % 128) as u8 | 128);
+        rest /= 128;
+    }
+    block.push(rest as u8);
+}

@@ -1,0 +1,287 @@
+//! Clients that try to exhaust the memory of the server, beside an honest node.
+
+mod http2;
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use reqwest::blocking::Client as Http;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+use airlock_test_support::airlock::{Airlock, LISTEN};
+use airlock_test_support::client::Client;
+use airlock_test_support::pki::Ca;
+use http2::DeafConnection;
+
+/// What a hostile client does on its connection.
+#[derive(Clone, Copy, Debug)]
+enum Attack {
+    /// Requests whose responses would repeat a long group name, and are not read.
+    Echo,
+    /// Large heads, each followed by a body that does not end.
+    SlowBodies,
+    /// A head that does not end.
+    EndlessHead,
+    /// Requests for the documents of the status listener, which are not read.
+    Documents,
+}
+
+/// More than the server accepts, so that the connection holds as much as it can.
+const STREAMS: usize = 64;
+
+/// Far above the time that a request takes beside these clients, and far below a timeout of Zincati.
+const SERVED: Duration = Duration::from_secs(5);
+
+const MIB: u64 = 1 << 20;
+
+/// Starts a server with TLS on both listeners; `service` is the rest of that section, and `more` of the configuration.
+fn tls_server(service: &str, more: &str) -> (Airlock, Ca) {
+    let ca = Ca::new("ca");
+    let pair = ca.issue("server", &["127.0.0.1"]);
+    let (cert, key) = (pair.cert, pair.key);
+    let tls = format!("tls = true\ntls_cert_path = {cert:?}\ntls_key_path = {key:?}");
+    let listen = LISTEN
+        .replacen("tls = false", &format!("{tls}\n{service}"), 1)
+        .replacen("[status]", "[status]\ntls = true", 1);
+    let config = format!("{listen}[embedded]\npath = \"{{folder}}/airlock.db\"\n{more}");
+    (Airlock::start_with(&config, &["-v"]), ca)
+}
+
+/// Attacks from `addresses` addresses, over `connections` connections, while an honest node or operator sends
+/// requests. Returns how much the resident memory of the server grew at most.
+fn attack(
+    airlock: &mut Airlock,
+    ca: &Ca,
+    attack: Attack,
+    connections: usize,
+    addresses: usize,
+) -> u64 {
+    let tls = client_config(ca);
+    let url = match attack {
+        Attack::Documents => airlock.status_url(),
+        Attack::Echo | Attack::SlowBodies | Attack::EndlessHead => airlock.url(),
+    };
+    let to: SocketAddr = url.trim_start_matches("http://").parse().unwrap();
+    let honest = Honest::new(airlock, ca, attack);
+    // The first request allocates what all later ones use.
+    honest.request();
+    let pid = airlock.process().id();
+    let before = resident(pid);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let peak = scope.spawn(|| {
+            let mut peak = before;
+            while !is_over.load(Ordering::Relaxed) {
+                peak = peak.max(resident(pid));
+                thread::sleep(Duration::from_millis(10));
+            }
+            peak
+        });
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                honest.request();
+            }
+        });
+        let open: Vec<DeafConnection> = (0..connections)
+            .filter_map(|number| {
+                let host = u16::try_from(number % addresses).unwrap() + 2;
+                let [high, low] = host.to_be_bytes();
+                let from = IpAddr::from(Ipv4Addr::new(127, 0, high, low));
+                // The server may close the connection at any time.
+                let mut connection = DeafConnection::open(from, to, &tls).ok()?;
+                let _ = attack.run(&mut connection);
+                Some(connection)
+            })
+            .collect();
+        honest.request();
+        is_over.store(true, Ordering::Relaxed);
+        drop(open);
+        peak.join().unwrap() - before
+    })
+}
+
+impl Attack {
+    fn run(self, connection: &mut DeafConnection) -> io::Result<()> {
+        let fields = |count: usize, size: usize| -> Vec<(String, String)> {
+            let fields = 0..count;
+            fields
+                .map(|number| (format!("x{number}"), "x".repeat(size)))
+                .collect()
+        };
+        match self {
+            Attack::EndlessHead => return connection.endless_head(&fields(60, 1000)),
+            Attack::Echo | Attack::SlowBodies | Attack::Documents => {}
+        }
+        for number in 0..STREAMS {
+            match self {
+                Attack::Echo => {
+                    // Each of these characters is escaped.
+                    let group = "\u{7f}".repeat(16_000);
+                    let stream = connection.head("POST", "/v1/pre-reboot", &[])?;
+                    let body = format!(r#"{{"id":"n","group":"{group}"}}"#);
+                    connection.body(stream, body.as_bytes(), true)?;
+                }
+                Attack::SlowBodies => {
+                    let stream = connection.head("POST", "/v1/pre-reboot", &fields(50, 230))?;
+                    connection.body(stream, &[b' '; 2000], false)?;
+                }
+                Attack::Documents => {
+                    let path = ["/", "/v1/status", "/metrics"][number % 3];
+                    connection.head("GET", path, &[])?;
+                }
+                Attack::EndlessHead => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A node, or an operator, that is served beside the attack.
+struct Honest {
+    http: Http,
+    node: Client,
+    status_url: Option<String>,
+}
+
+impl Honest {
+    fn new(airlock: &Airlock, ca: &Ca, attack: Attack) -> Self {
+        // A new connection for each request.
+        let builder = || trusting(ca).pool_max_idle_per_host(0).timeout(SERVED);
+        let is_operator = matches!(attack, Attack::Documents);
+        let https = |url: String| url.replace("http:", "https:");
+        Honest {
+            http: builder().build().unwrap(),
+            node: Client::over(https(airlock.url()), builder()),
+            status_url: is_operator.then(|| https(airlock.status_url())),
+        }
+    }
+
+    /// Panics unless the request is answered within [`SERVED`].
+    fn request(&self) {
+        let status = match &self.status_url {
+            Some(url) => self
+                .http
+                .get(format!("{url}/v1/status"))
+                .send()
+                .unwrap()
+                .status(),
+            None => {
+                let answer = self.node.unlock("default", "honest");
+                http::StatusCode::from_u16(answer.status).unwrap()
+            }
+        };
+        // Without a password, it is refused.
+        assert!(status == 200 || status == 401, "{status}");
+    }
+}
+
+fn trusting(ca: &Ca) -> reqwest::blocking::ClientBuilder {
+    let ca = reqwest::Certificate::from_pem(&fs::read(ca.path()).unwrap()).unwrap();
+    Http::builder().tls_certs_only([ca])
+}
+
+fn client_config(ca: &Ca) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(ca.path()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
+/// Returns the resident memory of a process in bytes.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+    kilobytes.parse::<u64>().unwrap() << 10
+}
+
+/// Returns the value of a metric, or 0.
+fn metric(airlock: &Airlock, ca: &Ca, name: &str) -> f64 {
+    let url = format!(
+        "{}/metrics",
+        airlock.status_url().replace("http:", "https:")
+    );
+    let text = trusting(ca)
+        .build()
+        .unwrap()
+        .get(url)
+        .send()
+        .unwrap()
+        .text()
+        .unwrap();
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(name));
+    values
+        .next()
+        .map_or(0.0, |value| value.trim().parse().unwrap())
+}
+
+/// Fills the documents of the status listener: 9,000 nodes wait.
+fn fill_documents(airlock: &Airlock, ca: &Ca) {
+    let node = Client::over(airlock.url().replace("http:", "https:"), trusting(ca));
+    assert!(node.lock("default", "holder").granted());
+    for number in 0..9000 {
+        assert!(!node.lock("default", &format!("waiting-{number}")).granted());
+    }
+}
+
+#[test]
+fn forty_hostile_connections_cost_less_than_30_mb() {
+    for kind in [Attack::Echo, Attack::SlowBodies, Attack::EndlessHead] {
+        let (mut airlock, ca) = tls_server("", "");
+        let grown = attack(&mut airlock, &ca, kind, 40, 1);
+        assert!(grown < 30 * MIB, "{kind:?}: {grown}");
+    }
+    let (mut airlock, ca) = tls_server("", "");
+    fill_documents(&airlock, &ca);
+    let grown = attack(&mut airlock, &ca, Attack::Documents, 40, 1);
+    assert!(grown < 30 * MIB, "documents: {grown}");
+}
+
+/// The budget is smaller than the default, so that fewer connections reach it. The tasks of a debug build are larger
+/// than those that the server counts, and it takes longer to close connections.
+#[test]
+fn no_number_of_connections_exceeds_the_budget() {
+    const BUDGET: u64 = 64 * MIB;
+    let limits = format!("[limits]\nconnection_bytes = {BUDGET}\n");
+    let users = tempfile::NamedTempFile::new().unwrap();
+    let hash = bcrypt::hash("password", 4).unwrap();
+    fs::write(users.path(), format!("node:{hash}\n")).unwrap();
+    let passwords = format!("htpasswd_path = {:?}", users.path());
+    for (kind, addresses, service) in [
+        (Attack::SlowBodies, 1, ""),
+        (Attack::EndlessHead, 64, &*passwords),
+        (Attack::Documents, 64, ""),
+    ] {
+        let (mut airlock, ca) = tls_server(service, &limits);
+        if let Attack::Documents = kind {
+            fill_documents(&airlock, &ca);
+        }
+        let grown = attack(&mut airlock, &ca, kind, 1500, addresses);
+        assert!(grown < BUDGET * 3 / 2, "{kind:?} from {addresses}: {grown}");
+        let listener = match kind {
+            Attack::Documents => "status",
+            _ => "service",
+        };
+        let evicted =
+            format!(r#"airlock_evicted_connections_total{{listener="{listener}",reason="bytes"}}"#);
+        assert!(
+            metric(&airlock, &ca, &evicted) > 0.0,
+            "{kind:?}: below the budget"
+        );
+    }
+}
