@@ -12,6 +12,9 @@ pub mod lock;
 // Layer: text for people.
 mod text;
 
+// Layer: the files that an operator names.
+mod file;
+
 // Layer: the configuration.
 pub mod config;
 

@@ -2,15 +2,17 @@
 //!
 //! Their metadata is checked once a second, behind all symbolic links, so that the swapped link of a Kubernetes secret
 //! counts as a change. A file that cannot be used is logged and reported to the caller; its previous content stays in
-//! use.
+//! use. All functions here may block the thread for seconds, if a filesystem does not respond.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{iter, thread};
 
-use tokio::time::{self, MissedTickBehavior};
+use parking_lot::Mutex;
 
+use crate::file::{self, FileError, FileProblem};
 use crate::text::explain::{Remedy, explain};
 use crate::text::permission::exposure;
 
@@ -49,8 +51,19 @@ pub(crate) struct FileWatcher<K> {
 struct Item<K> {
     key: K,
     files: Arc<dyn Reload>,
+    /// Locked during a reload: no older content replaces a newer one.
+    reloading: Mutex<()>,
     /// The fingerprint at the first load.
-    loaded: Fingerprint,
+    loaded: Option<Fingerprint>,
+}
+
+/// What the watcher knows about the files of an item. `None` means that the next checks have to find out.
+#[derive(Clone, Default)]
+struct Seen {
+    /// The fingerprint of the files in use, or of those that cannot be used.
+    loaded: Option<Fingerprint>,
+    /// The fingerprint at the last check. `None`: the filesystem did not respond, which was reported.
+    before: Option<Fingerprint>,
 }
 
 /// The identity and the times of files. `None`: the metadata of the file cannot be read.
@@ -69,7 +82,8 @@ impl<K> FileWatcher<K> {
         warn_if_exposed(&*files);
         self.items.push(Item {
             key,
-            loaded: Fingerprint::of(&files.paths()),
+            reloading: Mutex::new(()),
+            loaded: Fingerprint::of(&files.paths()).ok(),
             files,
         });
     }
@@ -77,7 +91,7 @@ impl<K> FileWatcher<K> {
     /// Reloads all items. `report` receives the key of each one, and whether it could be reloaded.
     pub(crate) fn reload_all(&self, report: impl Fn(&K, bool)) {
         for item in &self.items {
-            report(&item.key, item.reload());
+            report(&item.key, item.reload().is_ok());
         }
     }
 
@@ -85,23 +99,19 @@ impl<K> FileWatcher<K> {
     ///
     /// A change counts once two checks in a row have seen it: the two files of a pair are rarely written at the same
     /// moment.
-    pub(crate) async fn watch(&self, report: impl Fn(&K, bool)) {
-        let mut loaded: Vec<Fingerprint> =
-            self.items.iter().map(|item| item.loaded.clone()).collect();
-        let mut before = loaded.clone();
-        let mut tick = time::interval(INTERVAL);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pub(crate) fn watch(&self, report: impl Fn(&K, bool)) {
+        let first = |item: &Item<K>| Seen {
+            loaded: item.loaded.clone(),
+            before: item.loaded.clone(),
+        };
+        let mut seen: Vec<Seen> = self.items.iter().map(first).collect();
         loop {
-            tick.tick().await;
-            for (index, item) in self.items.iter().enumerate() {
-                let now = Fingerprint::of(&item.files.paths());
-                if now != loaded[index] && now == before[index] {
-                    warn_if_exposed(&*item.files);
-                    report(&item.key, item.reload());
-                    loaded[index] = now.clone();
+            for (item, seen) in iter::zip(&self.items, &mut seen) {
+                if let Some(successful) = item.check(seen) {
+                    report(&item.key, successful);
                 }
-                before[index] = now;
             }
+            thread::sleep(INTERVAL);
         }
     }
 }
@@ -109,24 +119,57 @@ impl<K> FileWatcher<K> {
 // === impl Item ===
 
 impl<K> Item<K> {
-    fn reload(&self) -> bool {
-        let what = self.files.what();
-        match self.files.reload() {
-            Ok(()) => {
-                tracing::info!(what, "files reloaded");
-                true
-            }
+    /// Reloads the files if they have changed, and returns whether that succeeded. After a time without a response of
+    /// their filesystem, which fails once, they count as changed.
+    fn check(&self, seen: &mut Seen) -> Option<bool> {
+        let now = match Fingerprint::of(&self.files.paths()) {
+            Ok(now) => now,
             Err(error) => {
-                let reason = explain(&*error);
-                tracing::error!(
-                    what,
-                    reason,
-                    "files cannot be reloaded; their previous content stays in use"
-                );
-                false
+                let is_new = seen.before.is_some();
+                *seen = Seen::default();
+                return is_new.then(|| {
+                    self.log_failure(&error);
+                    false
+                });
             }
-        }
+        };
+        let is_changed = seen.loaded.as_ref() != Some(&now) && seen.before.as_ref() == Some(&now);
+        seen.before = Some(now.clone());
+        is_changed.then(|| {
+            warn_if_exposed(&*self.files);
+            let reloaded = self.reload();
+            match &reloaded {
+                Err(error) if is_without_response(&**error) => *seen = Seen::default(),
+                Ok(()) | Err(_) => seen.loaded = Some(now),
+            }
+            reloaded.is_ok()
+        })
     }
+
+    fn reload(&self) -> Result<(), ReloadError> {
+        let _reloading = self.reloading.lock();
+        let reloaded = self.files.reload();
+        match &reloaded {
+            Ok(()) => tracing::info!(what = self.files.what(), "files reloaded"),
+            Err(error) => self.log_failure(&**error),
+        }
+        reloaded
+    }
+
+    fn log_failure(&self, error: &dyn Remedy) {
+        let (what, reason) = (self.files.what(), explain(error));
+        tracing::error!(
+            what,
+            reason,
+            "files cannot be reloaded; their previous content stays in use"
+        );
+    }
+}
+
+/// Reports whether the filesystem of a file did not respond, which may pass without a change of the file.
+fn is_without_response(error: &dyn Remedy) -> bool {
+    let mut causes = iter::successors(error.source(), |cause| (*cause).source());
+    causes.any(|cause| matches!(cause.downcast_ref(), Some(FileProblem::NoResponse(_))))
 }
 
 /// Logs a warning for each key or password file that every user can read.
@@ -141,12 +184,15 @@ fn warn_if_exposed(item: &dyn Reload) {
 
 /// Returns the warning about a secret that every user of this machine can read. Certificates are public.
 pub(crate) fn exposed_secret(path: &Path) -> Option<String> {
-    exposure(path).filter(|_| is_secret(path))
+    if !is_secret(path) {
+        return None;
+    }
+    file::call(path, exposure).ok().flatten()
 }
 
 fn is_secret(path: &Path) -> bool {
     // A file that contains only certificates is public. Any other file here contains a key or passwords.
-    std::fs::read_to_string(path).is_ok_and(|text| {
+    file::read_text(path).is_ok_and(|text| {
         text.contains("PRIVATE KEY-----") || !text.contains("-----BEGIN CERTIFICATE-----")
     })
 }
@@ -154,15 +200,18 @@ fn is_secret(path: &Path) -> bool {
 // === impl Fingerprint ===
 
 impl Fingerprint {
-    fn of(paths: &[PathBuf]) -> Self {
-        let of_file = |path: &PathBuf| {
-            let metadata = std::fs::metadata(path).ok()?;
+    /// # Errors
+    /// If the filesystem of a file does not respond.
+    fn of(paths: &[PathBuf]) -> Result<Self, FileError> {
+        let of_file = |path: &Path| {
+            let metadata = path.metadata().ok()?;
             let (seconds, nanoseconds) = (metadata.ctime(), metadata.ctime_nsec());
             let (device, inode) = (metadata.dev().cast_signed(), metadata.ino().cast_signed());
             let size = metadata.size().cast_signed();
             Some([seconds, nanoseconds, device, inode, size])
         };
-        Fingerprint(paths.iter().map(of_file).collect())
+        let files = paths.iter().map(|path| file::call(path, of_file));
+        Ok(Fingerprint(files.collect::<Result<_, _>>()?))
     }
 }
 
@@ -170,7 +219,60 @@ impl Fingerprint {
 mod tests {
     use super::*;
     use std::fs;
+    use std::io::{Error, ErrorKind};
     use std::os::unix::fs::symlink;
+
+    /// A file of which each reload fails with the next of these problems, and succeeds when there is none left.
+    struct Failing {
+        path: PathBuf,
+        problems: Mutex<Vec<FileProblem>>,
+    }
+
+    impl Reload for Failing {
+        fn what(&self) -> String {
+            "file".into()
+        }
+
+        fn paths(&self) -> Vec<PathBuf> {
+            vec![self.path.clone()]
+        }
+
+        fn reload(&self) -> Result<(), ReloadError> {
+            match self.problems.lock().pop() {
+                Some(problem) => Err(FileError::new(&self.path, problem).into()),
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// Returns the results of five checks after a change of a file, of which the first reload fails.
+    fn checks(problem: FileProblem) -> [Option<bool>; 5] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let item = Item {
+            key: (),
+            files: Arc::new(Failing {
+                path: file.path().into(),
+                problems: Mutex::new(vec![problem]),
+            }),
+            reloading: Mutex::new(()),
+            loaded: None,
+        };
+        let mut seen = Seen::default();
+        [(); 5].map(|()| item.check(&mut seen))
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_reloaded_when_it_changes_again() {
+        let problem = Error::from(ErrorKind::PermissionDenied).into();
+        assert_eq!(checks(problem), [None, Some(false), None, None, None]);
+    }
+
+    #[test]
+    fn a_file_that_was_not_read_in_time_is_reloaded_without_another_change() {
+        let problem = FileProblem::NoResponse(Duration::ZERO);
+        let expected = [None, Some(false), None, Some(true), None];
+        assert_eq!(checks(problem), expected);
+    }
 
     #[test]
     fn a_swapped_link_and_a_written_file_change_the_fingerprint() {
@@ -183,7 +285,7 @@ mod tests {
         }
         symlink("one", path("..data")).unwrap();
         symlink("..data/key", path("key")).unwrap();
-        let fingerprint = || Fingerprint::of(&[path("key"), path("absent")]);
+        let fingerprint = || Fingerprint::of(&[path("key"), path("absent")]).unwrap();
         let first = fingerprint();
         assert_eq!(fingerprint(), first);
         symlink("two", path("..new")).unwrap();

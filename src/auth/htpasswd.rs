@@ -1,12 +1,12 @@
 //! The htpasswd file: one user per line as `name:hash`, with bcrypt hashes.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::file::{self, FileError};
 use crate::text::explain::Remedy;
-use crate::text::permission::{command_path, read_remedy};
+use crate::text::permission::command_path;
 
 /// The maximum cost of a hash. Above it, verifying one password takes seconds.
 const MAX_COST: u32 = 14;
@@ -29,8 +29,8 @@ pub(super) struct Users {
 /// The reason why the file cannot be used. The message names the file and the line, and never shows their content.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HtpasswdError {
-    #[error("{}: cannot be read", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Read(#[from] FileError),
     #[error("{}", lines_text(path, .lines))]
     Lines {
         path: PathBuf,
@@ -73,7 +73,7 @@ pub(crate) enum LineProblem {
 impl Remedy for HtpasswdError {
     fn remedy(&self) -> Option<String> {
         match self {
-            HtpasswdError::Read { path, source } => read_remedy(path, source),
+            HtpasswdError::Read(error) => error.remedy(),
             // The problem of each line contains it.
             HtpasswdError::Lines { .. } => None,
             HtpasswdError::Empty { path } => Some(format!(
@@ -92,11 +92,7 @@ impl Users {
     /// # Errors
     /// If the file cannot be read, a line is not a user with a bcrypt hash, or there is no user.
     pub(super) fn read(path: &Path) -> Result<Self, HtpasswdError> {
-        let text = std::fs::read_to_string(path).map_err(|source| HtpasswdError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Users::parse(path, &text)
+        Users::parse(path, &file::read_text(path)?)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, HtpasswdError> {

@@ -1,18 +1,19 @@
 //! Reads the file, and explains why it cannot be read.
 
-use std::io;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::diagnostic::Diagnostics;
-use crate::text::permission::permission_remedy;
+use crate::file::{self, FileError, FileProblem};
+use crate::text::explain::Remedy as _;
 
 /// Returns the text of the file. `None`: the file cannot be read, which is an error.
 pub(super) fn text(diagnostics: &mut Diagnostics, path: &Path) -> Option<String> {
-    let bytes = match std::fs::read(path) {
+    let bytes = match file::read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
-            let remedy = remedy(path, &error);
-            let text = format!("cannot read the configuration: {error}; {remedy}");
+            let (problem, remedy) = (&error.problem, remedy(&error));
+            let text = format!("cannot read the configuration: {problem}; {remedy}");
             diagnostics.error_at(None, "", text);
             return None;
         }
@@ -29,9 +30,13 @@ pub(super) fn text(diagnostics: &mut Diagnostics, path: &Path) -> Option<String>
     }
 }
 
-fn remedy(path: &Path, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => permission_remedy(path),
-        _ => "name the file with -c/--config".into(),
-    }
+fn remedy(error: &FileError) -> String {
+    let text = match &error.problem {
+        FileProblem::Io(error) if error.kind() != ErrorKind::PermissionDenied => {
+            "name the file with -c/--config"
+        }
+        FileProblem::NotRegular(_) => "name a regular file with -c/--config",
+        _ => return error.remedy().unwrap_or_default(),
+    };
+    text.into()
 }

@@ -338,10 +338,10 @@ fn spawn_file_watcher(
     metrics: &Arc<ReloadMetrics>,
 ) {
     let (files, metrics) = (Arc::clone(files), Arc::clone(metrics));
-    supervisor.spawn("file watcher", async move {
-        files
-            .watch(|target, successful| metrics.reloaded(target, successful))
-            .await;
+    let watch = move || files.watch(|target, successful| metrics.reloaded(target, successful));
+    supervisor.spawn("file watcher", async {
+        // It never returns.
+        let _panicked = tokio::task::spawn_blocking(watch).await;
     });
 }
 

@@ -34,7 +34,11 @@ async fn inspect_etcd(
     group: &GroupName,
     timeout: Duration,
 ) -> StoreReport {
-    match Credentials::load(settings.clone()) {
+    let copy = settings.clone();
+    let Ok(loaded) = tokio::task::spawn_blocking(|| Credentials::load(copy)).await else {
+        return StoreReport::default();
+    };
+    match loaded {
         Ok(credentials) => etcd::inspect(&Arc::new(credentials), group, timeout).await,
         Err(error) => {
             let finding = Finding {

@@ -1,27 +1,9 @@
-//! The remedy for a file that cannot be read, for error messages.
+//! The permissions of files, for messages: what is missing, and what is too much.
 
-use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::escape::shell_word;
-
-/// Returns the remedy for an error of reading the file at `path`, if there is one.
-pub(crate) fn read_remedy(path: &Path, error: &io::Error) -> Option<String> {
-    match error.kind() {
-        ErrorKind::PermissionDenied => Some(permission_remedy(path)),
-        ErrorKind::NotFound | ErrorKind::NotADirectory if path.is_relative() => Some(format!(
-            "create the file, or correct the path, which is relative to the working directory {}",
-            std::env::current_dir().unwrap_or_default().display()
-        )),
-        ErrorKind::NotFound | ErrorKind::NotADirectory => {
-            Some("create the file, or correct the path".into())
-        }
-        ErrorKind::IsADirectory => Some("name a file".into()),
-        ErrorKind::InvalidData => Some("save the file as UTF-8 text".into()),
-        _ => None,
-    }
-}
 
 /// Returns the warning about a secret that every user of this machine can read; `None`: it or one of its folders is
 /// protected, or it does not exist.
@@ -123,17 +105,5 @@ mod tests {
             "the user with uid 997 and gid 996 must be able to enter the folder /etc/a/c.toml, which has mode 0700, \
              uid 0 and gid 996: chmod g+x /etc/a/c.toml"
         );
-    }
-
-    #[test]
-    fn a_missing_file_has_to_be_created_or_named_correctly() {
-        let remedy = |path| read_remedy(Path::new(path), &ErrorKind::NotFound.into()).unwrap();
-        assert_eq!(remedy("/a"), "create the file, or correct the path");
-        let relative = remedy("a");
-        assert!(
-            relative.contains("relative to the working directory /"),
-            "{relative}"
-        );
-        assert_eq!(read_remedy(Path::new("/a"), &ErrorKind::Other.into()), None);
     }
 }

@@ -4,15 +4,14 @@ mod client;
 mod pem;
 mod server;
 
-use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
 use rustls::pki_types::pem as pem_types;
 
+use crate::file::FileError;
 use crate::text::explain::Remedy;
-use crate::text::permission::read_remedy;
 pub(crate) use client::client_config;
 pub(crate) use pem::{ca_pem, certificates, common_name, key_pair_pem, private_key};
 pub(crate) use server::{ServerTls, check};
@@ -21,13 +20,8 @@ pub(crate) use server::{ServerTls, check};
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read.
-    #[error("{}: cannot be read", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The error of the operating system.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] FileError),
     /// A file is not the PEM that it should be.
     #[error("{}: is not {expected}", path.display())]
     Pem {
@@ -113,7 +107,7 @@ fn at_text(at: SystemTime) -> String {
 impl Remedy for TlsError {
     fn remedy(&self) -> Option<String> {
         let text = match self {
-            TlsError::Read { path, source } => return read_remedy(path, source),
+            TlsError::Read(error) => return error.remedy(),
             TlsError::Pem { .. } | TlsError::NoCertificate { .. } => "name a file in PEM format",
             TlsError::NoKey { .. } => {
                 "name a file in PEM format; `openssl pkey` removes a passphrase"

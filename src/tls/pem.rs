@@ -13,6 +13,7 @@ use x509_cert::der::asn1::ObjectIdentifier;
 
 use super::TlsError;
 use crate::config::KeyPair;
+use crate::file;
 
 /// The type of the attribute "common name" in a subject (RFC 4519, section 2.3).
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
@@ -23,7 +24,7 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 /// If the file contains no CA that can be trusted.
 pub(crate) fn ca_pem(path: &Path) -> Result<Vec<u8>, TlsError> {
     root_store(path)?;
-    read(path)
+    Ok(file::read(path)?)
 }
 
 /// Reads the PEM texts of a certificate chain and its key, which belong together.
@@ -34,7 +35,7 @@ pub(crate) fn key_pair_pem(pair: &KeyPair) -> Result<(Vec<u8>, Vec<u8>), TlsErro
     let (chain, key) = (certificates(&pair.cert_path)?, private_key(&pair.key_path)?);
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map_err(|error| pair_error(pair, error))?;
-    Ok((read(&pair.cert_path)?, read(&pair.key_path)?))
+    Ok((file::read(&pair.cert_path)?, file::read(&pair.key_path)?))
 }
 
 /// Decodes one certificate of the file at `path`.
@@ -62,8 +63,8 @@ pub(super) fn root_store(path: &Path) -> Result<RootCertStore, TlsError> {
 
 /// Reads a certificate chain, which has at least one certificate.
 pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&file::read(path)?)
+        .collect::<Result<_, _>>()
         .map_err(|error| pem_error(path, "a PEM certificate chain", error))?;
     if chain.is_empty() {
         let path = path.to_owned();
@@ -74,7 +75,7 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 
 /// Reads a private key.
 pub(crate) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
+    PrivateKeyDer::from_pem_slice(&file::read(path)?).map_err(|error| match error {
         pem::Error::NoItemsFound => TlsError::NoKey {
             path: path.to_owned(),
         },
@@ -121,21 +122,10 @@ pub(crate) fn common_name(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(name.value.value()).into_owned())
 }
 
-fn pem_error(path: &Path, expected: &'static str, error: pem::Error) -> TlsError {
-    let path = path.to_owned();
-    match error {
-        pem::Error::Io(source) => TlsError::Read { path, source },
-        source => TlsError::Pem {
-            path,
-            expected,
-            source,
-        },
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Read {
+fn pem_error(path: &Path, expected: &'static str, source: pem::Error) -> TlsError {
+    TlsError::Pem {
         path: path.to_owned(),
+        expected,
         source,
-    })
+    }
 }

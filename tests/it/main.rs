@@ -26,6 +26,7 @@ mod etcd_tls;
 mod etcd_users;
 mod fairness;
 mod faults;
+mod files;
 mod foreign_ids;
 mod hostile;
 mod howto;

@@ -1,15 +1,14 @@
 //! The credentials of this server for etcd, and the CA that it trusts, from files that are reloaded when they change.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use parking_lot::RwLock;
 
 use crate::config::EtcdSettings;
+use crate::file::{self, FileError};
 use crate::reloadable::{Reload, ReloadError};
 use crate::text::explain::Remedy;
-use crate::text::permission::read_remedy;
 use crate::tls::{self, TlsError};
 
 /// The CA, the client certificate and the user, as of the last successful load.
@@ -28,13 +27,8 @@ pub enum CredentialsError {
     #[error(transparent)]
     ClientCert(TlsError),
     /// The password cannot be read.
-    #[error("{}: cannot be read", path.display())]
-    Password {
-        /// The file.
-        path: PathBuf,
-        /// The error of the operating system.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Password(#[from] FileError),
     /// The password is empty.
     #[error("{}: is empty", path.display())]
     NoPassword {
@@ -65,7 +59,7 @@ impl CredentialsError {
         match self {
             CredentialsError::Ca(_) => "etcd3.ca_cert_path",
             CredentialsError::ClientCert(_) => "etcd3.client_cert_pub_path",
-            CredentialsError::Password { .. } | CredentialsError::NoPassword { .. } => {
+            CredentialsError::Password(_) | CredentialsError::NoPassword { .. } => {
                 "etcd3.password_path"
             }
         }
@@ -76,7 +70,7 @@ impl Remedy for CredentialsError {
     fn remedy(&self) -> Option<String> {
         match self {
             CredentialsError::Ca(error) | CredentialsError::ClientCert(error) => error.remedy(),
-            CredentialsError::Password { path, source } => read_remedy(path, source),
+            CredentialsError::Password(error) => error.remedy(),
             CredentialsError::NoPassword { .. } => {
                 Some("write the password of the etcd user into it".into())
             }
@@ -238,14 +232,11 @@ fn load(settings: &EtcdSettings) -> Result<EtcdFiles, CredentialsError> {
 
 /// Reads a password, without the newline that editors append.
 fn password(path: &Path) -> Result<String, CredentialsError> {
-    let path = || path.to_owned();
-    let text = std::fs::read_to_string(path()).map_err(|source| CredentialsError::Password {
-        path: path(),
-        source,
-    })?;
+    let text = file::read_text(path)?;
     let password = text.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
-        return Err(CredentialsError::NoPassword { path: path() });
+        let path = path.to_owned();
+        return Err(CredentialsError::NoPassword { path });
     }
     Ok(password.to_owned())
 }

@@ -39,8 +39,9 @@ async fn request(url: &str, settings: &EtcdSettings) -> Option<HttpFacts> {
     let port = authority.port_u16()?;
     let stream = TcpStream::connect((host, port)).await.ok()?;
     if uri.scheme_str() == Some("https") {
-        let pair = settings.client_cert.as_ref();
-        let config = tls::client_config(settings.ca_cert_path.as_deref(), pair)?;
+        let (ca, pair) = (settings.ca_cert_path.clone(), settings.client_cert.clone());
+        let config = move || tls::client_config(ca.as_deref(), pair.as_ref());
+        let config = tokio::task::spawn_blocking(config).await.ok()??;
         let name = ServerName::try_from(host.to_owned()).ok()?;
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect(name, stream).await.ok()?;
