@@ -180,13 +180,15 @@ impl Server {
     pub(crate) async fn run(self) -> Result<Stopped, ServeError> {
         let mut supervisor = Supervisor::default();
         monitor::inspect_etcd(&self.settings);
-        let (mut signals, mut hangups, reloader) = self.spawn(&mut supervisor)?;
+        let (mut signals, mut reloader) = self.spawn(&mut supervisor)?;
         systemd::ready();
         loop {
             tokio::select! {
                 _ = signals.next() => break,
                 exit = supervisor.first_exit() => return Err(exit.into()),
-                _ = hangups.recv() => reloader.reload(&mut supervisor),
+                read = reloader.read() => {
+                    reloader.apply(&mut supervisor, read.map_err(TaskExit::from)?);
+                }
             }
         }
         tracing::info!("shutting down");
@@ -198,7 +200,7 @@ impl Server {
     }
 
     /// Spawns all tasks.
-    fn spawn(self, supervisor: &mut Supervisor) -> Result<(Signals, Signal, Reloader), ServeError> {
+    fn spawn(self, supervisor: &mut Supervisor) -> Result<(Signals, Reloader), ServeError> {
         let Families {
             api,
             connections,
@@ -249,6 +251,8 @@ impl Server {
         let reloads = Arc::new(reloads);
         spawn_file_watcher(supervisor, &files, &reloads);
         let reloader = Reloader {
+            hangups: self.hangups,
+            reading: None,
             config: self.config,
             running: self.settings,
             state: sender,
@@ -257,7 +261,7 @@ impl Server {
             authenticator: self.authenticator,
             metrics: reloads,
         };
-        Ok((self.signals, self.hangups, reloader))
+        Ok((self.signals, reloader))
     }
 }
 

@@ -4,10 +4,12 @@
 mod metrics;
 mod target;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 
 use super::groups::GroupFactory;
 use super::supervisor::Supervisor;
@@ -21,6 +23,9 @@ pub(super) use target::ReloadTarget;
 
 /// Reloads everything that can change while the server runs.
 pub(super) struct Reloader {
+    pub(super) hangups: Signal,
+    /// The read that is in progress.
+    pub(super) reading: Option<JoinHandle<Option<Settings>>>,
     pub(super) config: PathBuf,
     /// The settings at the start of the server.
     pub(super) running: Settings,
@@ -34,15 +39,46 @@ pub(super) struct Reloader {
 // === impl Reloader ===
 
 impl Reloader {
-    /// Reloads the files, then the configuration. An invalid configuration changes nothing. If etcd was replaced by
-    /// another cluster, that one is accepted, unless the configuration has another store: it may forbid the cluster.
-    pub(super) fn reload(&self, supervisor: &mut Supervisor) {
-        let _reloading = systemd::reloading();
-        self.files
-            .reload_all(|target, successful| self.metrics.reloaded(target, successful));
-        let new = self.read_settings();
-        self.metrics.config_reloaded(new.is_some());
-        let Some(mut new) = new else { return };
+    /// Waits for a SIGHUP, reloads the files, and reads the configuration. `None`: it is invalid.
+    ///
+    /// The filesystem may not respond for seconds, so a thread of its own does this. The caller may drop the future and
+    /// wait again. A SIGHUP during a reload causes another one after it.
+    ///
+    /// # Errors
+    /// If the thread panicked.
+    pub(super) async fn read(&mut self) -> Result<Option<Settings>, JoinError> {
+        if self.reading.is_none() {
+            self.hangups.recv().await;
+            systemd::reloading();
+        }
+        let start = || {
+            let files = Arc::clone(&self.files);
+            let metrics = Arc::clone(&self.metrics);
+            let config = self.config.clone();
+            spawn_blocking(move || {
+                files.reload_all(|target, successful| metrics.reloaded(target, successful));
+                read_settings(&config)
+            })
+        };
+        let read = self.reading.get_or_insert_with(start).await;
+        self.reading = None;
+        read
+    }
+
+    /// Applies what was read. An invalid configuration changes nothing. If etcd was replaced by another cluster, that
+    /// one is accepted, unless the configuration has another store: it may forbid the cluster.
+    pub(super) fn apply(&self, supervisor: &mut Supervisor, read: Option<Settings>) {
+        self.metrics.config_reloaded(read.is_some());
+        if let Some(new) = read {
+            self.replace_settings(supervisor, new);
+        }
+        systemd::ready();
+    }
+
+    fn replace_settings(&self, supervisor: &mut Supervisor, mut new: Settings) {
+        for section in needs_restart(&self.running, &new) {
+            tracing::warn!("{section} has changed; restart the server to apply the change");
+        }
         if new.store == self.running.store {
             self.groups.store.accept_current();
         }
@@ -56,33 +92,27 @@ impl Reloader {
         self.state.send_replace(Arc::new(state));
         tracing::warn!(changes, "configuration reloaded");
     }
+}
 
-    /// Reads the settings; `None` if the file is invalid. Errors and warnings are logged.
-    fn read_settings(&self) -> Option<Settings> {
-        let loaded = config::load(&self.config);
-        for warning in config::warnings(&loaded) {
-            tracing::warn!("{warning}");
-        }
-        match loaded {
-            Ok(loaded) => {
-                for section in needs_restart(&self.running, &loaded.settings) {
-                    tracing::warn!("{section} has changed; restart the server to apply the change");
-                }
-                Some(loaded.settings)
-            }
-            Err(invalid) => {
-                for error in &invalid.errors {
-                    tracing::error!("{error}");
-                }
-                let check = command_line(&self.config, "check-config", &[]);
-                tracing::error!(
-                    "configuration not reloaded, the previous one stays in effect; fix the errors above (`{check}` \
-                     reports the same), then send SIGHUP again"
-                );
-                None
-            }
-        }
+/// Reads the settings; `None` if the file is invalid. Errors and warnings are logged.
+fn read_settings(config: &Path) -> Option<Settings> {
+    let loaded = config::load(config);
+    for warning in config::warnings(&loaded) {
+        tracing::warn!("{warning}");
     }
+    let invalid = match loaded {
+        Ok(loaded) => return Some(loaded.settings),
+        Err(invalid) => invalid,
+    };
+    for error in &invalid.errors {
+        tracing::error!("{error}");
+    }
+    let check = command_line(config, "check-config", &[]);
+    tracing::error!(
+        "configuration not reloaded, the previous one stays in effect; fix the errors above (`{check}` reports the \
+         same), then send SIGHUP again"
+    );
+    None
 }
 
 /// Returns the sections that differ and are used at the start only.

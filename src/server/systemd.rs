@@ -27,7 +27,7 @@ pub(super) fn watchdog_timeout() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|timeout| is_enabled() && !timeout.is_zero())
 }
 
-/// Notifies the service manager that all listeners accept connections.
+/// Notifies the service manager that all listeners accept connections, and that no reload is in progress.
 pub(super) fn ready() {
     notify(&[NotifyState::Ready]);
 }
@@ -40,17 +40,12 @@ pub(super) fn stopping() {
     ]);
 }
 
-/// A reload. It ends when this is dropped, whether it succeeded or not.
-#[must_use]
-pub(super) struct Reloading(());
-
-/// Notifies the service manager that a reload starts.
-pub(super) fn reloading() -> Reloading {
+/// Notifies the service manager that a reload starts. [`ready`] ends it, whether it succeeded or not.
+pub(super) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(error) => tracing::warn!(%error, "cannot read the monotonic clock"),
     }
-    Reloading(())
 }
 
 /// Keeps the status text of `systemctl status` current. Never returns.
@@ -121,14 +116,6 @@ fn status_text(groups: usize, health: &Health) -> String {
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "cannot notify the service manager");
-    }
-}
-
-// === impl Reloading ===
-
-impl Drop for Reloading {
-    fn drop(&mut self) {
-        ready();
     }
 }
 

@@ -16,6 +16,8 @@ use airlock_test_support::eventually;
 use airlock_test_support::pki::secret;
 use airlock_test_support::process::Process;
 
+use crate::systemd::Manager;
+
 /// The problem that is reported about something in the place of a file, and a function that makes it.
 type Unusable = (&'static str, fn(&Path));
 
@@ -268,6 +270,52 @@ fn a_file_is_reloaded_once_its_filesystem_responds_again() {
         (server.lock("second") == 200).then_some(())
     });
     server.end();
+}
+
+#[test]
+fn a_second_sighup_during_a_reload_causes_one_more_reload_after_it() {
+    let manager = Manager::listen();
+    let server = server_with_dead_configuration(&manager);
+    server.reload();
+    assert_eq!(state(&manager), "RELOADING=1");
+    server.reload();
+    server.reload();
+    let states = [(); 3].map(|()| state(&manager));
+    assert_eq!(states, ["READY=1", "RELOADING=1", "READY=1"]);
+    server.end();
+    assert_eq!(state(&manager), "STOPPING=1");
+}
+
+#[test]
+fn sigterm_ends_the_server_while_a_reload_hangs() {
+    let manager = Manager::listen();
+    let server = server_with_dead_configuration(&manager);
+    server.reload();
+    assert_eq!(state(&manager), "RELOADING=1");
+    server.end();
+    // The reload has not ended: the next message would be that the server is ready.
+    assert_eq!(state(&manager), "STOPPING=1");
+}
+
+/// Starts a server of which the configuration is then on a filesystem that never responds.
+fn server_with_dead_configuration(manager: &Manager) -> Server {
+    let files = Files::new();
+    let mut command = files.beside_dead_mount();
+    command.env("NOTIFY_SOCKET", manager.path());
+    let server = files.serve(command);
+    assert_eq!(state(manager), "READY=1");
+    server.files.point("config.toml", "dead/config.toml");
+    server
+}
+
+/// Returns the first line of the next message that is not about the status text.
+fn state(manager: &Manager) -> String {
+    loop {
+        let message = manager.receive("");
+        if !message.starts_with("STATUS=") {
+            return message.lines().next().unwrap().to_owned();
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The notifications to systemd, and their consistency with the units of contrib/.
 
 use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
@@ -9,22 +10,27 @@ use airlock_test_support::etcd::Etcd;
 use airlock_test_support::{MAX_WAIT, eventually};
 
 /// The service manager's end of the notify socket.
-struct Manager {
+pub(crate) struct Manager {
     socket: UnixDatagram,
     folder: TempDir,
 }
 
 impl Manager {
-    fn listen() -> Self {
+    pub(crate) fn listen() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
         socket.set_read_timeout(Some(MAX_WAIT)).unwrap();
         Manager { socket, folder }
     }
 
+    /// Returns the path of the socket, the value of NOTIFY_SOCKET.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("notify")
+    }
+
     /// Starts a server with the environment of a unit with this `WatchdogSec=`.
     fn start(&self, config: &str, watchdog_usec: &str) -> Airlock {
-        let socket = self.folder.path().join("notify");
+        let socket = self.path();
         Airlock::start_with_environment(
             &format!("{LISTEN}{config}"),
             &["-vv"],
@@ -36,7 +42,7 @@ impl Manager {
     }
 
     /// Returns the next message that contains `expected` and skips all others.
-    fn receive(&self, expected: &str) -> String {
+    pub(crate) fn receive(&self, expected: &str) -> String {
         eventually(expected, || {
             let mut buffer = [0; 4096];
             let length = self.socket.recv(&mut buffer).unwrap();
