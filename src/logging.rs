@@ -2,21 +2,26 @@
 //!
 //! A separate thread writes the lines. If it falls behind, lines are dropped, so that logging never delays a request.
 
+mod queue;
+#[cfg(test)]
+mod tests;
+
 use std::fmt::{self, Write as _};
-use std::io::{self, BufWriter, Write};
+use std::io;
+use std::sync::{Arc, LazyLock};
 use std::thread;
-use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus::{IntCounter, Registry as Metrics};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
 
-use crate::text::escape::quoted;
+use crate::text::escape::{escaped_json, quoted};
+use queue::Queue;
 
 /// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -28,25 +33,52 @@ pub(crate) enum Format {
     Json,
 }
 
-/// The maximum number of lines that wait to be written, some hundred bytes each.
-const MAX_PENDING_LINES: usize = 16_384;
+/// The maximum length of a field in bytes: group names and ids of nodes have at most 253.
+const MAX_VALUE: usize = 300;
+
+/// The maximum length of a sentence in bytes. The server writes them, and they end with the remedy.
+const MAX_SENTENCE: usize = 2_048;
+
+/// The fields that contain a sentence.
+const SENTENCES: [&str; 5] = ["message", "changes", "error", "reason", "remedy"];
+
+#[expect(clippy::expect_used, reason = "the name is valid")]
+static DROPPED_LINES: LazyLock<IntCounter> = LazyLock::new(|| {
+    let help = "Lines of the log that were dropped: standard error was not read fast enough, or a write failed.";
+    IntCounter::new("airlock_log_lines_dropped_total", help).expect("a valid counter")
+});
+
+/// Flushes the log when it is dropped.
+pub(crate) struct LogGuard(Arc<Queue>);
 
 /// Starts the log on standard error: events of Airlock up to `verbosity` (the number of `-v` flags), and warnings of
-/// libraries. Dropping the guard flushes the log.
-pub(crate) fn init(verbosity: u8, format: Format) -> WorkerGuard {
-    let (writer, guard) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(MAX_PENDING_LINES)
-        .thread_name("log")
-        .finish(Batched(BufWriter::new(io::stderr())));
+/// libraries.
+///
+/// # Errors
+/// If no thread can be started.
+pub(crate) fn init(verbosity: u8, format: Format) -> io::Result<LogGuard> {
+    let queue = Arc::new(Queue::new(DROPPED_LINES.clone()));
+    let writer = Arc::clone(&queue);
+    let report = move |dropped| dropped_line(format, dropped);
+    thread::Builder::new()
+        .name("log".into())
+        .spawn(move || writer.write_to(io::stderr(), report))?;
     let lines = Lines {
         level: level(verbosity),
         format,
-        writer,
+        queue: Arc::clone(&queue),
     };
     // A second call, as from tests in one process, keeps the first log.
     let _ = tracing::subscriber::set_global_default(Registry::default().with(lines));
-    guard
+    Ok(LogGuard(queue))
+}
+
+/// Registers the metric of the log. There is one log, so it counts for the process.
+///
+/// # Errors
+/// If the name is registered already.
+pub(crate) fn register(metrics: &Metrics) -> Result<(), prometheus::Error> {
+    metrics.register(Box::new(DROPPED_LINES.clone()))
 }
 
 /// Maps the number of `-v` flags to a level, as coreos/airlock does.
@@ -59,31 +91,11 @@ pub(crate) fn level(verbosity: u8) -> Level {
     }
 }
 
-/// Writes lines in batches: after each write it waits for more lines, so that under load many lines share one system
-/// call and one wakeup of the thread.
-struct Batched<W>(W);
-
-/// The maximum time that a line waits for others.
-const BATCH_INTERVAL: Duration = Duration::from_millis(2);
-
-impl<W: Write> Write for Batched<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    /// The thread of the log calls this when no line waits.
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()?;
-        thread::sleep(BATCH_INTERVAL);
-        Ok(())
-    }
-}
-
 /// Writes one line for each event.
 struct Lines {
     level: Level,
     format: Format,
-    writer: NonBlocking,
+    queue: Arc<Queue>,
 }
 
 /// Reports whether an event is logged: those of this crate up to `level`, and the warnings of libraries.
@@ -104,13 +116,37 @@ impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let line = match self.format {
-            Format::Logfmt => logfmt(&time, event.metadata().level(), &fields),
-            Format::Json => json(&time, event.metadata().level(), fields),
-        };
-        // The lossy writer neither blocks nor fails.
-        let _ = self.writer.clone().write_all(line.as_bytes());
+        self.queue
+            .push(&line(self.format, event.metadata().level(), fields));
+    }
+}
+
+// === impl LogGuard ===
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Returns the line that stands for dropped ones.
+fn dropped_line(format: Format, dropped: u64) -> String {
+    let noun = if dropped == 1 { "line" } else { "lines" };
+    let message =
+        format!("dropped {dropped} {noun} of the log: standard error was not read fast enough");
+    let fields = Fields {
+        message,
+        others: Vec::new(),
+    };
+    line(format, &Level::WARN, fields)
+}
+
+/// Formats an event of this moment as a line.
+fn line(format: Format, level: &Level, fields: Fields) -> String {
+    let time = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    match format {
+        Format::Logfmt => logfmt(&time, level, &fields),
+        Format::Json => json(&time, level, fields),
     }
 }
 
@@ -159,7 +195,17 @@ fn json(time: &str, level: &Level, fields: Fields) -> String {
     for (name, value) in fields.others {
         line.insert(name.into(), value);
     }
-    format!("{}\n", Value::Object(line))
+    let line = Value::Object(line).to_string();
+    format!("{}\n", escaped_json(&line))
+}
+
+/// Returns at most `max` bytes of a value, with its length if there are more.
+fn truncated(value: &str, max: usize) -> String {
+    if value.len() <= max {
+        return value.to_owned();
+    }
+    let start = &value[..value.floor_char_boundary(max)];
+    format!("{start}…({} bytes)", value.len())
 }
 
 /// The message and the other fields of an event.
@@ -182,10 +228,12 @@ impl Visit for Fields {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
+        let is_sentence = SENTENCES.contains(&field.name());
+        let text = truncated(value, if is_sentence { MAX_SENTENCE } else { MAX_VALUE });
         if field.name() == "message" {
-            self.message = value.to_owned();
+            self.message = text;
         } else {
-            self.push(field, value.into());
+            self.push(field, text.into());
         }
     }
 
@@ -235,95 +283,4 @@ pub(crate) fn logged(action: impl FnOnce()) -> Vec<String> {
     let subscriber = Registry::default().with(Messages(Arc::clone(&messages)));
     tracing::subscriber::with_default(subscriber, action);
     std::mem::take(&mut *messages.lock())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn fields(message: &str, others: Vec<(&'static str, Value)>) -> Fields {
-        Fields {
-            message: message.into(),
-            others,
-        }
-    }
-
-    #[test]
-    fn a_line_has_the_format_of_coreos_airlock() {
-        let fields = fields(
-            "processing client pre-reboot request",
-            vec![("group", "patroni".into()), ("id", "2204af7f".into())],
-        );
-        assert_eq!(
-            logfmt("2023-09-26T12:58:45Z", &Level::DEBUG, &fields),
-            "time=\"2023-09-26T12:58:45Z\" level=debug msg=\"processing client pre-reboot request\" group=patroni id=2204af7f\n"
-        );
-    }
-
-    #[test]
-    fn a_client_cannot_forge_a_line_or_a_field() {
-        let forged = "x level=error\ntime=\"now\" msg=\"pwned\"";
-        let line = logfmt("t", &Level::WARN, &fields("m", vec![("id", forged.into())]));
-        assert_eq!(
-            line,
-            "time=\"t\" level=warning msg=\"m\" id=\"x level=error\\ntime=\\\"now\\\" msg=\\\"pwned\\\"\"\n"
-        );
-        let line = json("t", &Level::INFO, fields("m", vec![("id", forged.into())]));
-        assert_eq!(line.matches('\n').count(), 1);
-        assert_eq!(
-            serde_json::from_str::<Value>(&line).unwrap()["id"],
-            Value::from(forged)
-        );
-    }
-
-    #[test]
-    fn numbers_are_written_without_quotes_and_addresses_with_quotes() {
-        let fields = fields(
-            "m",
-            vec![
-                ("port", 2222.into()),
-                ("endpoints", "[http://127.0.0.1:2379]".into()),
-                ("empty", "".into()),
-            ],
-        );
-        assert_eq!(
-            logfmt("t", &Level::ERROR, &fields),
-            "time=\"t\" level=error msg=\"m\" port=2222 endpoints=\"[http://127.0.0.1:2379]\" empty=\n"
-        );
-    }
-
-    /// Counts the `name=value` pairs that a parser of logfmt finds.
-    fn count_fields(line: &str) -> usize {
-        let (mut fields, mut quoted, mut escaped) = (1, false, false);
-        for c in line.trim_end_matches('\n').chars() {
-            match c {
-                _ if escaped => escaped = false,
-                '\\' if quoted => escaped = true,
-                '"' => quoted = !quoted,
-                ' ' if !quoted => fields += 1,
-                _ => {}
-            }
-        }
-        assert!(!quoted, "{line}");
-        fields
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_stays_within_its_field_and_line(
-            message: String,
-            // Favors the characters that have a meaning in logfmt.
-            id in "[ a=\"\\\\]{0,4}|.*",
-        ) {
-            let fields = || fields(&message, vec![("id", id.as_str().into()), ("port", 1.into())]);
-            let line = logfmt("t", &Level::INFO, &fields());
-            prop_assert_eq!(line.find(char::is_control), Some(line.len() - 1), "{}", line);
-            prop_assert_eq!(count_fields(&line), 5, "{}", line);
-            let line = json("t", &Level::INFO, fields());
-            prop_assert_eq!(line.find('\n'), Some(line.len() - 1), "{}", line);
-            let read: Value = serde_json::from_str(&line).unwrap();
-            prop_assert_eq!(read["id"].as_str(), Some(id.as_str()));
-        }
-    }
 }

@@ -53,7 +53,14 @@ impl Cli {
         let is_server = matches!(self.command, CliCommand::Serve);
         let _log_guard = if is_server {
             arena::limit();
-            Some(logging::init(self.verbose, self.log_format))
+            match logging::init(self.verbose, self.log_format) {
+                Ok(guard) => Some(guard),
+                Err(error) => {
+                    let error = CliError::Runtime(error);
+                    output::print_error(&error, &self.config);
+                    return ExitCode::from(error.exit_code());
+                }
+            }
         } else {
             output::print_events(self.verbose);
             None

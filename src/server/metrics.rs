@@ -10,6 +10,7 @@ use crate::api::ApiMetrics;
 use crate::coordinator::{GroupCollector, StateReceiver};
 use crate::group::GroupMetrics;
 use crate::http::ConnectionMetrics;
+use crate::logging;
 use crate::store::instrumented::StoreMetrics;
 
 /// The registered families, each for the module that updates it.
@@ -43,6 +44,7 @@ impl ServerMetrics {
             reloads: ReloadMetrics::register(&registry)?,
             store: StoreMetrics::register(&registry)?,
         };
+        logging::register(&registry)?;
         let process = ProcessMetrics::register(&registry)?;
         Ok((ServerMetrics { registry, process }, families))
     }

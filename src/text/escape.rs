@@ -22,14 +22,18 @@ pub(crate) fn quoted(text: &str) -> String {
 /// Escapes the characters of `text` that end the line or control a terminal, and leaves all others as they are. Text
 /// for people: the result does not tell an escaped character from the same escape in `text`.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if text.chars().all(is_printable) {
-        return text.into();
-    }
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        push_printable(&mut out, c);
-    }
-    out.into()
+    escaped(text, is_printable, push_printable)
+}
+
+/// Escapes the characters of a JSON document that are not printable. All of them are in its strings, so a parser
+/// returns the same values.
+pub(crate) fn escaped_json(document: &str) -> Cow<'_, str> {
+    escaped(document, is_printable, |out, c| {
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\u{unit:04x}");
+        }
+    })
 }
 
 /// Returns at most `max` characters of `text`, escaped as by [`printable`], and an ellipsis if there are more.
@@ -40,8 +44,30 @@ pub(crate) fn shortened(text: &str, max: usize) -> Cow<'_, str> {
     }
 }
 
+/// Replaces each character that is not `safe` by what `push` writes for it.
+fn escaped(
+    text: &str,
+    safe: impl Fn(char) -> bool,
+    push: impl Fn(&mut String, char),
+) -> Cow<'_, str> {
+    if text.chars().all(&safe) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if safe(c) {
+            out.push(c);
+        } else {
+            push(&mut out, c);
+        }
+    }
+    out.into()
+}
+
+/// Reports whether a character is visible and stands for itself. Rust escapes those of the categories Cc, Cf, Cn, Co,
+/// Zl, Zp and Zs, but for the space, and those that combine with the character before them.
 fn is_printable(c: char) -> bool {
-    // Rust escapes these three, and all characters that are not printable.
+    // Rust escapes these three as well.
     matches!(c, '"' | '\'' | '\\') || c.escape_debug().len() == 1
 }
 

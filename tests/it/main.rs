@@ -34,6 +34,7 @@ mod idle;
 mod lifecycle;
 mod limits;
 mod linearizability;
+mod log;
 mod model;
 mod online;
 mod preflight;

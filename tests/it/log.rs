@@ -1,0 +1,205 @@
+//! The log on a standard error that is a pipe, whose reader may stop to read.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStderr, ExitStatus, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+
+use reqwest::blocking;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use airlock_test_support::airlock::{LISTEN, airlock, port_in};
+use airlock_test_support::client::Client;
+use airlock_test_support::eventually;
+
+/// Returns the port of a service that listens, from a log of either format.
+fn port(log: &str, service: &str) -> Option<u16> {
+    let quoted = format!("\"msg\":\"{service}\"");
+    let line = log.lines().find(|line| line.contains(&quoted));
+    let port = |line| {
+        serde_json::from_str::<Value>(line).unwrap()["port"]
+            .as_u64()
+            .unwrap() as u16
+    };
+    line.map(port).or_else(|| port_in(log, service))
+}
+
+/// A server that logs everything into a pipe. It is killed when the value is dropped.
+struct Logging {
+    server: Child,
+    log: Option<BufReader<ChildStderr>>,
+    /// The log up to the time at which the server listened.
+    start: String,
+    _folder: TempDir,
+}
+
+// === impl Logging ===
+
+impl Logging {
+    /// Starts a server and reads its log until it listens, and no further.
+    fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.toml");
+        let path = folder.path().join("airlock.db");
+        let store = format!("[embedded]\npath = {path:?}\n");
+        fs::write(&config, format!("{LISTEN}{store}")).unwrap();
+        let mut server = airlock()
+            .args(["serve", "-vvv", "--config"])
+            .arg(&config)
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(server.stderr.take().unwrap());
+        let mut start = String::new();
+        let is_listening = |log: &str| {
+            ["main service", "status service"].map(|service| port(log, service).is_some())
+        };
+        while is_listening(&start) != [true; 2] {
+            assert_ne!(log.read_line(&mut start).unwrap(), 0, "{start}");
+        }
+        Logging {
+            server,
+            log: Some(log),
+            start,
+            _folder: folder,
+        }
+    }
+
+    fn url(&self, service: &str) -> String {
+        format!("http://127.0.0.1:{}", port(&self.start, service).unwrap())
+    }
+
+    fn client(&self) -> Client {
+        Client::new(self.url("main service"))
+    }
+
+    /// Returns the resident memory in KiB.
+    fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.server.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
+    }
+
+    fn dropped_lines(&self) -> u64 {
+        let url = format!("{}/metrics", self.url("status service"));
+        let text = blocking::get(url).unwrap().text().unwrap();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("airlock_log_lines_dropped_total "));
+        line.unwrap().parse().unwrap()
+    }
+
+    fn terminate(&mut self) -> ExitStatus {
+        let pid = Pid::from_raw(self.server.id() as i32).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        eventually("the server to end", || self.server.try_wait().unwrap())
+    }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// Sends requests whose group is as long as the body may be. In the log, each of its characters is escaped: a request
+/// logs some KiB.
+fn flood(client: &Client, requests: usize) {
+    let group = "\u{7f}".repeat(15_000);
+    for _ in 0..requests {
+        assert_eq!(client.lock(&group, "n").status, 400);
+    }
+}
+
+/// Returns the numbers in the reports of dropped lines.
+fn reported(log: &str) -> Vec<u64> {
+    let after = log.split("msg=\"dropped ").skip(1);
+    after
+        .map(|rest| rest.split(' ').next().unwrap().parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn invariant_8_a_log_that_is_not_read_delays_no_request_and_its_memory_is_bounded() {
+    let mut server = Logging::start(&[]);
+    let client = server.client();
+    assert!(client.lock("default", "n").granted());
+    let before = server.memory();
+    flood(&client, 1_000);
+    let grown = server.memory().saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} KiB");
+    let dropped = server.dropped_lines();
+    assert!(dropped > 100, "{dropped}");
+
+    let mut pipe = server.log.take().unwrap();
+    let (sender, lines) = channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        while pipe.read_line(&mut line).is_ok_and(|read| read > 0) {
+            let _ = sender.send(std::mem::take(&mut line));
+        }
+    });
+    let mut log = String::new();
+    eventually("all dropped lines to be reported", || {
+        log.extend(lines.try_iter());
+        (reported(&log).iter().sum::<u64>() == server.dropped_lines()).then_some(())
+    });
+    let report = "level=warning msg=\"dropped ";
+    let reason = " lines of the log: standard error was not read fast enough\"\n";
+    assert!(log.contains(report) && log.contains(reason), "{log}");
+    let longest = log.lines().map(str::len).max();
+    assert!(longest < Some(5_000), "{longest:?}");
+    // There is room again.
+    assert!(client.unlock("default", "after-the-report").granted());
+    eventually("the line of a later request", || {
+        log.extend(lines.try_iter());
+        log.contains("id=after-the-report").then_some(())
+    });
+    assert!(server.terminate().success());
+}
+
+#[test]
+fn a_log_that_is_not_read_does_not_delay_the_exit() {
+    let mut server = Logging::start(&[]);
+    // Much more than a pipe holds.
+    flood(&server.client(), 100);
+    assert!(server.terminate().success());
+    // What the pipe held.
+    let mut rest = String::new();
+    server
+        .log
+        .take()
+        .unwrap()
+        .read_to_string(&mut rest)
+        .unwrap();
+    assert!(!rest.is_empty());
+}
+
+#[test]
+fn a_json_log_contains_no_character_that_controls_a_terminal() {
+    let mut server = Logging::start(&["--log-format", "json"]);
+    let group = "\u{9b}31m\u{7f}\u{202e}\u{200b}\u{2028}\u{e0001}\n";
+    assert_eq!(server.client().lock(group, "n").status, 400);
+    assert!(server.terminate().success());
+    let mut log = String::new();
+    server.log.take().unwrap().read_to_string(&mut log).unwrap();
+    let mut found = 0;
+    for line in log.lines() {
+        assert!(
+            line.chars().all(|c| c.is_ascii_graphic() || c == ' '),
+            "{line:?}"
+        );
+        let event: Value = serde_json::from_str(line).unwrap();
+        found += usize::from(event["group"] == group);
+    }
+    assert!(found > 0, "{log}");
+}
