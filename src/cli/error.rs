@@ -227,7 +227,7 @@ impl CliError {
                 command("set slots", &[group.as_str(), "N"])
             )),
             CliError::InvalidId { .. } => Some(format!(
-                "an id has 1 to {} bytes without control characters",
+                "an id has 1 to {} bytes without control and format characters",
                 NodeId::MAX_BYTES
             )),
             CliError::Unhealthy { .. } => {

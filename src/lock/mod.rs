@@ -14,4 +14,5 @@ mod state;
 pub(crate) mod window;
 
 pub use names::{GroupName, InvalidNodeId, NodeId, RequestId};
+pub(crate) use names::{code_point, is_control_or_format};
 pub(crate) use state::GroupState;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupName(Arc<str>);
 
-/// The id under which a node holds a slot: 1 to 253 bytes without control characters.
+/// The id under which a node holds a slot: 1 to 253 bytes without control and format characters.
 ///
 /// Zincati sends 32 lower-case hexadecimal digits. 253 bytes is the length of the longest host name, for clients
 /// that send host names.
@@ -40,9 +40,32 @@ pub enum InvalidNodeId {
     /// The text has this many bytes.
     #[error("client ID of {0} bytes; the maximum is {max}", max = NodeId::MAX_BYTES)]
     TooLong(usize),
-    /// The first control character starts at this byte.
-    #[error("client ID with a control character at byte {0}")]
-    ControlCharacter(usize),
+    /// The first control or format character, and the byte at which it starts.
+    #[error("client ID with the control or format character {} at byte {at}", code_point(*.found))]
+    ControlOrFormat {
+        /// The character.
+        found: char,
+        /// Its first byte.
+        at: usize,
+    },
+}
+
+/// Reports whether a character is in one of the categories Cc, Cf, Zl and Zp: it is invisible, ends a line, or controls
+/// a terminal or the direction of the text. Two different names that contain such characters can look the same.
+pub(crate) fn is_control_or_format(c: char) -> bool {
+    // Source: DerivedGeneralCategory.txt of Unicode 17.
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
+            | '\u{8e2}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
+}
+
+/// Formats a character as Unicode names it, such as `U+202E`.
+pub(crate) fn code_point(c: char) -> String {
+    format!("U+{:04X}", u32::from(c))
 }
 
 // === impl GroupName ===
@@ -101,8 +124,8 @@ impl FromStr for NodeId {
         if text.len() > NodeId::MAX_BYTES {
             return Err(InvalidNodeId::TooLong(text.len()));
         }
-        match text.find(char::is_control) {
-            Some(at) => Err(InvalidNodeId::ControlCharacter(at)),
+        match text.char_indices().find(|(_, c)| is_control_or_format(*c)) {
+            Some((at, found)) => Err(InvalidNodeId::ControlOrFormat { found, at }),
             None => Ok(NodeId(text.into())),
         }
     }
@@ -160,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_has_1_to_253_bytes_and_no_control_characters() {
+    fn an_id_has_1_to_253_bytes_and_no_control_or_format_characters() {
         assert!("2204af7f41984cb19b8cde4edc06c142".parse::<NodeId>().is_ok());
         assert!("é".repeat(126).parse::<NodeId>().is_ok());
         assert!("a".repeat(253).parse::<NodeId>().is_ok());
@@ -169,12 +192,36 @@ mod tests {
             "é".repeat(127).parse::<NodeId>(),
             Err(InvalidNodeId::TooLong(254))
         );
-        for control in ["a\nb", "a\0", "a\u{7f}", "a\u{85}"] {
-            assert_eq!(
-                control.parse::<NodeId>(),
-                Err(InvalidNodeId::ControlCharacter(1))
-            );
+        for (text, found) in [
+            ("é\nb", "U+000A"),
+            ("é\0", "U+0000"),
+            ("é\u{7f}", "U+007F"),
+            ("é\u{85}", "U+0085"),
+            ("é\u{202e}b\n", "U+202E"),
+            ("é\u{e0001}", "U+E0001"),
+        ] {
+            let expected =
+                format!("client ID with the control or format character {found} at byte 2");
+            assert_eq!(text.parse::<NodeId>().unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn exactly_the_characters_of_four_categories_are_control_or_format_characters() {
+        let class = regex_syntax::parse(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]").unwrap();
+        let regex_syntax::hir::HirKind::Class(regex_syntax::hir::Class::Unicode(class)) =
+            class.kind()
+        else {
+            panic!("not a class: {class:?}");
+        };
+        let expected = class
+            .iter()
+            .flat_map(|range| range.start()..=range.end())
+            .collect::<Vec<char>>();
+        let found = ('\0'..=char::MAX)
+            .filter(|c| is_control_or_format(*c))
+            .collect::<Vec<char>>();
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -193,7 +240,10 @@ mod tests {
         assert_eq!(parse(""), Err(InvalidNodeId::Empty));
         assert_eq!(parse("a"), Ok(RequestId::Valid("a".parse().unwrap())));
         for (text, reason) in [
-            ("a\nb", InvalidNodeId::ControlCharacter(1)),
+            (
+                "a\nb",
+                InvalidNodeId::ControlOrFormat { found: '\n', at: 1 },
+            ),
             (&"é".repeat(127), InvalidNodeId::TooLong(254)),
         ] {
             let id: Arc<str> = text.into();

@@ -72,7 +72,7 @@ fn a_full_group_is_a_500_with_the_text_of_coreos_airlock() {
 }
 
 /// Requests without a valid identity: the header, the body, and the reason that the response states.
-const WITHOUT_IDENTITY: [(Option<&str>, &str, &str); 15] = [
+const WITHOUT_IDENTITY: [(Option<&str>, &str, &str); 17] = [
     (None, GOOD, "wrong 'fleet-lock-protocol' header"),
     (Some("TRUE"), GOOD, "wrong 'fleet-lock-protocol' header"),
     (Some("false"), "", "wrong 'fleet-lock-protocol' header"),
@@ -117,8 +117,18 @@ const WITHOUT_IDENTITY: [(Option<&str>, &str, &str); 15] = [
     ),
     (
         Some("true"),
+        r#"{"id":"é\u202e","group":"default"}"#,
+        "client ID with the control or format character U+202E at byte 2",
+    ),
+    (
+        Some("true"),
+        r#"{"id":"\u200b","group":"default"}"#,
+        "client ID with the control or format character U+200B at byte 0",
+    ),
+    (
+        Some("true"),
         r#"{"id":"a\nb","group":"default"}"#,
-        "client ID with a control character",
+        "client ID with the control or format character U+000A at byte 1",
     ),
 ];
 

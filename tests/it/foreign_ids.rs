@@ -7,10 +7,11 @@ use airlock_test_support::eventually;
 
 const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
 
-/// A long id, and one that forges a line of the log and controls a terminal.
-fn ids() -> [String; 2] {
+/// A long id, one that forges a line of the log and controls a terminal, and one that looks like `ab`.
+fn ids() -> [String; 3] {
     let forged = "a\nlevel=error msg=\"forged\"\u{1b}[31m<script>\u{85}";
-    ["é".repeat(5_000), forged.to_owned()]
+    let invisible = "a\u{200b}b\u{202e}";
+    ["é".repeat(5_000), forged.to_owned(), invisible.to_owned()]
 }
 
 /// Returns the number of writes of the key since its creation.
@@ -45,7 +46,8 @@ async fn a_node_that_coreos_airlock_granted_a_lock_under_any_id_is_confirmed_and
         let before = writes(&etcd);
         for (id, reason) in ids().iter().zip([
             "client ID of 10000 bytes; the maximum is 253",
-            "client ID with a control character at byte 1",
+            "client ID with the control or format character U+000A at byte 1",
+            "client ID with the control or format character U+200B at byte 1",
         ]) {
             for answer in [client.lock("default", id), client.unlock("default", id)] {
                 let refused = (answer.status, &*answer.kind());
@@ -65,7 +67,7 @@ async fn invariant_12_such_a_node_is_confirmed_and_released_outside_the_windows_
 {
     let etcd = Etcd::start();
     let mut theirs = CoreosAirlock::new(&etcd.endpoints(), "default", 2).await;
-    let [id, _] = ids();
+    let [id, ..] = ids();
     assert_eq!(theirs.lock(&id).await, Reply::Granted);
     tokio::task::block_in_place(|| {
         let airlock = Airlock::on_etcd(&etcd.endpoints(), "");
@@ -80,7 +82,7 @@ async fn invariant_12_such_a_node_is_confirmed_and_released_outside_the_windows_
 #[tokio::test(flavor = "multi_thread")]
 async fn invariant_8_no_such_id_harms_the_log_the_page_the_metrics_or_a_terminal() {
     let etcd = Etcd::start();
-    let mut theirs = CoreosAirlock::new(&etcd.endpoints(), "default", 2).await;
+    let mut theirs = CoreosAirlock::new(&etcd.endpoints(), "default", 3).await;
     for id in ids() {
         assert_eq!(theirs.lock(&id).await, Reply::Granted);
     }
@@ -88,8 +90,8 @@ async fn invariant_8_no_such_id_harms_the_log_the_page_the_metrics_or_a_terminal
         let airlock = Airlock::on_etcd(&etcd.endpoints(), "");
         let client = airlock.client();
         let name = "airlock_database_semaphore_lock_holders{group=\"default\"}";
-        eventually("both holders to be known", || {
-            (airlock.metric(name) == Some(2.0)).then_some(())
+        eventually("all holders to be known", || {
+            (airlock.metric(name) == Some(3.0)).then_some(())
         });
         let (_, page) = airlock.status("/");
         let (_, metrics) = airlock.status("/metrics");
@@ -125,7 +127,7 @@ async fn invariant_8_no_such_id_harms_the_log_the_page_the_metrics_or_a_terminal
             .iter()
             .map(|holder| holder["id"].as_str().unwrap())
             .collect();
-        let [long, forged] = ids();
-        assert_eq!(shown, [&*forged, &*long]);
+        let [long, forged, invisible] = ids();
+        assert_eq!(shown, [&*forged, &*invisible, &*long]);
     });
 }

@@ -7,8 +7,8 @@ use super::{StoreSettings, windows};
 use crate::config::diagnostic::{Diagnostics, Located, quote};
 use crate::config::field::Field;
 use crate::config::schema::{GroupSection, LockSection};
-use crate::lock::GroupName;
 use crate::lock::window::Windows;
+use crate::lock::{GroupName, code_point, is_control_or_format};
 
 /// The settings of a reboot group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,8 +165,11 @@ fn checked_name(diagnostics: &mut Diagnostics, name: &Located<String>) -> Option
         let text =
             format!("group name {quoted} has {length} bytes; shorten it to {MAX_BYTES} or fewer");
         diagnostics.error(name, text);
-    } else if text.contains(char::is_control) {
-        let text = format!("group name {quoted} contains a control character; remove it");
+    } else if let Some(found) = text.chars().find(|c| is_control_or_format(*c)) {
+        let found = code_point(found);
+        let text = format!(
+            "group name {quoted} contains the control or format character {found}; remove it"
+        );
         diagnostics.error(name, text);
     } else if !text.chars().all(zincati_accepts) {
         let text = format!(

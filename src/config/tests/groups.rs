@@ -57,17 +57,20 @@ fn a_group_name_that_zincati_rejects_is_a_warning() {
 }
 
 #[test]
-fn a_group_name_is_at_most_253_bytes_long_and_has_no_control_characters() {
+fn a_group_name_is_at_most_253_bytes_long_and_has_no_control_or_format_characters() {
     let long = "a".repeat(254);
     let shown = "a".repeat(100);
     assert_errors(
         &format!(
-            "{ETCD}[lock]\ndefault_group_name = \"\\u0007\"\n[[lock.groups]]\nname = \"{long}\"\n"
+            "{ETCD}[lock]\ndefault_group_name = \"\\u0007\"\n[[lock.groups]]\nname = \"a\\u202E\"\n[[lock.groups]]\nname = \"{long}\"\n"
         ),
         &[
-            "group name \"\\u{7}\" contains a control character; remove it (c.toml:6, lock.default_group_name)",
+            "group name \"\\u{7}\" contains the control or format character U+0007; remove it (c.toml:6, \
+             lock.default_group_name)",
+            "group name \"a\\u{202e}\" contains the control or format character U+202E; remove it (c.toml:8, \
+             lock.groups[0].name)",
             &format!(
-                "group name \"{shown}\"… has 254 bytes; shorten it to 253 or fewer (c.toml:8, lock.groups[0].name)"
+                "group name \"{shown}\"… has 254 bytes; shorten it to 253 or fewer (c.toml:10, lock.groups[1].name)"
             ),
         ],
     );
