@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::CliError;
 use super::context::{StoreContext, Target};
-use super::output::report;
+use super::output::{report, shown};
 use crate::admin::{self, Change, ExecuteError, host};
 use crate::lock::GroupName;
 use crate::lock::command::{AdminCommand, Decision};
@@ -114,7 +114,7 @@ pub(super) fn summary(semaphore: &Semaphore) -> String {
     match semaphore.holders.len() {
         0 => format!("{slots}, none held"),
         held @ 1..=5 => {
-            let ids: Vec<&str> = semaphore.holders.keys().map(AsRef::as_ref).collect();
+            let ids: Vec<_> = semaphore.holders.keys().map(|id| shown(id)).collect();
             format!("{slots}, {held} held ({})", ids.join(", "))
         }
         held => format!("{slots}, {held} held"),
@@ -135,6 +135,7 @@ pub(super) fn differences(before: &Semaphore, after: &Semaphore, now: Timestamp)
     }
     for (id, since) in &before.holders {
         if !after.holders.contains_key(id) {
+            let id = shown(id);
             lines.push(match since {
                 Some(since) => format!(
                     "{id} is unlocked; it held its slot for {}",
@@ -146,7 +147,7 @@ pub(super) fn differences(before: &Semaphore, after: &Semaphore, now: Timestamp)
     }
     for id in after.holders.keys() {
         if !before.holders.contains_key(id) {
-            lines.push(format!("{id} is locked"));
+            lines.push(format!("{} is locked", shown(id)));
         }
     }
     lines

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::CliError;
-use super::output::{count, print_raw, report};
+use super::output::{count, print_json, report};
 use super::preflight::{self, Scope};
 use crate::config::{self, Checked, Diagnostic};
 use online::StoreFindings;
@@ -97,9 +97,7 @@ fn report_json(findings: &Findings) -> Result<(), CliError> {
         description: &findings.description,
         store: findings.store.as_ref(),
     };
-    // The value has no map, the only type that JSON may not be able to represent.
-    let text = serde_json::to_string(&json).unwrap_or_default();
-    print_raw(text)
+    print_json(&json)
 }
 
 #[derive(Serialize)]

@@ -1,5 +1,6 @@
 //! The errors of commands, and their exit codes (those of sysexits.h, where it has one).
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use crate::lock::{GroupName, InvalidNodeId, NodeId};
 use crate::server::ServeError;
 use crate::store::sqlite::CopyError;
 use crate::store::{DamagedValue, Location, StoreError};
-use crate::text::escape::quoted;
+use crate::text::escape::{quoted, shell_word, shortened};
 use crate::text::explain::Remedy as _;
 
 /// The reason why a command failed.
@@ -253,12 +254,24 @@ fn refusal_hint(group: &GroupName, refused: &Refused, config: &Path) -> String {
         Refused::Paused => format!("end the pause first: {}", command("resume", &[group])),
         Refused::NotHeld { holders, .. } => match holders.len() {
             0 => "the group has no holders".into(),
-            1..=10 => format!("the holders are: {}", joined(holders)),
+            1..=10 => {
+                let words: Vec<_> = holders.iter().map(|id| pasteable(id)).collect();
+                format!("the holders are: {}", words.join(", "))
+            }
             count => format!(
                 "list the {count} holders with: {}",
                 command("get slots", &[group])
             ),
         },
+    }
+}
+
+/// Returns an id as a word of a command line; one that is longer than a server accepts is cut.
+fn pasteable(id: &str) -> Cow<'_, str> {
+    if id.len() <= NodeId::MAX_BYTES {
+        shell_word(id).into()
+    } else {
+        shortened(id, NodeId::MAX_BYTES)
     }
 }
 

@@ -5,13 +5,12 @@ use serde_json::json;
 
 use super::CliError;
 use super::context::{StoreContext, Target};
-use super::output::{print, print_raw};
+use super::output::{print, print_json, table};
+use crate::lock::GroupState;
 use crate::lock::audit::{Action, AuditEntry};
 use crate::lock::window::Windows;
-use crate::lock::{GroupState, NodeId};
 use crate::status::{GroupFacts, GroupView};
 use crate::text::duration::age;
-use crate::text::escape::printable;
 
 /// The arguments of `airlock get slots`.
 #[derive(Debug, clap::Args)]
@@ -25,9 +24,11 @@ pub(super) struct Arguments {
 
 const HEADER: [&str; 6] = ["GROUP", "SLOTS", "HELD", "FREE", "HOLDER", "SINCE"];
 
-/// The maximum width of a column: the maximum length of an id that a server accepts. Another program may have stored a
-/// longer one, and `format!` panics for a width above 65,535.
-const MAX_WIDTH: usize = NodeId::MAX_BYTES;
+/// The columns of numbers.
+const NUMBERS: [usize; 3] = [1, 2, 3];
+
+/// The maximum width of a column: that of a UUID. With ids of Zincati, a table fits into 80 columns.
+const MAX_WIDTH: usize = 36;
 
 /// Runs the command. A damaged value is reported after the groups.
 pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
@@ -46,7 +47,7 @@ pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<
         views.push(view(&context, &target, &state, now));
     }
     if arguments.json {
-        print_raw(json!({ "store": context.location(), "groups": views }))?;
+        print_json(&json!({ "store": context.location(), "groups": views }))?;
     } else {
         print(context.location())?;
         print("")?;
@@ -72,25 +73,8 @@ fn view(context: &StoreContext, target: &Target, state: &GroupState, now: Timest
 fn print_table(groups: &[GroupView]) -> Result<(), CliError> {
     let mut rows = vec![HEADER.map(str::to_owned)];
     rows.extend(groups.iter().flat_map(rows_of));
-    for row in &mut rows {
-        *row = std::array::from_fn(|column| printable(&row[column]).into_owned());
-    }
-    let widths: [usize; 6] = std::array::from_fn(|column| width(&rows, column));
-    for [group, slots, held, free, holder, since] in &rows {
-        let line = format!(
-            "{group:<0$}  {slots:>1$}  {held:>2$}  {free:>3$}  {holder:<4$}  {since}",
-            widths[0], widths[1], widths[2], widths[3], widths[4],
-        );
-        print(line.trim_end())?;
-    }
-    Ok(())
-}
-
-/// Returns the width of a column. A cell of more than [`MAX_WIDTH`] characters does not widen it.
-fn width(rows: &[[String; 6]], column: usize) -> usize {
-    let lengths = rows.iter().map(|row| row[column].chars().count());
-    let usual = lengths.filter(|length| *length <= MAX_WIDTH);
-    usual.max().unwrap_or(0)
+    let mut lines = table(rows, &NUMBERS, MAX_WIDTH).into_iter();
+    lines.try_for_each(print)
 }
 
 /// Returns a row for each holder of a group, and one row for a group without holders.
@@ -105,9 +89,9 @@ fn rows_of(group: &GroupView) -> Vec<[String; 6]> {
         lock.slots.to_string()
     };
     let mut holders = lock.holders.iter().map(|holder| {
-        let since = match (holder.since, &holder.age) {
-            (Some(since), Some(age)) => format!("{since:.0} ({age} ago)"),
-            _ => "unknown".into(),
+        let since = match &holder.age {
+            Some(age) => format!("{age} ago"),
+            None => "unknown".into(),
         };
         (holder.id.clone(), since)
     });

@@ -1,18 +1,21 @@
 //! Output of commands: results on stdout, errors and warnings on stderr. Each reader may close its end at any time, as
 //! `head` does.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
 
 use super::CliError;
+use crate::lock::NodeId;
 use crate::logging;
-use crate::text::escape::printable;
+use crate::text::escape::{escaped_json, printable, shortened};
 use crate::text::explain::{causes, chain};
 
 /// Prints a line that is the result of a command. Control characters are escaped.
@@ -21,6 +24,16 @@ use crate::text::explain::{causes, chain};
 /// If the reader has closed stdout, or the line cannot be written.
 pub(super) fn print(line: impl Display) -> Result<(), CliError> {
     print_raw(printable(&line.to_string()))
+}
+
+/// Prints a value as JSON. Control characters are escaped, so that a parser returns the same texts.
+///
+/// # Errors
+/// If the reader has closed stdout, or the text cannot be written.
+pub(super) fn print_json(value: &impl Serialize) -> Result<(), CliError> {
+    // The values have no maps with keys other than texts, which JSON could not represent.
+    let text = serde_json::to_string(value).unwrap_or_default();
+    print_raw(escaped_json(&text))
 }
 
 /// Prints text for programs, which may contain any character.
@@ -34,6 +47,45 @@ pub(super) fn print_raw(text: impl Display) -> Result<(), CliError> {
 /// Prints a line of progress. The command and its exit code do not depend on whether it can be written.
 pub(super) fn report(line: impl Display) {
     let _ = print(line);
+}
+
+/// The maximum number of characters of an id in a table or a sentence: every id that a server accepts is shown in full.
+const MAX_ID: usize = NodeId::MAX_BYTES;
+
+/// Returns an id as it is shown: escaped, and cut if it is longer than the ids that a server accepts.
+pub(super) fn shown(id: &str) -> Cow<'_, str> {
+    shortened(id, MAX_ID)
+}
+
+/// Returns the lines of a table. The columns in `right` are aligned to the right.
+///
+/// A cell of more than `max_width` characters does not widen its column, so that one long id moves only its own row.
+pub(super) fn table<const N: usize>(
+    mut rows: Vec<[String; N]>,
+    right: &[usize],
+    max_width: usize,
+) -> Vec<String> {
+    for cell in rows.iter_mut().flatten() {
+        *cell = shown(cell).into_owned();
+    }
+    let width = |column: usize| {
+        let lengths = rows.iter().map(|row| row[column].chars().count());
+        lengths.filter(|length| *length <= max_width).max()
+    };
+    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).enumerate();
+        let cells = cells.map(|(column, (cell, width))| {
+            if right.contains(&column) {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
+            }
+        });
+        let line = cells.collect::<Vec<_>>().join("  ");
+        line.trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
 }
 
 /// Returns a number with its noun, such as `2 warnings`.
@@ -147,5 +199,38 @@ impl Display for EventText {
             fields if fields.is_empty() => Ok(()),
             fields => write!(f, " ({fields})"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(ids: &[&str]) -> Vec<String> {
+        let rows = ids.iter().map(|id| ["1".into(), (*id).into(), "x".into()]);
+        table(rows.collect(), &[0], 4)
+    }
+
+    #[test]
+    fn a_long_cell_moves_only_its_own_row() {
+        assert_eq!(lines(&["a", "abcd"]), ["1  a     x", "1  abcd  x"]);
+        assert_eq!(
+            lines(&["a", "abcde", "ab"]),
+            ["1  a   x", "1  abcde  x", "1  ab  x"]
+        );
+    }
+
+    #[test]
+    fn an_id_that_no_server_accepts_is_cut() {
+        let longest = "é".repeat(253);
+        let expected = format!("1  {longest}  x");
+        assert_eq!(lines(&[&longest]), [&*expected]);
+        let expected = format!("1  {longest}…  x");
+        assert_eq!(lines(&[&"é".repeat(65_536)]), [&*expected]);
+    }
+
+    #[test]
+    fn a_cell_cannot_forge_a_row() {
+        assert_eq!(lines(&["a\nb", "c"]), [r"1  a\nb  x", "1  c     x"]);
     }
 }

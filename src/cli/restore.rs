@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::CliError;
 use super::apply::{ConfirmArgs, administrator, ask, summary};
 use super::backup::totals;
-use super::output::report;
+use super::output::{report, shown};
 use super::store_file::StoreFile;
 use crate::config::{Settings, command_line};
 use crate::lock::GroupName;
@@ -135,7 +135,8 @@ fn preview_group(
         .collect();
     for id in lost.iter().take(MAX_HOLDERS) {
         report(format_args!(
-            "  {id} loses its slot: the backup lacks its lock, and it may be down now"
+            "  {} loses its slot: the backup lacks its lock, and it may be down now",
+            shown(id)
         ));
     }
     if lost.len() > MAX_HOLDERS {
@@ -147,7 +148,8 @@ fn preview_group(
         .take(MAX_HOLDERS)
     {
         report(format_args!(
-            "  {id} holds a slot in the backup only: it has released it since, unless its lock was lost"
+            "  {} holds a slot in the backup only: it has released it since, unless its lock was lost",
+            shown(id)
         ));
     }
     let has_more_slots = backup.slots > present.slots;

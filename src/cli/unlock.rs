@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::CliError;
 use super::apply::{ConfirmArgs, apply};
 use super::context::{StoreContext, Target};
-use super::output::report;
+use super::output::{report, shown};
 use crate::lock::command::AdminCommand;
 use crate::text::duration;
 
@@ -66,7 +66,8 @@ async fn held_longer_than(
             }
             Some(_) => {}
             None => report(format_args!(
-                "{id} stays locked, because its lock time is unknown; unlock it by its id"
+                "{} stays locked, because its lock time is unknown; unlock it by its id",
+                shown(id)
             )),
         }
     }

@@ -12,6 +12,10 @@ use super::context::StoreContext;
 use super::output::print;
 use crate::lock::{GroupName, GroupState};
 use crate::store::Update;
+use crate::text::escape::shortened;
+
+/// The maximum number of characters of an audit entry: it may name ids of any length.
+const MAX_ENTRY: usize = 1_000;
 
 /// The arguments of `airlock watch`.
 #[derive(Debug, clap::Args)]
@@ -112,6 +116,9 @@ fn describe(
         .audit_log
         .iter()
         .filter(|entry| !before.audit_log.contains(entry));
-    lines.extend(new_entries.map(|entry| format!("({} has {})", entry.by, entry.action)));
+    lines.extend(new_entries.map(|entry| {
+        let text = format!("{} has {}", entry.by, entry.action);
+        format!("({})", shortened(&text, MAX_ENTRY))
+    }));
     lines
 }

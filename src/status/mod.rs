@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::coordinator::StateReceiver;
 use crate::store::health::Health;
+use crate::text::escape::{escaped_json, printable};
 use crate::text::explain::chain;
 use document::Document;
 use view::StatusView;
@@ -75,14 +76,17 @@ const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; bas
 
 async fn index(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
     let status = &pages.status;
-    let render = || page::render(&status.view(), &status.host, &status.config).into_string();
+    let render = || page::render(&status.view(), &status.host, &status.config);
     let policy = [(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY)];
     (policy, pages.page.respond(&headers, render)).into_response()
 }
 
 async fn json(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
     // The view has string keys and finite numbers only, so that this cannot fail.
-    let render = || serde_json::to_string(&pages.status.view()).unwrap_or_default();
+    let render = || {
+        let text = serde_json::to_string(&pages.status.view()).unwrap_or_default();
+        escaped_json(&text).into_owned()
+    };
     pages.json.respond(&headers, render)
 }
 
@@ -96,13 +100,13 @@ async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
         Ok(()) => {
             let notices = health.notices.iter();
             let notices: String = notices
-                .map(|notice| format!("warning: {notice}\n"))
+                .map(|notice| format!("warning: {}\n", printable(&notice.to_string())))
                 .collect();
             format!("ok\n{notices}").into_response()
         }
         Err(reason) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("{}\n", chain(&reason)),
+            format!("{}\n", printable(&chain(&reason))),
         )
             .into_response(),
     }

@@ -1,6 +1,7 @@
 //! The page for operators: the holders of each group, how long they have held their locks, and the waiting nodes.
 //!
-//! The HTML contains no scripts and refers to no other site. maud escapes all text from clients.
+//! The HTML contains no scripts and refers to no other site. maud escapes all text for HTML, and [`render`] escapes what
+//! is invisible or changes the direction of the text.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use super::view::{GroupView, LockView, StatusView, WaiterView};
 use crate::config::command_line;
 use crate::lock::NodeId;
 use crate::text::duration::age;
-use crate::text::escape::{printable, shortened};
+use crate::text::escape::{printable_lines, shortened};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -25,8 +26,8 @@ const MAX_DRAWN_SLOTS: u64 = 60;
 const MAX_ACTION: usize = 1_000;
 
 /// Renders the page of the server on the machine `host`, with commands that use the configuration `config`.
-pub(super) fn render(view: &StatusView, host: &str, config: &Path) -> Markup {
-    html! {
+pub(super) fn render(view: &StatusView, host: &str, config: &Path) -> String {
+    let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
@@ -39,7 +40,8 @@ pub(super) fn render(view: &StatusView, host: &str, config: &Path) -> Markup {
             }
             body { (body(view, host, config)) }
         }
-    }
+    };
+    printable_lines(&page.into_string()).into_owned()
 }
 
 fn body(view: &StatusView, host: &str, config: &Path) -> Markup {
@@ -256,7 +258,7 @@ fn holders(lock: &LockView, group: &str, config: &Path) -> Markup {
             details {
                 summary { "Unlock a node that does not come back" }
                 p { "Make sure that the node is down for good or already back, then run:" }
-                code { (printable(&command_line(config, "unlock", &[group, &lock.holders[0].id]))) }
+                code { (command_line(config, "unlock", &[group, &lock.holders[0].id])) }
             }
         }
     }

@@ -25,6 +25,11 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     escaped(text, is_printable, push_printable)
 }
 
+/// Escapes as [`printable`] does, but leaves the ends of lines.
+pub(crate) fn printable_lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| c == '\n' || is_printable(c), push_printable)
+}
+
 /// Escapes the characters of a JSON document that are not printable. All of them are in its strings, so a parser
 /// returns the same values.
 pub(crate) fn escaped_json(document: &str) -> Cow<'_, str> {
@@ -89,14 +94,24 @@ fn push_printable(out: &mut String, c: char) {
     }
 }
 
-/// Quotes `word` for a POSIX shell, if it needs quotes.
+/// Quotes `word` for a POSIX shell, if it needs quotes. If it contains characters that are not printable, they become
+/// octal escapes of their bytes in `$'…'`, which POSIX defines since 2024, and bash, ksh and zsh understand.
 pub(crate) fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@:+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+        return word.to_owned();
     }
+    if word.chars().all(is_printable) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    let is_safe = |c| is_printable(c) && !matches!(c, '\'' | '\\');
+    let escaped = escaped(word, is_safe, |out, c| {
+        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\{byte:03o}");
+        }
+    });
+    format!("$'{escaped}'")
 }
 
 #[cfg(test)]
@@ -121,6 +136,11 @@ mod tests {
     }
 
     #[test]
+    fn lines_stay_lines() {
+        assert_eq!(printable_lines("a\u{9b}\n\tb"), "a\\u009b\n\\tb");
+    }
+
+    #[test]
     fn a_long_text_is_cut_by_characters_before_it_is_escaped() {
         assert_eq!(shortened("é\n", 2), "é\\n");
         assert_eq!(shortened("é\nx", 2), "é\\n…");
@@ -132,6 +152,67 @@ mod tests {
         assert_eq!(shell_word("node-1.example:22"), "node-1.example:22");
         assert_eq!(shell_word(""), "''");
         assert_eq!(shell_word("it's; rm"), r"'it'\''s; rm'");
+        assert_eq!(shell_word("é ü"), "'é ü'");
+        assert_eq!(
+            shell_word("it's\\\n\u{1b}[2J\u{202e}7é"),
+            r"$'it\047s\134\012\033[2J\342\200\2567é'"
+        );
+    }
+
+    /// All characters that must not reach a terminal, by another table of Unicode than Rust's.
+    fn control_and_format_characters() -> Vec<char> {
+        use regex_syntax::hir::{Class, HirKind};
+
+        let class = regex_syntax::parse(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]").unwrap();
+        let HirKind::Class(Class::Unicode(class)) = class.kind() else {
+            panic!("not a class: {class:?}");
+        };
+        let ranges = class.iter().map(|range| range.start()..=range.end());
+        ranges.flatten().collect()
+    }
+
+    #[test]
+    fn every_control_and_format_character_is_escaped_everywhere() {
+        let found = control_and_format_characters();
+        for named in "\0\n\u{7f}\u{9b}\u{ad}\u{61c}\u{180e}\u{200b}\u{200f}\u{2028}\u{202e}\u{2060}\u{2069}\u{feff}\u{e0001}"
+            .chars()
+        {
+            assert!(found.contains(&named), "{named:?}");
+        }
+        for c in found {
+            let text = format!("a{c}b");
+            let document = serde_json::to_string(&text).unwrap();
+            for escaped in [
+                quoted(&text),
+                printable(&text).into_owned(),
+                shortened(&text, 3).into_owned(),
+                shell_word(&text),
+                escaped_json(&document).into_owned(),
+            ] {
+                let is_safe = |c: char| c.is_ascii_graphic();
+                assert!(escaped.chars().all(is_safe), "{c:?}: {escaped:?}");
+            }
+            if c != '\n' {
+                assert_eq!(printable_lines(&text), printable(&text));
+            }
+        }
+    }
+
+    #[test]
+    fn bash_reads_a_word_back_as_it_was() {
+        let mut words = vec!["it's\\ \n$(x)".to_owned(), "\u{1b}7".into(), "".into()];
+        let characters = control_and_format_characters().into_iter();
+        // An argument of a command cannot contain a NUL.
+        words.push(characters.filter(|c| *c != '\0').collect());
+        let quoted: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
+        let output = std::process::Command::new("bash")
+            .args(["-c", &format!("printf '%s\\0' {}", quoted.join(" "))])
+            .env("LC_ALL", "C")
+            .output()
+            .unwrap();
+        let read = String::from_utf8(output.stdout).unwrap();
+        let expected: String = words.iter().map(|word| format!("{word}\0")).collect();
+        assert_eq!(read, expected);
     }
 
     proptest! {

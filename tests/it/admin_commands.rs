@@ -255,10 +255,10 @@ fn slots_are_printed_as_a_table_and_as_json() {
     assert_eq!(lines[2], "GROUP    SLOTS  HELD  FREE  HOLDER  SINCE");
     assert_eq!(lines[3], "default      2     0     2  -");
     assert!(
-        lines[4].starts_with("workers      1     1     0  a       20"),
+        lines[4].starts_with("workers      1     1     0  a       "),
         "{table}"
     );
-    assert!(lines[4].ends_with(" s ago)"), "{table}");
+    assert!(lines[4].ends_with(" s ago"), "{table}");
     let json = run(&airlock, &["get", "slots", "workers", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let group = &json["groups"][0];
@@ -336,7 +336,7 @@ fn ids_and_names_from_the_store_cannot_control_the_terminal() {
     let refused = fail(&airlock, 1, &["unlock", "default", "typo", "--yes"]);
     assert_in(
         &refused,
-        &["hint: the holders are: a\\x1b[2J\\nhint: run this, b\n"],
+        &["hint: the holders are: $'a\\033[2J\\012hint: run this', b\n"],
     );
     let preview = run(&airlock, &["unlock", "default", hostile, "--dry-run"]);
     assert_in(&preview, &["a\\x1b[2J\\nhint: run this is unlocked"]);
@@ -349,7 +349,8 @@ fn ids_and_names_from_the_store_cannot_control_the_terminal() {
     let value = serde_json::json!({ "total_slots": 2, "holders": [long, "b"] });
     etcd.put(KEY, &value.to_string());
     let table = run(&airlock, &["get", "slots", "default"]);
-    assert_in(&table, &["  b       unknown\n", &long]);
+    let cut = format!("{}…  unknown\n", &long[..253]);
+    assert_in(&table, &["  b       unknown\n", &cut]);
 }
 
 #[test]

@@ -38,6 +38,7 @@ mod log;
 mod model;
 mod online;
 mod preflight;
+mod printed_text;
 mod prometheus;
 mod reload;
 mod repair;

@@ -96,5 +96,5 @@ fn assert_the_page_shows_the_holder_and_the_command(airlock: &Airlock) {
 fn assert_the_terminal_shows_the_age(airlock: &Airlock) {
     let table = airlock.command(&["get", "slots", "workers"]);
     let table = String::from_utf8(table.stdout).unwrap();
-    assert!(table.contains("(2 h ago)"), "{table}");
+    assert!(table.contains("  2 h ago"), "{table}");
 }

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::output::{count, report};
+use crate::cli::output::{count, report, table};
 use crate::config::Settings;
 use crate::store::findings::{EndpointFacts, FileFacts, Finding, Role, Severity, StoreReport};
 use crate::store::inspect::inspect;
-use crate::text::escape::printable;
 
 const HEADER: [&str; 6] = [
     "ENDPOINT",
@@ -18,6 +17,12 @@ const HEADER: [&str; 6] = [
     "CLUSTER",
     "ROUND TRIP",
 ];
+
+/// The column of a number.
+const ROUND_TRIP: usize = 5;
+
+/// The maximum width of a column: etcd limits no name.
+const MAX_WIDTH: usize = 64;
 
 /// The result of an inspection, and what follows from it.
 #[derive(Debug, Serialize)]
@@ -94,28 +99,9 @@ pub(super) fn report_text(store: &StoreFindings) {
 fn report_endpoints(endpoints: &[EndpointFacts]) {
     let mut rows = vec![HEADER.map(str::to_owned)];
     rows.extend(endpoints.iter().map(row));
-    for row in &mut rows {
-        *row = std::array::from_fn(|column| printable(&row[column]).into_owned());
+    for line in table(rows, &[ROUND_TRIP], MAX_WIDTH) {
+        report(line);
     }
-    let widths: [usize; 6] = std::array::from_fn(|column| width(&rows, column));
-    for [endpoint, version, member, role, cluster, round_trip] in &rows {
-        let line = format!(
-            "{endpoint:<0$}  {version:<1$}  {member:<2$}  {role:<3$}  {cluster:<4$}  {round_trip:>5$}",
-            widths[0], widths[1], widths[2], widths[3], widths[4], widths[5],
-        );
-        report(line.trim_end());
-    }
-}
-
-/// The maximum width of a column: `format!` panics for a width above 65,535, and etcd limits no name.
-const MAX_WIDTH: usize = 253;
-
-fn width(rows: &[[String; 6]], column: usize) -> usize {
-    let lengths = rows.iter().map(|row| row[column].chars().count());
-    lengths
-        .filter(|length| *length <= MAX_WIDTH)
-        .max()
-        .unwrap_or(0)
 }
 
 fn row(facts: &EndpointFacts) -> [String; 6] {

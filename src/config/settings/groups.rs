@@ -151,7 +151,6 @@ fn group(
 }
 
 fn checked_name(diagnostics: &mut Diagnostics, name: &Located<String>) -> Option<GroupName> {
-    const MAX_BYTES: usize = 253;
     let text = name.value.as_str();
     let Some(group) = GroupName::new(text) else {
         diagnostics.error(name, "the name is empty; a group needs a name");
@@ -160,10 +159,12 @@ fn checked_name(diagnostics: &mut Diagnostics, name: &Located<String>) -> Option
     let quoted = quote(text);
     // Source: Zincati, src/identity: a node rejects a group that does not match.
     let zincati_accepts = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
-    if text.len() > MAX_BYTES {
+    if text.len() > GroupName::MAX_BYTES {
         let length = text.len();
-        let text =
-            format!("group name {quoted} has {length} bytes; shorten it to {MAX_BYTES} or fewer");
+        let text = format!(
+            "group name {quoted} has {length} bytes; shorten it to {} or fewer",
+            GroupName::MAX_BYTES
+        );
         diagnostics.error(name, text);
     } else if let Some(found) = text.chars().find(|c| is_control_or_format(*c)) {
         let found = code_point(found);

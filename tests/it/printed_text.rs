@@ -1,0 +1,191 @@
+//! Ids in the store that control a terminal, forge rows or are invisible: no command and no page prints them raw.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use airlock_test_support::airlock::{Airlock, LISTEN, binary};
+use airlock_test_support::etcd::Etcd;
+use airlock_test_support::eventually;
+
+const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
+
+/// coreos/airlock accepts each of these ids, and stores them sorted.
+fn ids() -> [String; 6] {
+    [
+        "\u{1b}[2J\u{1b}]0;it's\\\u{7}".into(),
+        "a\ndefault  9  0  9  -".into(),
+        "a\u{200b}\u{ad}b".into(),
+        "a\u{202e}b".into(),
+        "x".repeat(65_536),
+        "\u{9b}31m\u{7f}\u{2028}\u{feff}\u{e0001}".into(),
+    ]
+}
+
+fn stored() -> String {
+    json!({ "total_slots": 6, "holders": ids() }).to_string()
+}
+
+fn server(etcd: &Etcd) -> Airlock {
+    let store = format!(
+        "[etcd3]\nendpoints = {:?}\n[lock]\ndefault_slots = 6\n",
+        etcd.endpoints()
+    );
+    let airlock = Airlock::start_with(&format!("{LISTEN}{store}"), &["-vvv"]);
+    let name = "airlock_database_semaphore_lock_holders{group=\"default\"}";
+    eventually("the holders to be known", || {
+        (airlock.metric(name) == Some(6.0)).then_some(())
+    });
+    airlock
+}
+
+/// Asserts that a text contains no other characters than visible ones and the ends of its lines.
+fn assert_visible(what: &str, text: &str) {
+    let is_visible = |c: char| c.is_ascii_graphic() || c == ' ' || c == '\n' || c == '…';
+    // Not in full: the text would control the terminal of the developer.
+    assert_eq!(text.find(|c| !is_visible(c)), None, "{what}: {text:.2000?}");
+    assert!(!text.is_empty(), "{what}");
+}
+
+fn printed(output: &Output) -> String {
+    let bytes = [&*output.stdout, &output.stderr].concat();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn commands_print_no_id_that_controls_a_terminal() {
+    let etcd = Etcd::start();
+    etcd.put(KEY, &stored());
+    let airlock = server(&etcd);
+    let watch = airlock.spawn(&["watch"]);
+    eventually("the first line of the watch", || {
+        watch.log().contains("6 slots, 6 held").then_some(())
+    });
+    let [_, newline, _, _, _, c1] = ids();
+    for arguments in [
+        &["get", "slots"][..],
+        &["ex", "get", "slots"],
+        &["unlock", "default", &newline, "--dry-run"],
+        &["unlock", "default", &c1],
+        &["unlock", "default", "typo"],
+        &["unlock", "default", "--held-longer-than", "1h", "--yes"],
+        &["lock", "default", &c1, "--yes"],
+        &["get", "slots", &c1],
+        &["get", "slots", "--json"],
+    ] {
+        let text = printed(&airlock.command(arguments));
+        assert_visible(&format!("{arguments:?}"), &text);
+    }
+
+    // Each holder has one row, which is cut if it is longer than an id can be.
+    let table = printed(&airlock.command(&["get", "slots"]));
+    assert_eq!(table.lines().count(), 3 + ids().len(), "{table}");
+    let longest = table.lines().map(|line| line.chars().count()).max();
+    assert!(longest < Some(350), "{longest:?}");
+    assert!(table.contains(&format!("{}…", "x".repeat(253))), "{table}");
+    // Programs get the ids as they are.
+    let json = airlock.command(&["get", "slots", "--json"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let holders = json["groups"][0]["lock"]["holders"].as_array().unwrap();
+    let mut found: Vec<&str> = holders.iter().map(|h| h["id"].as_str().unwrap()).collect();
+    found.sort_unstable();
+    let mut expected = ids();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+
+    let one = airlock.command(&["unlock", "default", &ids()[0], "--yes"]);
+    assert!(one.status.success(), "{one:?}");
+    eventually("the change", || {
+        watch.log().contains(" has unlocked ").then_some(())
+    });
+    assert_visible("watch", &watch.log());
+}
+
+#[test]
+fn the_page_and_the_log_contain_no_id_that_controls_a_terminal() {
+    let etcd = Etcd::start();
+    etcd.put(KEY, &stored());
+    let airlock = server(&etcd);
+    for path in ["/", "/v1/status", "/metrics", "/readyz"] {
+        let (_, text) = airlock.status(path);
+        assert_visible(path, &text);
+    }
+    let (_, json) = airlock.status("/v1/status");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let holders = json["groups"][0]["lock"]["holders"].as_array().unwrap();
+    assert!(holders.iter().any(|holder| holder["id"] == ids()[0]));
+    for id in ids().iter().filter(|id| id.len() < 16_000) {
+        assert!(airlock.client().lock("default", id).granted());
+    }
+    let log = airlock.log();
+    assert_visible("the log", &log);
+    let longest = log.lines().map(str::len).max();
+    assert!(longest < Some(2_000), "{longest:?}");
+}
+
+/// Returns the command that the page suggests for the oldest holder.
+fn suggested_unlock(airlock: &Airlock) -> Option<String> {
+    let (_, page) = airlock.status("/");
+    let commands = page.split("<code>").skip(1);
+    let mut commands = commands.map(|rest| rest.split("</code>").next().unwrap());
+    let command = commands.find(|command| command.contains(" unlock default "))?;
+    let unescaped = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&amp;", "&"),
+    ];
+    Some(
+        unescaped
+            .iter()
+            .fold(command.to_owned(), |text, (from, to)| {
+                text.replace(from, to)
+            }),
+    )
+}
+
+#[test]
+fn a_suggested_command_can_be_pasted_for_any_id() {
+    let etcd = Etcd::start();
+    etcd.put(KEY, &stored());
+    let airlock = server(&etcd);
+    let mut previous = None;
+    for left in (0..ids().len()).rev() {
+        // A page is shown for up to a second after it was rendered.
+        let command = eventually("the page to be current", || {
+            let name = "airlock_database_semaphore_lock_holders{group=\"default\"}";
+            (airlock.metric(name) == Some((left + 1) as f64)).then_some(())?;
+            suggested_unlock(&airlock).filter(|command| Some(command) != previous.as_ref())
+        });
+        assert_visible("the command", &command);
+        let rest = command.strip_prefix("airlock ").unwrap();
+        let output = Command::new("bash")
+            .args(["-c", &format!("{} {rest} --yes", binary().display())])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{command}: {}", printed(&output));
+        previous = Some(command);
+    }
+    assert_eq!(etcd.get(KEY), r#"{"total_slots":6,"holders":[]}"#);
+}
+
+#[test]
+fn a_table_of_ids_of_zincati_fits_into_80_columns() {
+    let etcd = Etcd::start();
+    let ids = ["0", "a"].map(|digit| digit.repeat(32));
+    let [first, second] = &ids;
+    // A longer id moves only its own row.
+    let long = "node".repeat(50);
+    let value = json!({ "total_slots": 10_000, "holders": [first, second, long] });
+    etcd.put(KEY, &value.to_string());
+    let store = format!("[etcd3]\nendpoints = {:?}\n", etcd.endpoints());
+    let airlock = Airlock::start(&store);
+    let table = printed(&airlock.command(&["get", "slots"]));
+    for id in &ids {
+        let line = table.lines().find(|line| line.contains(id)).unwrap();
+        // The longest age is longer than `unknown`.
+        let width = line.len() - "unknown".len() + "123 d 23 h ago".len();
+        assert!(width <= 80, "{table}");
+    }
+    assert!(table.contains(&long), "{table}");
+}
