@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::text::escape::redacted;
+
 /// An error or a warning about one place of the configuration.
 ///
 /// Its text form is the message, followed by the place:
@@ -54,9 +56,10 @@ pub(super) struct Located<T> {
     pub(super) key: String,
 }
 
-/// Quotes a value for a message. The result fits on a line and contains no control characters.
+/// Quotes a value for a message. The result fits on a line and contains no control characters, and no password of a URL.
 pub(super) fn quote(value: &str) -> String {
     const MAX_CHARS: usize = 100;
+    let value = redacted(value);
     match value.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => format!("{:?}…", &value[..end]),
         None => format!("{value:?}"),

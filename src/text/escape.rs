@@ -49,6 +49,18 @@ pub(crate) fn shortened(text: &str, max: usize) -> Cow<'_, str> {
     }
 }
 
+/// Replaces the password in a URL, or in another text of the form `user:password@host`, by `***`.
+pub(crate) fn redacted(text: &str) -> Cow<'_, str> {
+    let user = text.find("://").map_or(0, |scheme| scheme + "://".len());
+    let colon = text[user..].find(':').map(|colon| user + colon);
+    match (colon, text.rfind('@')) {
+        (Some(colon), Some(at)) if colon < at => {
+            format!("{}***{}", &text[..=colon], &text[at..]).into()
+        }
+        _ => text.into(),
+    }
+}
+
 /// Replaces each character that is not `safe` by what `push` writes for it.
 fn escaped(
     text: &str,
@@ -133,6 +145,24 @@ mod tests {
     fn printable_text_stays_as_it_is_and_control_characters_are_escaped() {
         assert_eq!(printable(r#"it's "é" \n"#), r#"it's "é" \n"#);
         assert_eq!(printable("a\u{1b}[2J\nb\u{202e}"), r"a\x1b[2J\nb\u202e");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        for (text, expected) in [
+            (
+                "https://root:secret@etcd:2379",
+                "https://root:***@etcd:2379",
+            ),
+            ("https://root:s:/@ \"@etcd", "https://root:***@etcd"),
+            ("root:secret@etcd:2379", "root:***@etcd:2379"),
+            ("https://:secret@[::1]:2379", "https://:***@[::1]:2379"),
+            ("https://root@etcd:2379", "https://root@etcd:2379"),
+            ("http://[::1]:2379", "http://[::1]:2379"),
+            ("", ""),
+        ] {
+            assert_eq!(redacted(text), expected);
+        }
     }
 
     #[test]

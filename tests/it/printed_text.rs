@@ -1,10 +1,11 @@
 //! Ids in the store that control a terminal, forge rows or are invisible: no command and no page prints them raw.
 
+use std::fs;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use airlock_test_support::airlock::{Airlock, LISTEN, binary};
+use airlock_test_support::airlock::{Airlock, LISTEN, airlock, binary};
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::eventually;
 
@@ -188,4 +189,39 @@ fn a_table_of_ids_of_zincati_fits_into_80_columns() {
         assert!(width <= 80, "{table}");
     }
     assert!(table.contains(&long), "{table}");
+}
+
+#[test]
+fn a_password_in_a_url_is_printed_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    for line in [
+        "endpoints = [\"https://root:hunter2@etcd:2379\"]",
+        "endpoints = [\"root:hunter2@etcd:2379\", \"http://127.0.0.1:2379\"]",
+        "endpoints = [\"ftp://root:hunter2@etcd:2379/\"]",
+        "endpoints = \"https://root:hunter2@etcd:2379\"",
+        "endpoints = [https://root:hunter2@etcd:2379]",
+        "endpoints = [\"https://root:hunter2@etcd:2379",
+        "endpoints = [\"http://127.0.0.1:2379\"]\n[service]\naddress = \"https://root:hunter2@host\"",
+        "endpoints = [\"http://127.0.0.1:2379\"]\n[service]\naddress = \"https://root:hunter2@host:9090\"",
+        "endpoints = [\"http://127.0.0.1:2379\"]\n[status]\nport = \"https://root:hunter2@host\"",
+        "endpoints = [\"http://127.0.0.1:2379\"]\n[lock]\ndefault_group_name = \"https://root:hunter2@host\"\n\
+         on_slots_mismatch = \"https://root:hunter2@host\"",
+    ] {
+        fs::write(&path, format!("[etcd3]\n{line}\n")).unwrap();
+        for arguments in [
+            &["check-config"][..],
+            &["check-config", "--json"],
+            &["serve", "-vvv"],
+            &["serve", "--log-format", "json"],
+            &["get", "slots"],
+        ] {
+            let output = airlock().arg("-c").arg(&path).args(arguments).output();
+            let output = output.unwrap();
+            let text = printed(&output);
+            assert_eq!(output.status.code(), Some(78), "{line}: {text}");
+            assert!(!text.contains("hunter2"), "{arguments:?}: {text}");
+            assert!(text.contains("root:***@"), "{arguments:?}: {text}");
+        }
+    }
 }

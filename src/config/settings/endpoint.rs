@@ -13,9 +13,10 @@ const ETCD_PORT: u16 = 2379;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum EndpointError {
     #[error(
-        "the endpoint contains a user name or a password; remove them, and set etcd3.username and etcd3.password_path"
+        "endpoint {} contains a user name or a password; remove them, and set etcd3.username and etcd3.password_path",
+        quote(.found)
     )]
-    Credentials,
+    Credentials { found: String },
     #[error(
         "endpoint {} has the unknown scheme {}; write http://host:port or https://host:port", quote(.found),
         quote(.scheme)
@@ -36,7 +37,8 @@ pub(super) enum EndpointError {
 pub(super) fn parse(text: &str) -> Result<String, EndpointError> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("https", text));
     if rest.contains('@') {
-        return Err(EndpointError::Credentials);
+        let found = text.to_owned();
+        return Err(EndpointError::Credentials { found });
     }
     let (found, scheme) = (text.to_owned(), scheme.to_owned());
     if !matches!(&*scheme, "http" | "https") {

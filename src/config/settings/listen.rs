@@ -230,6 +230,15 @@ fn address(diagnostics: &mut Diagnostics, field: Field<String>, default: &str) -
     let Some(found) = field.present() else {
         return default.to_owned();
     };
+    // Nothing else shows the value: it may contain a password.
+    if found.value.contains(['/', '@']) {
+        let text = format!(
+            "address {} is not an address; write a host name or an IP address of this machine",
+            quote(&found.value)
+        );
+        diagnostics.error(&found, text);
+        return default.to_owned();
+    }
     if let Some((host, port)) = with_port(&found.value) {
         let text = format!(
             "address {} contains a port; write address = \"{host}\" and port = {port}",

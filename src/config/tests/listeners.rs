@@ -176,6 +176,20 @@ fn an_address_with_a_port_is_an_error() {
 }
 
 #[test]
+fn an_address_that_is_a_url_is_an_error_and_its_password_is_not_shown() {
+    assert_errors(
+        &with_status(
+            EMBEDDED,
+            "port = 1\naddress = \"https://root:secret@host:9090\"",
+        ),
+        &[
+            "address \"https://root:***@host:9090\" is not an address; write a host name or an IP address of this \
+             machine (c.toml:10, status.address)",
+        ],
+    );
+}
+
+#[test]
 fn two_listeners_on_one_port_are_an_error_if_their_addresses_overlap() {
     let with = |service: &str, status: &str| {
         let service = EMBEDDED.replace("0.0.0.0", service);

@@ -82,8 +82,8 @@ fn an_invalid_endpoint_is_quoted_with_what_to_write_instead() {
         ),
         (
             "https://user:secret@b:1",
-            "the endpoint contains a user name or a password; remove them, and set etcd3.username and \
-             etcd3.password_path",
+            "endpoint \"https://user:***@b:1\" contains a user name or a password; remove them, and set \
+             etcd3.username and etcd3.password_path",
         ),
     ] {
         assert_errors(

@@ -3,7 +3,7 @@
 use toml::de::Error;
 
 use crate::config::diagnostic::{Diagnostics, line, quote};
-use crate::text::escape::printable;
+use crate::text::escape::{printable, redacted};
 
 /// Reports the errors of the parser: one for each line, and none that is only a consequence of an unclosed quote.
 pub(super) fn report(diagnostics: &mut Diagnostics, text: &str, mut errors: Vec<&Error>) {
@@ -37,7 +37,7 @@ fn problem(text: &str, content: &str, start: usize, message: &str) -> String {
         return explained;
     }
     let message = message.trim_end_matches(", expected nothing");
-    let shown: String = content.trim().chars().take(100).collect();
+    let shown: String = redacted(content.trim()).chars().take(100).collect();
     format!(
         "invalid TOML: {message}, in the line `{}`",
         printable(&shown)
