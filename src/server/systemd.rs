@@ -12,6 +12,7 @@ use tokio::time::{self, MissedTickBehavior};
 use crate::coordinator::StateReceiver;
 use crate::group::Group;
 use crate::store::health::{Health, Replies, Writes};
+use crate::text::escape::printable;
 use crate::text::explain::chain;
 
 /// The interval at which the status text follows the health of the store.
@@ -99,18 +100,19 @@ fn status_text(groups: usize, health: &Health) -> String {
     let store = match (&health.replies, &health.writes) {
         (Replies::Unknown, _) => "the store was not reached yet".to_owned(),
         (Replies::Down { error, .. }, _) => {
-            let reason = chain(error).replace('\n', " ");
+            let reason = chain(error);
             format!("the store is unavailable, requests are denied: {reason}")
         }
         (Replies::Up { .. }, Writes::Refused { error, .. }) => {
-            let reason = chain(error).replace('\n', " ");
+            let reason = chain(error);
             format!("the store refuses writes, no lock is granted: {reason}")
         }
         (Replies::Up { .. }, Writes::Unknown | Writes::Accepted) => {
             "the store is available".to_owned()
         }
     };
-    format!("{groups} group{plural}; {store}")
+    // A line end would start another notification.
+    printable(&format!("{groups} group{plural}; {store}")).into_owned()
 }
 
 fn notify(state: &[NotifyState<'_>]) {
