@@ -8,6 +8,7 @@ use std::fmt;
 use http::StatusCode;
 
 use super::identity::InvalidIdentity;
+use crate::auth::{InvalidCredentials, MAX_PASSWORD};
 use crate::coordinator::{DenialCause, Denied};
 use crate::group::GroupError;
 use crate::http::RefusedHead;
@@ -24,8 +25,8 @@ pub(super) enum ApiError<'a> {
     RequestTimeout,
     /// The head of the request is refused.
     RefusedHead(RefusedHead),
-    /// The request has no credentials, or wrong ones.
-    Unauthorized { has_credentials: bool },
+    /// The request is not authenticated. `None`: the user does not exist, or has another password.
+    Unauthorized { invalid: Option<InvalidCredentials> },
     /// The maximum number of passwords already waits to be verified.
     AuthQueueFull,
     /// The path does not exist.
@@ -135,12 +136,10 @@ impl ApiError<'_> {
             ApiError::RefusedHead(RefusedHead::Hosts(count)) => {
                 format!("request with {count} Host fields; HTTP/1.1 requires one")
             }
+            ApiError::Unauthorized { invalid: None } => "wrong user or password".into(),
             ApiError::Unauthorized {
-                has_credentials: false,
-            } => "user and password required, as in base_url = \"https://user:password@…/\"".into(),
-            ApiError::Unauthorized {
-                has_credentials: true,
-            } => "wrong user or password".into(),
+                invalid: Some(invalid),
+            } => invalid_credentials_text(*invalid),
             ApiError::AuthQueueFull => {
                 "too many passwords wait to be verified, ask again later".into()
             }
@@ -168,6 +167,19 @@ impl ApiError<'_> {
         } else {
             self.value()
         }
+    }
+}
+
+fn invalid_credentials_text(invalid: InvalidCredentials) -> String {
+    match invalid {
+        InvalidCredentials::Missing => {
+            "user and password required, as in base_url = \"https://user:password@…/\"".into()
+        }
+        InvalidCredentials::EmptyPassword => "the password is empty".into(),
+        InvalidCredentials::NulInPassword => "the password contains a NUL".into(),
+        InvalidCredentials::LongPassword => format!(
+            "the password is longer than {MAX_PASSWORD} bytes; bcrypt ignores the rest, so choose a shorter one"
+        ),
     }
 }
 

@@ -134,18 +134,14 @@ impl Api {
         let Some(authenticator) = &self.authenticator else {
             return Ok(None);
         };
-        let Some(BasicCredentials { user, password }) = BasicCredentials::from_headers(headers)
-        else {
-            return Err(ApiError::Unauthorized {
-                has_credentials: false,
-            });
-        };
+        let BasicCredentials { user, password } =
+            BasicCredentials::from_headers(headers).map_err(|invalid| ApiError::Unauthorized {
+                invalid: Some(invalid),
+            })?;
         let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
         match authenticator.verify(peer, &user, &password).await {
             Ok(true) => Ok(Some(user)),
-            Ok(false) => Err(ApiError::Unauthorized {
-                has_credentials: true,
-            }),
+            Ok(false) => Err(ApiError::Unauthorized { invalid: None }),
             Err(QueueFull) => Err(ApiError::AuthQueueFull),
         }
     }

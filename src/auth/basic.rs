@@ -4,17 +4,47 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, header};
 
+/// The maximum length of a password in bytes. bcrypt ignores all further bytes.
+pub(crate) const MAX_PASSWORD: usize = 72;
+
 /// The user and the password of a request, not verified yet. Neither is logged: a client may have confused the two.
 pub(crate) struct BasicCredentials {
     pub(crate) user: String,
     pub(crate) password: String,
 }
 
+/// The reason why a request has no credentials that can be verified. It depends on the request alone, so it reveals
+/// nothing about users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InvalidCredentials {
+    /// The `Authorization` header is absent, repeated, or malformed.
+    Missing,
+    /// The password is empty.
+    EmptyPassword,
+    /// The password contains a NUL, which ends it in other implementations of bcrypt.
+    NulInPassword,
+    /// The password is longer than [`MAX_PASSWORD`].
+    LongPassword,
+}
+
 // === impl BasicCredentials ===
 
 impl BasicCredentials {
-    /// Extracts the credentials from the `Authorization` header; `None` if it is absent, repeated or malformed.
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
+    /// Extracts the credentials from the `Authorization` header.
+    ///
+    /// # Errors
+    /// If there are none, or bcrypt would accept other passwords in place of this one.
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Self, InvalidCredentials> {
+        let credentials = Self::decode(headers).ok_or(InvalidCredentials::Missing)?;
+        match credentials.password.as_bytes() {
+            [] => Err(InvalidCredentials::EmptyPassword),
+            password if password.contains(&0) => Err(InvalidCredentials::NulInPassword),
+            password if password.len() > MAX_PASSWORD => Err(InvalidCredentials::LongPassword),
+            _ => Ok(credentials),
+        }
+    }
+
+    fn decode(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let (value, None) = (values.next()?, values.next()) else {
             // A proxy and this server could choose different ones.
@@ -38,18 +68,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parse(values: &[&str]) -> Option<(String, String)> {
+    fn parse(values: &[&str]) -> Result<(String, String), InvalidCredentials> {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(header::AUTHORIZATION, value.parse().unwrap());
         }
         let BasicCredentials { user, password } = BasicCredentials::from_headers(&headers)?;
-        Some((user, password))
+        Ok((user, password))
+    }
+
+    fn encoded(user: &str, password: &str) -> String {
+        format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
     }
 
     #[test]
     fn the_password_begins_after_the_first_colon() {
-        let expected = Some(("node".to_owned(), "a:b".to_owned()));
+        let expected = Ok(("node".to_owned(), "a:b".to_owned()));
         assert_eq!(parse(&["Basic bm9kZTphOmI="]), expected);
         assert_eq!(parse(&["basic  bm9kZTphOmI="]), expected);
     }
@@ -66,7 +100,27 @@ mod tests {
             &["Bearer bm9kZTphOmI="],
             &["Basic bm9kZTphOmI=", "Basic bm9kZTphOmI="],
         ] {
-            assert_eq!(parse(values), None, "{values:?}");
+            assert_eq!(
+                parse(values),
+                Err(InvalidCredentials::Missing),
+                "{values:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_that_bcrypt_does_not_tell_from_others_is_refused() {
+        use InvalidCredentials::{EmptyPassword, LongPassword, NulInPassword};
+        let long = "é".repeat(36);
+        for (password, expected) in [
+            ("", Err(EmptyPassword)),
+            ("\0", Err(NulInPassword)),
+            ("secret\0", Err(NulInPassword)),
+            (&format!("{long}x"), Err(LongPassword)),
+            (&long, Ok(("node".to_owned(), long.clone()))),
+        ] {
+            let header = encoded("node", password);
+            assert_eq!(parse(&[&header]), expected, "{password:?}");
         }
     }
 
@@ -84,9 +138,12 @@ mod tests {
         }
 
         #[test]
-        fn any_user_and_password_are_parsed_as_they_were_sent(user in "[^:]*", password: String) {
-            let word = STANDARD.encode(format!("{user}:{password}"));
-            prop_assert_eq!(parse(&[&format!("Basic {word}")]), Some((user, password)));
+        fn any_user_and_password_are_parsed_as_they_were_sent(
+            user in "[^:]*",
+            password in "[^\0]{1,18}",
+        ) {
+            let header = encoded(&user, &password);
+            prop_assert_eq!(parse(&[&header]), Ok((user, password)));
         }
     }
 }

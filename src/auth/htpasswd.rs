@@ -48,6 +48,10 @@ pub(crate) enum LineProblem {
     NoHash,
     #[error("the user name before the ':' is missing; write the line with `htpasswd -B`")]
     NoName,
+    #[error(
+        "the line contains a NUL; save the file as UTF-8 text without NUL, or write the line again with `htpasswd -B`"
+    )]
+    Nul,
     #[error("the user is the same as on line {first}; remove one of the two lines")]
     Duplicate { first: usize },
     #[error(
@@ -100,7 +104,9 @@ impl Users {
         let mut lines = HashMap::new();
         let mut max_cost = MIN_COST;
         let mut unusable = Vec::new();
-        for (line, entry) in (1..).zip(text.lines().map(str::trim)) {
+        for (line, entry) in (1..).zip(text.lines()) {
+            // Some editors begin a file with a byte order mark.
+            let entry = entry.trim_start_matches('\u{feff}').trim();
             if entry.is_empty() || entry.starts_with('#') {
                 continue;
             }
@@ -161,6 +167,9 @@ fn lines_text(path: &Path, lines: &[(usize, LineProblem)]) -> String {
 }
 
 fn user_and_hash(entry: &str) -> Result<(&str, &str), LineProblem> {
+    if entry.contains('\0') {
+        return Err(LineProblem::Nul);
+    }
     match entry.split_once(':') {
         None => Err(LineProblem::NoHash),
         Some(("", _)) => Err(LineProblem::NoName),
@@ -209,6 +218,16 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_part_of_no_user() {
+        // The second one comes from a file that was appended to another.
+        let other = NODE.replace("node:", "other:");
+        let text = format!("\u{feff}{NODE}\n\u{feff}# more\n\u{feff}{other}\n");
+        let users = Users::parse(Path::new("/p"), &text).unwrap();
+        assert!(users.contains("node") && users.contains("other"));
+        assert_eq!(users.hashes.len(), 2);
+    }
+
+    #[test]
     fn the_hash_for_an_unknown_user_has_the_highest_cost_in_the_file() {
         let costly = NODE.replace("node:$2y$04", "other:$2y$06");
         let users = Users::parse(Path::new("/p"), &format!("{NODE}\n{costly}")).unwrap();
@@ -228,6 +247,9 @@ mod tests {
             ("node:SECRET", "is not hashed with bcrypt"),
             ("node:$2x$SECRET", "is not hashed with bcrypt"),
             ("node:$2y$04$SECRET", "is malformed"),
+            ("no\0de:$2y$04$SECRET", "the line contains a NUL; "),
+            (&format!("{NODE}\0"), "the line contains a NUL; "),
+            ("\0", "the line contains a NUL; "),
             (
                 &NODE.replace("$04$", "$03$"),
                 "is 3, below the minimum of 4",

@@ -15,7 +15,7 @@ use crate::config::GroupSettings;
 use crate::lock::GroupName;
 use crate::reloadable::{Reload, ReloadError};
 use crate::text::explain::Remedy;
-pub(crate) use basic::BasicCredentials;
+pub(crate) use basic::{BasicCredentials, InvalidCredentials, MAX_PASSWORD};
 pub(crate) use htpasswd::HtpasswdError;
 use htpasswd::Users;
 pub(crate) use verifier::QueueFull;

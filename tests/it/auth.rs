@@ -81,12 +81,7 @@ fn parts(answer: &Response) -> (u16, String) {
 fn only_the_right_password_in_the_base_url_is_accepted() {
     let airlock = Guarded::start(&[("node", 4)], "");
     assert!(airlock.node("node", "node!").lock("default", "n").granted());
-    for (user, password) in [
-        ("node", "wrong"),
-        ("nobody", "node!"),
-        ("node", ""),
-        ("", "node!"),
-    ] {
+    for (user, password) in [("node", "wrong"), ("nobody", "node!"), ("", "node!")] {
         let refused = airlock.node(user, password).lock("default", "n");
         assert_eq!(
             parts(&refused),
@@ -111,6 +106,66 @@ fn only_the_right_password_in_the_base_url_is_accepted() {
     );
     // The status listener needs no password.
     assert_eq!(airlock.status("/healthz").0, 200);
+}
+
+#[test]
+fn passwords_that_bcrypt_does_not_tell_apart_are_refused() {
+    let longest = "x".repeat(72);
+    let [nul, long] = ["nul\0", &format!("{longest}x")];
+    let lines = [
+        ("node", longest.as_str()),
+        ("empty", ""),
+        ("nul", nul),
+        ("long", long),
+    ];
+    let airlock = Guarded::start(&[("placeholder", 4)], "");
+    let text: String = lines
+        .iter()
+        .map(|(user, password)| line(user, password, 4))
+        .collect();
+    airlock.write(&text);
+    let status = |user: &str, password: &str| {
+        let node = Http::new().post(format!("{}/v1/steady-state", airlock.url()));
+        client::send(node.basic_auth(user, Some(password)))
+    };
+    // 400: the password is accepted, and the header of the protocol is missing.
+    eventually("the passwords to be loaded", || {
+        (status("node", &longest).status == 400).then_some(())
+    });
+    for (user, password, reason) in [
+        ("empty", "", "the password is empty"),
+        ("nul", nul, "the password contains a NUL"),
+        ("long", long, "the password is longer than 72 bytes; bcrypt"),
+        ("node", long, "the password is longer than 72 bytes; bcrypt"),
+        (
+            "nobody",
+            long,
+            "the password is longer than 72 bytes; bcrypt",
+        ),
+    ] {
+        let refused = status(user, password);
+        assert_eq!(parts(&refused), (401, "unauthorized".into()), "{user}");
+        assert!(refused.value().starts_with(reason), "{}", refused.value());
+    }
+}
+
+#[test]
+fn a_byte_order_mark_hides_no_user_and_a_nul_is_an_error_of_its_line() {
+    let mut airlock = Guarded::start(&[("placeholder", 4)], "");
+    airlock.write(&format!("\u{feff}{}", line("node", "node!", 4)));
+    eventually("the user of the first line to be loaded", || {
+        let reply = airlock.node("node", "node!").unlock("default", "n");
+        reply.granted().then_some(())
+    });
+    airlock.write(&format!("# nodes\nno\0de{}", line("", "node!", 4)));
+    airlock.wait_for_log("htpasswd:2: the line contains a NUL; save the file as UTF-8 text");
+    let output = airlock.command(&["check-config"]);
+    let problems = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{problems}");
+    assert!(
+        problems.contains("htpasswd:2: the line contains a NUL"),
+        "{problems}"
+    );
 }
 
 #[test]
