@@ -2,6 +2,7 @@
 
 mod basic;
 mod htpasswd;
+mod queue;
 mod verifier;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use crate::text::explain::Remedy;
 pub(crate) use basic::{BasicCredentials, InvalidCredentials, MAX_PASSWORD};
 pub(crate) use htpasswd::HtpasswdError;
 use htpasswd::Users;
-pub(crate) use verifier::QueueFull;
+pub(crate) use queue::QueueFull;
 use verifier::Verifier;
 
 /// Verifies users against an htpasswd file, which can be reloaded at any time.

@@ -1,8 +1,8 @@
 //! Verifies passwords. bcrypt is slow by design; the verifier keeps that cost away from other requests.
 //!
 //! A verified password is cached as a keyed hash, never as the password itself, and needs no further verification.
-//! A new one waits in a bounded queue, in which no peer has more than its share, for one of a few threads. Requests
-//! with the same password share one check.
+//! A new one waits in a bounded queue, in which peers that guess come last, for one of a few threads. Requests with the
+//! same password share one check.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use aws_lc_rs::{error::Unspecified, hmac, rand};
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::htpasswd::Users;
+use super::queue::{CacheKey, Check, Queue, QueueFull};
 
-/// The maximum number of rejected passwords in the cache. They come from nodes with an outdated configuration.
+/// The maximum number of rejected passwords in the cache. They come from nodes with an outdated configuration, and from
+/// peers that guess.
 const MAX_REJECTED: usize = 1024;
 
 /// Verifies passwords of users.
@@ -23,18 +25,9 @@ pub(super) struct Verifier {
     /// This key is random and never stored.
     key: hmac::Key,
     state: Mutex<VerifierState>,
-    /// One permit for each check that may run at the same time.
-    running: Semaphore,
-    max_pending: usize,
-    max_pending_per_peer: usize,
+    /// The maximum number of checks that run at the same time.
+    max_running: usize,
 }
-
-/// The queue of passwords to verify is full, or the share of the peer is.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct QueueFull;
-
-/// The keyed hash of a user, the hash in the file, and a password. A new hash in the file leads to a new key.
-type CacheKey = [u8; 32];
 
 /// Sends the result of a check to every request that waits for it.
 type ResultSender = watch::Sender<Option<bool>>;
@@ -42,28 +35,19 @@ type ResultSender = watch::Sender<Option<bool>>;
 /// Receives the result of a check.
 type ResultReceiver = watch::Receiver<Option<bool>>;
 
-#[derive(Default)]
 struct VerifierState {
     /// The latest verified password of each user.
     verified: HashMap<String, CacheKey>,
-    /// The latest rejected passwords, oldest first, of existing and unknown users alike.
-    rejected: VecDeque<CacheKey>,
-    /// The same as `rejected`.
+    /// The latest rejected passwords, oldest first, of existing and unknown users alike, with the peers that they are
+    /// charged to.
+    rejected: VecDeque<(CacheKey, IpAddr)>,
+    /// The keys in `rejected`.
     rejected_set: HashSet<CacheKey>,
     /// The checks that wait or run.
     pending: HashMap<CacheKey, ResultSender>,
-    pending_by_peer: HashMap<IpAddr, usize>,
-}
-
-/// A check that waits or runs.
-struct PendingCheck {
-    key: CacheKey,
-    /// The peer with the share of the queue that it counts against.
-    peer: IpAddr,
-    user: String,
-    password: String,
-    hash: Arc<str>,
-    user_exists: bool,
+    queue: Queue,
+    /// The number of tasks that run checks.
+    running: usize,
 }
 
 // === impl Verifier ===
@@ -79,10 +63,8 @@ impl Verifier {
         Ok(Arc::new(Verifier {
             users: RwLock::new(Arc::new(users)),
             key,
-            state: Mutex::default(),
-            running: Semaphore::new((processors / 2).max(1)),
-            max_pending,
-            max_pending_per_peer: (max_pending / 8).max(1),
+            state: Mutex::new(VerifierState::new(max_pending)),
+            max_running: (processors / 2).max(1),
         }))
     }
 
@@ -100,7 +82,7 @@ impl Verifier {
     /// Reports whether the password is that of the user.
     ///
     /// # Errors
-    /// If too many passwords wait already, of all peers or of this one.
+    /// If too many passwords wait already.
     pub(super) async fn verify(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -114,81 +96,52 @@ impl Verifier {
             if let Some(result) = state.cached(user, &key) {
                 return Ok(result);
             }
-            match state.pending.get(&key) {
-                Some(pending) => pending.subscribe(),
-                None => {
-                    let result = self.enqueue(&mut state, key, peer)?;
-                    let check = PendingCheck {
-                        key,
-                        peer,
-                        user: user.to_owned(),
-                        password: password.to_owned(),
-                        hash,
-                        user_exists,
-                    };
-                    tokio::spawn(Arc::clone(self).resolve(check));
-                    result
+            if let Some(result) = state.join(&key, peer) {
+                result
+            } else {
+                let result = state.enqueue(Check {
+                    key,
+                    peer,
+                    user: user_exists.then(|| user.to_owned()),
+                    password: password.to_owned(),
+                    hash,
+                })?;
+                if state.running < self.max_running {
+                    state.running += 1;
+                    tokio::spawn(Arc::clone(self).run());
                 }
+                result
             }
         };
         let result = result.wait_for(Option::is_some).await;
+        // The sender is gone if the check was evicted.
         result.ok().and_then(|result| *result).ok_or(QueueFull)
     }
 
-    fn enqueue(
-        &self,
-        state: &mut VerifierState,
-        key: CacheKey,
-        peer: IpAddr,
-    ) -> Result<ResultReceiver, QueueFull> {
-        let of_peer = state.pending_by_peer.get(&peer).copied().unwrap_or(0);
-        if state.pending.len() >= self.max_pending || of_peer >= self.max_pending_per_peer {
-            return Err(QueueFull);
-        }
-        let (sender, receiver) = watch::channel(None);
-        state.pending.insert(key, sender);
-        state.pending_by_peer.insert(peer, of_peer + 1);
-        Ok(receiver)
-    }
-
-    /// Runs a check when a thread is free, unless no request waits for its result any more.
-    async fn resolve(self: Arc<Self>, check: PendingCheck) {
-        let PendingCheck {
-            key,
-            peer,
-            user,
-            password,
-            hash,
-            user_exists,
-        } = check;
-        let Ok(_permit) = self.running.acquire().await else {
-            return;
-        };
-        if self.remove_abandoned(&key, peer) {
-            return;
-        }
-        let matches = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash)).await;
-        let verified = user_exists && matches!(matches, Ok(Ok(true)));
-        let mut state = self.state();
-        if verified {
-            state.verified.insert(user, key);
-        } else {
-            state.cache_rejected(key);
-        }
-        if let Some(pending) = state.remove(&key, peer) {
-            pending.send_replace(Some(verified));
+    /// Runs checks, one after the other, until none waits.
+    async fn run(self: Arc<Self>) {
+        while let Some(check) = self.next() {
+            let Check {
+                key,
+                peer,
+                user,
+                password,
+                hash,
+            } = check;
+            let matches = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash));
+            let matches = matches!(matches.await, Ok(Ok(true)));
+            self.state().resolve(key, peer, user.filter(|_| matches));
         }
     }
 
-    /// Removes a check if no request waits for its result any more, and reports whether it did.
-    fn remove_abandoned(&self, key: &CacheKey, peer: IpAddr) -> bool {
+    /// Returns the next check to run; `None` ends the task.
+    fn next(&self) -> Option<Check> {
         let mut state = self.state();
-        let pending = state.pending.get(key);
-        let abandoned = pending.is_none_or(watch::Sender::is_closed);
-        if abandoned {
-            state.remove(key, peer);
+        let next = state.next();
+        if next.is_none() {
+            state.running -= 1;
         }
-        abandoned
+        next
     }
 
     fn cache_key(&self, user: &str, hash: &str, password: &str) -> CacheKey {
@@ -211,6 +164,17 @@ impl Verifier {
 // === impl VerifierState ===
 
 impl VerifierState {
+    fn new(max_pending: usize) -> Self {
+        VerifierState {
+            verified: HashMap::new(),
+            rejected: VecDeque::new(),
+            rejected_set: HashSet::new(),
+            pending: HashMap::new(),
+            queue: Queue::new(max_pending),
+            running: 0,
+        }
+    }
+
     /// Returns the result of an earlier check.
     fn cached(&self, user: &str, key: &CacheKey) -> Option<bool> {
         if self.verified.get(user) == Some(key) {
@@ -222,28 +186,59 @@ impl VerifierState {
         }
     }
 
-    fn cache_rejected(&mut self, key: CacheKey) {
-        if !self.rejected_set.insert(key) {
-            return;
+    /// Waits for the result of a check that another request has queued, if there is one.
+    fn join(&mut self, key: &CacheKey, peer: IpAddr) -> Option<ResultReceiver> {
+        let result = self.pending.get(key)?.subscribe();
+        self.queue.join(key, peer);
+        Some(result)
+    }
+
+    fn enqueue(&mut self, check: Check) -> Result<ResultReceiver, QueueFull> {
+        let key = check.key;
+        if let Some(evicted) = self.queue.push(check)? {
+            self.pending.remove(&evicted.key);
         }
-        self.rejected.push_back(key);
-        if self.rejected.len() > MAX_REJECTED
-            && let Some(oldest) = self.rejected.pop_front()
-        {
-            self.rejected_set.remove(&oldest);
+        let (sender, receiver) = watch::channel(None);
+        self.pending.insert(key, sender);
+        Ok(receiver)
+    }
+
+    /// Returns the next check with a request that still waits for its result.
+    fn next(&mut self) -> Option<Check> {
+        let pending = &mut self.pending;
+        self.queue.next(|key| {
+            let is_wanted = pending.get(key).is_some_and(|result| !result.is_closed());
+            if !is_wanted {
+                pending.remove(key);
+            }
+            is_wanted
+        })
+    }
+
+    /// Stores the result of a check and sends it to all requests that wait for it. `verified` is the user if the
+    /// password is right.
+    fn resolve(&mut self, key: CacheKey, peer: IpAddr, verified: Option<String>) {
+        if let Some(pending) = self.pending.remove(&key) {
+            pending.send_replace(Some(verified.is_some()));
+        }
+        match verified {
+            Some(user) => {
+                self.verified.insert(user, key);
+                self.queue.discharge(peer);
+            }
+            None => self.cache_rejected(key, peer),
         }
     }
 
-    /// Removes a pending check from the queue.
-    fn remove(&mut self, key: &CacheKey, peer: IpAddr) -> Option<ResultSender> {
-        let pending = self.pending.remove(key)?;
-        if let Some(count) = self.pending_by_peer.get_mut(&peer) {
-            *count -= 1;
-            if *count == 0 {
-                self.pending_by_peer.remove(&peer);
-            }
+    fn cache_rejected(&mut self, key: CacheKey, peer: IpAddr) {
+        self.rejected.push_back((key, peer));
+        self.rejected_set.insert(key);
+        if self.rejected.len() > MAX_REJECTED
+            && let Some((oldest, peer)) = self.rejected.pop_front()
+        {
+            self.rejected_set.remove(&oldest);
+            self.queue.discharge(peer);
         }
-        Some(pending)
     }
 }
 
@@ -251,6 +246,7 @@ impl VerifierState {
 mod tests {
     use super::*;
     use std::path::Path;
+    use tokio::task::JoinHandle;
 
     fn users(passwords: &[(&str, &str)]) -> Users {
         let folder = tempfile::tempdir().unwrap();
@@ -265,6 +261,54 @@ mod tests {
 
     fn peer(last: u8) -> IpAddr {
         [127, 0, 0, last].into()
+    }
+
+    /// Keeps all checks waiting.
+    fn occupy(verifier: &Verifier) {
+        verifier.state().running = verifier.max_running;
+    }
+
+    /// Lets the waiting checks run.
+    fn release(verifier: &Arc<Verifier>) {
+        verifier.state().running = 1;
+        tokio::spawn(Arc::clone(verifier).run());
+    }
+
+    /// Asks for user a.
+    fn request(
+        verifier: &Arc<Verifier>,
+        last: u8,
+        password: &'static str,
+    ) -> JoinHandle<Result<bool, QueueFull>> {
+        let verifier = Arc::clone(verifier);
+        tokio::spawn(async move { verifier.verify(peer(last), "a", password).await })
+    }
+
+    /// Waits until this number of checks waits.
+    async fn pending(verifier: &Verifier, count: usize) {
+        while verifier.state().pending.len() != count {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Rejects other passwords.
+    fn reject(verifier: &Verifier, count: usize) {
+        for number in 0..count {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&number.to_be_bytes());
+            let peer = peer(9);
+            let check = Check {
+                key,
+                peer,
+                user: None,
+                password: String::new(),
+                hash: "".into(),
+            };
+            let mut state = verifier.state();
+            assert!(matches!(state.queue.push(check), Ok(None)));
+            assert!(state.queue.next(|_| true).is_some());
+            state.resolve(key, peer, None);
+        }
     }
 
     #[tokio::test]
@@ -289,53 +333,64 @@ mod tests {
 
     #[tokio::test]
     async fn a_cached_result_needs_neither_a_thread_nor_a_place_in_the_queue() {
-        let verifier = Verifier::new(users(&[("a", "1")]), 8).unwrap();
+        let verifier = Verifier::new(users(&[("a", "1")]), 1).unwrap();
         assert_eq!(verifier.verify(peer(1), "a", "1").await, Ok(true));
         assert_eq!(verifier.verify(peer(1), "a", "x").await, Ok(false));
-        let _all = verifier
-            .running
-            .acquire_many(verifier.running.available_permits() as u32);
-        let _all = _all.await.unwrap();
-        // A waiting check takes the only place of this peer.
-        let waiting = tokio::spawn({
-            let verifier = Arc::clone(&verifier);
-            async move { verifier.verify(peer(1), "a", "y").await }
-        });
-        while verifier.state().pending.is_empty() {
-            tokio::task::yield_now().await;
-        }
+        occupy(&verifier);
+        let waiting = request(&verifier, 1, "y");
+        pending(&verifier, 1).await;
         assert_eq!(verifier.verify(peer(1), "a", "z").await, Err(QueueFull));
         assert_eq!(verifier.verify(peer(1), "a", "1").await, Ok(true));
         assert_eq!(verifier.verify(peer(1), "a", "x").await, Ok(false));
-        drop(_all);
+        release(&verifier);
         assert_eq!(waiting.await.unwrap(), Ok(false));
         assert!(verifier.state().pending.is_empty());
-        assert!(verifier.state().pending_by_peer.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_node_with_the_right_password_comes_before_peers_that_guess() {
+        let verifier = Verifier::new(users(&[("a", "1")]), 2).unwrap();
+        assert_eq!(verifier.verify(peer(1), "a", "x").await, Ok(false));
+        occupy(&verifier);
+        let first = request(&verifier, 1, "y");
+        pending(&verifier, 1).await;
+        let second = request(&verifier, 1, "z");
+        pending(&verifier, 2).await;
+        let node = request(&verifier, 2, "1");
+        assert_eq!(second.await.unwrap(), Err(QueueFull), "evicted");
+        assert_eq!(verifier.state().next().unwrap().peer, peer(2));
+        release(&verifier);
+        assert_eq!(first.await.unwrap(), Ok(false));
+        drop(node);
+    }
+
+    #[tokio::test]
+    async fn a_password_that_was_rejected_long_ago_is_no_longer_charged() {
+        let verifier = Verifier::new(users(&[("a", "1")]), 8).unwrap();
+        assert_eq!(verifier.verify(peer(1), "a", "x").await, Ok(false));
+        assert_eq!(verifier.verify(peer(2), "a", "1").await, Ok(true));
+        let charge = |last| verifier.state().queue.charge(peer(last));
+        assert_eq!((charge(1), charge(2)), (1, 0));
+        reject(&verifier, MAX_REJECTED - 1);
+        assert_eq!(charge(1), 1);
+        reject(&verifier, 1);
+        assert_eq!(charge(1), 0);
     }
 
     #[tokio::test]
     async fn requests_with_one_password_share_a_check_and_an_abandoned_check_does_not_run() {
         let verifier = Verifier::new(users(&[("a", "1")]), 8).unwrap();
-        let permits = verifier.running.available_permits() as u32;
-        let all = verifier.running.acquire_many(permits).await.unwrap();
-        let request = |last: u8, password: &'static str| {
-            let verifier = Arc::clone(&verifier);
-            tokio::spawn(async move { verifier.verify(peer(last), "a", password).await })
-        };
-        let many: Vec<_> = (0..100).map(|_| request(1, "1")).collect();
-        let abandoned = request(2, "x");
-        while verifier.state().pending.len() < 2 {
-            tokio::task::yield_now().await;
-        }
+        occupy(&verifier);
+        let many: Vec<_> = (0..100).map(|_| request(&verifier, 1, "1")).collect();
+        let abandoned = request(&verifier, 2, "x");
+        pending(&verifier, 2).await;
         abandoned.abort();
         assert!(abandoned.await.is_err());
-        drop(all);
+        release(&verifier);
         for request in many {
             assert_eq!(request.await.unwrap(), Ok(true));
         }
-        while !verifier.state().pending.is_empty() {
-            tokio::task::yield_now().await;
-        }
+        pending(&verifier, 0).await;
         assert!(
             verifier.state().rejected.is_empty(),
             "the abandoned check ran"
@@ -355,16 +410,13 @@ mod tests {
         let a = bcrypt::hash("new", 4).unwrap();
         std::fs::write(&path, format!("a:{a}\nb:{b}\n")).unwrap();
         verifier.set_users(Users::read(&path).unwrap());
-        let _all = verifier
-            .running
-            .acquire_many(verifier.running.available_permits() as u32);
-        let all = _all.await.unwrap();
+        occupy(&verifier);
         assert_eq!(
             verifier.verify(peer(1), "b", "2").await,
             Ok(true),
             "cached, without a thread"
         );
-        drop(all);
+        release(&verifier);
         assert_eq!(verifier.verify(peer(1), "a", "1").await, Ok(false));
         assert_eq!(verifier.verify(peer(1), "a", "new").await, Ok(true));
         assert_eq!(
@@ -378,11 +430,7 @@ mod tests {
     async fn the_cache_of_rejected_passwords_is_bounded_and_evicts_no_verified_one() {
         let verifier = Verifier::new(users(&[("a", "1")]), 64).unwrap();
         assert_eq!(verifier.verify(peer(1), "a", "1").await, Ok(true));
-        for number in 0..MAX_REJECTED as u32 {
-            let mut key = [0; 32];
-            key[..4].copy_from_slice(&number.to_be_bytes());
-            verifier.state().cache_rejected(key);
-        }
+        reject(&verifier, MAX_REJECTED);
         assert_eq!(verifier.verify(peer(1), "a", "x").await, Ok(false));
         let state = verifier.state();
         assert_eq!(state.rejected.len(), MAX_REJECTED);

@@ -1,12 +1,10 @@
-//! Authentication: passwords, the users of groups, and a flood of wrong passwords.
+//! Authentication: passwords, and the users of groups.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::ops::{Deref, DerefMut};
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use reqwest::blocking::Client as Http;
@@ -14,8 +12,8 @@ use tempfile::TempDir;
 
 use airlock_test_support::airlock::{Airlock, LISTEN, refusal_to_start};
 use airlock_test_support::client::{self, Client, Response};
+use airlock_test_support::eventually;
 use airlock_test_support::pki::secret;
-use airlock_test_support::{SetOnDrop, eventually};
 
 /// A server with users. The password of each is the name and `!`.
 struct Guarded {
@@ -293,56 +291,6 @@ fn sighup_changes_the_users_of_a_group_and_names_settings_that_need_a_restart() 
     airlock.reload("[embedded]\npath = \"{folder}/airlock.db\"\n");
     airlock.wait_for_log("[service] has changed; restart the server to apply the change");
     assert_eq!(airlock.client().unlock("default", "n").status, 401);
-}
-
-#[test]
-fn a_flood_of_wrong_passwords_does_not_block_clients_with_the_right_one() {
-    let mut airlock = Guarded::start(&[("known", 8), ("new", 8)], "");
-    let verified = airlock.node("known", "known!");
-    assert!(verified.unlock("default", "n").granted());
-    let (done, seen) = (AtomicBool::new(false), Mutex::new([0_u32; 2]));
-    std::thread::scope(|scope| {
-        let _end = SetOnDrop(&done);
-        for attacker in 0..48_u8 {
-            let (airlock, done, seen) = (&airlock, &done, &seen);
-            scope.spawn(move || {
-                // 4 addresses with 12 connections each.
-                let from = IpAddr::from(Ipv4Addr::new(127, 0, 0, 2 + attacker % 4));
-                for number in 0_u64.. {
-                    if done.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let url = airlock.base_url("known", &format!("{attacker}-{number}"));
-                    let http = Http::builder().local_address(from);
-                    let status = Client::over(url, http).unlock("default", "n").status;
-                    let index = [401, 503].iter().position(|known| *known == status);
-                    seen.lock().unwrap()[index.unwrap()] += 1;
-                }
-            });
-        }
-        eventually("the flood to fill its share of the queue", || {
-            seen.lock()
-                .unwrap()
-                .iter()
-                .all(|count| *count > 20)
-                .then_some(())
-        });
-        let new = airlock.node("new", "new!").unlock("default", "n").status;
-        let known: Vec<u16> = (0..50)
-            .map(|_| verified.unlock("default", "n").status)
-            .collect();
-        assert_eq!(
-            new, 200,
-            "a password that is not verified yet keeps its place in the queue"
-        );
-        assert_eq!(known, [200; 50], "one that is verified does not queue");
-    });
-    let log = airlock.log();
-    assert!(
-        log.contains("too many passwords wait to be verified"),
-        "{log}"
-    );
-    assert!(airlock.process().exit_status().is_none());
 }
 
 #[test]

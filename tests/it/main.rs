@@ -37,6 +37,7 @@ mod linearizability;
 mod log;
 mod model;
 mod online;
+mod password_flood;
 mod preflight;
 mod printed_text;
 mod prometheus;
