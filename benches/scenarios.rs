@@ -28,6 +28,8 @@ pub(crate) enum Scenario {
     Groups,
     /// A group with 2 to 10,000 holders
     Slots,
+    /// A group that refuses 64 and 100,000 nodes
+    Waiting,
     /// 20 servers on one etcd cluster and one group
     Servers,
     /// The embedded store
@@ -57,6 +59,7 @@ impl Scenario {
             Scenario::Burst => burst(bench),
             Scenario::Groups => groups(bench),
             Scenario::Slots => slots(bench),
+            Scenario::Waiting => waiting(bench),
             Scenario::Servers => servers(bench),
             Scenario::Embedded => embedded(bench),
             Scenario::ConnectionPerRequest => connection_per_request(bench),
@@ -315,6 +318,38 @@ fn slots(bench: &mut Bench) {
             });
             bench.measure(case, connections, &server, Some(&etcd));
         }
+    }
+}
+
+/// Measures what a refusal costs with few and with many waiting nodes, next to a relock.
+fn waiting(bench: &mut Bench) {
+    let etcd = Etcd::start();
+    let server = [Server::on_etcd(&etcd, "[lock]\ndefault_slots = 64\n")];
+    let address = [server[0].address()];
+    bench.send(address[0], locks("default", 64));
+    for (case, nodes_per_connection) in [
+        ("relock", 0),
+        ("refusal, 64 nodes", 1),
+        ("refusal, 100,000 nodes", 1563),
+    ] {
+        let connections = || {
+            nodes(&address, 64, |id| match nodes_per_connection {
+                0 => vec![lock("default", id)],
+                count => (0..count)
+                    .map(|number| lock("default", &format!("{number}-{id}")))
+                    .collect(),
+            })
+        };
+        // Every node waits before the measurement.
+        let asked = load::run(connections(), Until::Responses(nodes_per_connection));
+        bench.runtime.block_on(asked);
+        let case = Case {
+            scenario: "waiting",
+            case: case.into(),
+            writes: false,
+            until: bench.until(),
+        };
+        bench.measure(case, connections(), &server, Some(&etcd));
     }
 }
 

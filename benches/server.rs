@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::pki::Pair;
+use airlock_test_support::process::cpu_seconds;
 
 /// The environment of the unit and of the image.
 const ENVIRONMENT: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "1")];
@@ -119,22 +120,6 @@ pub(crate) fn usage(servers: &[Server], etcd: Option<&Etcd>) -> Usage {
         usage.etcd_cpu += cpu_seconds(member.process().id());
     }
     usage
-}
-
-/// Returns the user and system time of a process. The kernel counts hundredths of a second.
-pub(crate) fn cpu_seconds(id: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    let ticks: f64 = fields[11..13]
-        .iter()
-        .map(|field| field.parse::<f64>().unwrap())
-        .sum();
-    ticks / 100.0
 }
 
 // === impl Usage ===

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Bench, lock, nodes};
 use crate::load::{self, request};
-use crate::server::{Server, cpu_seconds};
+use crate::server::Server;
 use airlock_test_support::airlock::LISTEN;
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::free_port;
-use airlock_test_support::process::Process;
+use airlock_test_support::process::{Process, cpu_seconds};
 
 /// Measures resident memory: idle, under 1,000 busy connections, and after them.
 pub(crate) fn memory(bench: &mut Bench) {

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::cache::Cache;
 use super::contention::Contention;
-use super::waiters::Waiters;
+use super::waiters::{MAX_WAITERS, Waiters};
 use crate::lock::GroupName;
 use crate::lock::codec::Revision;
 use crate::lock::semaphore::{Command, Outcome};
@@ -98,7 +98,7 @@ impl Shared {
             cache: Cache::new(name.clone(), configured_slots),
             contention: Arc::default(),
             name,
-            waiters: Mutex::default(),
+            waiters: Mutex::new(Waiters::new(MAX_WAITERS)),
             last_failure: Mutex::default(),
             heartbeat: watch::Sender::new(()),
             wake: Notify::new(),

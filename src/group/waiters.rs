@@ -1,7 +1,6 @@
 //! The nodes of a group that were denied a lock recently, as information for operators. In memory only, and bounded.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,8 +9,8 @@ use crate::lock::NodeId;
 /// The time after which a node that does not ask again is no longer listed. Zincati asks every 5 minutes.
 const MAX_SILENCE: SignedDuration = SignedDuration::from_mins(15);
 
-/// The maximum number of nodes that are listed for a group.
-const MAX_WAITERS: usize = 10_000;
+/// The maximum number of nodes that are listed for a group. Of more nodes, the longest waiting ones are listed.
+pub(super) const MAX_WAITERS: usize = 10_000;
 
 /// The reason why a node was denied a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,46 +39,53 @@ pub(crate) struct Waiter {
     pub(crate) reason: DenyReason,
 }
 
-/// All waiters of a group.
-#[derive(Debug, Default)]
-pub(super) struct Waiters(HashMap<NodeId, Waiter>);
+/// The waiters of a group, at most `max`. The time that a denial takes hardly depends on their number.
+#[derive(Debug)]
+pub(super) struct Waiters {
+    max: usize,
+    by_id: HashMap<NodeId, Waiter>,
+    /// The same nodes in the order in which they expire.
+    by_last_asked: BTreeSet<(Timestamp, NodeId)>,
+}
 
 // === impl Waiters ===
 
 impl Waiters {
-    /// Records that a node was denied a lock.
+    pub(super) fn new(max: usize) -> Self {
+        Waiters {
+            max,
+            by_id: HashMap::new(),
+            by_last_asked: BTreeSet::new(),
+        }
+    }
+
+    /// Records that a node was denied a lock. A node that is not listed yet is ignored while the list is full.
     pub(super) fn denied(&mut self, id: &NodeId, reason: DenyReason, now: Timestamp) {
-        if self.0.len() >= MAX_WAITERS && !self.0.contains_key(id) {
-            self.remove_expired(now);
-            if self.0.len() >= MAX_WAITERS {
-                return;
-            }
+        self.remove_expired(now);
+        if let Some(waiter) = self.by_id.get_mut(id) {
+            self.by_last_asked.remove(&(waiter.last_asked, id.clone()));
+            waiter.last_asked = now;
+            waiter.times += 1;
+            waiter.reason = reason;
+        } else if self.by_id.len() < self.max {
+            self.by_id.insert(id.clone(), Waiter::new(id, reason, now));
+        } else {
+            return;
         }
-        match self.0.entry(id.clone()) {
-            Entry::Occupied(mut known) if is_expired(known.get(), now) => {
-                known.insert(Waiter::new(id, reason, now));
-            }
-            Entry::Occupied(mut known) => {
-                let waiter = known.get_mut();
-                waiter.last_asked = now;
-                waiter.times += 1;
-                waiter.reason = reason;
-            }
-            Entry::Vacant(vacant) => {
-                vacant.insert(Waiter::new(id, reason, now));
-            }
-        }
+        self.by_last_asked.insert((now, id.clone()));
     }
 
     /// Records that a request of the node succeeded: it no longer waits.
     pub(super) fn served(&mut self, id: &NodeId) {
-        self.0.remove(id);
+        if let Some(waiter) = self.by_id.remove(id) {
+            self.by_last_asked.remove(&(waiter.last_asked, waiter.id));
+        }
     }
 
     /// Returns the waiters at `now`, the longest waiting first.
     pub(super) fn list(&mut self, now: Timestamp) -> Vec<Waiter> {
         self.remove_expired(now);
-        let mut waiters: Vec<Waiter> = self.0.values().cloned().collect();
+        let mut waiters: Vec<Waiter> = self.by_id.values().cloned().collect();
         waiters.sort_by(|a, b| (a.first_asked, &a.id).cmp(&(b.first_asked, &b.id)));
         waiters
     }
@@ -87,16 +93,17 @@ impl Waiters {
     /// Returns the number of waiters at `now`.
     pub(super) fn count(&mut self, now: Timestamp) -> usize {
         self.remove_expired(now);
-        self.0.len()
+        self.by_id.len()
     }
 
     fn remove_expired(&mut self, now: Timestamp) {
-        self.0.retain(|_, waiter| !is_expired(waiter, now));
+        while let Some((last_asked, _)) = self.by_last_asked.first()
+            && now.duration_since(*last_asked) > MAX_SILENCE
+            && let Some((_, id)) = self.by_last_asked.pop_first()
+        {
+            self.by_id.remove(&id);
+        }
     }
-}
-
-fn is_expired(waiter: &Waiter, now: Timestamp) -> bool {
-    now.duration_since(waiter.last_asked) > MAX_SILENCE
 }
 
 // === impl Waiter ===
@@ -132,6 +139,8 @@ impl DenyReason {
 mod tests {
     use std::collections::HashSet;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn id(text: &str) -> NodeId {
@@ -144,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_node_waits_from_its_first_refusal_to_its_grant() {
-        let mut waiters = Waiters::default();
+        let mut waiters = Waiters::new(MAX_WAITERS);
         waiters.denied(&id("b"), DenyReason::Full, minute(0));
         waiters.denied(&id("a"), DenyReason::Full, minute(1));
         waiters.denied(&id("b"), DenyReason::OutsideWindow, minute(5));
@@ -166,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_silent_for_15_minutes_is_forgotten_and_starts_over() {
-        let mut waiters = Waiters::default();
+        let mut waiters = Waiters::new(MAX_WAITERS);
         waiters.denied(&id("a"), DenyReason::Full, minute(0));
         assert_eq!(waiters.count(minute(15)), 1);
         waiters.denied(&id("a"), DenyReason::Full, minute(16));
@@ -176,15 +185,65 @@ mod tests {
 
     #[test]
     fn invariant_8_the_list_is_bounded() {
-        let mut waiters = Waiters::default();
+        let mut waiters = Waiters::new(MAX_WAITERS);
         for node in 0..MAX_WAITERS + 10 {
             waiters.denied(&id(&node.to_string()), DenyReason::Full, minute(0));
         }
         assert_eq!(waiters.count(minute(1)), MAX_WAITERS);
         waiters.denied(&id("0"), DenyReason::Full, minute(0));
-        assert_eq!(waiters.0[&id("0")].times, 2);
+        assert_eq!(waiters.by_id[&id("0")].times, 2);
         waiters.denied(&id("later"), DenyReason::Full, minute(16));
         assert_eq!(waiters.count(minute(16)), 1);
+    }
+
+    /// The list as it is specified, at the cost of a scan for each denial.
+    #[derive(Default)]
+    struct Model(Vec<Waiter>);
+
+    impl Model {
+        fn denied(&mut self, id: &NodeId, max: usize, now: Timestamp) {
+            self.expire(now);
+            if let Some(waiter) = self.0.iter_mut().find(|waiter| waiter.id == *id) {
+                waiter.last_asked = now;
+                waiter.times += 1;
+            } else if self.0.len() < max {
+                self.0.push(Waiter::new(id, DenyReason::Full, now));
+            }
+        }
+
+        fn expire(&mut self, now: Timestamp) {
+            let silence = |waiter: &Waiter| now.duration_since(waiter.last_asked);
+            self.0.retain(|waiter| silence(waiter) <= MAX_SILENCE);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_list_is_that_of_a_list_that_is_scanned_for_each_denial(
+            max in 1..5_usize,
+            steps in prop::collection::vec((-1..9_i64, 0..8_u8, prop::bool::weighted(0.2)), 0..100),
+        ) {
+            let mut waiters = Waiters::new(max);
+            let mut model = Model::default();
+            let mut now = 0;
+            for (minutes, node, is_served) in steps {
+                // The clock may be set back.
+                now += minutes;
+                let node = id(&node.to_string());
+                if is_served {
+                    waiters.served(&node);
+                    model.0.retain(|waiter| waiter.id != node);
+                } else {
+                    waiters.denied(&node, DenyReason::Full, minute(now));
+                    model.denied(&node, max, minute(now));
+                }
+                prop_assert_eq!(waiters.by_id.len(), waiters.by_last_asked.len());
+                model.expire(minute(now));
+                prop_assert_eq!(waiters.count(minute(now)), model.0.len());
+                model.0.sort_by_key(|waiter| (waiter.first_asked, waiter.id.clone()));
+                prop_assert_eq!(&waiters.list(minute(now)), &model.0);
+            }
+        }
     }
 
     #[test]

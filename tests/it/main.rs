@@ -51,4 +51,5 @@ mod status_page;
 mod systemd;
 mod tls;
 mod unprivileged;
+mod waiting;
 mod windows;

@@ -99,3 +99,19 @@ impl Drop for Process {
         self.kill();
     }
 }
+
+/// Returns the user and system time of a process. The kernel counts hundredths of a second.
+pub fn cpu_seconds(id: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let ticks: f64 = fields[11..13]
+        .iter()
+        .map(|field| field.parse::<f64>().unwrap())
+        .sum();
+    ticks / 100.0
+}
