@@ -365,6 +365,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_node_does_not_wait_for_a_check_that_a_guessing_peer_has_queued() {
+        let verifier = Verifier::new(users(&[("a", "1")]), 8).unwrap();
+        assert_eq!(verifier.verify(peer(1), "a", "x").await, Ok(false));
+        occupy(&verifier);
+        let first = request(&verifier, 1, "1");
+        pending(&verifier, 1).await;
+        let second = request(&verifier, 2, "1");
+        while verifier.state().queue.charge(peer(2)) != 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(verifier.state().queue.charge(peer(1)), 1);
+        release(&verifier);
+        assert_eq!(first.await.unwrap(), Ok(true));
+        assert_eq!(second.await.unwrap(), Ok(true));
+    }
+
+    #[tokio::test]
     async fn a_password_that_was_rejected_long_ago_is_no_longer_charged() {
         let verifier = Verifier::new(users(&[("a", "1")]), 8).unwrap();
         assert_eq!(verifier.verify(peer(1), "a", "x").await, Ok(false));
