@@ -21,7 +21,7 @@ use super::response;
 use crate::auth::{Authenticator, BasicCredentials, QueueFull};
 use crate::config::Limits;
 use crate::coordinator::{Coordinator, Session};
-use crate::http::Peer;
+use crate::http::{ClientNetwork, Peer};
 use crate::lock::GroupName;
 use crate::text::explain::chain;
 
@@ -138,8 +138,8 @@ impl Api {
             BasicCredentials::from_headers(headers).map_err(|invalid| ApiError::Unauthorized {
                 invalid: Some(invalid),
             })?;
-        let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
-        match authenticator.verify(peer, &user, &password).await {
+        let peer = ClientNetwork::of(peer.unwrap_or(IpAddr::from([0, 0, 0, 0])));
+        match authenticator.verify(peer.address(), &user, &password).await {
             Ok(true) => Ok(Some(user)),
             Ok(false) => Err(ApiError::Unauthorized { invalid: None }),
             Err(QueueFull) => Err(ApiError::AuthQueueFull),

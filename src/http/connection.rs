@@ -18,12 +18,11 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time;
 
-use super::connections::{OpenConnection, Unread};
+use super::connections::{MAX_STREAMS, OpenConnection, Unread};
 use super::context::{ConnectionContext, Peer};
 use super::forwarded;
 use super::head::{self, CheckedRouter};
 use super::io::WatchedIo;
-use crate::config::Limits;
 
 /// The reason why a connection ended before its client closed it.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +32,6 @@ pub(super) enum ConnectionError {
     #[error("the client exceeded a timeout and did not close the connection")]
     Expired,
 }
-
-/// The maximum number of concurrent requests on one HTTP/2 connection.
-pub(super) const MAX_STREAMS: u32 = 8;
 
 /// The bytes that a client may send on an HTTP/2 connection before the server has processed them: the minimum of RFC
 /// 9113, section 6.9.2. A stream may send a usual body.
@@ -96,7 +92,7 @@ pub(super) async fn http2<I>(
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let max_head_bytes = max_head_bytes(open.limits());
+    let max_head_bytes = head::max_bytes(open.limits());
     let io = WatchedIo::http2(io, Arc::clone(open));
     open.allocated(HTTP2_BYTES);
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -107,12 +103,6 @@ where
         .max_send_buf_size(SEND_BUFFER)
         .serve_connection(TokioIo::new(io), service(peer, open, context));
     run(connection, open, context).await
-}
-
-/// Returns the size above which HTTP/2 discards a request head. It responds to it without a body, so that this is above
-/// the limit that applies to the head.
-pub(super) fn max_head_bytes(limits: &Limits) -> usize {
-    limits.header_bytes.saturating_mul(4)
 }
 
 async fn run<C>(

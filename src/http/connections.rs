@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
 use super::activity::{Activity, Idleness, shortest_timeout};
-use super::connection::{MAX_STREAMS, max_head_bytes};
+use super::head;
 use super::metrics::ListenerMetrics;
 use super::network::ClientNetwork;
 use crate::config::Limits;
@@ -24,6 +24,9 @@ const CONNECTION_BYTES: usize = 6 << 10;
 
 /// The bytes of the state and the buffers of TLS.
 const TLS_BYTES: usize = 32 << 10;
+
+/// The maximum number of concurrent requests on one HTTP/2 connection.
+pub(super) const MAX_STREAMS: u32 = 8;
 
 /// The changes of a connection that are recorded together. A usual request is smaller, and costs no lock of the table.
 const STEP: usize = 4 << 10;
@@ -346,7 +349,7 @@ impl OpenConnection {
 
 /// Returns the maximum of the received bytes that a connection holds: partial heads and bodies.
 fn max_received(limits: &Limits) -> usize {
-    max_head_bytes(limits).saturating_add(MAX_STREAMS as usize * limits.body_bytes)
+    head::max_bytes(limits).saturating_add(MAX_STREAMS as usize * limits.body_bytes)
 }
 
 impl Drop for Registration {

@@ -79,6 +79,12 @@ pub(super) fn too_large(limits: &Limits) -> RefusedHead {
     }
 }
 
+/// Returns the size above which HTTP/2 discards a request head. It responds to it without a body, so that this is above
+/// the limit that applies to the head.
+pub(super) fn max_bytes(limits: &Limits) -> usize {
+    limits.header_bytes.saturating_mul(4)
+}
+
 /// Returns the size of a head as HTTP/2 defines it: 32 bytes for each field, beside its name and value.
 ///
 /// Source: RFC 9113, section 6.5.2.

@@ -19,3 +19,4 @@ pub(crate) use context::{ConnectionContext, Peer};
 pub(crate) use head::RefusedHead;
 pub(crate) use listener::Listener;
 pub(crate) use metrics::ConnectionMetrics;
+pub(crate) use network::ClientNetwork;

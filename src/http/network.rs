@@ -19,6 +19,11 @@ impl ClientNetwork {
             ipv4 => ipv4,
         })
     }
+
+    /// Returns the first address of the network.
+    pub(crate) fn address(self) -> IpAddr {
+        self.0
+    }
 }
 
 #[cfg(test)]
