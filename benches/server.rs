@@ -8,9 +8,6 @@ use airlock_test_support::etcd::Etcd;
 use airlock_test_support::pki::Pair;
 use airlock_test_support::process::cpu_seconds;
 
-/// The environment of the unit and of the image.
-const ENVIRONMENT: &[(&str, &str)] = &[("MALLOC_ARENA_MAX", "1")];
-
 /// A real server with the lowest log level of a production configuration.
 pub(crate) struct Server {
     pub(crate) airlock: Airlock,
@@ -68,7 +65,7 @@ impl Server {
     fn start_on(listen: &str, config: &str) -> Self {
         let limits = "[limits]\nmax_connections_per_peer = 16384\n";
         let config = format!("{listen}{config}\n{limits}");
-        let mut airlock = Airlock::start_with_environment(&config, &["-v"], ENVIRONMENT);
+        let mut airlock = Airlock::start_with(&config, &["-v"]);
         let id = airlock.process().id();
         Server { airlock, id }
     }

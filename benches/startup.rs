@@ -1,6 +1,8 @@
 //! The cost of a server that has little to do: memory, startup time and idle CPU.
 
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Bench, lock, nodes};
@@ -8,26 +10,75 @@ use crate::load::{self, request};
 use crate::server::Server;
 use airlock_test_support::airlock::LISTEN;
 use airlock_test_support::etcd::Etcd;
-use airlock_test_support::free_port;
+use airlock_test_support::hostile::{Attack, DeafConnection, client_config};
+use airlock_test_support::pki::Ca;
 use airlock_test_support::process::{Process, cpu_seconds};
+use airlock_test_support::{eventually, free_port};
 
-/// Measures resident memory: idle, under 1,000 busy connections, and after them.
+/// Measures resident memory: idle, under 1,000 busy connections, and after them; with clients that send slowly; and
+/// with hostile clients.
 pub(crate) fn memory(bench: &mut Bench) {
     let etcd = Etcd::start();
     let server = Server::on_etcd(&etcd, "[lock]\ndefault_slots = 1\n");
     let address = [server.address()];
     bench.send(address[0], vec![lock("default", "a")]);
-    let report =
-        |bench: &mut Bench, case: &str, value| bench.report.fact("memory", case, value, "MB");
-    report(bench, "idle", server.memory().0);
+    report_memory(bench, "idle", server.memory().0);
     let connections = nodes(&address, 1000, |id| vec![lock("default", id)]);
     bench
         .runtime
         .block_on(load::run(connections, bench.until()));
-    report(bench, "most, under 1,000 connections", server.memory().1);
-    report(bench, "after them", server.memory().0);
+    report_memory(bench, "most, under 1,000 connections", server.memory().1);
+    report_memory(bench, "after them", server.memory().0);
+    slow_clients(bench, &Server::on_etcd(&etcd, ""));
+    for (attack, case) in [
+        (Attack::Echo, "40 hostile connections, long groups"),
+        (Attack::SlowBodies, "40 hostile connections, slow bodies"),
+        (Attack::EndlessHead, "40 hostile connections, endless heads"),
+    ] {
+        hostile_clients(bench, &etcd, attack, case);
+    }
     let binary = fs::metadata(airlock_test_support::airlock::binary()).unwrap();
-    report(bench, "size of the binary", binary.len() as f64 / 1e6);
+    report_memory(bench, "size of the binary", binary.len() as f64 / 1e6);
+}
+
+fn report_memory(bench: &mut Bench, case: &str, megabytes: f64) {
+    bench.report.fact("memory", case, megabytes, "MB");
+}
+
+/// Measures 5,000 clients, each of which sends a head byte by byte.
+fn slow_clients(bench: &mut Bench, server: &Server) {
+    const CLIENTS: usize = 5000;
+    airlock_test_support::raise_open_files(CLIENTS as u64 + 500);
+    let mut slow: Vec<TcpStream> = (0..CLIENTS)
+        .map(|_| TcpStream::connect(server.address()).unwrap())
+        .collect();
+    for byte in b"POST /v1/pre-reboot HTTP/1.1\r\nx" {
+        for stream in &mut slow {
+            stream.write_all(&[*byte]).unwrap();
+        }
+    }
+    let name = r#"airlock_connections{listener="service"}"#;
+    eventually("all clients to be connected", || {
+        (server.airlock.metric(name) == Some(CLIENTS as f64)).then_some(())
+    });
+    report_memory(bench, "5,000 slow connections", server.memory().0);
+}
+
+/// Measures 40 connections, each of which holds as much memory as the server lets it.
+fn hostile_clients(bench: &mut Bench, etcd: &Etcd, attack: Attack, case: &str) {
+    let ca = Ca::new("ca");
+    let server = Server::on_etcd_with_tls(etcd, "", &ca.issue("server", &["127.0.0.1"]));
+    let tls = client_config(&ca.path());
+    let open: Vec<DeafConnection> = (0..40)
+        .filter_map(|_| {
+            let mut connection = DeafConnection::open(0, server.address(), &tls).ok()?;
+            // The server may close the connection at any time.
+            let _ = attack.run(&mut connection);
+            Some(connection)
+        })
+        .collect();
+    report_memory(bench, case, server.memory().1);
+    drop(open);
 }
 
 /// Measures the time from the start to the first response, and the CPU use while idle.

@@ -13,6 +13,7 @@ pub mod client;
 pub mod coreos_airlock;
 pub mod etcd;
 pub mod history;
+pub mod hostile;
 pub mod pki;
 pub mod process;
 pub mod prometheus;

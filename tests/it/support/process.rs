@@ -115,3 +115,11 @@ pub fn cpu_seconds(id: u32) -> f64 {
         .sum();
     ticks / 100.0
 }
+
+/// Returns the resident memory of a process in bytes.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+    kilobytes.parse::<u64>().unwrap() << 10
+}

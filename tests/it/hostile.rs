@@ -1,40 +1,17 @@
 //! Clients that try to exhaust the memory of the server, beside an honest node.
 
-mod http2;
-
 use std::fs;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
-
-use reqwest::blocking::Client as Http;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use std::time::{Duration, Instant};
 
 use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::client::Client;
+use airlock_test_support::hostile::{Attack, DeafConnection, client_config};
 use airlock_test_support::pki::Ca;
-use http2::DeafConnection;
-
-/// What a hostile client does on its connection.
-#[derive(Clone, Copy, Debug)]
-enum Attack {
-    /// Requests whose responses would repeat a long group name, and are not read.
-    Echo,
-    /// Large heads, each followed by a body that does not end.
-    SlowBodies,
-    /// A head that does not end.
-    EndlessHead,
-    /// Requests for the documents of the status listener, which are not read.
-    Documents,
-}
-
-/// More than the server accepts, so that the connection holds as much as it can.
-const STREAMS: usize = 64;
+use airlock_test_support::process::resident_bytes;
+use reqwest::blocking::Client as Http;
 
 /// Far above the time that a request takes beside these clients, and far below a timeout of Zincati.
 const SERVED: Duration = Duration::from_secs(5);
@@ -63,7 +40,7 @@ fn attack(
     connections: usize,
     addresses: usize,
 ) -> u64 {
-    let tls = client_config(ca);
+    let tls = client_config(&ca.path());
     let url = match attack {
         Attack::Documents => airlock.status_url(),
         Attack::Echo | Attack::SlowBodies | Attack::EndlessHead => airlock.url(),
@@ -73,29 +50,28 @@ fn attack(
     // The first request allocates what all later ones use.
     honest.request();
     let pid = airlock.process().id();
-    let before = resident(pid);
+    let before = resident_bytes(pid);
     let is_over = AtomicBool::new(false);
-    thread::scope(|scope| {
+    let (peak, mut served) = thread::scope(|scope| {
         let peak = scope.spawn(|| {
             let mut peak = before;
             while !is_over.load(Ordering::Relaxed) {
-                peak = peak.max(resident(pid));
+                peak = peak.max(resident_bytes(pid));
                 thread::sleep(Duration::from_millis(10));
             }
             peak
         });
-        scope.spawn(|| {
+        let served = scope.spawn(|| {
+            let mut served = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
-                honest.request();
+                served.push(honest.request());
             }
+            served
         });
         let open: Vec<DeafConnection> = (0..connections)
             .filter_map(|number| {
-                let host = u16::try_from(number % addresses).unwrap() + 2;
-                let [high, low] = host.to_be_bytes();
-                let from = IpAddr::from(Ipv4Addr::new(127, 0, high, low));
                 // The server may close the connection at any time.
-                let mut connection = DeafConnection::open(from, to, &tls).ok()?;
+                let mut connection = DeafConnection::open(number % addresses, to, &tls).ok()?;
                 let _ = attack.run(&mut connection);
                 Some(connection)
             })
@@ -103,44 +79,19 @@ fn attack(
         honest.request();
         is_over.store(true, Ordering::Relaxed);
         drop(open);
-        peak.join().unwrap() - before
-    })
-}
-
-impl Attack {
-    fn run(self, connection: &mut DeafConnection) -> io::Result<()> {
-        let fields = |count: usize, size: usize| -> Vec<(String, String)> {
-            let fields = 0..count;
-            fields
-                .map(|number| (format!("x{number}"), "x".repeat(size)))
-                .collect()
-        };
-        match self {
-            Attack::EndlessHead => return connection.endless_head(&fields(60, 1000)),
-            Attack::Echo | Attack::SlowBodies | Attack::Documents => {}
-        }
-        for number in 0..STREAMS {
-            match self {
-                Attack::Echo => {
-                    // Each of these characters is escaped.
-                    let group = "\u{7f}".repeat(16_000);
-                    let stream = connection.head("POST", "/v1/pre-reboot", &[])?;
-                    let body = format!(r#"{{"id":"n","group":"{group}"}}"#);
-                    connection.body(stream, body.as_bytes(), true)?;
-                }
-                Attack::SlowBodies => {
-                    let stream = connection.head("POST", "/v1/pre-reboot", &fields(50, 230))?;
-                    connection.body(stream, &[b' '; 2000], false)?;
-                }
-                Attack::Documents => {
-                    let path = ["/", "/v1/status", "/metrics"][number % 3];
-                    connection.head("GET", path, &[])?;
-                }
-                Attack::EndlessHead => {}
-            }
-        }
-        Ok(())
-    }
+        (peak.join().unwrap(), served.join().unwrap())
+    });
+    let grown = peak - before;
+    served.sort_unstable();
+    println!(
+        "{attack:?}, {connections} connections from {addresses} addresses: {:.1} MB more; {} honest requests served, \
+         median {:?}, slowest {:?}",
+        grown as f64 / 1e6,
+        served.len(),
+        served[served.len() / 2],
+        served[served.len() - 1],
+    );
+    grown
 }
 
 /// A node, or an operator, that is served beside the attack.
@@ -163,8 +114,9 @@ impl Honest {
         }
     }
 
-    /// Panics unless the request is answered within [`SERVED`].
-    fn request(&self) {
+    /// Returns the time that a request takes. Panics unless it is answered within [`SERVED`].
+    fn request(&self) -> Duration {
+        let began = Instant::now();
         let status = match &self.status_url {
             Some(url) => self
                 .http
@@ -179,35 +131,13 @@ impl Honest {
         };
         // Without a password, it is refused.
         assert!(status == 200 || status == 401, "{status}");
+        began.elapsed()
     }
 }
 
 fn trusting(ca: &Ca) -> reqwest::blocking::ClientBuilder {
     let ca = reqwest::Certificate::from_pem(&fs::read(ca.path()).unwrap()).unwrap();
     Http::builder().tls_certs_only([ca])
-}
-
-fn client_config(ca: &Ca) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(ca.path()).unwrap())
-        .unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Arc::new(config)
-}
-
-/// Returns the resident memory of a process in bytes.
-fn resident(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
-    kilobytes.parse::<u64>().unwrap() << 10
 }
 
 /// Returns the value of a metric, or 0.

@@ -1,15 +1,34 @@
-//! A client that speaks HTTP/2 frame by frame, and so can do what no library allows.
+//! A client that tries to exhaust the memory of the server. It speaks HTTP/2 frame by frame, and so can do what no
+//! library allows.
 
 use std::io::{self, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+/// What a hostile client does on its connection.
+#[derive(Clone, Copy, Debug)]
+pub enum Attack {
+    /// Requests whose responses would repeat a long group name, and are not read.
+    Echo,
+    /// Large heads, each followed by a body that does not end.
+    SlowBodies,
+    /// A head that does not end.
+    EndlessHead,
+    /// Requests for the documents of the status listener, which are not read.
+    Documents,
+}
+
+/// More than the server accepts, so that the connection holds as much as it can.
+const STREAMS: usize = 64;
 
 /// A connection that never opens its windows, so that it receives no response.
-pub(super) struct DeafConnection {
+pub struct DeafConnection {
     stream: StreamOwned<ClientConnection, TcpStream>,
     next_stream: u32,
 }
@@ -26,7 +45,15 @@ const END_HEADERS: u8 = 4;
 const MAX_FRAME: usize = 16_384;
 
 impl DeafConnection {
-    pub(super) fn open(from: IpAddr, to: SocketAddr, tls: &Arc<ClientConfig>) -> io::Result<Self> {
+    /// Connects from the loopback address with this number.
+    ///
+    /// # Errors
+    /// If the server closes the connection, or does not read.
+    pub fn open(from: usize, to: SocketAddr, tls: &Arc<ClientConfig>) -> io::Result<Self> {
+        let [high, low] = u16::try_from(from + 2)
+            .map_err(io::Error::other)?
+            .to_be_bytes();
+        let from = Ipv4Addr::new(127, 0, high, low);
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((from, 0)).into())?;
         socket.connect(&to.into())?;
@@ -49,12 +76,7 @@ impl DeafConnection {
     }
 
     /// Sends the head of a request, in as many frames as it needs, and returns its stream.
-    pub(super) fn head(
-        &mut self,
-        method: &str,
-        path: &str,
-        fields: &[(String, String)],
-    ) -> io::Result<u32> {
+    fn head(&mut self, method: &str, path: &str, fields: &[(String, String)]) -> io::Result<u32> {
         let (stream, block) = (self.next_stream, block(method, path, fields));
         self.next_stream += 2;
         let mut kind = HEADERS;
@@ -74,7 +96,7 @@ impl DeafConnection {
     }
 
     /// Sends a head that never ends.
-    pub(super) fn endless_head(&mut self, fields: &[(String, String)]) -> io::Result<()> {
+    fn endless_head(&mut self, fields: &[(String, String)]) -> io::Result<()> {
         let block = block("POST", "/v1/pre-reboot", fields);
         let (first, rest) = block.split_at(block.len().min(MAX_FRAME));
         self.frame(HEADERS, 0, self.next_stream, first)?;
@@ -85,7 +107,7 @@ impl DeafConnection {
     }
 
     /// Sends a part of a body, or the rest of it.
-    pub(super) fn body(&mut self, stream: u32, body: &[u8], is_last: bool) -> io::Result<()> {
+    fn body(&mut self, stream: u32, body: &[u8], is_last: bool) -> io::Result<()> {
         self.frame(DATA, if is_last { END_STREAM } else { 0 }, stream, body)
     }
 
@@ -134,4 +156,60 @@ fn push_length(block: &mut Vec<u8>, length: usize) {
         rest /= 128;
     }
     block.push(rest as u8);
+}
+
+impl Attack {
+    /// Sends the requests.
+    ///
+    /// # Errors
+    /// If the server closes the connection, or does not read.
+    pub fn run(self, connection: &mut DeafConnection) -> io::Result<()> {
+        let fields = |count: usize, size: usize| -> Vec<(String, String)> {
+            let fields = 0..count;
+            fields
+                .map(|number| (format!("x{number}"), "x".repeat(size)))
+                .collect()
+        };
+        match self {
+            Attack::EndlessHead => return connection.endless_head(&fields(60, 1000)),
+            Attack::Echo | Attack::SlowBodies | Attack::Documents => {}
+        }
+        for number in 0..STREAMS {
+            match self {
+                Attack::Echo => {
+                    // Each of these characters is escaped.
+                    let group = "\u{7f}".repeat(16_000);
+                    let stream = connection.head("POST", "/v1/pre-reboot", &[])?;
+                    let body = format!(r#"{{"id":"n","group":"{group}"}}"#);
+                    connection.body(stream, body.as_bytes(), true)?;
+                }
+                Attack::SlowBodies => {
+                    let stream = connection.head("POST", "/v1/pre-reboot", &fields(50, 230))?;
+                    connection.body(stream, &[b' '; 2000], false)?;
+                }
+                Attack::Documents => {
+                    let path = ["/", "/v1/status", "/metrics"][number % 3];
+                    connection.head("GET", path, &[])?;
+                }
+                Attack::EndlessHead => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the configuration of a TLS client that trusts the CA in the file `ca`, and speaks HTTP/2.
+pub fn client_config(ca: &Path) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(ca).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
 }
