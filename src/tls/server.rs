@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::RwLock;
-use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{CipherSuite, ServerConfig};
 
 use super::{TlsError, pem};
 use crate::config::TlsSettings;
@@ -117,7 +119,7 @@ fn load(settings: &TlsSettings) -> Result<ServerFiles, TlsError> {
         .iter()
         .map(|certificate| not_after(&pair.cert_path, certificate))
         .collect::<Result<Vec<_>, _>>()?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| pem::pair_error(pair, error))?;
@@ -138,12 +140,38 @@ fn load(settings: &TlsSettings) -> Result<ServerFiles, TlsError> {
         .with_single_cert(chain, key)
         .map_err(|error| pem::pair_error(pair, error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ignore_client_order = true;
+    // Sessions are kept by the clients, as tickets that only this configuration can read.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 1;
+    match &settings.client_ca_path {
+        None => {
+            config.ticketer = Ticketer::new().map_err(|error| pem::pair_error(pair, error))?;
+        }
+        // The certificate of a client is verified for each connection: it may have expired since the last one.
+        Some(_) => config.send_tls13_tickets = 0,
+    }
     Ok(ServerFiles {
         config: Arc::new(config),
         // The chain has at least one certificate, and the server's own comes first.
         not_after: ends.first().copied().unwrap_or(SystemTime::UNIX_EPOCH),
         first_not_after: ends.into_iter().min().unwrap_or(SystemTime::UNIX_EPOCH),
     })
+}
+
+/// Returns the provider of the program. It prefers AES-128-GCM, which costs less than the others and is not the weaker
+/// part of any connection: certificates and key exchanges have about 128 bits of security, too.
+fn provider() -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| {
+        let preferred = [
+            CipherSuite::TLS13_AES_128_GCM_SHA256,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        ];
+        !preferred.contains(&suite.suite())
+    });
+    provider
 }
 
 fn not_after(path: &Path, certificate: &CertificateDer<'_>) -> Result<SystemTime, TlsError> {

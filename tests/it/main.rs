@@ -50,6 +50,7 @@ mod status_json;
 mod status_page;
 mod systemd;
 mod tls;
+mod tls_sessions;
 mod unprivileged;
 mod waiting;
 mod windows;
