@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::CliError;
 use super::preflight::{self, Scope};
 use crate::config::Places;
+use crate::server::rlimit;
 use crate::server::{ServeError, Server, Stopped};
 use crate::text::explain::explain;
 
@@ -15,6 +16,7 @@ use crate::text::explain::explain;
 /// # Errors
 /// If the server does not start, or ends for another reason.
 pub(super) fn run(config: &Path) -> Result<(), CliError> {
+    rlimit::check().map_err(ServeError::from)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

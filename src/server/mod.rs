@@ -6,7 +6,7 @@ mod metrics;
 mod monitor;
 mod process;
 mod reload;
-mod rlimit;
+pub(crate) mod rlimit;
 mod signals;
 mod supervisor;
 mod systemd;
@@ -40,6 +40,7 @@ use crate::tls::{ServerTls, TlsError};
 use groups::GroupFactory;
 use metrics::{Families, ServerMetrics};
 use reload::{ReloadMetrics, ReloadTarget, Reloader};
+use rlimit::RlimitError;
 use signals::Signals;
 pub(crate) use signals::Termination;
 use supervisor::{Supervisor, TaskExit};
@@ -47,6 +48,8 @@ use supervisor::{Supervisor, TaskExit};
 /// The reason why the server did not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
+    #[error(transparent)]
+    Rlimit(#[from] RlimitError),
     #[error(transparent)]
     Bind(#[from] BindError),
     #[error(transparent)]
@@ -78,7 +81,10 @@ impl ServeError {
             ServeError::Store(error) => Some(error.key().to_owned()),
             ServeError::Tls { section, .. } => Some(format!("{section}.tls_cert_path")),
             ServeError::Auth(_) => Some("service.htpasswd_path".to_owned()),
-            ServeError::Metrics(_) | ServeError::Signals(_) | ServeError::Task(_) => None,
+            ServeError::Rlimit(_)
+            | ServeError::Metrics(_)
+            | ServeError::Signals(_)
+            | ServeError::Task(_) => None,
         }
     }
 }
@@ -86,6 +92,7 @@ impl ServeError {
 impl Remedy for ServeError {
     fn remedy(&self) -> Option<String> {
         match self {
+            ServeError::Rlimit(error) => error.remedy(),
             ServeError::Bind(error) => error.remedy(),
             ServeError::Store(error) => error.remedy(),
             ServeError::Tls { source, .. } => source.remedy(),

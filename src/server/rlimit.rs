@@ -1,8 +1,65 @@
-//! The limit of open files, which bounds the number of connections.
+//! The limits that the system sets to this process: open files, which bound the number of connections, and threads.
 
+use std::io;
+use std::thread;
+
+use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Limits;
+use crate::text::explain::Remedy;
+
+/// The minimum of the limit of open files with which a server can do anything.
+const MIN_FILES: u64 = 64;
+
+/// The threads of a server beside the workers of the runtime: of the log, the store, files, passwords, and name lookups.
+const OTHER_THREADS: usize = 8;
+
+/// The reason why the limits of the process do not suffice.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RlimitError {
+    #[error("the process may open {limit} files only; the server needs at least {MIN_FILES}")]
+    Files { limit: u64 },
+    #[error("cannot start {needed} threads")]
+    Threads { needed: usize, source: io::Error },
+}
+
+impl Remedy for RlimitError {
+    fn remedy(&self) -> Option<String> {
+        let text = match self {
+            RlimitError::Files { .. } => "raise the limit of open files (LimitNOFILE=, ulimit -n)",
+            RlimitError::Threads { .. } => {
+                "raise the limit of processes of the user (LimitNPROC=, ulimit -u) or of the unit (TasksMax=)"
+            }
+        };
+        Some(text.into())
+    }
+}
+
+/// Checks that the limits suffice for a server at all.
+///
+/// Libraries panic if a thread cannot be started, so as many as the server needs are started once before.
+///
+/// # Errors
+/// If they do not.
+pub(crate) fn check() -> Result<(), RlimitError> {
+    if let Some(limit) = getrlimit(Resource::Nofile).maximum
+        && limit < MIN_FILES
+    {
+        return Err(RlimitError::Files { limit });
+    }
+    let needed = thread::available_parallelism().map_or(1, usize::from) + OTHER_THREADS;
+    let all_started = Mutex::new(());
+    let waiting = all_started.lock();
+    thread::scope(|scope| {
+        let wait = || drop(all_started.lock());
+        let start = |_| thread::Builder::new().spawn_scoped(scope, wait);
+        let started = (0..needed).map(start).collect::<io::Result<Vec<_>>>();
+        drop(waiting);
+        started.map(drop)
+    })
+    .map_err(|source| RlimitError::Threads { needed, source })
+}
 
 /// The number of files that are not connections of clients: etcd, SQLite, the log, files that are reloaded.
 const RESERVED: u64 = 160;

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::process::Command;
 
-use airlock_test_support::airlock::{LISTEN, port_in, unprivileged_airlock};
+use airlock_test_support::airlock::{LISTEN, port_in, unprivileged, unprivileged_airlock};
 use airlock_test_support::client::Client;
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::eventually;
@@ -67,4 +68,38 @@ fn a_command_that_may_not_open_the_store_names_the_user_to_run_it_as() {
         !output.status.success() && text.contains(expected),
         "{text}"
     );
+}
+
+#[test]
+fn limits_of_the_process_that_do_not_suffice_are_an_error_and_no_panic() {
+    for (limit, expected) in [
+        ("--nofile=20", "the process may open 20 files only"),
+        ("--nproc=1", "Resource temporarily unavailable"),
+        ("--nproc=3", "Resource temporarily unavailable"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config.toml");
+        let database = folder.path().join("airlock.db");
+        fs::write(
+            &config,
+            format!("{LISTEN}[embedded]\npath = {database:?}\n"),
+        )
+        .unwrap();
+        let server = unprivileged_airlock(folder.path());
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let mut command = Command::new("prlimit");
+        unprivileged(&mut command);
+        let output = command
+            .arg(limit)
+            .arg(server.get_program())
+            .args(server.get_args())
+            .args(["serve", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{limit}: {text}");
+        assert!(text.contains(expected), "{limit}: {text}");
+        assert!(!text.contains("panicked"), "{limit}: {text}");
+    }
 }

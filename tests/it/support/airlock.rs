@@ -250,10 +250,15 @@ pub fn unprivileged_airlock(folder: &Path) -> Command {
     let copy = folder.join("airlock");
     fs::copy(binary(), &copy).unwrap();
     let mut command = Command::new(copy);
+    unprivileged(&mut command);
+    command
+}
+
+/// Lets a command run as a user without privileges.
+pub fn unprivileged(command: &mut Command) {
     if fs::metadata("/proc/self").unwrap().uid() == 0 {
         command.uid(UNPRIVILEGED_USER).gid(UNPRIVILEGED_USER);
     }
-    command
 }
 
 /// Runs `airlock serve` with a configuration that prevents the start and returns its stderr.
