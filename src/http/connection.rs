@@ -140,7 +140,7 @@ fn service(
     Future: Send + 'static,
 > + use<> {
     let open = Arc::clone(open);
-    let router = CheckedRouter::new(context, open.limits());
+    let router = CheckedRouter::new(context.router.clone(), open.limits(), context.refuse);
     let trusted_proxies = Arc::clone(&context.trusted_proxies);
     service_fn(move |mut request: Request<Incoming>| {
         let head_bytes = match request.version() {

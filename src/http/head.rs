@@ -8,7 +8,6 @@ use axum::response::Response;
 use http::{Request, Version, header};
 use tower::ServiceExt as _;
 
-use super::context::ConnectionContext;
 use crate::config::Limits;
 
 /// The reason why the head of a request is refused.
@@ -34,13 +33,17 @@ pub(super) struct CheckedRouter {
 // === impl CheckedRouter ===
 
 impl CheckedRouter {
-    pub(super) fn new(context: &ConnectionContext, limits: &Limits) -> Self {
+    pub(super) fn new(
+        inner: Router,
+        limits: &Limits,
+        refuse: fn(&RefusedHead) -> Response<String>,
+    ) -> Self {
         CheckedRouter {
-            inner: context.router.clone(),
+            inner,
             max_bytes: limits.header_bytes,
             max_fields: limits.max_headers,
             too_large: too_large(limits),
-            refuse: context.refuse,
+            refuse,
         }
     }
 

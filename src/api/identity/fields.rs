@@ -10,7 +10,7 @@ use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
-use super::InvalidIdentity;
+use super::error::InvalidIdentity;
 
 /// Returns the group and the id; empty if they are missing.
 pub(super) fn read(body: &[u8]) -> Result<(String, String), InvalidIdentity> {
