@@ -84,8 +84,9 @@ impl Activity {
         self.held += bytes;
     }
 
-    /// Restarts the wait for the first request, after a handshake.
-    pub(super) fn handshake_ended(&mut self, now: Instant) {
+    /// Restarts the wait for the first request, after a handshake for which the connection held `bytes`.
+    pub(super) fn handshake_ended(&mut self, bytes: usize, now: Instant) {
+        self.held -= bytes;
         (self.phase, self.since) = (Phase::Head, now);
     }
 
@@ -191,7 +192,7 @@ mod tests {
         // More bytes give no more time.
         activity.head_begins(|| after(33));
         assert_eq!(deadline(&activity), Some(after(33)));
-        activity.handshake_ended(after(40));
+        activity.handshake_ended(0, after(40));
         assert_eq!(deadline(&activity), Some(after(41)));
     }
 

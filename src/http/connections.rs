@@ -25,6 +25,9 @@ const CONNECTION_BYTES: usize = 6 << 10;
 /// The bytes of the state and the buffers of TLS.
 const TLS_BYTES: usize = 32 << 10;
 
+/// The maximum size of a message of the handshake, which rustls defines.
+const HANDSHAKE_BYTES: usize = 64 << 10;
+
 /// The maximum number of concurrent requests on one HTTP/2 connection.
 pub(super) const MAX_STREAMS: u32 = 8;
 
@@ -296,9 +299,14 @@ impl OpenConnection {
         self.update(|activity| activity.allocated(bytes));
     }
 
+    /// Records the start of the TLS handshake, in which a client may send large messages.
+    pub(super) fn handshake_begins(&self) {
+        self.allocated(HANDSHAKE_BYTES);
+    }
+
     /// Records the end of the TLS handshake.
     pub(super) fn handshake_ended(&self) {
-        self.update(|activity| activity.handshake_ended(Instant::now()));
+        self.update(|activity| activity.handshake_ended(HANDSHAKE_BYTES, Instant::now()));
     }
 
     /// Records bytes that were received. With HTTP/1.1, those after a response begin the head of the next request.

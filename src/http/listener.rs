@@ -128,6 +128,7 @@ async fn serve_tls(
     open: &Arc<OpenConnection>,
     context: &ConnectionContext,
 ) -> Result<(), ConnectionError> {
+    open.handshake_begins();
     let handshake = TlsAcceptor::from(tls.current()).accept(stream);
     let timeout = open.limits().handshake_timeout;
     let result = tokio::select! {

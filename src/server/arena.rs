@@ -2,6 +2,7 @@
 
 use std::env;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 /// The variable that glibc reads at the start of a process.
@@ -19,8 +20,11 @@ pub(crate) fn limit() {
         return;
     }
     let mut arguments = env::args_os();
-    // Not /proc/self/exe, which would also be the name of the process.
-    if let (Ok(program), Some(name)) = (env::current_exe(), arguments.next()) {
+    // Not /proc/self/exe, which would also be the name of the process. The program may be another one that loaded this
+    // one, such as ld.so; then the names differ.
+    if let (Ok(program), Some(name)) = (env::current_exe(), arguments.next())
+        && program.file_name() == Path::new(&name).file_name()
+    {
         let _ = Command::new(program)
             .arg0(name)
             .args(arguments)
