@@ -10,7 +10,7 @@ use crate::load::{self, request};
 use crate::server::Server;
 use airlock_test_support::airlock::LISTEN;
 use airlock_test_support::etcd::Etcd;
-use airlock_test_support::hostile::{Attack, DeafConnection, client_config};
+use airlock_test_support::hostile::{Attack, Hostile, client_config};
 use airlock_test_support::pki::Ca;
 use airlock_test_support::process::{Process, cpu_seconds};
 use airlock_test_support::{eventually, free_port};
@@ -69,13 +69,8 @@ fn hostile_clients(bench: &mut Bench, etcd: &Etcd, attack: Attack, case: &str) {
     let ca = Ca::new("ca");
     let server = Server::on_etcd_with_tls(etcd, "", &ca.issue("server", &["127.0.0.1"]));
     let tls = client_config(&ca.path());
-    let open: Vec<DeafConnection> = (0..40)
-        .filter_map(|_| {
-            let mut connection = DeafConnection::open(0, server.address(), &tls).ok()?;
-            // The server may close the connection at any time.
-            let _ = attack.run(&mut connection);
-            Some(connection)
-        })
+    let open: Vec<Hostile> = (0..40)
+        .filter_map(|_| attack.start(0, server.address(), &tls))
         .collect();
     report_memory(bench, case, server.memory().1);
     drop(open);

@@ -91,7 +91,8 @@ impl Api {
     /// Checks the request in the order of coreos/airlock, then passes it to the coordinator.
     ///
     /// Where passwords are required, they are checked first: a client without one learns nothing about headers, bodies
-    /// and groups. The body is read in any case, so that the client gets to read the response.
+    /// and groups. The body is read in any case, so that the client gets to read the response, and so that the connection
+    /// does not hold it meanwhile.
     async fn respond<'a>(
         &self,
         endpoint: Endpoint,
@@ -99,10 +100,13 @@ impl Api {
         request: Request,
         peer: Option<IpAddr>,
     ) -> Result<Success<'a>, ApiError<'a>> {
-        let user = self.authenticate(request.headers(), peer).await;
         let header = request.headers().get("fleet-lock-protocol");
         let header = identity::check_header(header.map(|value| value.as_bytes()));
-        let body = read_body(session.limits(), request.into_body()).await;
+        let (head, body) = request.into_parts();
+        let (user, body) = tokio::join!(
+            self.authenticate(&head.headers, peer),
+            read_body(session.limits(), body)
+        );
         let user = user?;
         header.map_err(ApiError::InvalidIdentity)?;
         let identity = identity::parse_body(&body?).map_err(ApiError::InvalidIdentity)?;

@@ -17,6 +17,11 @@ pub(super) struct Activity {
     since: Instant,
     /// The bytes received since the connection was idle. Until it is idle again, the connection may hold all of them.
     received: usize,
+    /// Those of them that were received after the head of the latest request. With HTTP/2 they may be a part of the
+    /// next head.
+    tail: usize,
+    /// The number of requests with an incomplete body.
+    incomplete: usize,
     /// The bytes of the buffers, of the requests that are being answered, and of the responses that the client has not
     /// read yet.
     held: usize,
@@ -34,13 +39,28 @@ enum Phase {
     Answering(usize),
 }
 
+/// The bounds of what a connection holds of the bytes that it has received.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ReceiveBounds {
+    /// The maximum of received bytes.
+    pub(super) bytes: usize,
+    /// The maximum size of a list of fields that a part of a head decodes to. 0 for HTTP/1.1.
+    pub(super) fields: usize,
+}
+
+/// A byte of an HTTP/2 head can stand for a field, which takes up to this many bytes.
+const FIELD_BYTES: usize = 80;
+
+/// Smaller parts of a head are not worth a record.
+const SMALL_HEAD: usize = 128;
+
 /// How idle a connection is. Of two connections, the smaller one is closed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Idleness {
     /// No request was received since then.
     Idle(Instant),
-    /// A request is incomplete since then.
-    Head(Instant),
+    /// The heads or bodies of all requests are incomplete since then.
+    Receiving(Instant),
     /// Requests are being answered since then.
     Answering(Instant),
 }
@@ -61,20 +81,29 @@ impl Activity {
             phase: Phase::Head,
             since: now,
             received: 0,
+            tail: 0,
+            incomplete: 0,
             held: 0,
             unread: Vec::new(),
         }
     }
 
     /// Returns the bytes that the connection holds beyond those of an idle one. Its buffers double as they grow.
-    pub(super) fn bytes(&self) -> usize {
-        2 * self.received + self.held
+    pub(super) fn bytes(&self, bounds: ReceiveBounds) -> usize {
+        let fields = match self.tail {
+            0..SMALL_HEAD => 0,
+            tail => bounds.fields.min(FIELD_BYTES * tail),
+        };
+        2 * self.received + fields + self.held
     }
 
     pub(super) fn idleness(&self) -> Idleness {
         match self.phase {
             Phase::Idle => Idleness::Idle(self.since),
-            Phase::Head => Idleness::Head(self.since),
+            Phase::Head => Idleness::Receiving(self.since),
+            Phase::Answering(requests) if requests == self.incomplete => {
+                Idleness::Receiving(self.since)
+            }
             Phase::Answering(_) => Idleness::Answering(self.since),
         }
     }
@@ -90,9 +119,10 @@ impl Activity {
         (self.phase, self.since) = (Phase::Head, now);
     }
 
-    /// Records that bytes were received. The connection holds at most `max` of them.
-    pub(super) fn received(&mut self, bytes: usize, max: usize) {
-        self.received = (self.received + bytes).min(max);
+    /// Records that bytes were received.
+    pub(super) fn received(&mut self, bytes: usize, bounds: ReceiveBounds) {
+        self.received = (self.received + bytes).min(bounds.bytes);
+        self.tail = (self.tail + bytes).min(bounds.bytes);
     }
 
     /// Records that a request head begins, unless one has begun already.
@@ -105,12 +135,23 @@ impl Activity {
     /// Records that the head of a request is complete. The connection holds `bytes` for it until it is answered.
     pub(super) fn request(&mut self, bytes: usize, now: Instant) {
         self.held += bytes;
+        self.tail = 0;
         match &mut self.phase {
             Phase::Answering(requests) => *requests += 1,
             Phase::Idle | Phase::Head => {
                 (self.phase, self.since) = (Phase::Answering(1), now);
             }
         }
+    }
+
+    /// Records that the body of a request is incomplete.
+    pub(super) fn body_begins(&mut self) {
+        self.incomplete += 1;
+    }
+
+    /// Records that a body is complete, or is not wanted any more.
+    pub(super) fn body_ended(&mut self) {
+        self.incomplete -= 1;
     }
 
     /// Records that a request is answered, or that its client no longer waits.
@@ -120,7 +161,8 @@ impl Activity {
             Phase::Answering(requests @ 2..) => *requests -= 1,
             Phase::Answering(_) | Phase::Idle | Phase::Head => {
                 (self.phase, self.since) = (Phase::Idle, now);
-                self.received = 0;
+                // All bytes before the latest request are processed.
+                self.received = self.tail;
             }
         }
     }
@@ -210,23 +252,49 @@ mod tests {
         assert_eq!(activity.deadline(&limits()), Some(after(3)));
         activity.response_ended(100, after(1));
         assert_eq!(activity.deadline(&limits()), Some(after(5)), "idle");
-        assert_eq!(activity.bytes(), 0);
+        assert_eq!(activity.bytes(HTTP1), 0);
     }
+
+    const HTTP1: ReceiveBounds = ReceiveBounds {
+        bytes: 100,
+        fields: 0,
+    };
 
     #[test]
     fn received_bytes_are_held_until_the_connection_is_idle() {
         let now = Instant::now();
         let mut activity = Activity::new(now);
-        activity.received(30, 100);
+        activity.received(30, HTTP1);
         activity.request(7, now);
-        activity.received(90, 100);
+        activity.received(90, HTTP1);
         activity.request(5, now);
-        assert_eq!(activity.bytes(), 212);
+        assert_eq!(activity.bytes(HTTP1), 212);
         activity.answered(7, now);
-        assert_eq!(activity.bytes(), 205);
+        assert_eq!(activity.bytes(HTTP1), 205);
         activity.response(50, now);
         activity.answered(5, now);
-        assert_eq!(activity.bytes(), 50);
+        assert_eq!(activity.bytes(HTTP1), 50);
+    }
+
+    #[test]
+    fn an_incomplete_head_of_http_2_may_have_been_decoded_to_many_fields() {
+        let bounds = ReceiveBounds {
+            bytes: 100_000,
+            fields: 50_000,
+        };
+        let now = Instant::now();
+        let mut activity = Activity::new(now);
+        activity.received(127, bounds);
+        assert_eq!(activity.bytes(bounds), 254);
+        activity.received(73, bounds);
+        assert_eq!(activity.bytes(bounds), 400 + 16_000);
+        activity.request(0, now);
+        assert_eq!(activity.bytes(bounds), 400);
+        activity.received(1000, bounds);
+        assert_eq!(activity.bytes(bounds), 2400 + 50_000);
+        // It may be the head of the next request, whatever becomes of this one.
+        activity.answered(0, now);
+        assert_eq!(activity.bytes(bounds), 2000 + 50_000);
     }
 
     #[test]
@@ -239,8 +307,13 @@ mod tests {
         let mut idle = Activity::new(start);
         idle.request(0, later);
         idle.answered(0, later);
-        let order = [idle.idleness(), head.idleness(), answering.idleness()];
+        let mut receiving = Activity::new(start);
+        receiving.request(0, later);
+        receiving.body_begins();
+        let order = [&idle, &head, &receiving, &answering].map(Activity::idleness);
         assert!(order.is_sorted(), "{order:?}");
+        receiving.body_ended();
+        assert!(receiving.idleness().is_answering());
         assert!(Activity::new(start).idleness() < Activity::new(later).idleness());
     }
 }

@@ -43,10 +43,10 @@ const SEND_BUFFER: usize = 16 << 10;
 
 /// The bytes of hyper's state and buffers.
 const HTTP1_BYTES: usize = 16 << 10;
-const HTTP2_BYTES: usize = 24 << 10;
+const HTTP2_BYTES: usize = 28 << 10;
 
 /// The bytes that a request costs beside its head and body.
-const REQUEST_BYTES: usize = 4 << 10;
+const REQUEST_BYTES: usize = 2 << 10;
 
 /// The time a client gets to close its connection after it exceeded a timeout.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
@@ -64,13 +64,15 @@ where
     let limits = open.limits();
     let (refuse, too_large) = (context.refuse, head::too_large(limits));
     let mut io = WatchedIo::http1(io, Arc::clone(open), move || refuse(&too_large));
-    let received = tokio::select! {
-        received = io.receive_head(limits.header_bytes) => received.unwrap_or(false),
-        // Nothing is lost: no request was received yet.
+    open.speaks(Version::HTTP_11);
+    let expired = tokio::select! {
+        biased;
+        result = io.receive_head(limits.header_bytes) => result.is_err(),
         () = context.shutdown.cancelled() => false,
-        () = open.expired() => false,
+        () = open.expired() => true,
     };
-    if !received {
+    // A part of a request that was received before the shutdown is answered, too.
+    if expired || !io.has_received() {
         return Ok(());
     }
     open.allocated(HTTP1_BYTES);
@@ -94,6 +96,7 @@ where
 {
     let max_head_bytes = head::max_bytes(open.limits());
     let io = WatchedIo::http2(io, Arc::clone(open));
+    open.speaks(Version::HTTP_2);
     open.allocated(HTTP2_BYTES);
     let connection = http2::Builder::new(TokioExecutor::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -120,13 +123,16 @@ where
         () = open.expired() => true,
     };
     connection.as_mut().graceful_shutdown();
-    if expired {
-        return match time::timeout(CLOSE_GRACE, connection).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(ConnectionError::Expired),
-        };
+    let too_late = async {
+        match expired {
+            true => time::sleep(CLOSE_GRACE).await,
+            false => open.expired().await,
+        }
+    };
+    tokio::select! {
+        result = connection => Ok(result?),
+        () = too_late => Err(ConnectionError::Expired),
     }
-    Ok(connection.await?)
 }
 
 fn service(
@@ -152,12 +158,25 @@ fn service(
         let (router, open) = (router.clone(), Arc::clone(&open));
         let client = forwarded::client(&trusted_proxies, peer, request.headers());
         request.extensions_mut().insert(Peer(client));
+        let request = request.map(|body| request_body(body, &open));
         async move {
             let _answering = answering;
-            let response = router.call(request.map(Body::new)).await?;
+            let response = router.call(request).await?;
             Ok(watched(response, &open))
         }
     })
+}
+
+/// Returns a body that is recorded as incomplete until it is dropped.
+fn request_body(body: Incoming, open: &Arc<OpenConnection>) -> Body {
+    if body.is_end_stream() {
+        return Body::empty();
+    }
+    let incomplete = open.body();
+    Body::new(body.map_frame(move |frame| {
+        let _ = &incomplete;
+        frame
+    }))
 }
 
 /// Data of a response with the record that the client has not read them yet.

@@ -3,17 +3,19 @@
 //! Each network may have a number of connections, and so may all networks together. If one more connects, the longest
 //! idle one is closed. All connections together may hold a number of bytes (invariant 8). If they hold more, the largest
 //! connection of the network that holds the most is closed. So a client only takes resources away from itself, and
-//! from clients that use more than it does.
+//! from clients that use more than it does. Sizes of the same order count as equal, and the longest idle connection is
+//! closed: a request that is being answered does not make its connection the largest one.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use http::Version;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
-use super::activity::{Activity, Idleness, shortest_timeout};
+use super::activity::{Activity, Idleness, ReceiveBounds, shortest_timeout};
 use super::head;
 use super::metrics::ListenerMetrics;
 use super::network::ClientNetwork;
@@ -23,7 +25,7 @@ use crate::config::Limits;
 const CONNECTION_BYTES: usize = 6 << 10;
 
 /// The bytes of the state and the buffers of TLS.
-const TLS_BYTES: usize = 32 << 10;
+const TLS_BYTES: usize = 28 << 10;
 
 /// The maximum size of a message of the handshake, which rustls defines.
 const HANDSHAKE_BYTES: usize = 64 << 10;
@@ -32,7 +34,10 @@ const HANDSHAKE_BYTES: usize = 64 << 10;
 pub(super) const MAX_STREAMS: u32 = 8;
 
 /// The changes of a connection that are recorded together. A usual request is smaller, and costs no lock of the table.
-const STEP: usize = 4 << 10;
+const STEP: usize = 8 << 10;
+
+/// Sizes with the same multiple of this count as equal.
+const SIZE_CLASS: usize = 64 << 10;
 
 /// All connections of a listener.
 pub(super) struct Connections {
@@ -42,14 +47,23 @@ pub(super) struct Connections {
 
 #[derive(Default)]
 struct Table {
-    networks: HashMap<ClientNetwork, Network>,
+    parties: HashMap<Party, Share>,
     count: usize,
     bytes: usize,
     next_id: u64,
 }
 
+/// The client whose connections count together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Party {
+    Network(ClientNetwork),
+    /// One connection of a trusted proxy, which forwards requests of any number of clients.
+    Proxied(u64),
+}
+
+/// The connections of a party.
 #[derive(Default)]
-struct Network {
+struct Share {
     connections: HashMap<u64, Entry>,
     bytes: usize,
 }
@@ -62,7 +76,7 @@ struct Entry {
 /// A connection from its acceptance to its end.
 pub(super) struct OpenConnection {
     id: u64,
-    network: ClientNetwork,
+    party: Party,
     connections: Arc<Connections>,
     limits: Limits,
     state: Mutex<State>,
@@ -71,6 +85,7 @@ pub(super) struct OpenConnection {
 
 struct State {
     activity: Activity,
+    bounds: ReceiveBounds,
     /// The bytes of the activity that the table contains.
     recorded: usize,
 }
@@ -83,6 +98,9 @@ pub(super) struct Answering {
     connection: Arc<OpenConnection>,
     bytes: usize,
 }
+
+/// A body that is incomplete. Dropping it ends the body.
+pub(super) struct IncompleteBody(Arc<OpenConnection>);
 
 /// A response that the client has not read yet. Dropping it ends the response.
 pub(super) struct Unread {
@@ -101,18 +119,22 @@ impl Connections {
         })
     }
 
-    /// Registers a new connection. Returns `None` if no other one may be closed in favor of it.
+    /// Registers a new connection of a network; `None` stands for a trusted proxy. Returns `None` if no other one may be
+    /// closed in favor of it.
     pub(super) fn register(
         self: &Arc<Self>,
-        network: ClientNetwork,
+        network: Option<ClientNetwork>,
         has_tls: bool,
         limits: Limits,
     ) -> Option<Registration> {
         let mut table = self.table.lock();
-        let reason = if table.count_of(network) >= limits.connections_per_peer() {
-            Some(("connections_per_peer", table.longest_idle_of(network)))
+        let id = table.next_id;
+        table.next_id += 1;
+        let party = network.map_or(Party::Proxied(id), Party::Network);
+        let reason = if table.count_of(party) >= limits.connections_per_peer() {
+            Some(("connections_per_peer", table.longest_idle_of(party)))
         } else if table.count >= limits.max_connections {
-            Some(("connections", table.most_dispensable(network)))
+            Some(("connections", table.most_dispensable(party)))
         } else {
             None
         };
@@ -122,20 +144,19 @@ impl Connections {
                 self.metrics.rejected(reason);
                 return None;
             }
-            Some((reason, Some((network, id)))) => {
-                table.evict(network, id);
+            Some((reason, Some((party, id)))) => {
+                table.evict(party, id);
                 self.metrics.evicted(reason);
             }
         }
-        let id = table.next_id;
-        table.next_id += 1;
         let connection = Arc::new(OpenConnection {
             id,
-            network,
+            party,
             connections: Arc::clone(self),
             limits,
             state: Mutex::new(State {
                 activity: Activity::new(Instant::now()),
+                bounds: ReceiveBounds::default(),
                 recorded: 0,
             }),
             evicted: Notify::new(),
@@ -150,7 +171,7 @@ impl Connections {
     fn record(&self, connection: &OpenConnection) {
         let mut table = self.table.lock();
         let mut state = connection.state.lock();
-        let (before, now) = (state.recorded, state.activity.bytes());
+        let (before, now) = (state.recorded, state.bytes());
         state.recorded = now;
         drop(state);
         table.record(connection, before, now);
@@ -160,9 +181,9 @@ impl Connections {
     /// Closes connections until the others hold as many bytes as they may.
     fn shrink(&self, table: &mut Table, limits: &Limits) {
         while table.bytes > limits.connection_bytes
-            && let Some((network, id)) = table.largest()
+            && let Some((party, id)) = table.largest()
         {
-            table.evict(network, id);
+            table.evict(party, id);
             self.metrics.evicted("bytes");
         }
     }
@@ -171,60 +192,69 @@ impl Connections {
 // === impl Table ===
 
 impl Table {
-    fn count_of(&self, network: ClientNetwork) -> usize {
-        let network = self.networks.get(&network);
-        network.map_or(0, |network| network.connections.len())
+    fn count_of(&self, party: Party) -> usize {
+        let share = self.parties.get(&party);
+        share.map_or(0, |share| share.connections.len())
     }
 
-    fn longest_idle_of(&self, network: ClientNetwork) -> Option<(ClientNetwork, u64)> {
-        let (idleness, id) = self.networks.get(&network)?.longest_idle()?;
-        (!idleness.is_answering()).then_some((network, id))
+    fn longest_idle_of(&self, party: Party) -> Option<(Party, u64)> {
+        let (idleness, id) = self.parties.get(&party)?.longest_idle()?;
+        (!idleness.is_answering()).then_some((party, id))
     }
 
-    /// Returns the connection that is closed if one more of `newcomer` connects: the longest idle one of the networks
-    /// with the most connections. A connection with a request is closed only for a network with fewer connections.
-    fn most_dispensable(&self, newcomer: ClientNetwork) -> Option<(ClientNetwork, u64)> {
-        let counts = self.networks.values();
-        let most = counts.map(|network| network.connections.len()).max()?;
+    /// Returns the connection that is closed if one more of `newcomer` connects: the longest idle one of the parties with
+    /// the most connections. A connection with a request is closed only for a party with fewer connections.
+    fn most_dispensable(&self, newcomer: Party) -> Option<(Party, u64)> {
+        let counts = self.parties.values();
+        let most = counts.map(|share| share.connections.len()).max()?;
         let largest = self
-            .networks
+            .parties
             .iter()
-            .filter(|(_, network)| network.connections.len() == most);
-        let longest_idle = largest.filter_map(|(name, network)| {
-            let (idleness, id) = network.longest_idle()?;
-            Some((idleness, *name, id))
+            .filter(|(_, share)| share.connections.len() == most);
+        let longest_idle = largest.filter_map(|(party, share)| {
+            let (idleness, id) = share.longest_idle()?;
+            Some((idleness, *party, id))
         });
-        let (idleness, network, id) = longest_idle.min()?;
+        let (idleness, party, id) = longest_idle.min()?;
         let is_larger = most > self.count_of(newcomer) + 1;
-        (is_larger || !idleness.is_answering()).then_some((network, id))
+        (is_larger || !idleness.is_answering()).then_some((party, id))
     }
 
-    /// Returns the connection that holds the most bytes, of the network that holds the most.
-    fn largest(&self) -> Option<(ClientNetwork, u64)> {
-        let networks = self.networks.iter();
-        let (name, network) = networks.max_by_key(|(_, network)| network.bytes)?;
-        let connections = network.connections.iter();
-        let (id, _) = connections
-            .max_by_key(|(_, entry)| (entry.bytes, Reverse(entry.connection.idleness())))?;
-        Some((*name, *id))
+    /// Returns one of the largest connections of the parties that hold the most bytes: the longest idle one.
+    fn largest(&self) -> Option<(Party, u64)> {
+        let parties = self.parties.values();
+        let most = parties.map(|share| share.bytes / SIZE_CLASS).max()?;
+        let largest = self
+            .parties
+            .iter()
+            .filter(|(_, share)| share.bytes / SIZE_CLASS == most);
+        let connections = largest.flat_map(|(party, share)| {
+            let connections = share.connections.iter();
+            connections.map(|(id, entry)| {
+                let class = Reverse(entry.bytes / SIZE_CLASS);
+                (class, entry.connection.idleness(), *party, *id)
+            })
+        });
+        let (_, _, party, id) = connections.min()?;
+        Some((party, id))
     }
 
     fn insert(&mut self, connection: Arc<OpenConnection>, bytes: usize) {
         self.count += 1;
         self.bytes += bytes;
-        let network = self.networks.entry(connection.network).or_default();
-        network.bytes += bytes;
+        let share = self.parties.entry(connection.party).or_default();
+        share.bytes += bytes;
         let id = connection.id;
-        network.connections.insert(id, Entry { connection, bytes });
+        share.connections.insert(id, Entry { connection, bytes });
     }
 
     /// Removes a connection, unless it was removed before.
-    fn remove(&mut self, network: ClientNetwork, id: u64) -> Option<Arc<OpenConnection>> {
-        let of_network = self.networks.get_mut(&network)?;
-        let Entry { connection, bytes } = of_network.connections.remove(&id)?;
-        of_network.bytes -= bytes;
-        if of_network.connections.is_empty() {
-            self.networks.remove(&network);
+    fn remove(&mut self, party: Party, id: u64) -> Option<Arc<OpenConnection>> {
+        let share = self.parties.get_mut(&party)?;
+        let Entry { connection, bytes } = share.connections.remove(&id)?;
+        share.bytes -= bytes;
+        if share.connections.is_empty() {
+            self.parties.remove(&party);
         }
         self.count -= 1;
         self.bytes -= bytes;
@@ -232,28 +262,28 @@ impl Table {
     }
 
     /// Removes a connection and closes it.
-    fn evict(&mut self, network: ClientNetwork, id: u64) {
-        if let Some(connection) = self.remove(network, id) {
+    fn evict(&mut self, party: Party, id: u64) {
+        if let Some(connection) = self.remove(party, id) {
             connection.evicted.notify_one();
         }
     }
 
     fn record(&mut self, connection: &OpenConnection, before: usize, now: usize) {
-        let Some(network) = self.networks.get_mut(&connection.network) else {
+        let Some(share) = self.parties.get_mut(&connection.party) else {
             return;
         };
-        let Some(entry) = network.connections.get_mut(&connection.id) else {
+        let Some(entry) = share.connections.get_mut(&connection.id) else {
             return;
         };
-        for bytes in [&mut entry.bytes, &mut network.bytes, &mut self.bytes] {
+        for bytes in [&mut entry.bytes, &mut share.bytes, &mut self.bytes] {
             *bytes = *bytes + now - before;
         }
     }
 }
 
-// === impl Network ===
+// === impl Share ===
 
-impl Network {
+impl Share {
     fn longest_idle(&self) -> Option<(Idleness, u64)> {
         let connections = self.connections.iter();
         connections
@@ -309,15 +339,34 @@ impl OpenConnection {
         self.update(|activity| activity.handshake_ended(HANDSHAKE_BYTES, Instant::now()));
     }
 
-    /// Records bytes that were received. With HTTP/1.1, those after a response begin the head of the next request.
-    pub(super) fn received(&self, bytes: usize, is_http1: bool) {
-        let max = max_received(&self.limits);
-        self.update(|activity| {
-            activity.received(bytes, max);
-            if is_http1 {
-                activity.head_begins(Instant::now);
+    /// Records the protocol, which bounds what the connection holds of the bytes that it receives.
+    pub(super) fn speaks(&self, version: Version) {
+        let limits = &self.limits;
+        let (head_bytes, streams, fields) = match version {
+            // A field takes 2.25 times the bytes for which it counts in a list.
+            Version::HTTP_2 => {
+                let head_bytes = head::max_bytes(limits);
+                (head_bytes, MAX_STREAMS as usize, head_bytes / 4 * 9)
             }
-        });
+            _ => (limits.header_bytes, 1, 0),
+        };
+        self.state.lock().bounds = ReceiveBounds {
+            bytes: head_bytes.saturating_add(streams * limits.body_bytes),
+            fields,
+        };
+    }
+
+    /// Records bytes that were received.
+    pub(super) fn received(&self, bytes: usize) {
+        let mut state = self.state.lock();
+        let bounds = state.bounds;
+        state.activity.received(bytes, bounds);
+        self.record_if_stale(state);
+    }
+
+    /// Records that a request head begins, unless one has begun already.
+    pub(super) fn head_begins(&self) {
+        self.state.lock().activity.head_begins(Instant::now);
     }
 
     /// Records a request, for which the connection holds `bytes` beside those received.
@@ -327,6 +376,12 @@ impl OpenConnection {
             connection: Arc::clone(self),
             bytes,
         }
+    }
+
+    /// Records that the body of a request is incomplete.
+    pub(super) fn body(self: &Arc<Self>) -> IncompleteBody {
+        self.update(Activity::body_begins);
+        IncompleteBody(Arc::clone(self))
     }
 
     /// Records a response of that many bytes.
@@ -347,7 +402,12 @@ impl OpenConnection {
     fn update(&self, change: impl FnOnce(&mut Activity)) {
         let mut state = self.state.lock();
         change(&mut state.activity);
-        let is_stale = state.activity.bytes().abs_diff(state.recorded) >= STEP;
+        self.record_if_stale(state);
+    }
+
+    /// SUBTLE: The table is locked before the state of a connection, so this one is unlocked first.
+    fn record_if_stale(&self, state: MutexGuard<'_, State>) {
+        let is_stale = state.bytes().abs_diff(state.recorded) >= STEP;
         drop(state);
         if is_stale {
             self.connections.record(self);
@@ -355,20 +415,23 @@ impl OpenConnection {
     }
 }
 
-/// Returns the maximum of the received bytes that a connection holds: partial heads and bodies.
-fn max_received(limits: &Limits) -> usize {
-    head::max_bytes(limits).saturating_add(MAX_STREAMS as usize * limits.body_bytes)
+// === impl State ===
+
+impl State {
+    fn bytes(&self) -> usize {
+        self.activity.bytes(self.bounds)
+    }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
         let OpenConnection {
             id,
-            network,
+            party,
             connections,
             ..
         } = &*self.0;
-        connections.table.lock().remove(*network, *id);
+        connections.table.lock().remove(*party, *id);
     }
 }
 
@@ -377,6 +440,12 @@ impl Drop for Answering {
         let now = Instant::now();
         self.connection
             .update(|activity| activity.answered(self.bytes, now));
+    }
+}
+
+impl Drop for IncompleteBody {
+    fn drop(&mut self) {
+        self.0.update(Activity::body_ended);
     }
 }
 

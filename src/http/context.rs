@@ -21,7 +21,7 @@ pub(crate) struct ConnectionContext {
     /// Returns the current limits. A connection keeps the limits it started with.
     pub(crate) limits: Box<dyn Fn() -> Limits + Send + Sync>,
     pub(crate) metrics: ListenerMetrics,
-    /// The proxies that are believed which client they forward a request of.
+    /// The proxies whose headers `Forwarded` and `X-Forwarded-For` are trusted.
     pub(crate) trusted_proxies: Arc<[IpNet]>,
     /// Stops accepting connections, and closes each connection after its current request.
     pub(crate) shutdown: CancellationToken,

@@ -53,14 +53,33 @@ fn chain(
     let mut values = headers.get_all(name).iter().peekable();
     values.peek()?;
     // A value that is not text has an element that is not an address.
-    let elements = values.flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    let elements = values.flat_map(|value| split(value.to_str().unwrap_or_default(), ','));
     Some(elements.map(parse).collect())
 }
 
-/// Returns the address of the parameter `for` of an element of `Forwarded`.
+/// Splits a text at the separators that are not part of a quoted string, in which a client may have any text.
+///
+/// Source: RFC 9110, section 5.6.4.
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    text.split(move |c| {
+        let was_escaped = std::mem::take(&mut is_escaped);
+        match c {
+            '\\' if is_quoted => is_escaped = !was_escaped,
+            '"' if !was_escaped => is_quoted = !is_quoted,
+            _ => {}
+        }
+        c == separator && !is_quoted
+    })
+}
+
+/// Returns the address of the parameter `for` of an element of `Forwarded`, unless it occurs more than once.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
-    let mut parameters = element.split(';').filter_map(|pair| pair.split_once('='));
-    let (_, node) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+    let parameters = split(element, ';').filter_map(|pair| pair.split_once('='));
+    let mut nodes = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
+    let ((_, node), None) = (nodes.next()?, nodes.next()) else {
+        return None;
+    };
     address(node.trim().trim_matches('"'))
 }
 
@@ -135,13 +154,18 @@ mod tests {
             ("for=192.0.2.9, proto=http; for=192.0.2.1", "192.0.2.1"),
             ("for=192.0.2.9, for=_hidden", "10.0.0.1"),
             ("for=192.0.2.9, proto=http", "10.0.0.1"),
+            // The proxy repeats what the client sent as its host.
+            ("host=\"a,for=192.0.2.9\";for=192.0.2.1", "192.0.2.1"),
+            ("host=\"a;for=192.0.2.9\";for=192.0.2.1", "192.0.2.1"),
+            ("host=\"\\\";for=192.0.2.9\";for=192.0.2.1", "192.0.2.1"),
+            ("for=192.0.2.9;for=192.0.2.1", "10.0.0.1"),
         ] {
             assert_eq!(client_of(&[("forwarded", value)]), expected, "{value}");
         }
     }
 
     #[test]
-    fn nobody_else_is_believed_and_contradictions_are_not_either() {
+    fn no_other_client_is_trusted_and_contradictions_name_no_client() {
         let header = [("x-forwarded-for", "192.0.2.1")];
         assert_eq!(client_from("10.0.0.4", &header), "10.0.0.4");
         let same = [
@@ -158,7 +182,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_header_is_parsed_without_a_panic(value in "(for=|\\[|\\]|\"|[0-9a-f:.,; ])*|.*") {
+        fn any_header_is_parsed_without_a_panic(value in "(for=|\\\\|\\[|\\]|\"|[0-9a-f:.,; ])*|.*") {
             let Ok(value) = http::HeaderValue::from_str(&value) else {
                 return Ok(());
             };

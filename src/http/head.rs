@@ -94,5 +94,10 @@ pub(super) fn max_bytes(limits: &Limits) -> usize {
 pub(super) fn size<B>(request: &Request<B>) -> usize {
     let fields = request.headers().iter();
     let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + 32);
-    request.uri().path().len() + fields.sum::<usize>()
+    let uri = request.uri();
+    let authority = uri
+        .authority()
+        .map_or(0, |authority| authority.as_str().len());
+    let path = uri.path_and_query().map_or(0, |path| path.as_str().len());
+    authority + path + fields.sum::<usize>()
 }

@@ -66,12 +66,11 @@ impl<I: AsyncRead + Unpin> WatchedIo<I> {
     /// Waits for the first request head, before hyper allocates the buffers of the connection. So a client that sends
     /// it slowly, or never, costs little memory.
     ///
-    /// It ends when the head is complete or has `max` bytes, or when the client has closed the connection. Returns
-    /// whether anything was received.
+    /// It ends when the head is complete or has `max` bytes, or when the client has closed the connection.
     ///
     /// # Errors
     /// If the connection fails.
-    pub(super) async fn receive_head(&mut self, max: usize) -> io::Result<bool> {
+    pub(super) async fn receive_head(&mut self, max: usize) -> io::Result<()> {
         poll_fn(|cx| {
             loop {
                 let mut bytes = [MaybeUninit::uninit(); 2048];
@@ -83,11 +82,16 @@ impl<I: AsyncRead + Unpin> WatchedIo<I> {
                 self.first.extend_from_slice(received);
                 if received.is_empty() || self.first.len() >= max || ends_head(&self.first, before)
                 {
-                    return Poll::Ready(Ok(!self.first.is_empty()));
+                    return Poll::Ready(Ok(()));
                 }
             }
         })
         .await
+    }
+
+    /// Reports whether anything was received by [`WatchedIo::receive_head`].
+    pub(super) fn has_received(&self) -> bool {
+        !self.first.is_empty()
     }
 
     /// Copies what was received by [`WatchedIo::receive_head`].
@@ -104,8 +108,13 @@ impl<I: AsyncRead + Unpin> WatchedIo<I> {
 
 impl<I> WatchedIo<I> {
     fn record(&self, received: usize) {
-        if received > 0 {
-            self.open.received(received, self.too_large.is_some());
+        if received == 0 {
+            return;
+        }
+        self.open.received(received);
+        // With HTTP/2, the bytes may be those of anything.
+        if self.too_large.is_some() {
+            self.open.head_begins();
         }
     }
 }

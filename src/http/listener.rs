@@ -27,7 +27,7 @@ pub(crate) struct Listener {
 }
 
 /// The bytes that TLS encrypts before the client has received them.
-const TLS_BUFFER: usize = 32 << 10;
+const TLS_BUFFER: usize = 16 << 10;
 
 // === impl Listener ===
 
@@ -68,12 +68,9 @@ impl Listener {
             };
             // A socket for both protocols reports an IPv4 client with a mapped IPv6 address.
             let peer = peer.ip().to_canonical();
-            let network = ClientNetwork::of(peer);
-            let mut limits = (context.limits)();
-            if forwarded::is_trusted(&context.trusted_proxies, peer) {
-                // Its connections are those of many clients.
-                limits.max_connections_per_peer = Some(limits.max_connections);
-            }
+            let is_proxy = forwarded::is_trusted(&context.trusted_proxies, peer);
+            let network = (!is_proxy).then(|| ClientNetwork::of(peer));
+            let limits = (context.limits)();
             let Some(registration) = connections.register(network, self.tls.is_some(), limits)
             else {
                 continue;

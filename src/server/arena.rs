@@ -8,6 +8,10 @@ use std::process::Command;
 /// The variable that glibc reads at the start of a process.
 const VARIABLE: &str = "MALLOC_ARENA_MAX";
 
+/// Tells the restarted process that it was restarted. glibc removes its own variable from the environment of a program
+/// with capabilities.
+const RESTARTED: &str = "AIRLOCK_RESTARTED";
+
 /// Restarts the process with one arena for all threads, unless the environment names a number.
 ///
 /// By default, glibc creates an arena for each thread. The memory that is freed in one of them is not used by the
@@ -16,7 +20,8 @@ const VARIABLE: &str = "MALLOC_ARENA_MAX";
 ///
 /// If the process cannot be restarted, it goes on.
 pub(crate) fn limit() {
-    if cfg!(not(target_env = "gnu")) || env::var_os(VARIABLE).is_some() {
+    let is_set = |variable| env::var_os(variable).is_some();
+    if cfg!(not(target_env = "gnu")) || is_set(VARIABLE) || is_set(RESTARTED) {
         return;
     }
     let mut arguments = env::args_os();
@@ -29,6 +34,7 @@ pub(crate) fn limit() {
             .arg0(name)
             .args(arguments)
             .env(VARIABLE, "1")
+            .env(RESTARTED, "1")
             .exec();
     }
 }

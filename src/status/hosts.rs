@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{StatusCode, header};
 
-use crate::text::escape::{quoted, shortened};
+use crate::text::escape::quoted;
 
 /// The maximum number of characters of a host in the response.
 const MAX_SHOWN: usize = 253;
@@ -33,7 +33,11 @@ pub(super) async fn check(
     if is_allowed(&allowed, host) {
         return next.run(request).await;
     }
-    let host = quoted(&shortened(host, MAX_SHOWN));
+    let end = host
+        .char_indices()
+        .nth(MAX_SHOWN)
+        .map_or(host.len(), |(end, _)| end);
+    let host = quoted(&host[..end]);
     let text = format!("the host {host} is not in status.allowed_hosts\n");
     (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }

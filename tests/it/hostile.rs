@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::client::Client;
-use airlock_test_support::hostile::{Attack, DeafConnection, client_config};
+use airlock_test_support::hostile::{Attack, Hostile, client_config};
 use airlock_test_support::pki::Ca;
 use airlock_test_support::process::resident_bytes;
 use reqwest::blocking::Client as Http;
@@ -31,19 +31,27 @@ fn tls_server(service: &str, more: &str) -> (Airlock, Ca) {
     (Airlock::start_with(&config, &["-v"]), ca)
 }
 
+/// What an attack achieved.
+struct Outcome {
+    /// How much the resident memory of the server grew at most, in bytes.
+    grown: u64,
+    /// The figures for documentation.
+    text: String,
+}
+
 /// Attacks from `addresses` addresses, over `connections` connections, while an honest node or operator sends
-/// requests. Returns how much the resident memory of the server grew at most.
+/// requests.
 fn attack(
     airlock: &mut Airlock,
     ca: &Ca,
     attack: Attack,
     connections: usize,
     addresses: usize,
-) -> u64 {
+) -> Outcome {
     let tls = client_config(&ca.path());
     let url = match attack {
         Attack::Documents => airlock.status_url(),
-        Attack::Echo | Attack::SlowBodies | Attack::EndlessHead => airlock.url(),
+        _ => airlock.url(),
     };
     let to: SocketAddr = url.trim_start_matches("http://").parse().unwrap();
     let honest = Honest::new(airlock, ca, attack);
@@ -68,13 +76,8 @@ fn attack(
             }
             served
         });
-        let open: Vec<DeafConnection> = (0..connections)
-            .filter_map(|number| {
-                // The server may close the connection at any time.
-                let mut connection = DeafConnection::open(number % addresses, to, &tls).ok()?;
-                let _ = attack.run(&mut connection);
-                Some(connection)
-            })
+        let open: Vec<Hostile> = (0..connections)
+            .filter_map(|number| attack.start(number % addresses, to, &tls))
             .collect();
         honest.request();
         is_over.store(true, Ordering::Relaxed);
@@ -83,15 +86,17 @@ fn attack(
     });
     let grown = peak - before;
     served.sort_unstable();
-    println!(
-        "{attack:?}, {connections} connections from {addresses} addresses: {:.1} MB more; {} honest requests served, \
-         median {:?}, slowest {:?}",
-        grown as f64 / 1e6,
-        served.len(),
-        served[served.len() / 2],
-        served[served.len() - 1],
-    );
-    grown
+    Outcome {
+        grown,
+        text: format!(
+            "{attack:?}, {connections} connections from {addresses} addresses: {:.1} MB more; {} honest requests \
+             served, median {:?}, slowest {:?}",
+            grown as f64 / 1e6,
+            served.len(),
+            served[served.len() / 2],
+            served[served.len() - 1],
+        ),
+    }
 }
 
 /// A node, or an operator, that is served beside the attack.
@@ -171,14 +176,22 @@ fn fill_documents(airlock: &Airlock, ca: &Ca) {
 
 #[test]
 fn forty_hostile_connections_cost_less_than_30_mb() {
-    for kind in [Attack::Echo, Attack::SlowBodies, Attack::EndlessHead] {
+    for kind in [
+        Attack::Echo,
+        Attack::SlowBodies,
+        Attack::EndlessHead,
+        Attack::IndexedHead,
+        Attack::Handshake,
+    ] {
         let (mut airlock, ca) = tls_server("", "");
-        let grown = attack(&mut airlock, &ca, kind, 40, 1);
+        let Outcome { grown, text } = attack(&mut airlock, &ca, kind, 40, 1);
+        println!("{text}");
         assert!(grown < 30 * MIB, "{kind:?}: {grown}");
     }
     let (mut airlock, ca) = tls_server("", "");
     fill_documents(&airlock, &ca);
-    let grown = attack(&mut airlock, &ca, Attack::Documents, 40, 1);
+    let Outcome { grown, text } = attack(&mut airlock, &ca, Attack::Documents, 40, 1);
+    println!("{text}");
     assert!(grown < 30 * MIB, "documents: {grown}");
 }
 
@@ -195,13 +208,15 @@ fn no_number_of_connections_exceeds_the_budget() {
     for (kind, addresses, service) in [
         (Attack::SlowBodies, 1, ""),
         (Attack::EndlessHead, 64, &*passwords),
+        (Attack::IndexedHead, 64, &*passwords),
         (Attack::Documents, 64, ""),
     ] {
         let (mut airlock, ca) = tls_server(service, &limits);
         if let Attack::Documents = kind {
             fill_documents(&airlock, &ca);
         }
-        let grown = attack(&mut airlock, &ca, kind, 1500, addresses);
+        let Outcome { grown, text } = attack(&mut airlock, &ca, kind, 1500, addresses);
+        println!("{text}");
         assert!(grown < BUDGET * 3 / 2, "{kind:?} from {addresses}: {grown}");
         let listener = match kind {
             Attack::Documents => "status",

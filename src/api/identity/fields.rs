@@ -14,22 +14,30 @@ use super::error::InvalidIdentity;
 
 /// Returns the group and the id; empty if they are missing.
 pub(super) fn read(body: &[u8]) -> Result<(String, String), InvalidIdentity> {
-    let mut body_fields = BodyFields::default();
-    let object = Object::Body(&mut body_fields);
-    match AnyValue(Some(object)).deserialize(&mut serde_json::Deserializer::from_slice(body))? {
-        Found::Object | Found::Null => {}
-        found => return Err(found.instead_of("the body", "an object")),
-    }
-    let BodyFields {
-        flat,
-        client_params,
-        other_params,
-    } = body_fields;
-    if let Some(other) = other_params {
+    let mut params = ClientParams::default();
+    read_object(body, Object::Body(&mut params))?;
+    if let Some(other) = params.other {
         return Err(other.instead_of("client_params", "an object"));
     }
-    let fields = client_params.unwrap_or(flat);
+    let fields = match params.fields {
+        Some(fields) => fields,
+        // Only now: beside `client_params`, these fields are unknown ones.
+        None => {
+            let mut flat = Fields::default();
+            read_object(body, Object::Fields(&mut flat))?;
+            flat
+        }
+    };
     Ok((text(fields.group, "group")?, text(fields.id, "id")?))
+}
+
+/// Reads the whole body as an object.
+fn read_object(body: &[u8], object: Object<'_>) -> Result<(), InvalidIdentity> {
+    let mut body = serde_json::Deserializer::from_slice(body);
+    match AnyValue(Some(object)).deserialize(&mut body)? {
+        Found::Object | Found::Null => Ok(()),
+        found => Err(found.instead_of("the body", "an object")),
+    }
 }
 
 fn text(found: Found, name: &'static str) -> Result<String, InvalidIdentity> {
@@ -40,13 +48,13 @@ fn text(found: Found, name: &'static str) -> Result<String, InvalidIdentity> {
     }
 }
 
-/// The known fields of a body.
+/// The field `client_params`.
 #[derive(Default)]
-struct BodyFields {
-    flat: Fields,
-    client_params: Option<Fields>,
-    /// A value of `client_params` that is neither an object nor null.
-    other_params: Option<Found>,
+struct ClientParams {
+    /// `None`: the field is missing, or null.
+    fields: Option<Fields>,
+    /// A value that is neither an object nor null.
+    other: Option<Found>,
 }
 
 /// The fields that identify a node.
@@ -71,8 +79,10 @@ enum Found {
 
 /// The place for the fields of an object.
 enum Object<'a> {
-    Body(&'a mut BodyFields),
-    ClientParams(&'a mut Fields),
+    /// The object contains `client_params`.
+    Body(&'a mut ClientParams),
+    /// The object identifies the node.
+    Fields(&'a mut Fields),
 }
 
 // === impl Found ===
@@ -106,17 +116,13 @@ impl Found {
 impl Object<'_> {
     fn read<'de, A: MapAccess<'de>>(&mut self, map: &mut A) -> Result<(), A::Error> {
         while let Some(Name(name)) = map.next_key()? {
-            let fields = match self {
-                Object::Body(body) if name == "client_params" => {
-                    read_client_params(body, map)?;
+            let field = match (&mut *self, &*name) {
+                (Object::Body(params), "client_params") => {
+                    read_client_params(params, map)?;
                     continue;
                 }
-                Object::Body(body) => &mut body.flat,
-                Object::ClientParams(fields) => fields,
-            };
-            let field = match &*name {
-                "group" => &mut fields.group,
-                "id" => &mut fields.id,
+                (Object::Fields(fields), "group") => &mut fields.group,
+                (Object::Fields(fields), "id") => &mut fields.id,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     continue;
@@ -129,16 +135,16 @@ impl Object<'_> {
 }
 
 fn read_client_params<'de, A: MapAccess<'de>>(
-    body: &mut BodyFields,
+    params: &mut ClientParams,
     map: &mut A,
 ) -> Result<(), A::Error> {
-    let before = body.client_params.take();
+    let before = params.fields.take();
     let was_found = before.is_some();
     let mut fields = before.unwrap_or_default();
-    match map.next_value_seed(AnyValue(Some(Object::ClientParams(&mut fields))))? {
-        Found::Object => body.client_params = Some(fields),
-        Found::Null => body.client_params = was_found.then_some(fields),
-        other => body.other_params = Some(other),
+    match map.next_value_seed(AnyValue(Some(Object::Fields(&mut fields))))? {
+        Found::Object => params.fields = Some(fields),
+        Found::Null => params.fields = was_found.then_some(fields),
+        other => params.other = Some(other),
     }
     Ok(())
 }

@@ -71,6 +71,11 @@ fn a_body_is_read_as_go_reads_it() {
         (r#"{"client_param\u017f":{"id":"n","group":"g"}}"#, "g", "n"),
         (r#"{"id":"n","id":null,"group":"g","Group":null}"#, "g", "n"),
         (
+            r#"{"id":1e999,"group":"\ud800","client_params":{"id":"n","group":"g"}}"#,
+            "g",
+            "n",
+        ),
+        (
             r#"{"id":"n","group":"g","x":1e999,"y":-0.1E-9999}"#,
             "g",
             "n",

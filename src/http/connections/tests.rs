@@ -31,9 +31,7 @@ fn register<const N: usize>(
     networks: [u8; N],
 ) -> [Registration; N] {
     networks.map(|number| {
-        // So that each one is idle for a different time.
-        std::thread::sleep(std::time::Duration::from_micros(1));
-        let registration = connections.register(network(number), false, limits.clone());
+        let registration = connections.register(Some(network(number)), false, limits.clone());
         registration.unwrap_or_else(|| panic!("a connection of network {number} was rejected"))
     })
 }
@@ -51,7 +49,7 @@ fn a_network_at_its_limit_loses_its_longest_idle_connection() {
     let newer = register(&connections, &limits, [1]);
     assert_eq!(evicted(&open), [false, true, false]);
     let _busy = newer[0].0.request(0);
-    let another = connections.register(network(1), false, limits.clone());
+    let another = connections.register(Some(network(1)), false, limits.clone());
     assert!(another.is_none(), "both connections answer requests");
     assert_eq!(connections.table.lock().count, 3);
 }
@@ -66,7 +64,7 @@ fn if_all_connections_are_open_the_network_with_the_most_loses_one() {
     assert_eq!(evicted(&open), [false, true, false, false]);
     let _busy_too = newer[0].0.request(0);
     // A network does not take a connection with a request from one that has only one more.
-    let rejected = connections.register(network(1), false, limits.clone());
+    let rejected = connections.register(Some(network(1)), false, limits.clone());
     assert!(rejected.is_none());
     drop(_busy_too);
     drop(_busy);
@@ -90,30 +88,75 @@ fn invariant_8_the_largest_connection_of_the_network_with_the_most_bytes_is_clos
     let [_, removed, rest] = open;
     drop((removed, _small, _more, rest));
     let table = connections.table.lock();
-    assert_eq!((table.count, table.networks.len()), (1, 1));
+    assert_eq!((table.count, table.parties.len()), (1, 1));
     assert_eq!(table.bytes, CONNECTION_BYTES + 500_000);
 }
 
 #[test]
-fn small_changes_do_not_touch_the_table_and_all_bytes_are_returned() {
+fn of_connections_of_the_same_order_the_longest_idle_one_is_closed() {
+    let limits = limits("connection_bytes = 1048576");
+    let connections = connections();
+    let open = register(&connections, &limits, [1, 2, 3]);
+    // One is being answered, and so has more bytes.
+    let _busy = open[0].0.request(30_000);
+    let _large = open.each_ref().map(|open| open.0.response(330_000));
+    assert_eq!(evicted(&open), [false, false, false]);
+    let _last = register(&connections, &limits, [4, 5, 6]);
+    assert_eq!(evicted(&open), [false, true, false]);
+}
+
+#[test]
+fn the_connections_of_a_trusted_proxy_are_those_of_many_clients() {
+    let limits = limits("max_connections = 4\nmax_connections_per_peer = 1");
+    let connections = connections();
+    let proxied = || connections.register(None, false, limits.clone()).unwrap();
+    let proxy = [proxied(), proxied(), proxied()];
+    let _busy = proxy.each_ref().map(|open| open.0.request(0));
+    let node = register(&connections, &limits, [1]);
+    let _another = register(&connections, &limits, [2]);
+    assert_eq!(evicted(&proxy), [false, false, false]);
+    assert_eq!(evicted(&node), [true], "the only idle one");
+}
+
+#[test]
+fn a_usual_request_does_not_touch_the_table_and_all_bytes_are_returned() {
     let limits = limits("");
     let connections = connections();
     let [open] = register(&connections, &limits, [1]);
+    open.0.speaks(Version::HTTP_11);
     let bytes = || connections.table.lock().bytes;
-    let request = open.0.request(STEP - 1);
+    open.0.received(500);
+    let request = open.0.request(2 << 10);
+    let body = open.0.body();
     assert_eq!(bytes(), CONNECTION_BYTES);
-    open.0.received(1, true);
-    assert_eq!(bytes(), CONNECTION_BYTES + STEP + 1);
-    open.0.received(usize::MAX / 2, true);
-    assert_eq!(
-        bytes(),
-        CONNECTION_BYTES + STEP - 1 + 2 * max_received(&limits)
-    );
+    open.0.received(STEP);
+    assert_eq!(bytes(), CONNECTION_BYTES + (2 << 10) + 2 * (500 + STEP));
+    open.0.received(usize::MAX / 2);
+    let most = limits.header_bytes + limits.body_bytes;
+    assert_eq!(bytes(), CONNECTION_BYTES + (2 << 10) + 2 * most);
+    drop(body);
     drop(request);
+    open.0.head_begins();
+    let _next = open.0.request(0);
+    drop(_next);
     assert_eq!(bytes(), CONNECTION_BYTES);
     drop(open);
     let table = connections.table.lock();
-    assert_eq!((table.count, table.bytes, table.networks.len()), (0, 0, 0));
+    assert_eq!((table.count, table.bytes, table.parties.len()), (0, 0, 0));
+}
+
+#[test]
+fn a_part_of_a_head_of_http_2_counts_as_the_fields_that_it_may_stand_for() {
+    let limits = limits("");
+    let connections = connections();
+    let [open] = register(&connections, &limits, [1]);
+    open.0.speaks(Version::HTTP_2);
+    open.0.received(2000);
+    let fields = head::max_bytes(&limits) / 4 * 9;
+    assert_eq!(
+        connections.table.lock().bytes,
+        CONNECTION_BYTES + 4000 + fields
+    );
 }
 
 #[test]

@@ -20,12 +20,24 @@ pub enum Attack {
     SlowBodies,
     /// A head that does not end.
     EndlessHead,
+    /// A head that does not end, with one byte for each field.
+    IndexedHead,
+    /// A handshake that does not end.
+    Handshake,
     /// Requests for the documents of the status listener, which are not read.
     Documents,
 }
 
 /// More than the server accepts, so that the connection holds as much as it can.
 const STREAMS: usize = 64;
+
+/// A connection of a hostile client.
+pub enum Hostile {
+    /// Without TLS.
+    Tcp(TcpStream),
+    /// With TLS and HTTP/2.
+    Http2(Box<DeafConnection>),
+}
 
 /// A connection that never opens its windows, so that it receives no response.
 pub struct DeafConnection {
@@ -45,23 +57,8 @@ const END_HEADERS: u8 = 4;
 const MAX_FRAME: usize = 16_384;
 
 impl DeafConnection {
-    /// Connects from the loopback address with this number.
-    ///
-    /// # Errors
-    /// If the server closes the connection, or does not read.
-    pub fn open(from: usize, to: SocketAddr, tls: &Arc<ClientConfig>) -> io::Result<Self> {
-        let [high, low] = u16::try_from(from + 2)
-            .map_err(io::Error::other)?
-            .to_be_bytes();
-        let from = Ipv4Addr::new(127, 0, high, low);
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-        socket.bind(&SocketAddr::from((from, 0)).into())?;
-        socket.connect(&to.into())?;
-        let socket = TcpStream::from(socket);
-        // A server that has closed the connection, or does not read, must not hold the test up.
-        socket.set_write_timeout(Some(Duration::from_secs(5)))?;
-        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let name = ServerName::IpAddress(to.ip().into());
+    fn open(socket: TcpStream, tls: &Arc<ClientConfig>) -> io::Result<Self> {
+        let name = ServerName::IpAddress(socket.peer_addr()?.ip().into());
         let tls = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
         let mut connection = DeafConnection {
             stream: StreamOwned::new(tls, socket),
@@ -95,6 +92,15 @@ impl DeafConnection {
         Ok(stream)
     }
 
+    /// Sends a head that never ends, in which each byte stands for the field "a".
+    fn indexed_head(&mut self) -> io::Result<()> {
+        let mut block = block("POST", "/v1/pre-reboot", &[]);
+        // RFC 7541, sections 6.2.1 and 6.1: adds the field to the table as the entry 62, and repeats it.
+        block.extend_from_slice(&[0x40, 1, b'a', 0]);
+        block.resize(block.len() + 4000, 0x80 | 62);
+        self.frame(HEADERS, 0, self.next_stream, &block)
+    }
+
     /// Sends a head that never ends.
     fn endless_head(&mut self, fields: &[(String, String)]) -> io::Result<()> {
         let block = block("POST", "/v1/pre-reboot", fields);
@@ -119,6 +125,33 @@ impl DeafConnection {
         frame.extend_from_slice(payload);
         self.stream.write_all(&frame)
     }
+}
+
+fn connect(from: usize, to: SocketAddr) -> io::Result<TcpStream> {
+    let from = u16::try_from(from + 2).map_err(io::Error::other)?;
+    let [high, low] = from.to_be_bytes();
+    let from = Ipv4Addr::new(127, 0, high, low);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((from, 0)).into())?;
+    socket.connect(&to.into())?;
+    let socket = TcpStream::from(socket);
+    // A server that has closed the connection, or does not read, must not hold the test up.
+    socket.set_write_timeout(Some(Duration::from_secs(5)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    Ok(socket)
+}
+
+/// Sends a ClientHello of 60,000 bytes, except for its last byte (RFC 8446, sections 4 and 5.1).
+fn endless_handshake(socket: &mut TcpStream) -> io::Result<()> {
+    let mut hello = vec![1];
+    hello.extend_from_slice(&60_000_u32.to_be_bytes()[1..]);
+    hello.resize(4 + 60_000 - 1, 0);
+    for fragment in hello.chunks(MAX_FRAME) {
+        let [high, low] = (fragment.len() as u16).to_be_bytes();
+        socket.write_all(&[22, 3, 1, high, low])?;
+        socket.write_all(fragment)?;
+    }
+    Ok(())
 }
 
 /// Encodes a head without compression (RFC 7541, section 6.2.2).
@@ -159,11 +192,22 @@ fn push_length(block: &mut Vec<u8>, length: usize) {
 }
 
 impl Attack {
-    /// Sends the requests.
+    /// Connects from the loopback address with this number, and attacks. `None`: the server refuses the connection.
     ///
-    /// # Errors
-    /// If the server closes the connection, or does not read.
-    pub fn run(self, connection: &mut DeafConnection) -> io::Result<()> {
+    /// The server may close it at any time, so that the attack may be incomplete.
+    pub fn start(self, from: usize, to: SocketAddr, tls: &Arc<ClientConfig>) -> Option<Hostile> {
+        let socket = connect(from, to).ok()?;
+        if let Attack::Handshake = self {
+            let mut socket = socket;
+            let _ = endless_handshake(&mut socket);
+            return Some(Hostile::Tcp(socket));
+        }
+        let mut connection = DeafConnection::open(socket, tls).ok()?;
+        let _ = self.run(&mut connection);
+        Some(Hostile::Http2(Box::new(connection)))
+    }
+
+    fn run(self, connection: &mut DeafConnection) -> io::Result<()> {
         let fields = |count: usize, size: usize| -> Vec<(String, String)> {
             let fields = 0..count;
             fields
@@ -172,7 +216,8 @@ impl Attack {
         };
         match self {
             Attack::EndlessHead => return connection.endless_head(&fields(60, 1000)),
-            Attack::Echo | Attack::SlowBodies | Attack::Documents => {}
+            Attack::IndexedHead => return connection.indexed_head(),
+            Attack::Echo | Attack::SlowBodies | Attack::Documents | Attack::Handshake => {}
         }
         for number in 0..STREAMS {
             match self {
@@ -191,7 +236,7 @@ impl Attack {
                     let path = ["/", "/v1/status", "/metrics"][number % 3];
                     connection.head("GET", path, &[])?;
                 }
-                Attack::EndlessHead => {}
+                Attack::EndlessHead | Attack::IndexedHead | Attack::Handshake => {}
             }
         }
         Ok(())
