@@ -2,6 +2,8 @@
 
 mod foreign;
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::testing::mutated;
 use proptest::prelude::*;
@@ -211,7 +213,51 @@ prop_compose! {
     }
 }
 
+/// The documents as types.
+#[derive(Serialize)]
+struct SemaphoreOut<'a> {
+    total_slots: u64,
+    holders: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct LockTimesOut<'a> {
+    holders: BTreeMap<&'a str, Timestamp>,
+    #[serde(skip_serializing_if = "<[AuditEntry]>::is_empty")]
+    admin: &'a [AuditEntry],
+}
+
+fn go_json(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_go_json(&mut bytes, value);
+    bytes
+}
+
 proptest! {
+    #[test]
+    fn both_documents_are_the_json_of_their_types(
+        semaphore in any_semaphore(),
+        by in prop::collection::vec(any::<String>(), 0..3),
+    ) {
+        let action = crate::lock::audit::Action::Pause;
+        let entry = |by: String| AuditEntry { at: Timestamp::UNIX_EPOCH, by: by.into(), action: action.clone() };
+        let admin: Vec<_> = by.into_iter().map(entry).collect();
+        let holders = &semaphore.holders;
+        let known = |(id, since): (&'_ Arc<str>, &Option<Timestamp>)| Some((id.to_string(), (*since)?));
+        let times: BTreeMap<String, Timestamp> = holders.iter().filter_map(known).collect();
+        let expected = Value {
+            semaphore: go_json(&SemaphoreOut {
+                total_slots: semaphore.slots,
+                holders: holders.keys().map(|id| &**id).collect(),
+            }),
+            lock_times: Some(go_json(&LockTimesOut {
+                holders: times.iter().map(|(id, since)| (id.as_str(), *since)).collect(),
+                admin: &admin,
+            })),
+        };
+        prop_assert_eq!(encode(&semaphore, &admin), expected);
+    }
+
     #[test]
     fn any_bytes_decode_to_a_semaphore_or_an_error(semaphore: Vec<u8>, lock_times: Option<Vec<u8>>) {
         let _ = decode(&Value { semaphore, lock_times });
