@@ -93,16 +93,15 @@ async fn write(
     expected: &Stored,
     new: &Value,
 ) -> Result<CommitOutcome, StoreError> {
-    // SUBTLE: the gets must not be serializable: they are the base of the next attempt (invariant 4).
-    let transaction = Txn::new()
-        .when(compare_both(group, expected))
-        .and_then(put_both(group, new))
-        .or_else(get_both(group));
-    let response = cluster
-        .call(Effect::Writes, |client| {
-            transact(client, transaction.clone())
-        })
-        .await?;
+    let call = |client| {
+        // SUBTLE: the gets must not be serializable: they are the base of the next attempt (invariant 4).
+        let transaction = Txn::new()
+            .when(compare_both(group, expected))
+            .and_then(put_both(group, new))
+            .or_else(get_both(group));
+        transact(client, transaction)
+    };
+    let response = cluster.call(Effect::Writes, call).await?;
     if response.succeeded() {
         let revision = header_revision(response.header())?;
         return Ok(CommitOutcome::Committed(revision));
