@@ -50,6 +50,9 @@ pub(crate) trait Work {
         semaphore: &Arc<Semaphore>,
     ) -> Option<Proposal>;
 
+    /// The proposal is about to be committed: the store will have the value `new`.
+    fn writing(&mut self, _proposal: &Proposal, _new: &Value) {}
+
     /// The proposal was committed. `written` is the new content of the store; `None` if nothing was written.
     fn committed(&mut self, proposal: Proposal, written: Option<Stored>);
 
@@ -202,6 +205,9 @@ impl AttemptLoop {
         let new = attempt
             .writes
             .then(|| codec::encode(&attempt.next, &proposal.audit_log));
+        if let Some(new) = &new {
+            work.writing(&proposal, new);
+        }
         match self.commit(&state, new.as_ref()).await {
             Ok(CommitOutcome::Committed(revision)) => {
                 self.protocol.committed(attempt);

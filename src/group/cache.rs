@@ -22,6 +22,8 @@ struct CacheState {
     /// The number of slots that a group without a value in the store starts with.
     configured_slots: u64,
     known: Option<GroupState>,
+    /// The state after the latest write, at an unknown revision: the store may have refused it.
+    written: Option<GroupState>,
     /// The audit entries that are in the log already, or were written before this server started.
     logged: Option<AuditLog>,
 }
@@ -33,6 +35,7 @@ impl Cache {
         let state = CacheState {
             configured_slots,
             known: None,
+            written: None,
             logged: None,
         };
         Cache {
@@ -73,6 +76,12 @@ impl Cache {
         }
     }
 
+    /// Takes note of a value that is about to be written. The watch often reports it before the store replies to the
+    /// commit; in a large group, decoding it would take longer than the rest of the change.
+    pub(super) fn will_write(&self, written: GroupState) {
+        self.state.lock().written = Some(written);
+    }
+
     /// Takes a value that was written, unless a newer one is known.
     pub(super) fn set_if_newer(&self, known: GroupState) {
         let mut state = self.state.lock();
@@ -96,9 +105,21 @@ impl Cache {
         }
     }
 
-    /// Decodes a value, which can take long, so that the state is not locked meanwhile.
+    /// Decodes a value, unless it is a known one. That can take long, so that the state is not locked meanwhile.
     fn decode(&self, stored: Stored) -> GroupState {
-        GroupState::new(stored, self.configured_slots())
+        let (slots, candidates) = {
+            let state = self.state.lock();
+            let candidates = [state.written.clone(), state.known.clone()];
+            (state.configured_slots, candidates)
+        };
+        let same = |state: GroupState| state.has_value_of(&stored).then_some(state);
+        match candidates.into_iter().flatten().find_map(same) {
+            Some(state) => GroupState {
+                stored: Arc::new(stored),
+                ..state
+            },
+            None => GroupState::new(stored, slots),
+        }
     }
 
     fn replace(&self, state: &mut CacheState, known: GroupState) {
@@ -151,6 +172,7 @@ mod tests {
 
     use super::*;
     use crate::lock::audit::{Action, AuditEntry};
+    use crate::lock::codec;
     use crate::logging;
 
     const SLOTS: u64 = 3;
@@ -210,6 +232,27 @@ mod tests {
         // Nothing changed during this read: the store was restored.
         cache.set(absent(3), Some(Revision(8)));
         assert_eq!(cache.get(), Some(known(3)));
+    }
+
+    #[test]
+    fn a_value_that_is_known_or_about_to_be_written_is_not_decoded_again() {
+        let cache = Cache::new(GroupName::new("g").unwrap(), SLOTS);
+        let state = |slots, revision| {
+            let value = codec::encode(&Semaphore::new(slots), &[]);
+            GroupState::new(Stored::written(value, Revision(revision)), SLOTS)
+        };
+        let reported = |slots, revision| {
+            let stored = Arc::unwrap_or_clone(state(slots, revision).stored);
+            cache.observe(Update::Change(stored));
+            assert_eq!(cache.get(), Some(state(slots, revision)));
+            cache.get().unwrap().semaphore.unwrap()
+        };
+        let first = reported(1, 5);
+        assert!(Arc::ptr_eq(&first, &reported(1, 6)));
+        let written = state(2, 6);
+        cache.will_write(written.clone());
+        assert!(Arc::ptr_eq(&written.semaphore.unwrap(), &reported(2, 7)));
+        assert!(!Arc::ptr_eq(&first, &reported(1, 8)));
     }
 
     #[test]

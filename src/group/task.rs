@@ -12,7 +12,7 @@ use super::attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 use super::metrics::TaskMetrics;
 use super::shared::{GroupError, LastFailure, Request, Shared};
 use crate::lock::GroupState;
-use crate::lock::codec::{Revision, Stored};
+use crate::lock::codec::{Revision, Stored, Value};
 use crate::lock::protocol::{Attempt, Protocol};
 use crate::lock::semaphore::{Command, Semaphore};
 use crate::store::{Store, StoreError};
@@ -125,6 +125,15 @@ impl Work for Batch {
             attempt: protocol.attempt(state.stored.revision, semaphore, commands),
             audit_log: Arc::clone(&state.audit_log),
         })
+    }
+
+    fn writing(&mut self, proposal: &Proposal, new: &Value) {
+        let written = Stored::written(new.clone(), proposal.attempt.expected);
+        self.shared.cache.will_write(GroupState {
+            stored: Arc::new(written),
+            semaphore: Ok(Arc::clone(&proposal.attempt.next)),
+            audit_log: Arc::clone(&proposal.audit_log),
+        });
     }
 
     fn committed(&mut self, proposal: Proposal, written: Option<Stored>) {

@@ -36,6 +36,11 @@ impl GroupState {
         }
     }
 
+    /// Reports whether `stored` has the value of this state, of any revision.
+    pub(crate) fn has_value_of(&self, stored: &Stored) -> bool {
+        stored.value.is_some() && stored.value == self.stored.value
+    }
+
     /// Returns the store's own clock at that moment; a larger one is newer.
     pub(crate) fn as_of(&self) -> Revision {
         self.stored.as_of

@@ -4,6 +4,8 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::group::task::MAX_BATCH;
+use crate::lock::codec::{Revision, Stored};
+use crate::store::Update;
 
 #[tokio::test(start_paused = true)]
 async fn a_batch_costs_one_commit() {
@@ -69,4 +71,20 @@ async fn requests_that_are_about_to_be_sent_join_the_batch() {
         assert_eq!(asked.await.unwrap(), Ok(Outcome::Locked));
     }
     assert_eq!(fixture.store.calls(), [Call::Read, Call::Write]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_the_watch_reports_before_the_store_replies_is_not_decoded() {
+    let fixture = Fixture::new(1);
+    assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
+    fixture.store.hold();
+    let unlocking = fixture.send(unlock("a")).await;
+    let value = codec::encode(&Semaphore::new(1), &[]);
+    let newer = Stored::written(value, Revision(i64::MAX));
+    fixture.group.observe(Update::Change(newer));
+    let known = fixture.group.known().unwrap().semaphore.unwrap();
+    // The task has it too.
+    assert!(Arc::strong_count(&known) > 2);
+    fixture.store.release();
+    assert_eq!(unlocking.await.unwrap(), Ok(Outcome::Unlocked));
 }
