@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::text::escape::redacted;
+use crate::text::escape::{printable, redacted};
 
 /// An error or a warning about one place of the configuration.
 ///
@@ -72,10 +72,11 @@ pub(super) fn line(text: &str, start: usize) -> usize {
     1 + before.matches('\n').count()
 }
 
-/// Joins the name of a table and a key; the name of the document is empty.
+/// Joins the name of a table and a key, which may contain any character; the name of the document is empty.
 pub(super) fn join(table: &str, key: &str) -> String {
+    let key = printable(key);
     if table.is_empty() {
-        key.to_owned()
+        key.into_owned()
     } else {
         format!("{table}.{key}")
     }

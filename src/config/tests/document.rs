@@ -51,6 +51,21 @@ fn a_key_of_another_table_may_be_a_misnamed_one_of_this_table() {
 }
 
 #[test]
+fn the_name_of_a_key_is_escaped() {
+    assert_warnings(
+        &format!("{EMBEDDED}\"a\\u001b\" = 1\n"),
+        &[
+            "unknown key \"a\\u{1b}\" is ignored; the keys of [embedded] are: path, transaction_timeout_ms \
+           (c.toml:7, embedded.a\\x1b)",
+        ],
+    );
+    assert_errors(
+        &format!("{EMBEDDED}[\"a\\u202e\"]\n[\"a\\u202e\"]\n"),
+        &["table [a\\u202e] is defined twice, first on line 7; merge the two (c.toml:8, a\\u202e)"],
+    );
+}
+
+#[test]
 fn a_duplicate_key_is_reported_with_the_line_of_the_first_one() {
     assert_errors(
         &format!("{EMBEDDED}[status]\nport = 1\nport = 2\n"),
