@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test stress mutants bench lint dist image test-image fmt setup clean
+.PHONY: help run test stress mutants fuzz bench lint dist image test-image fmt setup clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,24 @@ mutants: ## change the source in every way that unit tests have to notice: make 
 	@# The integration tests use target/tools, which a copy of the sources lacks.
 	$(CARGO) mutants $(foreach file,$(or $(FILES),$(LOCKING)),--file '$(file)') --cargo-arg=--locked \
 		$(if $(TESTS),--in-place -- --lib --test it -- $(TESTS),-- --lib)
+
+fuzz: fuzz/Cargo.lock ## run parsers on generated input: make fuzz SECONDS=600 TARGETS='codec config'
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
+	  echo 'error: cargo-fuzz is not installed'; \
+	  echo 'hint: cargo install cargo-fuzz --locked'; \
+	  exit 1; \
+	}
+	@tools/setup fuzz
+	@# Sanitizers need a nightly compiler, and would find little: no code here is unsafe.
+	@for target in $(or $(TARGETS),$(notdir $(wildcard fuzz/corpus/*))); do \
+	  mkdir -p target/fuzz/corpus/$$target && \
+	  $(CARGO) fuzz run --sanitizer none --codegen-units 16 --target-dir target/fuzz $$target \
+	    target/fuzz/corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(or $(SECONDS),60) -timeout=10 || exit 1; \
+	done
+
+# The versions of the dependencies are those of the server.
+fuzz/Cargo.lock: Cargo.lock fuzz/Cargo.toml
+	@cp Cargo.lock $@
 
 bench: ## measure the release binary and update docs/performance.*: make bench ARGS='clients --seconds 2'
 	@tools/setup test

@@ -51,5 +51,9 @@ mod server;
 // Layer: the command line.
 pub mod cli;
 
+// Layer: the fuzz targets.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod testing;

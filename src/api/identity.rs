@@ -8,7 +8,7 @@ mod fields;
 
 use crate::coordinator::Identity;
 use crate::lock::GroupName;
-pub(super) use error::InvalidIdentity;
+pub(crate) use error::InvalidIdentity;
 
 /// Checks the value of the header `fleet-lock-protocol`; `None` if the request has no such header.
 ///
@@ -24,7 +24,7 @@ pub(super) fn check_header(value: Option<&[u8]>) -> Result<(), InvalidIdentity> 
 ///
 /// Two shapes are accepted: Zincati's, with `client_params`, and a flat object; `client_params` takes precedence. An id
 /// that is not a valid one is accepted here, because a node may hold a slot under it.
-pub(super) fn parse_body(body: &[u8]) -> Result<Identity, InvalidIdentity> {
+pub(crate) fn parse_body(body: &[u8]) -> Result<Identity, InvalidIdentity> {
     let (group, id) = fields::read(body)?;
     if group.is_empty() {
         return Err(InvalidIdentity::EmptyGroup);

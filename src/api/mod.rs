@@ -4,7 +4,7 @@
 
 mod endpoint;
 mod error;
-mod identity;
+pub(crate) mod identity;
 mod metrics;
 mod response;
 mod routes;

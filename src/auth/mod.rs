@@ -1,7 +1,7 @@
 //! Authentication: users, and the verification of their passwords.
 
 mod basic;
-mod htpasswd;
+pub(crate) mod htpasswd;
 mod queue;
 mod verifier;
 

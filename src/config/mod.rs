@@ -78,7 +78,7 @@ pub(crate) fn check(path: &Path) -> Checked {
 ///
 /// # Errors
 /// The same as those of [`load`].
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Loaded, ConfigErrors> {
     let mut diagnostics = Diagnostics::new(path);
     let draft = draft(&mut diagnostics, text);

@@ -7,7 +7,7 @@ mod address;
 mod connection;
 mod connections;
 mod context;
-mod forwarded;
+pub(crate) mod forwarded;
 mod head;
 mod io;
 mod listener;

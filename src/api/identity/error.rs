@@ -4,7 +4,7 @@ use crate::lock::{GroupName, InvalidNodeId};
 
 /// The reason why a request has no identity. Where coreos/airlock has a text for it, the message is that one.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::api) enum InvalidIdentity {
+pub(crate) enum InvalidIdentity {
     #[error("wrong 'fleet-lock-protocol' header")]
     Header,
     #[error(transparent)]

@@ -1,5 +1,6 @@
 use super::*;
-use crate::lock::{NodeId, RequestId};
+use crate::fuzzing;
+use crate::lock::NodeId;
 use crate::testing::mutated;
 use proptest::prelude::*;
 
@@ -188,22 +189,12 @@ const BODIES: &[&str] = &[
 proptest! {
     #[test]
     fn any_bytes_are_an_identity_or_an_error(body: Vec<u8>) {
-        let _ = parse_body(&body);
+        fuzzing::identity(&body);
     }
 
     #[test]
     fn an_accepted_body_has_a_group_and_an_id(body in mutated(BODIES)) {
-        match parse_body(body.as_bytes()) {
-            Ok(Identity { group, id }) => {
-                prop_assert!(!group.is_empty());
-                prop_assert!(!id.shared().is_empty());
-                if let RequestId::Valid(id) = id {
-                    prop_assert!((1..=NodeId::MAX_BYTES).contains(&id.as_str().len()));
-                    prop_assert!(!id.as_str().contains(char::is_control));
-                }
-            }
-            Err(error) => prop_assert!(!error.to_string().contains('\n'), "{}", error),
-        }
+        fuzzing::identity(body.as_bytes());
     }
 
     #[test]

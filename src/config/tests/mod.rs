@@ -12,6 +12,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{Diagnostic, Loaded, StoreSettings, load, parse};
+use crate::fuzzing;
 use crate::testing::mutated;
 
 const ETCD: &str = "[service]\ntls = false\n[etcd3]\nendpoints = [\"http://127.0.0.1:2379\"]\n";
@@ -169,20 +170,6 @@ const FILES: &[&str] = &[
 proptest! {
     #[test]
     fn any_text_is_valid_or_has_errors_with_a_place(text in mutated(FILES)) {
-        let diagnostics = match parsed(&text) {
-            Ok(loaded) => loaded.warnings,
-            Err(errors) => {
-                prop_assert!(!errors.errors.is_empty());
-                errors.errors
-            }
-        };
-        let lines = text.lines().count() + 1;
-        for found in diagnostics {
-            prop_assert_eq!(&found.file, Path::new("c.toml"));
-            prop_assert!(found.line.is_some() || !found.key.is_empty(), "{}", found);
-            prop_assert!(found.line.is_none_or(|line| (1..=lines).contains(&line)), "{}", found);
-            prop_assert!(!found.text.is_empty());
-            prop_assert!(!found.text.contains(char::is_control), "{}", found);
-        }
+        fuzzing::config(text.as_bytes());
     }
 }

@@ -3,25 +3,25 @@
 use crate::lock::GroupName;
 
 /// The prefix of all keys. It has no leading slash.
-pub(super) const PREFIX: &str = "com.coreos.airlock/groups/";
+pub(crate) const PREFIX: &str = "com.coreos.airlock/groups/";
 
 /// Returns the first possible key after all keys with [`PREFIX`].
-pub(super) fn prefix_end() -> &'static str {
+pub(crate) fn prefix_end() -> &'static str {
     "com.coreos.airlock/groups0"
 }
 
 /// Returns the key of the semaphore, which coreos/airlock uses too.
-pub(super) fn semaphore(group: &GroupName) -> String {
+pub(crate) fn semaphore(group: &GroupName) -> String {
     format!("{PREFIX}{}/v1/semaphore", query_escape(group.as_str()))
 }
 
 /// Returns the key of the lock times, which only Airlock uses.
-pub(super) fn lock_times(group: &GroupName) -> String {
+pub(crate) fn lock_times(group: &GroupName) -> String {
     format!("{PREFIX}{}/v1/lock-times", query_escape(group.as_str()))
 }
 
 /// Returns the key with which servers announce contention, which only Airlock uses.
-pub(super) fn contention(group: &GroupName) -> String {
+pub(crate) fn contention(group: &GroupName) -> String {
     format!("{PREFIX}{}/v1/contention", query_escape(group.as_str()))
 }
 
@@ -43,6 +43,7 @@ fn query_escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing;
     use proptest::prelude::*;
 
     #[test]
@@ -78,30 +79,10 @@ mod tests {
         );
     }
 
-    /// Unescapes as Go's `url.QueryUnescape` does.
-    fn query_unescape(text: &str) -> String {
-        let mut bytes = text.bytes();
-        let mut out = Vec::new();
-        while let Some(byte) = bytes.next() {
-            out.push(match byte {
-                b'+' => b' ',
-                b'%' => {
-                    let digits = [bytes.next().unwrap(), bytes.next().unwrap()];
-                    u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
-                }
-                _ => byte,
-            });
-        }
-        String::from_utf8(out).unwrap()
-    }
-
     proptest! {
         #[test]
         fn no_two_groups_share_a_key_and_no_name_leaves_the_prefix(group in ".+") {
-            let key = semaphore(&GroupName::new(&group).unwrap());
-            let escaped = key.strip_prefix(PREFIX).unwrap().strip_suffix("/v1/semaphore").unwrap();
-            prop_assert!(!escaped.contains('/'), "{}", escaped);
-            prop_assert_eq!(query_unescape(escaped), group);
+            fuzzing::keys(group.as_bytes());
         }
     }
 }

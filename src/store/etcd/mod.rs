@@ -9,7 +9,7 @@ mod credentials;
 mod error;
 mod identity;
 mod inspect;
-mod keys;
+pub(crate) mod keys;
 mod response;
 mod transaction;
 mod watch;
