@@ -21,8 +21,12 @@ pub(crate) fn client(trusted: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> Ip
     if !is_trusted(trusted, peer) {
         return peer;
     }
-    let forwarded = chain(headers, header::FORWARDED, forwarded_for);
-    let x_forwarded_for = chain(headers, X_FORWARDED_FOR, address);
+    let forwarded = chain(headers, header::FORWARDED, |value| {
+        split(value, ',').map(forwarded_for).collect()
+    });
+    let x_forwarded_for = chain(headers, X_FORWARDED_FOR, |value| {
+        value.split(',').map(address).collect()
+    });
     let last_untrusted = |chain: Vec<Option<IpAddr>>| {
         let mut client = peer;
         for address in chain.into_iter().rev() {
@@ -48,33 +52,44 @@ pub(crate) fn client(trusted: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> Ip
 fn chain(
     headers: &HeaderMap,
     name: impl AsHeaderName,
-    parse: impl Fn(&str) -> Option<IpAddr>,
+    addresses: impl Fn(&str) -> Vec<Option<IpAddr>>,
 ) -> Option<Vec<Option<IpAddr>>> {
     let mut values = headers.get_all(name).iter().peekable();
     values.peek()?;
     // A value that is not text has an element that is not an address.
-    let elements = values.flat_map(|value| split(value.to_str().unwrap_or_default(), ','));
-    Some(elements.map(parse).collect())
+    let chain = values.flat_map(|value| addresses(value.to_str().unwrap_or_default()));
+    Some(chain.collect())
 }
 
 /// Splits a text at the separators that are not part of a quoted string, in which a client may have any text.
+fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let mut is_outside = outside_of_quotes();
+    text.split(move |c| is_outside(c) && c == separator)
+}
+
+/// Returns a function that reports for each character of a text in turn whether no quoted string goes on behind it.
 ///
 /// Source: RFC 9110, section 5.6.4.
-fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+fn outside_of_quotes() -> impl FnMut(char) -> bool {
     let (mut is_quoted, mut is_escaped) = (false, false);
-    text.split(move |c| {
+    move |c| {
         let was_escaped = std::mem::take(&mut is_escaped);
         match c {
             '\\' if is_quoted => is_escaped = !was_escaped,
             '"' if !was_escaped => is_quoted = !is_quoted,
             _ => {}
         }
-        c == separator && !is_quoted
-    })
+        !is_quoted
+    }
 }
 
-/// Returns the address of the parameter `for` of an element of `Forwarded`, unless it occurs more than once.
+/// Returns the address of the parameter `for` of an element of `Forwarded`, unless it occurs more than once. A client
+/// that opens a quoted string and does not close it makes what a proxy appends a part of its own element.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let ends_outside = element.chars().map(outside_of_quotes());
+    if !ends_outside.fold(true, |_, is_outside| is_outside) {
+        return None;
+    }
     let parameters = split(element, ';').filter_map(|pair| pair.split_once('='));
     let mut nodes = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
     let ((_, node), None) = (nodes.next()?, nodes.next()) else {
@@ -127,6 +142,7 @@ mod tests {
             ("10.0.0.2", "10.0.0.2"),
             // A proxy that does not know the address ends the chain.
             ("192.0.2.9, unknown", "10.0.0.1"),
+            ("\", 192.0.2.1", "192.0.2.1"),
             ("192.0.2.9, unknown, 10.0.0.2", "10.0.0.2"),
             ("", "10.0.0.1"),
         ] {
@@ -160,6 +176,8 @@ mod tests {
             ("host=\"a;for=192.0.2.9\";for=192.0.2.1", "192.0.2.1"),
             ("host=\"\\\";for=192.0.2.9\";for=192.0.2.1", "192.0.2.1"),
             ("for=192.0.2.9;for=192.0.2.1", "10.0.0.1"),
+            // The proxy appends to a quoted string that the client has not closed.
+            ("for=192.0.2.9;host=\", for=192.0.2.1", "10.0.0.1"),
         ] {
             assert_eq!(client_of(&[("forwarded", value)]), expected, "{value}");
         }
