@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use airlock_test_support::airlock::Airlock;
+use airlock_test_support::eventually;
 
 const CONFIG: &str = "[embedded]\npath = \"{folder}/airlock.db\"\n[lock]\ndefault_slots = 4\n\
     [[lock.groups]]\nname = \"workers\"\nslots = 1\n[[lock.groups]]\nname = \"paused\"\n";
@@ -114,11 +115,15 @@ fn client_input_is_rendered_as_text_only() {
         .to_str()
         .unwrap();
     assert!(policy.starts_with("default-src 'none';"), "{policy}");
-    let text = response.text().unwrap();
-    assert!(
-        text.contains(&airlock.suggested("unlock -- default '--held-longer-than=1s'")),
-        "{text}"
-    );
+    for directive in ["base-uri 'none'", "form-action 'none'"] {
+        assert!(policy.contains(directive), "{policy}");
+    }
+    let command = airlock.suggested("unlock -- default '--held-longer-than=1s'");
+    // A page is shown for up to a second after it was rendered.
+    let text = eventually("the page to show the holder", || {
+        let (_, text) = airlock.status("/");
+        text.contains(&command).then_some(text)
+    });
     for outside in ["http://", "https://", "src=", "@import", "url("] {
         assert!(!text.contains(outside), "{outside} is on the page");
     }
