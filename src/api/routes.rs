@@ -102,11 +102,14 @@ impl Api {
     ) -> Result<Success<'a>, ApiError<'a>> {
         let header = request.headers().get("fleet-lock-protocol");
         let header = identity::check_header(header.map(|value| value.as_bytes()));
-        let (head, body) = request.into_parts();
-        let (user, body) = tokio::join!(
-            self.authenticate(&head.headers, peer),
-            read_body(session.limits(), body)
-        );
+        let (user, body) = {
+            // The head shares a buffer with the connection, which needs another one as long as the head exists.
+            let (head, body) = request.into_parts();
+            tokio::join!(
+                self.authenticate(&head.headers, peer),
+                read_body(session.limits(), body)
+            )
+        };
         let user = user?;
         header.map_err(ApiError::InvalidIdentity)?;
         let identity = identity::parse_body(&body?).map_err(ApiError::InvalidIdentity)?;
