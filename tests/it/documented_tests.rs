@@ -1,4 +1,4 @@
-//! The facts about stores in docs/architecture.md: the tests that it names exist.
+//! The tables of facts about stores and attacks in docs/: the tests that they name exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,26 +8,33 @@ use airlock_test_support::repository;
 
 use crate::architecture::list;
 
-const SECTION: &str = "\n## What stores really do\n";
+/// The documents and the sections with the tables. The last column names tests.
+const TABLES: [(&str, &str); 2] = [
+    ("docs/architecture.md", "\n## What stores really do\n"),
+    ("docs/security.md", "\n### What an attack costs\n"),
+];
 
 #[test]
-fn every_fact_about_stores_names_tests_that_exist() {
-    let text = fs::read_to_string(repository().join("docs/architecture.md")).unwrap();
-    let (_, section) = text.split_once(SECTION).expect("the section of the facts");
-    let section = section.split("\n## ").next().unwrap();
-    let rows: Vec<&str> = section
-        .lines()
-        .filter(|line| line.starts_with("| "))
-        .skip(1)
-        .collect();
-    assert!(!rows.is_empty());
+fn every_row_of_the_tables_of_facts_names_tests_that_exist() {
     let existing = &tests_in("src") | &tests_in("tests/it");
-    for row in rows {
-        let (fact, tests) = row[2..].split_once(" | ").expect("two columns");
-        let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
-        assert!(!names.is_empty(), "no test: {fact}");
-        for name in names {
-            assert!(existing.contains(name), "no test {name}: {fact}");
+    for (document, heading) in TABLES {
+        let text = fs::read_to_string(repository().join(document)).unwrap();
+        let (_, section) = text.split_once(heading).expect("the section of the facts");
+        let section = section.split("\n## ").next().unwrap();
+        let rows: Vec<&str> = section
+            .lines()
+            .filter(|line| line.starts_with("| "))
+            .skip(1)
+            .collect();
+        assert!(!rows.is_empty());
+        for row in rows {
+            let row = row.trim_end_matches(" |");
+            let (fact, tests) = row.rsplit_once(" | ").expect("two columns");
+            let names: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+            assert!(!names.is_empty(), "no test: {fact}");
+            for name in names {
+                assert!(existing.contains(name), "no test {name}: {fact}");
+            }
         }
     }
 }
