@@ -11,7 +11,7 @@ use super::identity::InvalidIdentity;
 use crate::auth::{InvalidCredentials, MAX_PASSWORD};
 use crate::coordinator::{DenialCause, Denied};
 use crate::group::GroupError;
-use crate::http::RefusedHead;
+use crate::http::{HeadLimits, RefusedHead};
 use crate::text::escape::quoted;
 
 /// A request that does not succeed.
@@ -46,7 +46,7 @@ impl ApiError<'_> {
             ApiError::InvalidIdentity(_) => StatusCode::BAD_REQUEST,
             ApiError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             ApiError::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            ApiError::RefusedHead(RefusedHead::TooLarge { .. }) => {
+            ApiError::RefusedHead(RefusedHead::TooLarge(_)) => {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             }
             ApiError::RefusedHead(RefusedHead::Hosts(_)) => StatusCode::BAD_REQUEST,
@@ -82,7 +82,7 @@ impl ApiError<'_> {
             ApiError::InvalidIdentity(_) => "invalid_client_identity",
             ApiError::BodyTooLarge { .. } => "body_too_large",
             ApiError::RequestTimeout => "request_timeout",
-            ApiError::RefusedHead(RefusedHead::TooLarge { .. }) => "headers_too_large",
+            ApiError::RefusedHead(RefusedHead::TooLarge(_)) => "headers_too_large",
             ApiError::RefusedHead(RefusedHead::Hosts(_)) => "invalid_request",
             ApiError::Unauthorized { .. } => "unauthorized",
             ApiError::AuthQueueFull => "server_busy",
@@ -127,12 +127,9 @@ impl ApiError<'_> {
             ApiError::InvalidIdentity(reason) => invalid_identity_text(reason),
             ApiError::BodyTooLarge { max } => format!("request body larger than {max} bytes"),
             ApiError::RequestTimeout => "request body not received completely and in time".into(),
-            ApiError::RefusedHead(RefusedHead::TooLarge {
-                max_bytes,
-                max_fields,
-            }) => format!(
-                "request head larger than {max_bytes} bytes, or with more than {max_fields} fields"
-            ),
+            ApiError::RefusedHead(RefusedHead::TooLarge(HeadLimits { bytes, fields })) => {
+                format!("request head larger than {bytes} bytes, or with more than {fields} fields")
+            }
             ApiError::RefusedHead(RefusedHead::Hosts(count)) => {
                 format!("request with {count} Host fields; HTTP/1.1 requires one")
             }

@@ -32,7 +32,7 @@ pub(super) fn error(error: &ApiError<'_>) -> Response<String> {
     response
 }
 
-/// Returns the response to a request whose head is refused.
+/// Returns the response to a request with a refused head.
 pub(crate) fn refused_head(refused: &RefusedHead) -> Response<String> {
     error(&ApiError::RefusedHead(*refused))
 }

@@ -65,6 +65,14 @@ pub(super) enum Idleness {
     Answering(Instant),
 }
 
+// === impl ReceiveBounds ===
+
+impl ReceiveBounds {
+    fn is_http1(self) -> bool {
+        self.fields == 0
+    }
+}
+
 // === impl Idleness ===
 
 impl Idleness {
@@ -119,15 +127,17 @@ impl Activity {
         (self.phase, self.since) = (Phase::Head, now);
     }
 
-    /// Records that bytes were received.
-    pub(super) fn received(&mut self, bytes: usize, bounds: ReceiveBounds) {
+    /// Records that bytes were received. With HTTP/1.1, a request head begins behind a response; with HTTP/2, they may be
+    /// part of anything.
+    pub(super) fn received(
+        &mut self,
+        bytes: usize,
+        bounds: ReceiveBounds,
+        now: impl FnOnce() -> Instant,
+    ) {
         self.received = (self.received + bytes).min(bounds.bytes);
         self.tail = (self.tail + bytes).min(bounds.bytes);
-    }
-
-    /// Records that a request head begins, unless one has begun already.
-    pub(super) fn head_begins(&mut self, now: impl FnOnce() -> Instant) {
-        if self.phase == Phase::Idle {
+        if self.phase == Phase::Idle && bounds.is_http1() {
             (self.phase, self.since) = (Phase::Head, now());
         }
     }
@@ -229,10 +239,10 @@ mod tests {
         assert_eq!(deadline(&activity), None);
         activity.answered(0, after(30));
         assert_eq!(deadline(&activity), Some(after(35)));
-        activity.head_begins(|| after(32));
+        activity.received(1, HTTP1, || after(32));
         assert_eq!(deadline(&activity), Some(after(33)));
         // More bytes give no more time.
-        activity.head_begins(|| after(33));
+        activity.received(1, HTTP1, || after(33));
         assert_eq!(deadline(&activity), Some(after(33)));
         activity.handshake_ended(0, after(40));
         assert_eq!(deadline(&activity), Some(after(41)));
@@ -264,9 +274,9 @@ mod tests {
     fn received_bytes_are_held_until_the_connection_is_idle() {
         let now = Instant::now();
         let mut activity = Activity::new(now);
-        activity.received(30, HTTP1);
+        activity.received(30, HTTP1, || now);
         activity.request(7, now);
-        activity.received(90, HTTP1);
+        activity.received(90, HTTP1, || now);
         activity.request(5, now);
         assert_eq!(activity.bytes(HTTP1), 212);
         activity.answered(7, now);
@@ -284,13 +294,13 @@ mod tests {
         };
         let now = Instant::now();
         let mut activity = Activity::new(now);
-        activity.received(127, bounds);
+        activity.received(127, bounds, || now);
         assert_eq!(activity.bytes(bounds), 254);
-        activity.received(73, bounds);
+        activity.received(73, bounds, || now);
         assert_eq!(activity.bytes(bounds), 400 + 16_000);
         activity.request(0, now);
         assert_eq!(activity.bytes(bounds), 400);
-        activity.received(1000, bounds);
+        activity.received(1000, bounds, || now);
         assert_eq!(activity.bytes(bounds), 2400 + 50_000);
         // It may be the head of the next request, whatever becomes of this one.
         activity.answered(0, now);

@@ -21,7 +21,7 @@ use tokio::time;
 use super::connections::{MAX_STREAMS, OpenConnection, Unread};
 use super::context::{ConnectionContext, Peer};
 use super::forwarded;
-use super::head::{self, CheckedRouter};
+use super::head::{self, CheckedRouter, HeadLimits, RefusedHead};
 use super::io::WatchedIo;
 
 /// The reason why a connection ended before its client closed it.
@@ -62,7 +62,8 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let limits = open.limits();
-    let (refuse, too_large) = (context.refuse, head::too_large(limits));
+    let too_large = RefusedHead::TooLarge(HeadLimits::of(limits));
+    let refuse = context.refuse;
     let mut io = WatchedIo::http1(io, Arc::clone(open), move || refuse(&too_large));
     open.speaks(Version::HTTP_11);
     let expired = tokio::select! {

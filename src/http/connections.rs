@@ -53,7 +53,7 @@ struct Table {
     next_id: u64,
 }
 
-/// The client whose connections count together.
+/// The client that connections are counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Party {
     Network(ClientNetwork),
@@ -360,13 +360,8 @@ impl OpenConnection {
     pub(super) fn received(&self, bytes: usize) {
         let mut state = self.state.lock();
         let bounds = state.bounds;
-        state.activity.received(bytes, bounds);
+        state.activity.received(bytes, bounds, Instant::now);
         self.record_if_stale(state);
-    }
-
-    /// Records that a request head begins, unless one has begun already.
-    pub(super) fn head_begins(&self) {
-        self.state.lock().activity.head_begins(Instant::now);
     }
 
     /// Records a request, for which the connection holds `bytes` beside those received.

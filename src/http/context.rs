@@ -16,12 +16,12 @@ use crate::config::Limits;
 /// The context of all connections of one listener.
 pub(crate) struct ConnectionContext {
     pub(crate) router: Router,
-    /// Returns the response to a request whose head is refused.
+    /// Returns the response to a request with a refused head.
     pub(crate) refuse: fn(&RefusedHead) -> Response<String>,
     /// Returns the current limits. A connection keeps the limits it started with.
     pub(crate) limits: Box<dyn Fn() -> Limits + Send + Sync>,
     pub(crate) metrics: ListenerMetrics,
-    /// The proxies whose headers `Forwarded` and `X-Forwarded-For` are trusted.
+    /// The proxies from which the headers `Forwarded` and `X-Forwarded-For` are trusted.
     pub(crate) trusted_proxies: Arc<[IpNet]>,
     /// Stops accepting connections, and closes each connection after its current request.
     pub(crate) shutdown: CancellationToken,

@@ -14,9 +14,16 @@ use crate::config::Limits;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RefusedHead {
     /// The head has more bytes, or more fields.
-    TooLarge { max_bytes: usize, max_fields: usize },
+    TooLarge(HeadLimits),
     /// An HTTP/1.1 request has this number of `Host` fields. RFC 9112, section 3.2, requires one.
     Hosts(usize),
+}
+
+/// The maximum size of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeadLimits {
+    pub(crate) bytes: usize,
+    pub(crate) fields: usize,
 }
 
 /// A router behind the checks. They are not a layer of the router itself, because axum boxes each layer: that costs
@@ -24,9 +31,7 @@ pub(crate) enum RefusedHead {
 #[derive(Clone)]
 pub(super) struct CheckedRouter {
     inner: Router,
-    max_bytes: usize,
-    max_fields: usize,
-    too_large: RefusedHead,
+    max: HeadLimits,
     refuse: fn(&RefusedHead) -> Response<String>,
 }
 
@@ -40,9 +45,7 @@ impl CheckedRouter {
     ) -> Self {
         CheckedRouter {
             inner,
-            max_bytes: limits.header_bytes,
-            max_fields: limits.max_headers,
-            too_large: too_large(limits),
+            max: HeadLimits::of(limits),
             refuse,
         }
     }
@@ -56,6 +59,7 @@ impl CheckedRouter {
 
     fn check(&self, request: &Request<Body>) -> Result<(), RefusedHead> {
         let headers = request.headers();
+        let too_large = RefusedHead::TooLarge(self.max);
         match request.version() {
             Version::HTTP_11 => {
                 let hosts = headers.get_all(header::HOST).iter().count();
@@ -64,21 +68,24 @@ impl CheckedRouter {
                 }
             }
             // hyper checks the size of an HTTP/1.1 head.
-            Version::HTTP_2 if size(request) > self.max_bytes => return Err(self.too_large),
+            Version::HTTP_2 if size(request) > self.max.bytes => return Err(too_large),
             _ => {}
         }
-        if headers.len() > self.max_fields {
-            return Err(self.too_large);
+        if headers.len() > self.max.fields {
+            return Err(too_large);
         }
         Ok(())
     }
 }
 
-/// Returns the reason for which a head above the limits is refused.
-pub(super) fn too_large(limits: &Limits) -> RefusedHead {
-    RefusedHead::TooLarge {
-        max_bytes: limits.header_bytes,
-        max_fields: limits.max_headers,
+// === impl HeadLimits ===
+
+impl HeadLimits {
+    pub(super) fn of(limits: &Limits) -> Self {
+        HeadLimits {
+            bytes: limits.header_bytes,
+            fields: limits.max_headers,
+        }
     }
 }
 

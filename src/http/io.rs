@@ -43,11 +43,8 @@ impl<I> WatchedIo<I> {
         too_large: impl Fn() -> Response<String> + Send + 'static,
     ) -> Self {
         WatchedIo {
-            inner,
-            open,
             too_large: Some(Box::new(too_large)),
-            replacement: None,
-            first: Vec::new(),
+            ..WatchedIo::http2(inner, open)
         }
     }
 
@@ -108,13 +105,8 @@ impl<I: AsyncRead + Unpin> WatchedIo<I> {
 
 impl<I> WatchedIo<I> {
     fn record(&self, received: usize) {
-        if received == 0 {
-            return;
-        }
-        self.open.received(received);
-        // With HTTP/2, the bytes may be those of anything.
-        if self.too_large.is_some() {
-            self.open.head_begins();
+        if received > 0 {
+            self.open.received(received);
         }
     }
 }

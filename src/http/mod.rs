@@ -16,7 +16,7 @@ mod network;
 
 pub(crate) use address::{BindError, check_address};
 pub(crate) use context::{ConnectionContext, Peer};
-pub(crate) use head::RefusedHead;
+pub(crate) use head::{HeadLimits, RefusedHead};
 pub(crate) use listener::Listener;
 pub(crate) use metrics::ConnectionMetrics;
 pub(crate) use network::ClientNetwork;

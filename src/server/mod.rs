@@ -2,6 +2,7 @@
 
 pub(crate) mod arena;
 mod groups;
+mod listeners;
 mod metrics;
 mod monitor;
 mod process;
@@ -19,17 +20,15 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::Router;
-use ipnet::IpNet;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use crate::admin::host;
 use crate::api::{self, Api};
 use crate::auth::{AuthError, Authenticator};
-use crate::config::{Limits, ListenSettings, Settings, StoreSettings};
+use crate::config::{ListenSettings, Settings, StoreSettings};
 use crate::coordinator::{Coordinator, StateReceiver};
-use crate::http::{BindError, ConnectionContext, ConnectionMetrics, Listener};
+use crate::http::{BindError, Listener};
 use crate::reloadable::FileWatcher;
 use crate::status::{self, Status};
 use crate::store::Store;
@@ -38,6 +37,7 @@ use crate::store::open::{StoreSetupError, open_reloadable};
 use crate::text::explain::Remedy;
 use crate::tls::{ServerTls, TlsError};
 use groups::GroupFactory;
+use listeners::Routers;
 use metrics::{Families, ServerMetrics};
 use reload::{ReloadMetrics, ReloadTarget, Reloader};
 use rlimit::RlimitError;
@@ -242,11 +242,11 @@ impl Server {
             main: api::router(Arc::new(api), self.settings.path_prefix.as_deref()),
             status: status::router(status, self.settings.allowed_hosts.clone()),
         };
-        let listeners = (self.listener, self.status_listener);
+        let bound = (self.listener, self.status_listener);
         let trusted_proxies = self.settings.trusted_proxies.as_slice().into();
-        spawn_listeners(
+        listeners::spawn(
             supervisor,
-            listeners,
+            bound,
             routers,
             trusted_proxies,
             &connections,
@@ -269,41 +269,6 @@ impl Server {
             metrics: reloads,
         };
         Ok((self.signals, reloader))
-    }
-}
-
-/// The routers of the two listeners.
-struct Routers {
-    main: Router,
-    status: Router,
-}
-
-fn spawn_listeners(
-    supervisor: &mut Supervisor,
-    (main, status): (Listener, Option<Listener>),
-    routers: Routers,
-    trusted_proxies: Arc<[IpNet]>,
-    metrics: &ConnectionMetrics,
-    state: &StateReceiver,
-) {
-    let context = |name, router, limits: fn(&Limits) -> Limits, trusted_proxies| {
-        let state = state.clone();
-        ConnectionContext {
-            router,
-            refuse: api::refused_head,
-            limits: Box::new(move || limits(&state.get().limits)),
-            metrics: metrics.of(name),
-            trusted_proxies,
-            shutdown: supervisor.shutdown.clone(),
-            connections: supervisor.connections.clone(),
-        }
-    };
-    let main_context = context("service", routers.main, Limits::clone, trusted_proxies);
-    let no_proxies = Arc::default();
-    let status_context = context("status", routers.status, Limits::for_operators, no_proxies);
-    supervisor.spawn("main listener", main.serve(main_context));
-    if let Some(status) = status {
-        supervisor.spawn("status listener", status.serve(status_context));
     }
 }
 

@@ -118,16 +118,16 @@ fn read_settings(config: &Path) -> Option<Settings> {
 /// Returns the sections that differ and are used at the start only.
 fn needs_restart(running: &Settings, new: &Settings) -> Vec<&'static str> {
     let store = (&running.store, running.transaction_timeout);
-    let service = |settings: &Settings| {
+    fn service(settings: &Settings) -> impl PartialEq {
         let Settings {
             service,
             htpasswd_path,
             path_prefix,
             trusted_proxies,
             ..
-        } = settings.clone();
+        } = settings;
         (service, htpasswd_path, path_prefix, trusted_proxies)
-    };
+    }
     [
         ("[service]", service(running) != service(new)),
         (

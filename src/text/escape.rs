@@ -129,6 +129,7 @@ pub(crate) fn shell_word(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::control_and_format_characters;
     use proptest::prelude::*;
 
     #[test]
@@ -187,18 +188,6 @@ mod tests {
             shell_word("it's\\\n\u{1b}[2J\u{202e}7é"),
             r"$'it\047s\134\012\033[2J\342\200\2567é'"
         );
-    }
-
-    /// All characters that must not reach a terminal, by another table of Unicode than Rust's.
-    fn control_and_format_characters() -> Vec<char> {
-        use regex_syntax::hir::{Class, HirKind};
-
-        let class = regex_syntax::parse(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]").unwrap();
-        let HirKind::Class(Class::Unicode(class)) = class.kind() else {
-            panic!("not a class: {class:?}");
-        };
-        let ranges = class.iter().map(|range| range.start()..=range.end());
-        ranges.flatten().collect()
     }
 
     #[test]

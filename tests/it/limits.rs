@@ -159,14 +159,11 @@ fn an_idle_http_2_connection_and_a_handshake_that_never_ends_are_closed() {
     });
 }
 
-#[test]
-fn a_client_that_never_reads_is_disconnected() {
-    let airlock = Airlock::embedded(SHORT);
-    let mut deaf = connect(&airlock);
+/// Sends requests until their responses fill all buffers, or the server closes the connection.
+fn send_without_reading(deaf: &mut TcpStream, path: &str) {
     deaf.set_write_timeout(Some(Duration::from_millis(200)))
         .unwrap();
-    let request = "GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
-    // Until the responses fill all buffers or the server closes the connection.
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(1000);
     let started = Instant::now();
     while deaf.write_all(request.as_bytes()).is_ok() {
         assert!(
@@ -174,6 +171,13 @@ fn a_client_that_never_reads_is_disconnected() {
             "the server accepts all requests"
         );
     }
+}
+
+#[test]
+fn a_client_that_never_reads_is_disconnected() {
+    let airlock = Airlock::embedded(SHORT);
+    let mut deaf = connect(&airlock);
+    send_without_reading(&mut deaf, "/");
     let connections = r#"airlock_connections{listener="service"}"#;
     eventually("the connection to end", || {
         (airlock.metric(connections) == Some(0.0)).then_some(())
@@ -236,16 +240,7 @@ fn a_response_that_is_not_read_closes_the_connection() {
     let airlock =
         Airlock::embedded("[limits]\nresponse_timeout_ms = 1000\nidle_timeout_ms = 3600000\n");
     let mut deaf = TcpStream::connect(airlock.status_url().trim_start_matches("http://")).unwrap();
-    deaf.set_write_timeout(Some(Duration::from_millis(200)))
-        .unwrap();
-    let request = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
-    let started = Instant::now();
-    while deaf.write_all(request.as_bytes()).is_ok() {
-        assert!(
-            started.elapsed() < MAX_WAIT,
-            "the server accepts all requests"
-        );
-    }
+    send_without_reading(&mut deaf, "/metrics");
     for open in [2.0, 1.0] {
         eventually(&format!("{open} connections"), || {
             let name = r#"airlock_connections{listener="status"}"#;

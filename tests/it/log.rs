@@ -1,4 +1,4 @@
-//! The log on a standard error that is a pipe, whose reader may stop to read.
+//! The log on a standard error that is a pipe, with a reader that may stop reading.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use airlock_test_support::airlock::{LISTEN, airlock, port_in};
 use airlock_test_support::client::Client;
 use airlock_test_support::eventually;
+use airlock_test_support::process::resident_bytes;
 
 /// Returns the port of a service that listens, from a log of either format.
 fn port(log: &str, service: &str) -> Option<u16> {
@@ -79,13 +80,7 @@ impl Logging {
 
     /// Returns the resident memory in KiB.
     fn memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.server.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.unwrap()
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .unwrap()
+        resident_bytes(self.server.id()) >> 10
     }
 
     fn dropped_lines(&self) -> u64 {
@@ -111,7 +106,7 @@ impl Drop for Logging {
     }
 }
 
-/// Sends requests whose groups are as long as a body, and as a name may be. In the log, each character of the latter is
+/// Sends requests with groups as long as a body, and as a name may be. In the log, each character of the latter is
 /// escaped: two requests log some KiB.
 fn flood(client: &Client, requests: usize) {
     let groups = [15_000, 253].map(|length| "\u{7f}".repeat(length));

@@ -71,7 +71,7 @@ enum Found {
     #[default]
     Null,
     Text(String),
-    /// An object whose fields were read.
+    /// An object; its fields were read.
     Object,
     /// A value of another type.
     Other(&'static str),

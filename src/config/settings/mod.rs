@@ -36,7 +36,7 @@ pub(crate) struct Settings {
     pub(crate) htpasswd_path: Option<PathBuf>,
     /// The path in front of those of FleetLock, such as `/fleetlock`.
     pub(crate) path_prefix: Option<String>,
-    /// The proxies whose headers `Forwarded` and `X-Forwarded-For` are trusted.
+    /// The proxies from which the headers `Forwarded` and `X-Forwarded-For` are trusted.
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// The status listener; `None`: it is disabled.
     pub(crate) status: Option<ListenSettings>,

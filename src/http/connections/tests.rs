@@ -136,7 +136,6 @@ fn a_usual_request_does_not_touch_the_table_and_all_bytes_are_returned() {
     assert_eq!(bytes(), CONNECTION_BYTES + (2 << 10) + 2 * most);
     drop(body);
     drop(request);
-    open.0.head_begins();
     let _next = open.0.request(0);
     drop(_next);
     assert_eq!(bytes(), CONNECTION_BYTES);

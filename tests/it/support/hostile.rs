@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 /// What a hostile client does on its connection.
 #[derive(Clone, Copy, Debug)]
 pub enum Attack {
-    /// Requests whose responses would repeat a long group name, and are not read.
+    /// Requests with long groups, which the responses would repeat. They are not read.
     Echo,
     /// Large heads, each followed by a body that does not end.
     SlowBodies,
