@@ -48,6 +48,9 @@ const HTTP2_BYTES: usize = 28 << 10;
 /// The bytes that a request costs beside its head and body.
 const REQUEST_BYTES: usize = 2 << 10;
 
+/// The bytes of a response that a connection buffers. The rest of a large one is shared by all connections.
+const MAX_RESPONSE_BYTES: usize = 64 << 10;
+
 /// The time a client gets to close its connection after it exceeded a timeout.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
@@ -199,6 +202,7 @@ fn watched(
 ) -> Response<impl HttpBody<Data = Bytes, Error = axum::Error> + use<>> {
     let size = response.body().size_hint().exact();
     let bytes = usize::try_from(size.unwrap_or_default()).unwrap_or(usize::MAX);
+    let bytes = bytes.min(MAX_RESPONSE_BYTES);
     let unread = (bytes > 0).then(|| Arc::new(open.response(bytes)));
     response.map(|body| {
         body.map_frame(move |frame| {

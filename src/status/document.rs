@@ -17,8 +17,19 @@ pub(super) struct Document {
     /// The time for which a version is sent to all clients. A version that is still being sent to a client is sent to
     /// the others for [`MAX_AGE`] in any case.
     max_age: Duration,
-    latest: Mutex<Option<(Instant, Arc<Version>)>>,
+    state: Mutex<State>,
 }
+
+#[derive(Default)]
+struct State {
+    latest: Option<(Instant, Arc<Version>)>,
+    /// Earlier versions that were still being sent to a client when the latest one was rendered.
+    older: Vec<Arc<Version>>,
+}
+
+/// The maximum number of earlier versions. If clients that do not read hold as many, the latest one is sent until one of
+/// them is released (invariant 8).
+const MAX_OLDER: usize = 4;
 
 /// The time after which a document is rendered again.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(1);
@@ -35,7 +46,7 @@ impl Document {
         Document {
             content_type,
             max_age,
-            latest: Mutex::new(None),
+            state: Mutex::default(),
         }
     }
 
@@ -57,18 +68,24 @@ impl Document {
     }
 
     fn version(&self, render: impl FnOnce() -> String) -> Arc<Version> {
-        let mut latest = self.latest.lock();
-        if let Some((rendered, version)) = &*latest {
+        let mut state = self.state.lock();
+        state.older.retain(|version| version.is_being_sent());
+        if let Some((rendered, version)) = state.latest.take() {
             let age = rendered.elapsed();
-            if age < self.max_age || age < MAX_AGE && version.is_being_sent() {
-                return Arc::clone(version);
+            let is_current = age < self.max_age || age < MAX_AGE && version.is_being_sent();
+            if is_current || state.older.len() >= MAX_OLDER {
+                state.latest = Some((rendered, Arc::clone(&version)));
+                return version;
+            }
+            if version.is_being_sent() {
+                state.older.push(version);
             }
         }
         let version = Arc::new(Version {
             plain: render().into(),
             compressed: OnceLock::new(),
         });
-        *latest = Some((Instant::now(), Arc::clone(&version)));
+        state.latest = Some((Instant::now(), Arc::clone(&version)));
         version
     }
 }
@@ -154,5 +171,28 @@ mod tests {
             .collect();
         assert_eq!(rendered.take(), 1);
         drop(kept);
+    }
+
+    #[test]
+    fn invariant_8_clients_that_do_not_read_hold_few_versions() {
+        let rendered = Cell::new(0);
+        let render = || {
+            rendered.set(rendered.get() + 1);
+            "text".to_owned()
+        };
+        let page = Document::new("text/html", Duration::ZERO);
+        let respond = || {
+            let response = page.respond(&HeaderMap::new(), render);
+            // A second passes.
+            if let Some((at, _)) = &mut page.state.lock().latest {
+                *at -= MAX_AGE;
+            }
+            response
+        };
+        let kept: Vec<Response> = (0..10).map(|_| respond()).collect();
+        assert_eq!(rendered.take(), MAX_OLDER + 1);
+        drop(kept);
+        drop(respond());
+        assert_eq!(rendered.take(), 1);
     }
 }

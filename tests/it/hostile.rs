@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use airlock_test_support::SetOnDrop;
 use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::client::Client;
 use airlock_test_support::hostile::{Attack, Hostile, client_config};
@@ -76,11 +77,12 @@ fn attack(
             }
             served
         });
+        let over = SetOnDrop(&is_over);
         let open: Vec<Hostile> = (0..connections)
             .filter_map(|number| attack.start(number % addresses, to, &tls))
             .collect();
         honest.request();
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         drop(open);
         (peak.join().unwrap(), served.join().unwrap())
     });
