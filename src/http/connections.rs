@@ -3,10 +3,9 @@
 //! Each network may have a number of connections, and so may all networks together. If one more connects, the longest
 //! idle one is closed. All connections together may hold a number of bytes (invariant 8). If they hold more, the largest
 //! connection of the network that holds the most is closed. So a client only takes resources away from itself, and
-//! from clients that use more than it does. Sizes of the same order count as equal, and the longest idle connection is
-//! closed: a request that is being answered does not make its connection the largest one.
+//! from clients that use more than it does. Half of the largest size counts as equally large, and the longest idle
+//! connection of that size is closed: a request that is being answered does not make its connection the largest one.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -35,9 +34,6 @@ pub(super) const MAX_STREAMS: u32 = 8;
 
 /// The changes of a connection that are recorded together. A usual request is smaller, and costs no lock of the table.
 const STEP: usize = 8 << 10;
-
-/// Sizes with the same multiple of this count as equal.
-const SIZE_CLASS: usize = 64 << 10;
 
 /// All connections of a listener.
 pub(super) struct Connections {
@@ -222,21 +218,16 @@ impl Table {
 
     /// Returns one of the largest connections of the parties that hold the most bytes: the longest idle one.
     fn largest(&self) -> Option<(Party, u64)> {
-        let parties = self.parties.values();
-        let most = parties.map(|share| share.bytes / SIZE_CLASS).max()?;
-        let largest = self
-            .parties
-            .iter()
-            .filter(|(_, share)| share.bytes / SIZE_CLASS == most);
-        let connections = largest.flat_map(|(party, share)| {
+        let parties = self.parties.iter();
+        let large_parties = among_the_largest(parties, |(_, share)| share.bytes);
+        let connections = large_parties.flat_map(|(party, share)| {
             let connections = share.connections.iter();
-            connections.map(|(id, entry)| {
-                let class = Reverse(entry.bytes / SIZE_CLASS);
-                (class, entry.connection.idleness(), *party, *id)
-            })
+            connections.map(|(id, entry)| (*party, *id, entry))
         });
-        let (_, _, party, id) = connections.min()?;
-        Some((party, id))
+        among_the_largest(connections, |(_, _, entry)| entry.bytes)
+            .map(|(party, id, entry)| (entry.connection.idleness(), party, id))
+            .min()
+            .map(|(_, party, id)| (party, id))
     }
 
     fn insert(&mut self, connection: Arc<OpenConnection>, bytes: usize) {
@@ -279,6 +270,15 @@ impl Table {
             *bytes = *bytes + now - before;
         }
     }
+}
+
+/// Returns the items of at least half the size of the largest one.
+fn among_the_largest<T>(
+    items: impl Iterator<Item = T> + Clone,
+    size: impl Fn(&T) -> usize + Clone,
+) -> impl Iterator<Item = T> + Clone {
+    let largest = items.clone().map(|item| size(&item)).max();
+    items.filter(move |item| largest.is_some_and(|largest| size(item) >= largest / 2))
 }
 
 // === impl Share ===

@@ -12,6 +12,7 @@ use airlock_test_support::client::Client;
 use airlock_test_support::hostile::{Attack, Hostile, client_config};
 use airlock_test_support::pki::Ca;
 use airlock_test_support::process::resident_bytes;
+use airlock_test_support::raise_open_files;
 use reqwest::blocking::Client as Http;
 
 /// Far above the time that a request takes beside these clients, and far below a timeout of Zincati.
@@ -202,6 +203,7 @@ fn forty_hostile_connections_cost_less_than_30_mb() {
 #[test]
 fn no_number_of_connections_exceeds_the_budget() {
     const BUDGET: u64 = 64 * MIB;
+    raise_open_files(4000);
     let limits = format!("[limits]\nconnection_bytes = {BUDGET}\n");
     let users = tempfile::NamedTempFile::new().unwrap();
     let hash = bcrypt::hash("password", 4).unwrap();

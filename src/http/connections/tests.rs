@@ -77,8 +77,8 @@ fn invariant_8_the_largest_connection_of_the_network_with_the_most_bytes_is_clos
     let limits = limits("connection_bytes = 1048576");
     let connections = connections();
     let open = register(&connections, &limits, [1, 2, 2]);
-    let _large = open[0].0.response(500_000);
-    let smaller = open[1].0.response(300_000);
+    let _large = open[0].0.response(300_000);
+    let smaller = open[1].0.response(500_000);
     let _small = open[2].0.response(20_000);
     assert_eq!(evicted(&open), [false, false, false]);
     let _more = open[2].0.response(220_000);
@@ -89,20 +89,24 @@ fn invariant_8_the_largest_connection_of_the_network_with_the_most_bytes_is_clos
     drop((removed, _small, _more, rest));
     let table = connections.table.lock();
     assert_eq!((table.count, table.parties.len()), (1, 1));
-    assert_eq!(table.bytes, CONNECTION_BYTES + 500_000);
+    assert_eq!(table.bytes, CONNECTION_BYTES + 300_000);
 }
 
 #[test]
-fn of_connections_of_the_same_order_the_longest_idle_one_is_closed() {
+fn half_of_the_largest_size_counts_as_equally_large_and_the_longest_idle_connection_is_closed() {
     let limits = limits("connection_bytes = 1048576");
     let connections = connections();
-    let open = register(&connections, &limits, [1, 2, 3]);
-    // One is being answered, and so has more bytes.
-    let _busy = open[0].0.request(30_000);
-    let _large = open.each_ref().map(|open| open.0.response(330_000));
-    assert_eq!(evicted(&open), [false, false, false]);
-    let _last = register(&connections, &limits, [4, 5, 6]);
-    assert_eq!(evicted(&open), [false, true, false]);
+    let open = register(&connections, &limits, [1, 2, 2, 3]);
+    // An operator's network has the most bytes, and its connection with a request is the largest one.
+    let _busy = open[2].0.request(40_000);
+    let sizes = [310_000, 20_000, 310_000, 310_000];
+    let responses = open.iter().zip(sizes);
+    let _large: Vec<_> = responses
+        .map(|(open, size)| open.0.response(size))
+        .collect();
+    assert_eq!(evicted(&open), [false; 4]);
+    let _last = register(&connections, &limits, [4, 5, 6, 7, 8, 9]);
+    assert_eq!(evicted(&open), [true, false, false, false]);
 }
 
 #[test]
