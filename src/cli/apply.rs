@@ -133,7 +133,7 @@ pub(super) fn differences(before: &Semaphore, after: &Semaphore, now: Timestamp)
         (0, after) => lines.push(format!("resumed with {after} slots")),
         (before, after) => lines.push(format!("slots {before} -> {after}")),
     }
-    for (id, since) in &before.holders {
+    for (id, since) in before.holders.iter() {
         if !after.holders.contains_key(id) {
             let id = shown(id);
             lines.push(match since {

@@ -130,7 +130,7 @@ fn preview_group(
     let (now, then) = (&present.holders, &backup.holders);
     let lost: Vec<&str> = now
         .keys()
-        .filter(|id| !then.contains_key(*id))
+        .filter(|id| !then.contains_key(id))
         .map(AsRef::as_ref)
         .collect();
     for id in lost.iter().take(MAX_HOLDERS) {
@@ -144,7 +144,7 @@ fn preview_group(
     }
     for id in then
         .keys()
-        .filter(|id| !now.contains_key(*id))
+        .filter(|id| !now.contains_key(id))
         .take(MAX_HOLDERS)
     {
         report(format_args!(

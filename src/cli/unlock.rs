@@ -59,7 +59,7 @@ async fn held_longer_than(
     let semaphore = context.semaphore(target).await?;
     let now = Timestamp::now();
     let mut holds = Vec::new();
-    for (id, since) in &semaphore.holders {
+    for (id, since) in semaphore.holders.iter() {
         match since {
             Some(since) if now.duration_since(*since) > limit => {
                 holds.push((Arc::clone(id), *since));

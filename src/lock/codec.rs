@@ -15,6 +15,7 @@ use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 use self::fields::Fields;
 use super::audit::{AuditEntry, AuditLog};
+use super::holders::{EncodedChunk, Holder};
 use super::semaphore::Semaphore;
 
 mod fields;
@@ -164,24 +165,14 @@ fn decode_fields(semaphore: &[u8]) -> Result<(u64, Vec<Arc<str>>), JsonProblem> 
 
 /// Encodes `semaphore` together with its audit log.
 ///
-/// Both documents are written in one pass over the holders, and each id is escaped once, because this is the largest part
-/// of the work of a change in a large group.
-#[expect(clippy::expect_used, reason = "a time written into a Vec cannot fail")]
+/// Holders that have not changed since an earlier call are not encoded again.
 pub fn encode(semaphore: &Semaphore, audit_log: &[AuditEntry]) -> Value {
     let mut holders = format!(r#"{{"total_slots":{},"holders":["#, semaphore.slots).into_bytes();
     let mut times = br#"{"holders":{"#.to_vec();
-    for (id, since) in &semaphore.holders {
-        let start = holders.len();
-        write_go_json(&mut holders, id);
-        if let Some(since) = since {
-            times.extend_from_slice(&holders[start..]);
-            times.extend_from_slice(br#":""#);
-            TIMES
-                .print_timestamp(since, &mut times)
-                .expect("a time in memory");
-            times.extend_from_slice(br#"","#);
-        }
-        holders.push(b',');
+    for chunk in semaphore.holders.chunks() {
+        let encoded = chunk.encoded(encode_holders);
+        holders.extend_from_slice(&encoded.semaphore);
+        times.extend_from_slice(&encoded.lock_times);
     }
     end_list(&mut holders, b']');
     end_list(&mut times, b'}');
@@ -194,6 +185,29 @@ pub fn encode(semaphore: &Semaphore, audit_log: &[AuditEntry]) -> Value {
     Value {
         semaphore: holders,
         lock_times: Some(times),
+    }
+}
+
+/// Encodes holders with a comma after each one. Each id is escaped once for both documents.
+#[expect(clippy::expect_used, reason = "a time written into a Vec cannot fail")]
+fn encode_holders(holders: &[Holder]) -> EncodedChunk {
+    let (mut semaphore, mut lock_times) = (Vec::new(), Vec::new());
+    for (id, since) in holders {
+        let start = semaphore.len();
+        write_go_json(&mut semaphore, id);
+        if let Some(since) = since {
+            lock_times.extend_from_slice(&semaphore[start..]);
+            lock_times.extend_from_slice(br#":""#);
+            TIMES
+                .print_timestamp(since, &mut lock_times)
+                .expect("a time in memory");
+            lock_times.extend_from_slice(br#"","#);
+        }
+        semaphore.push(b',');
+    }
+    EncodedChunk {
+        semaphore,
+        lock_times,
     }
 }
 

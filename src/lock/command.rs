@@ -105,10 +105,10 @@ impl AdminCommand {
                 }
             }
             AdminCommand::Unlock { id } => {
-                if next.holders.remove(id).is_none() {
+                if !next.holders.remove(id) {
                     return Decision::Refused(Refused::NotHeld {
                         id: Arc::clone(id),
-                        holders: next.holders.into_keys().collect(),
+                        holders: next.holders.keys().cloned().collect(),
                     });
                 }
                 Action::unlock(vec![Arc::clone(id)])
@@ -216,7 +216,10 @@ mod tests {
         let mut semaphore = held(2, &["a", "b"]);
         semaphore.holders.insert("b".into(), Some(Timestamp::MAX));
         let after = changed(release.clone(), &semaphore);
-        assert_eq!(after.holders.into_keys().collect::<Vec<_>>(), ["b".into()]);
+        assert_eq!(
+            after.holders.keys().cloned().collect::<Vec<_>>(),
+            ["b".into()]
+        );
         assert_eq!(decide(release, &held(2, &["c"])), Decision::Unchanged);
     }
 

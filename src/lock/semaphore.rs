@@ -2,11 +2,12 @@
 //!
 //! "Full" is an outcome, not an error.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::holders::Holders;
 use super::names::NodeId;
 
 /// The semaphore of one group, as in one revision of the store.
@@ -17,11 +18,6 @@ pub struct Semaphore {
     /// The nodes that hold it.
     pub holders: Holders,
 }
-
-/// The holders of a semaphore: the id, and the time of the grant where it is known.
-///
-/// Ids are plain text here, not [`NodeId`], because an id that another program stored must be preserved.
-pub type Holders = BTreeMap<Arc<str>, Option<Timestamp>>;
 
 /// A request of a node to its group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +91,7 @@ impl Semaphore {
     pub fn new(slots: u64) -> Self {
         Semaphore {
             slots,
-            holders: BTreeMap::new(),
+            holders: Holders::default(),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::admin;
 use crate::lock::GroupName;
 use crate::lock::codec::Stored;
 use crate::lock::command::AdminCommand;
+use crate::lock::holders::Holder;
 use crate::lock::semaphore::Outcome;
 use crate::store::{Store, StoreError};
 
@@ -125,9 +126,10 @@ impl Actor {
         let slots = self.rng.u64(1..=3);
         let state = self.fleet.world.states(group).pop();
         let semaphore = state.and_then(|state| state.semaphore);
-        let holders: Vec<_> = semaphore
+        let holders: Vec<Holder> = semaphore
             .iter()
-            .flat_map(|known| known.holders.clone())
+            .flat_map(|known| known.holders.iter())
+            .map(|(id, since)| (Arc::clone(id), *since))
             .collect();
         let any = (!holders.is_empty()).then(|| holders[self.rng.usize(..holders.len())].clone());
         match (self.rng.u8(..8), any) {

@@ -289,7 +289,7 @@ impl State {
     /// Returns the nodes that were granted a slot between `before` and this state. A node that has released its slot
     /// and was granted a new one in the same commit has another time.
     pub(super) fn granted(&self, before: &State) -> BTreeSet<Arc<str>> {
-        let next = self.semaphore.iter().flat_map(|next| &next.holders);
+        let next = self.semaphore.iter().flat_map(|next| next.holders.iter());
         let granted = next.filter(|(node, time)| match before.time(node) {
             None => true,
             Some(known) => time.is_some() && **time != known,

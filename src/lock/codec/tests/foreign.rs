@@ -5,7 +5,7 @@
 //! with Go 1.18 or newer.) An empty value is refused by coreos/airlock itself.
 
 use super::super::*;
-use crate::lock::semaphore::Holders;
+use crate::lock::holders::Holders;
 
 /// A value as coreos/airlock sees it.
 #[derive(Clone, Copy)]

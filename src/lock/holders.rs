@@ -1,0 +1,302 @@
+//! The holders of a semaphore: a sorted map that is cheap to copy and to encode.
+//!
+//! Each change copies the holders, and encodes the copy. In a group of 10,000 holders, that would be most of the work of a
+//! change. So the holders are kept in chunks. A chunk belongs to all copies in which it is the same, and keeps its encoded
+//! form.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Index;
+use std::sync::{Arc, OnceLock};
+
+use jiff::Timestamp;
+
+/// A node, and the time of its grant where it is known.
+///
+/// The id is plain text, not a [`NodeId`](super::NodeId), because an id that another program stored must be preserved.
+pub type Holder = (Arc<str>, Option<Timestamp>);
+
+/// The holders of a semaphore, sorted by the bytes of their ids.
+#[derive(Clone, Default)]
+pub struct Holders {
+    /// None of them is empty.
+    chunks: Vec<Arc<Chunk>>,
+    len: usize,
+}
+
+/// A sorted part of the holders.
+#[derive(Clone, Default)]
+pub(super) struct Chunk {
+    holders: Vec<Holder>,
+    encoded: OnceLock<EncodedChunk>,
+}
+
+/// The parts of both stored documents that describe the holders of a chunk.
+#[derive(Clone)]
+pub(super) struct EncodedChunk {
+    pub(super) semaphore: Vec<u8>,
+    pub(super) lock_times: Vec<u8>,
+}
+
+/// The maximum number of holders in a chunk. A change copies and encodes so many, and copies a pointer to each chunk.
+const MAX_CHUNK: usize = 128;
+
+// === impl Holders ===
+
+impl Holders {
+    /// Returns the number of holders.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Reports whether there is no holder.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Reports whether a node is a holder.
+    pub fn contains_key(&self, id: &str) -> bool {
+        self.get(id).is_some()
+    }
+
+    /// Returns the time of the grant of a holder, if it is known.
+    pub fn get(&self, id: &str) -> Option<&Option<Timestamp>> {
+        let chunk = self.chunks.get(self.chunk_for(id))?;
+        let at = chunk.position(id).ok()?;
+        Some(&chunk.holders[at].1)
+    }
+
+    /// Adds a holder, or replaces the time of its grant.
+    pub fn insert(&mut self, id: Arc<str>, since: Option<Timestamp>) {
+        let index = self.chunk_for(&id);
+        if self.chunks.is_empty() {
+            self.chunks.push(Arc::default());
+        }
+        let chunk = Arc::make_mut(&mut self.chunks[index]);
+        chunk.encoded.take();
+        match chunk.position(&id) {
+            Ok(at) => chunk.holders[at].1 = since,
+            Err(at) => {
+                chunk.holders.insert(at, (id, since));
+                self.len += 1;
+            }
+        }
+        if chunk.holders.len() > MAX_CHUNK {
+            let upper = chunk.holders.split_off(MAX_CHUNK / 2);
+            self.chunks.insert(index + 1, Arc::new(upper.into()));
+        }
+    }
+
+    /// Removes a holder. Reports whether it was one.
+    pub fn remove(&mut self, id: &str) -> bool {
+        let index = self.chunk_for(id);
+        let Some(shared) = self.chunks.get_mut(index) else {
+            return false;
+        };
+        let Ok(at) = shared.position(id) else {
+            return false;
+        };
+        let chunk = Arc::make_mut(shared);
+        chunk.encoded.take();
+        chunk.holders.remove(at);
+        if chunk.holders.is_empty() {
+            self.chunks.remove(index);
+        }
+        self.len -= 1;
+        true
+    }
+
+    /// Returns the holders and the times of their grants, sorted by id.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Option<Timestamp>)> {
+        let holders = self.chunks.iter().flat_map(|chunk| &chunk.holders);
+        holders.map(|(id, since)| (id, since))
+    }
+
+    /// Returns the ids of the holders, sorted.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.iter().map(|(id, _)| id)
+    }
+
+    /// Returns the times of the grants, sorted by id.
+    pub fn values(&self) -> impl Iterator<Item = &Option<Timestamp>> {
+        self.iter().map(|(_, since)| since)
+    }
+
+    /// Returns the chunks in their order.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.chunks.iter().map(AsRef::as_ref)
+    }
+
+    /// Returns the index of the chunk that contains a node if it is a holder, and to which it is added otherwise.
+    fn chunk_for(&self, id: &str) -> usize {
+        let begins_at_or_before = |chunk: &Arc<Chunk>| *chunk.holders[0].0 <= *id;
+        let behind = self.chunks.partition_point(begins_at_or_before);
+        behind.saturating_sub(1)
+    }
+}
+
+impl Index<&str> for Holders {
+    type Output = Option<Timestamp>;
+
+    /// Returns the time of the grant of a holder, if it is known.
+    ///
+    /// # Panics
+    /// If the node is not a holder.
+    #[expect(clippy::expect_used, reason = "as documented")]
+    fn index(&self, id: &str) -> &Self::Output {
+        self.get(id).expect("a holder")
+    }
+}
+
+impl FromIterator<Holder> for Holders {
+    /// Collects holders in any order. The last one with an id counts.
+    fn from_iter<I: IntoIterator<Item = Holder>>(holders: I) -> Self {
+        let sorted: Vec<Holder> = BTreeMap::from_iter(holders).into_iter().collect();
+        let chunks = sorted.chunks(MAX_CHUNK);
+        Holders {
+            len: sorted.len(),
+            chunks: chunks
+                .map(|chunk| Arc::new(chunk.to_vec().into()))
+                .collect(),
+        }
+    }
+}
+
+impl PartialEq for Holders {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Holders {}
+
+impl fmt::Debug for Holders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+// === impl Chunk ===
+
+impl Chunk {
+    /// Returns the encoded form. `encode` is called if nothing is known of it since the last change.
+    pub(super) fn encoded(&self, encode: fn(&[Holder]) -> EncodedChunk) -> &EncodedChunk {
+        self.encoded.get_or_init(|| encode(&self.holders))
+    }
+
+    /// Returns the index of a holder, or the one that it would have.
+    fn position(&self, id: &str) -> Result<usize, usize> {
+        self.holders
+            .binary_search_by(|(known, _)| (**known).cmp(id))
+    }
+}
+
+impl From<Vec<Holder>> for Chunk {
+    fn from(holders: Vec<Holder>) -> Self {
+        Chunk {
+            holders,
+            encoded: OnceLock::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(number: u16) -> Arc<str> {
+        number.to_string().into()
+    }
+
+    fn since(second: u16) -> Option<Timestamp> {
+        Timestamp::from_second(second.into()).ok()
+    }
+
+    /// Describes the holders by text that depends on nothing but them.
+    fn encode(holders: &[Holder]) -> EncodedChunk {
+        EncodedChunk {
+            semaphore: format!("{holders:?}").into(),
+            lock_times: Vec::new(),
+        }
+    }
+
+    /// Encodes all chunks, and checks what is true of all holders.
+    fn check(holders: &Holders, expected: &BTreeMap<Arc<str>, Option<Timestamp>>) {
+        assert!(holders.iter().eq(expected));
+        assert_eq!(holders.len(), expected.len());
+        assert_eq!(holders.is_empty(), expected.is_empty());
+        for chunk in holders.chunks() {
+            assert!((1..=MAX_CHUNK).contains(&chunk.holders.len()));
+            let encoded = chunk.encoded(encode);
+            assert_eq!(encoded.semaphore, encode(&chunk.holders).semaphore);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn holders_are_a_sorted_map(
+            first in prop::collection::vec(0_u16..500, 0..500),
+            changes in prop::collection::vec((0_u16..500, prop::option::of(any::<u16>())), 0..500),
+        ) {
+            let mut expected: BTreeMap<_, _> = first.iter().map(|n| (id(*n), since(*n))).collect();
+            let mut holders: Holders = first.iter().map(|n| (id(*n), since(*n))).collect();
+            check(&holders, &expected);
+            let (before, copy) = (expected.clone(), holders.clone());
+            for (number, change) in changes {
+                let id = id(number);
+                let known = expected.get(&id);
+                prop_assert_eq!(holders.get(&id), known);
+                prop_assert_eq!(holders.contains_key(&id), known.is_some());
+                match change {
+                    Some(second) => {
+                        holders.insert(Arc::clone(&id), since(second));
+                        expected.insert(id, since(second));
+                    }
+                    None => prop_assert_eq!(holders.remove(&id), expected.remove(&id).is_some()),
+                }
+                check(&holders, &expected);
+            }
+            check(&copy, &before);
+            prop_assert_eq!(holders == copy, expected == before);
+        }
+    }
+
+    #[test]
+    fn many_holders_in_one_place_are_split() {
+        for numbers in [
+            Vec::from_iter(10_000..12_000),
+            (10_000..12_000).rev().collect(),
+        ] {
+            let (mut holders, mut expected) = (Holders::default(), BTreeMap::new());
+            for number in numbers {
+                holders.insert(id(number), None);
+                expected.insert(id(number), None);
+            }
+            check(&holders, &expected);
+            for number in 10_000..12_000 {
+                assert!(holders.remove(&id(number)));
+            }
+            check(&holders, &BTreeMap::new());
+        }
+    }
+
+    #[test]
+    fn a_change_encodes_one_chunk_again() {
+        let mut holders: Holders = (10_000..12_000).map(|number| (id(number), None)).collect();
+        let encoded = |holders: &Holders| {
+            let chunks = holders.chunks.iter();
+            chunks.filter(|chunk| chunk.encoded.get().is_some()).count()
+        };
+        for chunk in holders.chunks() {
+            chunk.encoded(encode);
+        }
+        let all = encoded(&holders);
+        assert_eq!(all, 2000_usize.div_ceil(MAX_CHUNK));
+        let before = holders.clone();
+        holders.remove(&id(11_000));
+        assert_eq!(encoded(&holders), all - 1);
+        assert_eq!(encoded(&before), all);
+    }
+}
