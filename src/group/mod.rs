@@ -31,7 +31,7 @@ pub(crate) use metrics::{GroupMetrics, TaskMetrics};
 pub(crate) use shared::GroupError;
 use shared::{Request, Shared};
 pub(crate) use task::GroupTask;
-pub(crate) use waiters::{DenyReason, Waiter};
+pub(crate) use waiters::{DenyReason, MAX_WAITERS, Waiter};
 
 /// The handle of a group. Cheap to clone.
 #[derive(Clone)]

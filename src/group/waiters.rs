@@ -10,7 +10,7 @@ use crate::lock::NodeId;
 const MAX_SILENCE: SignedDuration = SignedDuration::from_mins(15);
 
 /// The maximum number of nodes that are listed for a group. Of more nodes, the longest waiting ones are listed.
-pub(super) const MAX_WAITERS: usize = 10_000;
+pub(crate) const MAX_WAITERS: usize = 10_000;
 
 /// The reason why a node was denied a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

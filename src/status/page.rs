@@ -10,6 +10,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::view::{GroupView, LockView, StatusView, WaiterView};
 use crate::config::command_line;
+use crate::group::MAX_WAITERS;
 use crate::lock::NodeId;
 use crate::text::duration::age;
 use crate::text::escape::{printable_lines, shortened};
@@ -97,16 +98,13 @@ fn title(view: &StatusView) -> String {
     }
     let locks = || view.groups.iter().filter_map(|group| group.lock.as_ref());
     let held: usize = locks().map(|lock| lock.holders.len()).sum();
-    let waiting: usize = view
-        .groups
-        .iter()
-        .filter_map(|group| group.waiting_count)
-        .sum();
+    let waiting = waiting_count(&view.groups);
+    let at_least = at_least(&view.groups);
     let unknown = match unknown_count(view) {
         0 => String::new(),
         unknown => format!(", {}", count(unknown, "group", "unknown")),
     };
-    format!("Airlock: {held} held, {waiting} waiting{unknown}")
+    format!("Airlock: {held} held, {at_least}{waiting} waiting{unknown}")
 }
 
 /// Returns the number of groups about which the store has not replied yet.
@@ -131,13 +129,13 @@ fn summary(view: &StatusView) -> String {
     let longest = longest.map_or_else(String::new, |(_, age, group)| {
         format!(", the longest for {age} in {group}")
     });
-    let waiting: usize = groups().filter_map(|group| group.waiting_count).sum();
     let is_complete = groups().all(|group| group.lock.is_some());
     let held = match is_complete {
         true => count(held, "slot", "held"),
         false => count(held, "slot", "known to be held"),
     };
-    let waiting = count(waiting, "node", "waiting");
+    let waiting = count(waiting_count(&view.groups), "node", "waiting");
+    let at_least = at_least(&view.groups);
     let damaged = match groups().filter(|group| group.damaged.is_some()).count() {
         0 => String::new(),
         1 => " The holders of 1 group are unknown, because its stored value is damaged.".into(),
@@ -150,7 +148,21 @@ fn summary(view: &StatusView) -> String {
         1 => " The state of 1 group is not known yet.".into(),
         unknown => format!(" The state of {unknown} groups is not known yet."),
     };
-    format!("{held}{longest}; {waiting} at this server.{damaged}{unknown}")
+    format!("{held}{longest}; {at_least}{waiting} at this server.{damaged}{unknown}")
+}
+
+fn waiting_count(groups: &[GroupView]) -> usize {
+    groups.iter().filter_map(|group| group.waiting_count).sum()
+}
+
+/// Returns what stands before a number of waiting nodes: a server counts at most [`MAX_WAITERS`] of each group.
+fn at_least(groups: &[GroupView]) -> &'static str {
+    let is_full = |group: &GroupView| group.waiting_count >= Some(MAX_WAITERS);
+    if groups.iter().any(is_full) {
+        "at least "
+    } else {
+        ""
+    }
 }
 
 /// Formats a number of things, such as `no slots held` and `2 nodes waiting`.
@@ -269,12 +281,13 @@ fn waiting(group: &GroupView, now: Timestamp) -> Markup {
     let count = group.waiting_count.unwrap_or_default();
     let listed = group.waiting.as_deref().unwrap_or_default();
     let more = count.saturating_sub(listed.len());
+    let at_least = at_least(std::slice::from_ref(group));
     html! {
         @if count > 0 {
             table.waiting {
                 thead {
                     tr {
-                        th { "Waiting (" (count) ", at this server)" }
+                        th { "Waiting (" (at_least) (count) ", at this server)" }
                         th.when { "For" }
                     }
                 }
@@ -283,7 +296,7 @@ fn waiting(group: &GroupView, now: Timestamp) -> Markup {
                         (waiting_row(waiter, now))
                     }
                     @if more > 0 {
-                        tr { td colspan="2" { "and " (more) " more" } }
+                        tr { td colspan="2" { "and " (at_least) (more) " more" } }
                     }
                 }
             }
