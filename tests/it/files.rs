@@ -72,11 +72,20 @@ impl Files {
 
     /// Returns a command that runs the binary where the folder "dead" is a filesystem that never responds.
     fn beside_dead_mount(&self) -> Command {
-        let mut command = Command::new("unshare");
-        command
-            .args(["--mount", "--map-root-user", "sh", "-c", UNRESPONSIVE])
-            .arg(self.path("dead"))
-            .arg(airlock().get_program());
+        let mount = || {
+            let mut command = Command::new("unshare");
+            command
+                .args(["--mount", "--map-root-user", "sh", "-c", UNRESPONSIVE])
+                .arg(self.path("dead"));
+            command
+        };
+        let output = mount().arg("true").output().unwrap();
+        assert!(
+            output.status.success(),
+            "this test needs /dev/fuse, and user namespaces in which it can be mounted: {output:?}"
+        );
+        let mut command = mount();
+        command.arg(airlock().get_program());
         command
     }
 

@@ -136,7 +136,13 @@ fn nodes_are_served_next_to_floods_of_wrong_passwords_from_64_addresses() {
             served >= 9,
             "{served} of {ATTEMPTS} nodes were served: {answers:.1?}"
         );
-        assert!(median < Duration::from_millis(20), "{median:.1?}");
+        let mut times: Vec<_> = answers.iter().map(|(_, time)| *time).collect();
+        times.sort_unstable();
+        let verified_first = times[times.len() / 2];
+        assert!(
+            median * 4 < verified_first,
+            "a node that was verified before waits {median:.1?}, another one {verified_first:.1?}"
+        );
         assert!(replies.into_keys().eq([401, 503]), "the queue is not full");
     }
     assert!(
