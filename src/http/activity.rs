@@ -15,11 +15,18 @@ pub(super) struct Activity {
     phase: Phase,
     /// The start of the phase.
     since: Instant,
-    /// The bytes received since the connection was idle. Until it is idle again, the connection may hold all of them.
+    /// The bytes that were received, and that the connection may still hold: with HTTP/1.1 those since it was idle, with
+    /// HTTP/2 all of them. The table of HPACK (RFC 7541, section 2.3.2) refers to the buffers in which its entries were
+    /// received.
     received: usize,
     /// Those of them that were received after the head of the latest request. With HTTP/2 they may be a part of the
     /// next head.
     tail: usize,
+    /// The bytes that TLS has received since it last returned any: a record or a message of the handshake that is
+    /// incomplete.
+    encrypted: usize,
+    /// The maximum size of the list of fields that a part of a head decodes to. `None` with HTTP/1.1.
+    http2_fields: Option<usize>,
     /// The number of requests with an incomplete body.
     incomplete: usize,
     /// The bytes of the buffers, of the requests that are being answered, and of the responses that the client has not
@@ -39,20 +46,18 @@ enum Phase {
     Answering(usize),
 }
 
-/// The bounds of what a connection holds of the bytes that it has received.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ReceiveBounds {
-    /// The maximum of received bytes.
-    pub(super) bytes: usize,
-    /// The maximum size of a list of fields that a part of a head decodes to. 0 for HTTP/1.1.
-    pub(super) fields: usize,
-}
-
 /// A byte of an HTTP/2 head can stand for a field, which takes up to this many bytes.
 const FIELD_BYTES: usize = 80;
 
 /// Smaller parts of a head are not worth a record.
 const SMALL_HEAD: usize = 128;
+
+/// The bytes after which an HTTP/2 connection ends as soon as its requests are answered, because it may still hold all
+/// of them. Zincati sends some 300 bytes per request.
+const MAX_HTTP2_BYTES: usize = 64 << 10;
+
+/// The bytes after which an HTTP/2 connection ends at once: its client goes on although it was told to stop.
+const ABORT_HTTP2_BYTES: usize = 256 << 10;
 
 /// How idle a connection is. Of two connections, the smaller one is closed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,14 +68,6 @@ pub(super) enum Idleness {
     Receiving(Instant),
     /// Requests are being answered since then.
     Answering(Instant),
-}
-
-// === impl ReceiveBounds ===
-
-impl ReceiveBounds {
-    fn is_http1(self) -> bool {
-        self.fields == 0
-    }
 }
 
 // === impl Idleness ===
@@ -90,6 +87,8 @@ impl Activity {
             since: now,
             received: 0,
             tail: 0,
+            encrypted: 0,
+            http2_fields: None,
             incomplete: 0,
             held: 0,
             unread: Vec::new(),
@@ -97,12 +96,12 @@ impl Activity {
     }
 
     /// Returns the bytes that the connection holds beyond those of an idle one. Its buffers double as they grow.
-    pub(super) fn bytes(&self, bounds: ReceiveBounds) -> usize {
-        let fields = match self.tail {
-            0..SMALL_HEAD => 0,
-            tail => bounds.fields.min(FIELD_BYTES * tail),
+    pub(super) fn bytes(&self) -> usize {
+        let fields = match (self.http2_fields, self.tail) {
+            (None, _) | (_, 0..SMALL_HEAD) => 0,
+            (Some(max), tail) => max.min(FIELD_BYTES * tail),
         };
-        2 * self.received + fields + self.held
+        2 * (self.received + self.encrypted) + fields + self.held
     }
 
     pub(super) fn idleness(&self) -> Idleness {
@@ -121,25 +120,36 @@ impl Activity {
         self.held += bytes;
     }
 
-    /// Restarts the wait for the first request, after a handshake for which the connection held `bytes`.
-    pub(super) fn handshake_ended(&mut self, bytes: usize, now: Instant) {
-        self.held -= bytes;
+    /// Records that the connection speaks HTTP/2. A part of a head decodes to a list of fields of at most `max_fields`
+    /// bytes.
+    pub(super) fn speaks_http2(&mut self, max_fields: usize) {
+        self.http2_fields = Some(max_fields);
+    }
+
+    /// Restarts the wait for the first request.
+    pub(super) fn handshake_ended(&mut self, now: Instant) {
         (self.phase, self.since) = (Phase::Head, now);
+    }
+
+    /// Records bytes that TLS has received.
+    pub(super) fn received_encrypted(&mut self, bytes: usize) {
+        self.encrypted += bytes;
     }
 
     /// Records that bytes were received. With HTTP/1.1, a request head begins behind a response; with HTTP/2, they may be
     /// part of anything.
-    pub(super) fn received(
-        &mut self,
-        bytes: usize,
-        bounds: ReceiveBounds,
-        now: impl FnOnce() -> Instant,
-    ) {
-        self.received = (self.received + bytes).min(bounds.bytes);
-        self.tail = (self.tail + bytes).min(bounds.bytes);
-        if self.phase == Phase::Idle && bounds.is_http1() {
+    ///
+    /// Reports whether the connection should end: the first time as soon as its requests are answered, then at once.
+    pub(super) fn received(&mut self, bytes: usize, now: impl FnOnce() -> Instant) -> bool {
+        let before = self.received;
+        self.encrypted = 0;
+        self.received += bytes;
+        self.tail += bytes;
+        if self.phase == Phase::Idle && self.http2_fields.is_none() {
             (self.phase, self.since) = (Phase::Head, now());
         }
+        let exceeds = |max| before <= max && self.received > max;
+        self.http2_fields.is_some() && (exceeds(MAX_HTTP2_BYTES) || exceeds(ABORT_HTTP2_BYTES))
     }
 
     /// Records that the head of a request is complete. The connection holds `bytes` for it until it is answered.
@@ -172,7 +182,9 @@ impl Activity {
             Phase::Answering(_) | Phase::Idle | Phase::Head => {
                 (self.phase, self.since) = (Phase::Idle, now);
                 // All bytes before the latest request are processed.
-                self.received = self.tail;
+                if self.http2_fields.is_none() {
+                    self.received = self.tail;
+                }
             }
         }
     }
@@ -239,12 +251,12 @@ mod tests {
         assert_eq!(deadline(&activity), None);
         activity.answered(0, after(30));
         assert_eq!(deadline(&activity), Some(after(35)));
-        activity.received(1, HTTP1, || after(32));
+        activity.received(1, || after(32));
         assert_eq!(deadline(&activity), Some(after(33)));
         // More bytes give no more time.
-        activity.received(1, HTTP1, || after(33));
+        activity.received(1, || after(33));
         assert_eq!(deadline(&activity), Some(after(33)));
-        activity.handshake_ended(0, after(40));
+        activity.handshake_ended(after(40));
         assert_eq!(deadline(&activity), Some(after(41)));
     }
 
@@ -262,49 +274,67 @@ mod tests {
         assert_eq!(activity.deadline(&limits()), Some(after(3)));
         activity.response_ended(100, after(1));
         assert_eq!(activity.deadline(&limits()), Some(after(5)), "idle");
-        assert_eq!(activity.bytes(HTTP1), 0);
+        assert_eq!(activity.bytes(), 0);
     }
-
-    const HTTP1: ReceiveBounds = ReceiveBounds {
-        bytes: 100,
-        fields: 0,
-    };
 
     #[test]
     fn received_bytes_are_held_until_the_connection_is_idle() {
         let now = Instant::now();
         let mut activity = Activity::new(now);
-        activity.received(30, HTTP1, || now);
+        activity.received(30, || now);
         activity.request(7, now);
-        activity.received(90, HTTP1, || now);
+        activity.received(90, || now);
         activity.request(5, now);
-        assert_eq!(activity.bytes(HTTP1), 212);
+        assert_eq!(activity.bytes(), 2 * 120 + 12);
         activity.answered(7, now);
-        assert_eq!(activity.bytes(HTTP1), 205);
+        assert_eq!(activity.bytes(), 2 * 120 + 5);
         activity.response(50, now);
         activity.answered(5, now);
-        assert_eq!(activity.bytes(HTTP1), 50);
+        assert_eq!(activity.bytes(), 50);
+    }
+
+    #[test]
+    fn an_http_2_connection_holds_all_that_it_has_received_and_does_not_last() {
+        let now = Instant::now();
+        let mut activity = Activity::new(now);
+        activity.speaks_http2(0);
+        for kib in 1..300 {
+            let is_worn_out = activity.received(1024, || now);
+            assert_eq!(is_worn_out, kib == 65 || kib == 257, "{kib}");
+            activity.request(7, now);
+            activity.answered(7, now);
+            assert_eq!(activity.bytes(), 2 * (kib << 10));
+        }
+    }
+
+    #[test]
+    fn bytes_are_held_below_tls_until_it_returns_some() {
+        let now = Instant::now();
+        let mut activity = Activity::new(now);
+        activity.received_encrypted(300);
+        activity.handshake_ended(now);
+        activity.received_encrypted(60_000);
+        assert_eq!(activity.bytes(), 2 * 60_300);
+        activity.received(200, || now);
+        assert_eq!(activity.bytes(), 2 * 200);
     }
 
     #[test]
     fn an_incomplete_head_of_http_2_may_have_been_decoded_to_many_fields() {
-        let bounds = ReceiveBounds {
-            bytes: 100_000,
-            fields: 50_000,
-        };
         let now = Instant::now();
         let mut activity = Activity::new(now);
-        activity.received(127, bounds, || now);
-        assert_eq!(activity.bytes(bounds), 254);
-        activity.received(73, bounds, || now);
-        assert_eq!(activity.bytes(bounds), 400 + 16_000);
+        activity.speaks_http2(50_000);
+        activity.received(127, || now);
+        assert_eq!(activity.bytes(), 254);
+        activity.received(73, || now);
+        assert_eq!(activity.bytes(), 400 + 16_000);
         activity.request(0, now);
-        assert_eq!(activity.bytes(bounds), 400);
-        activity.received(1000, bounds, || now);
-        assert_eq!(activity.bytes(bounds), 2400 + 50_000);
+        assert_eq!(activity.bytes(), 400);
+        activity.received(1000, || now);
+        assert_eq!(activity.bytes(), 2400 + 50_000);
         // It may be the head of the next request, whatever becomes of this one.
         activity.answered(0, now);
-        assert_eq!(activity.bytes(bounds), 2000 + 50_000);
+        assert_eq!(activity.bytes(), 2400 + 50_000);
     }
 
     #[test]

@@ -29,8 +29,8 @@ use super::io::WatchedIo;
 pub(super) enum ConnectionError {
     #[error(transparent)]
     Http(#[from] hyper::Error),
-    #[error("the client exceeded a timeout and did not close the connection")]
-    Expired,
+    #[error("the client did not close the connection in time")]
+    TooLate,
 }
 
 /// The bytes that a client may send on an HTTP/2 connection before the server has processed them: the minimum of RFC
@@ -68,7 +68,6 @@ where
     let too_large = RefusedHead::TooLarge(HeadLimits::of(limits));
     let refuse = context.refuse;
     let mut io = WatchedIo::http1(io, Arc::clone(open), move || refuse(&too_large));
-    open.speaks(Version::HTTP_11);
     let expired = tokio::select! {
         biased;
         result = io.receive_head(limits.header_bytes) => result.is_err(),
@@ -100,7 +99,7 @@ where
 {
     let max_head_bytes = head::max_bytes(open.limits());
     let io = WatchedIo::http2(io, Arc::clone(open));
-    open.speaks(Version::HTTP_2);
+    open.speaks_http2();
     open.allocated(HTTP2_BYTES);
     let connection = http2::Builder::new(TokioExecutor::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -124,18 +123,22 @@ where
     let expired = tokio::select! {
         result = connection.as_mut() => return Ok(result?),
         () = context.shutdown.cancelled() => false,
+        () = open.worn_out() => false,
         () = open.expired() => true,
     };
     connection.as_mut().graceful_shutdown();
     let too_late = async {
         match expired {
             true => time::sleep(CLOSE_GRACE).await,
-            false => open.expired().await,
+            false => tokio::select! {
+                () = open.expired() => {}
+                () = open.worn_out() => {}
+            },
         }
     };
     tokio::select! {
         result = connection => Ok(result?),
-        () = too_late => Err(ConnectionError::Expired),
+        () = too_late => Err(ConnectionError::TooLate),
     }
 }
 

@@ -9,12 +9,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::Version;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 
-use super::activity::{Activity, Idleness, ReceiveBounds, shortest_timeout};
+use super::activity::{Activity, Idleness, shortest_timeout};
 use super::head;
 use super::metrics::ListenerMetrics;
 use super::network::ClientNetwork;
@@ -23,17 +22,17 @@ use crate::config::Limits;
 /// The bytes of a connection that has received nothing: its task, and its place in the table.
 const CONNECTION_BYTES: usize = 6 << 10;
 
-/// The bytes of the state and the buffers of TLS.
+/// The bytes of the state and the buffers of TLS, except for what it has received.
 const TLS_BYTES: usize = 28 << 10;
-
-/// The maximum size of a message of the handshake, which rustls defines.
-const HANDSHAKE_BYTES: usize = 64 << 10;
 
 /// The maximum number of concurrent requests on one HTTP/2 connection.
 pub(super) const MAX_STREAMS: u32 = 8;
 
 /// The changes of a connection that are recorded together. A usual request is smaller, and costs no lock of the table.
 const STEP: usize = 8 << 10;
+
+/// At a limit, this part of it is made available at once, because the choice considers all connections.
+const BATCH: usize = 64;
 
 /// All connections of a listener.
 pub(super) struct Connections {
@@ -46,6 +45,8 @@ struct Table {
     parties: HashMap<Party, Share>,
     count: usize,
     bytes: usize,
+    /// The maximum of `bytes`, as configured when the newest connection was registered.
+    max_bytes: usize,
     next_id: u64,
 }
 
@@ -77,11 +78,11 @@ pub(super) struct OpenConnection {
     limits: Limits,
     state: Mutex<State>,
     evicted: Notify,
+    worn_out: Notify,
 }
 
 struct State {
     activity: Activity,
-    bounds: ReceiveBounds,
     /// The bytes of the activity that the table contains.
     recorded: usize,
 }
@@ -127,20 +128,21 @@ impl Connections {
         let id = table.next_id;
         table.next_id += 1;
         let party = network.map_or(Party::Proxied(id), Party::Network);
-        let reason = if table.count_of(party) >= limits.connections_per_peer() {
-            Some(("connections_per_peer", table.longest_idle_of(party)))
+        let full = if table.count_of(party) >= limits.connections_per_peer() {
+            let evicted = table.longest_idle_of(party).into_iter().collect();
+            Some(("connections_per_peer", evicted))
         } else if table.count >= limits.max_connections {
-            Some(("connections", table.most_dispensable(party)))
+            let count = (limits.max_connections / BATCH).max(1);
+            Some(("connections", table.most_dispensable(party, count)))
         } else {
             None
         };
-        match reason {
-            None => {}
-            Some((reason, None)) => {
+        if let Some((reason, evicted)) = full {
+            if evicted.is_empty() {
                 self.metrics.rejected(reason);
                 return None;
             }
-            Some((reason, Some((party, id)))) => {
+            for (party, id) in evicted {
                 table.evict(party, id);
                 self.metrics.evicted(reason);
             }
@@ -152,14 +154,15 @@ impl Connections {
             limits,
             state: Mutex::new(State {
                 activity: Activity::new(Instant::now()),
-                bounds: ReceiveBounds::default(),
                 recorded: 0,
             }),
             evicted: Notify::new(),
+            worn_out: Notify::new(),
         });
         let tls_bytes = if has_tls { TLS_BYTES } else { 0 };
         table.insert(Arc::clone(&connection), CONNECTION_BYTES + tls_bytes);
-        self.shrink(&mut table, &connection.limits);
+        table.max_bytes = connection.limits.connection_bytes;
+        self.shrink(&mut table);
         Some(Registration(connection))
     }
 
@@ -167,20 +170,27 @@ impl Connections {
     fn record(&self, connection: &OpenConnection) {
         let mut table = self.table.lock();
         let mut state = connection.state.lock();
-        let (before, now) = (state.recorded, state.bytes());
+        let (before, now) = (state.recorded, state.activity.bytes());
         state.recorded = now;
         drop(state);
         table.record(connection, before, now);
-        self.shrink(&mut table, &connection.limits);
+        self.shrink(&mut table);
     }
 
-    /// Closes connections until the others hold as many bytes as they may.
-    fn shrink(&self, table: &mut Table, limits: &Limits) {
-        while table.bytes > limits.connection_bytes
-            && let Some((party, id)) = table.largest()
-        {
-            table.evict(party, id);
-            self.metrics.evicted("bytes");
+    /// Closes connections if all together hold more bytes than they may.
+    fn shrink(&self, table: &mut Table) {
+        if table.bytes <= table.max_bytes {
+            return;
+        }
+        let target = table.max_bytes - table.max_bytes / BATCH;
+        while table.bytes > target && !table.parties.is_empty() {
+            for (_, party, id) in table.largest() {
+                table.evict(party, id);
+                self.metrics.evicted("bytes");
+                if table.bytes <= target {
+                    return;
+                }
+            }
         }
     }
 }
@@ -198,36 +208,42 @@ impl Table {
         (!idleness.is_answering()).then_some((party, id))
     }
 
-    /// Returns the connection that is closed if one more of `newcomer` connects: the longest idle one of the parties with
-    /// the most connections. A connection with a request is closed only for a party with fewer connections.
-    fn most_dispensable(&self, newcomer: Party) -> Option<(Party, u64)> {
+    /// Returns the connections that are closed if one more of `newcomer` connects: up to `count` of the parties with the
+    /// most connections, the longest idle ones. If all have requests, one is closed for a party with fewer connections.
+    fn most_dispensable(&self, newcomer: Party, count: usize) -> Vec<(Party, u64)> {
         let counts = self.parties.values();
-        let most = counts.map(|share| share.connections.len()).max()?;
+        let most = counts.map(|share| share.connections.len()).max();
+        let most = most.unwrap_or_default();
         let largest = self
             .parties
             .iter()
             .filter(|(_, share)| share.connections.len() == most);
-        let longest_idle = largest.filter_map(|(party, share)| {
-            let (idleness, id) = share.longest_idle()?;
-            Some((idleness, *party, id))
+        let connections = largest.flat_map(|(party, share)| {
+            let connections = share.connections.iter();
+            connections.map(|(id, entry)| (entry.connection.idleness(), *party, *id))
         });
-        let (idleness, party, id) = longest_idle.min()?;
+        let mut connections: Vec<_> = connections.collect();
+        connections.sort_unstable();
         let is_larger = most > self.count_of(newcomer) + 1;
-        (is_larger || !idleness.is_answering()).then_some((party, id))
+        let idle = connections.partition_point(|(idleness, ..)| !idleness.is_answering());
+        connections.truncate(idle.max(is_larger.into()).min(count));
+        let ids = connections.into_iter().map(|(_, party, id)| (party, id));
+        ids.collect()
     }
 
-    /// Returns one of the largest connections of the parties that hold the most bytes: the longest idle one.
-    fn largest(&self) -> Option<(Party, u64)> {
+    /// Returns the largest connections of the parties that hold the most bytes, the longest idle ones first.
+    fn largest(&self) -> Vec<(Idleness, Party, u64)> {
         let parties = self.parties.iter();
         let large_parties = among_the_largest(parties, |(_, share)| share.bytes);
         let connections = large_parties.flat_map(|(party, share)| {
             let connections = share.connections.iter();
             connections.map(|(id, entry)| (*party, *id, entry))
         });
-        among_the_largest(connections, |(_, _, entry)| entry.bytes)
+        let mut largest: Vec<_> = among_the_largest(connections, |(_, _, entry)| entry.bytes)
             .map(|(party, id, entry)| (entry.connection.idleness(), party, id))
-            .min()
-            .map(|(_, party, id)| (party, id))
+            .collect();
+        largest.sort_unstable();
+        largest
     }
 
     fn insert(&mut self, connection: Arc<OpenConnection>, bytes: usize) {
@@ -305,6 +321,11 @@ impl OpenConnection {
         self.evicted.notified().await;
     }
 
+    /// Waits until the connection should end: the first time as soon as its requests are answered, then at once.
+    pub(super) async fn worn_out(&self) {
+        self.worn_out.notified().await;
+    }
+
     /// Waits until the client has exceeded a timeout.
     ///
     /// It checks the activity periodically. Being notified of every change would cost two more wake-ups of the
@@ -329,39 +350,28 @@ impl OpenConnection {
         self.update(|activity| activity.allocated(bytes));
     }
 
-    /// Records the start of the TLS handshake, in which a client may send large messages.
-    pub(super) fn handshake_begins(&self) {
-        self.allocated(HANDSHAKE_BYTES);
-    }
-
     /// Records the end of the TLS handshake.
     pub(super) fn handshake_ended(&self) {
-        self.update(|activity| activity.handshake_ended(HANDSHAKE_BYTES, Instant::now()));
+        self.update(|activity| activity.handshake_ended(Instant::now()));
     }
 
-    /// Records the protocol, which bounds what the connection holds of the bytes that it receives.
-    pub(super) fn speaks(&self, version: Version) {
-        let limits = &self.limits;
-        let (head_bytes, streams, fields) = match version {
-            // A field takes 2.25 times the bytes for which it counts in a list.
-            Version::HTTP_2 => {
-                let head_bytes = head::max_bytes(limits);
-                (head_bytes, MAX_STREAMS as usize, head_bytes / 4 * 9)
-            }
-            _ => (limits.header_bytes, 1, 0),
-        };
-        self.state.lock().bounds = ReceiveBounds {
-            bytes: head_bytes.saturating_add(streams * limits.body_bytes),
-            fields,
-        };
+    /// Records that the connection speaks HTTP/2.
+    pub(super) fn speaks_http2(&self) {
+        // A field with a name of its own takes up to 4.5 times the bytes for which it counts in a list.
+        let max_fields = head::max_bytes(&self.limits).saturating_mul(9) / 2;
+        self.update(|activity| activity.speaks_http2(max_fields));
+    }
+
+    /// Records bytes that TLS has received.
+    pub(super) fn received_encrypted(&self, bytes: usize) {
+        self.update(|activity| activity.received_encrypted(bytes));
     }
 
     /// Records bytes that were received.
     pub(super) fn received(&self, bytes: usize) {
-        let mut state = self.state.lock();
-        let bounds = state.bounds;
-        state.activity.received(bytes, bounds, Instant::now);
-        self.record_if_stale(state);
+        if self.update(|activity| activity.received(bytes, Instant::now)) {
+            self.worn_out.notify_one();
+        }
     }
 
     /// Records a request, for which the connection holds `bytes` beside those received.
@@ -394,27 +404,16 @@ impl OpenConnection {
         self.state.lock().activity.idleness()
     }
 
-    fn update(&self, change: impl FnOnce(&mut Activity)) {
+    fn update<T>(&self, change: impl FnOnce(&mut Activity) -> T) -> T {
         let mut state = self.state.lock();
-        change(&mut state.activity);
-        self.record_if_stale(state);
-    }
-
-    /// SUBTLE: The table is locked before the state of a connection, so this one is unlocked first.
-    fn record_if_stale(&self, state: MutexGuard<'_, State>) {
-        let is_stale = state.bytes().abs_diff(state.recorded) >= STEP;
+        let changed = change(&mut state.activity);
+        let is_stale = state.activity.bytes().abs_diff(state.recorded) >= STEP;
+        // SUBTLE: The table is locked before the state of a connection, so this one is unlocked first.
         drop(state);
         if is_stale {
             self.connections.record(self);
         }
-    }
-}
-
-// === impl State ===
-
-impl State {
-    fn bytes(&self) -> usize {
-        self.activity.bytes(self.bounds)
+        changed
     }
 }
 

@@ -20,6 +20,7 @@ use super::connections::OpenConnection;
 pub(super) struct WatchedIo<I> {
     inner: I,
     open: Arc<OpenConnection>,
+    record: fn(&OpenConnection, usize),
     /// Returns the response to a head that is too large. `None` with HTTP/2.
     too_large: Option<Box<dyn Fn() -> Response<String> + Send>>,
     replacement: Option<Replacement>,
@@ -52,9 +53,18 @@ impl<I> WatchedIo<I> {
         WatchedIo {
             inner,
             open,
+            record: OpenConnection::received,
             too_large: None,
             replacement: None,
             first: Vec::new(),
+        }
+    }
+
+    /// Records what is received below TLS.
+    pub(super) fn encrypted(inner: I, open: Arc<OpenConnection>) -> Self {
+        WatchedIo {
+            record: OpenConnection::received_encrypted,
+            ..WatchedIo::http2(inner, open)
         }
     }
 }
@@ -106,7 +116,7 @@ impl<I: AsyncRead + Unpin> WatchedIo<I> {
 impl<I> WatchedIo<I> {
     fn record(&self, received: usize) {
         if received > 0 {
-            self.open.received(received);
+            (self.record)(&self.open, received);
         }
     }
 }

@@ -14,6 +14,7 @@ use super::connection::{self, ConnectionError};
 use super::connections::{Connections, OpenConnection, Registration};
 use super::context::ConnectionContext;
 use super::forwarded;
+use super::io::WatchedIo;
 use super::network::ClientNetwork;
 use crate::config::ListenSettings;
 use crate::tls::ServerTls;
@@ -125,7 +126,7 @@ async fn serve_tls(
     open: &Arc<OpenConnection>,
     context: &ConnectionContext,
 ) -> Result<(), ConnectionError> {
-    open.handshake_begins();
+    let stream = WatchedIo::encrypted(stream, Arc::clone(open));
     let handshake = TlsAcceptor::from(tls.current()).accept(stream);
     let timeout = open.limits().handshake_timeout;
     let result = tokio::select! {

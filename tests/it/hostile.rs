@@ -20,6 +20,8 @@ const SERVED: Duration = Duration::from_secs(5);
 
 const MIB: u64 = 1 << 20;
 
+const GROUPS: &str = "[[lock.groups]]\nname = \"large\"\nslots = 10000\n";
+
 /// Starts a server with TLS on both listeners; `service` is the rest of that section, and `more` of the configuration.
 fn tls_server(service: &str, more: &str) -> (Airlock, Ca) {
     let ca = Ca::new("ca");
@@ -29,7 +31,7 @@ fn tls_server(service: &str, more: &str) -> (Airlock, Ca) {
     let listen = LISTEN
         .replacen("tls = false", &format!("{tls}\n{service}"), 1)
         .replacen("[status]", "[status]\ntls = true", 1);
-    let config = format!("{listen}[embedded]\npath = \"{{folder}}/airlock.db\"\n{more}");
+    let config = format!("{listen}[embedded]\npath = \"{{folder}}/airlock.db\"\n{GROUPS}{more}");
     (Airlock::start_with(&config, &["-v"]), ca)
 }
 
@@ -168,12 +170,11 @@ fn metric(airlock: &Airlock, ca: &Ca, name: &str) -> f64 {
         .map_or(0.0, |value| value.trim().parse().unwrap())
 }
 
-/// Fills the documents of the status listener: 9,000 nodes wait.
+/// Fills the documents of the status listener: 3,000 nodes hold the lock.
 fn fill_documents(airlock: &Airlock, ca: &Ca) {
     let node = Client::over(airlock.url().replace("http:", "https:"), trusting(ca));
-    assert!(node.lock("default", "holder").granted());
-    for number in 0..9000 {
-        assert!(!node.lock("default", &format!("waiting-{number}")).granted());
+    for number in 0..3000 {
+        assert!(node.lock("large", &format!("holder-{number}")).granted());
     }
 }
 
@@ -184,6 +185,7 @@ fn forty_hostile_connections_cost_less_than_30_mb() {
         Attack::SlowBodies,
         Attack::EndlessHead,
         Attack::IndexedHead,
+        Attack::PinnedBuffers,
         Attack::Handshake,
     ] {
         let (mut airlock, ca) = tls_server("", "");
@@ -213,6 +215,8 @@ fn no_number_of_connections_exceeds_the_budget() {
         (Attack::SlowBodies, 1, ""),
         (Attack::EndlessHead, 64, &*passwords),
         (Attack::IndexedHead, 64, &*passwords),
+        (Attack::PinnedBuffers, 64, ""),
+        (Attack::Handshake, 64, ""),
         (Attack::Documents, 64, ""),
     ] {
         let (mut airlock, ca) = tls_server(service, &limits);

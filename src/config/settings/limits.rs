@@ -42,13 +42,17 @@ impl Limits {
     /// The status listener gets the connections of the main listener, divided by this number.
     pub(crate) const OPERATORS_SHARE: usize = 8;
 
+    /// The minimum of the memory of its connections: some dozens that receive a page.
+    const MIN_OPERATORS_BYTES: usize = 8 << 20;
+
     /// Returns the limits of the status listener: the same ones, with fewer connections.
     pub(crate) fn for_operators(&self) -> Self {
         let share = |connections: usize| (connections / Limits::OPERATORS_SHARE).max(16);
         Limits {
             max_connections: share(self.max_connections),
             max_connections_per_peer: self.max_connections_per_peer.map(share),
-            connection_bytes: self.connection_bytes / Limits::OPERATORS_SHARE,
+            connection_bytes: (self.connection_bytes / Limits::OPERATORS_SHARE)
+                .max(Limits::MIN_OPERATORS_BYTES),
             ..self.clone()
         }
     }

@@ -22,14 +22,21 @@ pub enum Attack {
     EndlessHead,
     /// A head that does not end, with one byte for each field.
     IndexedHead,
+    /// Heads of which one field becomes an entry in the table of HPACK, so that the server keeps the buffers in which
+    /// they were received.
+    PinnedBuffers,
     /// A handshake that does not end.
     Handshake,
     /// Requests for the documents of the status listener, which are not read.
     Documents,
 }
 
-/// More than the server accepts, so that the connection holds as much as it can.
-const STREAMS: usize = 64;
+/// More than the server accepts, so that the connection holds as much as it can, but not so many that it is closed.
+const STREAMS: usize = 12;
+
+/// The number of entries of the smallest size, with a name of 5 bytes and a value of one byte, that the table of HPACK
+/// has room for (RFC 7541, section 4.1).
+const TABLE_ENTRIES: usize = 4096 / (32 + 5 + 1);
 
 /// A connection of a hostile client.
 pub enum Hostile {
@@ -99,6 +106,18 @@ impl DeafConnection {
         block.extend_from_slice(&[0x40, 1, b'a', 0]);
         block.resize(block.len() + 4000, 0x80 | 62);
         self.frame(HEADERS, 0, self.next_stream, &block)
+    }
+
+    /// Sends the head of a request for "/", which is added to the table of HPACK, and a field that is not.
+    fn pinning_head(&mut self) -> io::Result<()> {
+        // RFC 7541, appendix A: 2 is the method GET, 7 is the scheme https, 4 is the name ":path".
+        let mut block = vec![0x80 | 2, 0x80 | 7, 0x40 | 4, 1, b'/'];
+        block.extend_from_slice(&[0, 1, b'x']);
+        push_length(&mut block, 15_000);
+        block.resize(block.len() + 15_000, b'x');
+        let stream = self.next_stream;
+        self.next_stream += 2;
+        self.frame(HEADERS, END_STREAM | END_HEADERS, stream, &block)
     }
 
     /// Sends a head that never ends.
@@ -217,6 +236,9 @@ impl Attack {
         match self {
             Attack::EndlessHead => return connection.endless_head(&fields(60, 1000)),
             Attack::IndexedHead => return connection.indexed_head(),
+            Attack::PinnedBuffers => {
+                return (0..TABLE_ENTRIES).try_for_each(|_| connection.pinning_head());
+            }
             Attack::Echo | Attack::SlowBodies | Attack::Documents | Attack::Handshake => {}
         }
         for number in 0..STREAMS {
@@ -236,7 +258,10 @@ impl Attack {
                     let path = ["/", "/v1/status", "/metrics"][number % 3];
                     connection.head("GET", path, &[])?;
                 }
-                Attack::EndlessHead | Attack::IndexedHead | Attack::Handshake => {}
+                Attack::EndlessHead
+                | Attack::IndexedHead
+                | Attack::PinnedBuffers
+                | Attack::Handshake => {}
             }
         }
         Ok(())
