@@ -65,7 +65,7 @@ fn view(context: &StoreContext, target: &Target, state: &GroupState, now: Timest
         configured_slots: target.configured_slots,
         state: Some(state),
         windows: settings.map_or(&always, |settings| &settings.windows),
-        waiters: None,
+        waiting: None,
     };
     GroupView::new(&facts, now)
 }

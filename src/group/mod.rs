@@ -31,7 +31,7 @@ pub(crate) use metrics::{GroupMetrics, TaskMetrics};
 pub(crate) use shared::GroupError;
 use shared::{Request, Shared};
 pub(crate) use task::GroupTask;
-pub(crate) use waiters::{DenyReason, MAX_WAITERS, Waiter};
+pub(crate) use waiters::{DenyReason, Waiter, Waiting, max_waiters};
 
 /// The handle of a group. Cheap to clone.
 #[derive(Clone)]
@@ -81,9 +81,15 @@ impl Group {
         self.shared.waiters.lock().served(id);
     }
 
-    /// Returns the nodes that were denied recently, the longest waiting first.
-    pub(crate) fn waiters(&self) -> Vec<Waiter> {
-        self.shared.waiters.lock().list(Timestamp::now())
+    /// Changes the maximum number of waiting nodes that are known.
+    pub(crate) fn set_max_waiters(&self, max: usize) {
+        self.shared.waiters.lock().set_max(max);
+    }
+
+    /// Describes the nodes that were denied recently, with up to `max_listed` of them, the longest waiting first.
+    pub(crate) fn waiting(&self, max_listed: usize) -> Waiting {
+        let mut waiters = self.shared.waiters.lock();
+        waiters.list(Timestamp::now(), max_listed)
     }
 
     /// Returns the number of nodes that were denied recently.

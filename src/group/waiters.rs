@@ -9,8 +9,20 @@ use crate::lock::NodeId;
 /// The time after which a node that does not ask again is no longer listed. Zincati asks every 5 minutes.
 const MAX_SILENCE: SignedDuration = SignedDuration::from_mins(15);
 
-/// The maximum number of nodes that are listed for a group. Of more nodes, the longest waiting ones are listed.
-pub(crate) const MAX_WAITERS: usize = 10_000;
+/// The maximum number of nodes that are known for a group. Of more nodes, the longest waiting ones are known.
+pub(super) const MAX_WAITERS: usize = 10_000;
+
+/// The maximum number of nodes that are known for all groups, unless this is less than [`MIN_WAITERS`] for each of them.
+/// A node takes some 450 bytes, if its id is as long as possible.
+const MAX_ALL_WAITERS: usize = 100_000;
+
+/// The number of nodes that are known for a group however many groups there are.
+const MIN_WAITERS: usize = 100;
+
+/// Returns the maximum number of nodes that are known for each of `groups` groups.
+pub(crate) fn max_waiters(groups: usize) -> usize {
+    (MAX_ALL_WAITERS / groups.max(1)).clamp(MIN_WAITERS, MAX_WAITERS)
+}
 
 /// The reason why a node was denied a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +51,17 @@ pub(crate) struct Waiter {
     pub(crate) reason: DenyReason,
 }
 
+/// What is known about the nodes that wait for a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// The longest waiting ones.
+    pub(crate) longest: Vec<Waiter>,
+    /// The number of all known ones.
+    pub(crate) count: usize,
+    /// There may be more than `count`.
+    pub(crate) may_be_more: bool,
+}
+
 /// The waiters of a group, at most `max`. The time that a denial takes hardly depends on their number.
 #[derive(Debug)]
 pub(super) struct Waiters {
@@ -57,6 +80,11 @@ impl Waiters {
             by_id: HashMap::new(),
             by_last_asked: BTreeSet::new(),
         }
+    }
+
+    /// Changes the maximum. Nodes that are known stay known.
+    pub(super) fn set_max(&mut self, max: usize) {
+        self.max = max;
     }
 
     /// Records that a node was denied a lock. A node that is not listed yet is ignored while the list is full.
@@ -82,12 +110,21 @@ impl Waiters {
         }
     }
 
-    /// Returns the waiters at `now`, the longest waiting first.
-    pub(super) fn list(&mut self, now: Timestamp) -> Vec<Waiter> {
+    /// Returns the state at `now`, with up to `max_listed` waiters, the longest waiting first.
+    pub(super) fn list(&mut self, now: Timestamp, max_listed: usize) -> Waiting {
         self.remove_expired(now);
-        let mut waiters: Vec<Waiter> = self.by_id.values().cloned().collect();
-        waiters.sort_by(|a, b| (a.first_asked, &a.id).cmp(&(b.first_asked, &b.id)));
-        waiters
+        let mut waiters: Vec<&Waiter> = self.by_id.values().collect();
+        let since = |waiter: &&Waiter| (waiter.first_asked, waiter.id.clone());
+        if waiters.len() > max_listed {
+            waiters.select_nth_unstable_by_key(max_listed, since);
+            waiters.truncate(max_listed);
+        }
+        waiters.sort_by_key(since);
+        Waiting {
+            longest: waiters.into_iter().cloned().collect(),
+            count: self.by_id.len(),
+            may_be_more: self.by_id.len() >= self.max,
+        }
     }
 
     /// Returns the number of waiters at `now`.
@@ -102,6 +139,9 @@ impl Waiters {
             && let Some((_, id)) = self.by_last_asked.pop_first()
         {
             self.by_id.remove(&id);
+        }
+        if self.by_id.capacity() > 4 * self.by_id.len() {
+            self.by_id.shrink_to(2 * self.by_id.len());
         }
     }
 }
@@ -157,7 +197,7 @@ mod tests {
         waiters.denied(&id("b"), DenyReason::Full, minute(0));
         waiters.denied(&id("a"), DenyReason::Full, minute(1));
         waiters.denied(&id("b"), DenyReason::OutsideWindow, minute(5));
-        let listed = waiters.list(minute(6));
+        let listed = waiters.list(minute(6), 10).longest;
         assert_eq!(
             listed[0],
             Waiter {
@@ -179,7 +219,7 @@ mod tests {
         waiters.denied(&id("a"), DenyReason::Full, minute(0));
         assert_eq!(waiters.count(minute(15)), 1);
         waiters.denied(&id("a"), DenyReason::Full, minute(16));
-        assert_eq!(waiters.list(minute(16))[0].times, 1);
+        assert_eq!(waiters.list(minute(16), 10).longest[0].times, 1);
         assert_eq!(waiters.count(minute(32)), 0);
     }
 
@@ -189,11 +229,25 @@ mod tests {
         for node in 0..MAX_WAITERS + 10 {
             waiters.denied(&id(&node.to_string()), DenyReason::Full, minute(0));
         }
-        assert_eq!(waiters.count(minute(1)), MAX_WAITERS);
+        let waiting = waiters.list(minute(1), 3);
+        assert_eq!((waiting.longest.len(), waiting.count), (3, MAX_WAITERS));
+        assert!(waiting.may_be_more);
         waiters.denied(&id("0"), DenyReason::Full, minute(0));
         assert_eq!(waiters.by_id[&id("0")].times, 2);
         waiters.denied(&id("later"), DenyReason::Full, minute(16));
-        assert_eq!(waiters.count(minute(16)), 1);
+        let waiting = waiters.list(minute(16), 3);
+        assert_eq!((waiting.count, waiting.may_be_more), (1, false));
+        assert!(waiters.by_id.capacity() < 100);
+    }
+
+    #[test]
+    fn invariant_8_the_lists_of_many_groups_are_bounded_together() {
+        let all = |groups: usize| (max_waiters(groups), groups * max_waiters(groups));
+        assert_eq!(all(0), (10_000, 0));
+        assert_eq!(all(1), (10_000, 10_000));
+        assert_eq!(all(10), (10_000, 100_000));
+        assert_eq!(all(500), (200, 100_000));
+        assert_eq!(all(2000), (100, 200_000));
     }
 
     /// The list as it is specified, at the cost of a scan for each denial.
@@ -221,6 +275,7 @@ mod tests {
         #[test]
         fn the_list_is_that_of_a_list_that_is_scanned_for_each_denial(
             max in 1..5_usize,
+            max_listed in 0..5_usize,
             steps in prop::collection::vec((-1..9_i64, 0..8_u8, prop::bool::weighted(0.2)), 0..100),
         ) {
             let mut waiters = Waiters::new(max);
@@ -241,7 +296,12 @@ mod tests {
                 model.expire(minute(now));
                 prop_assert_eq!(waiters.count(minute(now)), model.0.len());
                 model.0.sort_by_key(|waiter| (waiter.first_asked, waiter.id.clone()));
-                prop_assert_eq!(&waiters.list(minute(now)), &model.0);
+                let expected = Waiting {
+                    longest: model.0.iter().take(max_listed).cloned().collect(),
+                    count: model.0.len(),
+                    may_be_more: model.0.len() >= max,
+                };
+                prop_assert_eq!(waiters.list(minute(now), max_listed), expected);
             }
         }
     }

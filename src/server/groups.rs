@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::supervisor::Supervisor;
 use crate::config::{GroupSettings, Settings};
 use crate::coordinator::{ConfiguredGroup, ServerState};
-use crate::group::{Group, GroupMetrics};
+use crate::group::{Group, GroupMetrics, max_waiters};
 use crate::lock::GroupName;
 use crate::store::Store;
 
@@ -27,6 +27,7 @@ impl GroupFactory {
         running: &BTreeMap<GroupName, ConfiguredGroup>,
     ) -> ServerState {
         let mut groups = BTreeMap::new();
+        let max_waiters = max_waiters(settings.groups.len());
         for (name, group_settings) in &settings.groups {
             let group = match running.get(name) {
                 Some(running) => {
@@ -36,6 +37,7 @@ impl GroupFactory {
                 }
                 None => self.spawn(supervisor, name, group_settings, settings),
             };
+            group.set_max_waiters(max_waiters);
             let settings = group_settings.clone();
             groups.insert(name.clone(), ConfiguredGroup { group, settings });
         }

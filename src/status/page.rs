@@ -10,7 +10,6 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::view::{GroupView, LockView, StatusView, WaiterView};
 use crate::config::command_line;
-use crate::group::MAX_WAITERS;
 use crate::lock::NodeId;
 use crate::text::duration::age;
 use crate::text::escape::{printable_lines, shortened};
@@ -155,10 +154,9 @@ fn waiting_count(groups: &[GroupView]) -> usize {
     groups.iter().filter_map(|group| group.waiting_count).sum()
 }
 
-/// Returns what stands before a number of waiting nodes: a server counts at most [`MAX_WAITERS`] of each group.
+/// Returns what stands before a number of waiting nodes.
 fn at_least(groups: &[GroupView]) -> &'static str {
-    let is_full = |group: &GroupView| group.waiting_count >= Some(MAX_WAITERS);
-    if groups.iter().any(is_full) {
+    if groups.iter().any(|group| group.more_may_wait) {
         "at least "
     } else {
         ""

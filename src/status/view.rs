@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::coordinator::{ConfiguredGroup, ServerState};
-use crate::group::Waiter;
+use crate::group::{Waiter, Waiting};
 use crate::lock::audit::AuditEntry;
 use crate::lock::semaphore::Semaphore;
 use crate::lock::window::{WindowState, Windows};
@@ -50,7 +50,7 @@ pub(crate) struct GroupFacts<'a> {
     pub(crate) state: Option<&'a GroupState>,
     pub(crate) windows: &'a Windows,
     /// `None`: unknown, because only a running server knows the nodes that it denied.
-    pub(crate) waiters: Option<&'a [Waiter]>,
+    pub(crate) waiting: Option<&'a Waiting>,
 }
 
 /// The view of a group.
@@ -64,8 +64,11 @@ pub(crate) struct GroupView {
     /// The reason why the stored value cannot be used.
     pub(crate) damaged: Option<String>,
     pub(crate) windows: WindowView,
-    /// The number of waiting nodes; `None` if unknown.
+    /// The number of waiting nodes that are known; `None` if unknown.
     pub(crate) waiting_count: Option<usize>,
+    /// More nodes may wait.
+    #[serde(skip)]
+    pub(crate) more_may_wait: bool,
     /// The longest waiting nodes, at most [`MAX_LISTED`]; `None` if unknown.
     pub(crate) waiting: Option<Vec<WaiterView>>,
     /// The latest administrators' commands, the latest first.
@@ -154,7 +157,7 @@ fn view(configured: &ConfiguredGroup, now: Timestamp) -> GroupView {
         configured_slots: Some(group.configured_slots()),
         state: known.as_ref(),
         windows: &configured.settings.windows,
-        waiters: Some(&group.waiters()),
+        waiting: Some(&group.waiting(MAX_LISTED)),
     };
     GroupView::new(&facts, now)
 }
@@ -168,10 +171,7 @@ impl GroupView {
             Some(Ok(semaphore)) => (Some(LockView::new(semaphore, now)), None),
             Some(Err(reason)) => (None, Some(reason.to_string())),
         };
-        let waiting = facts.waiters.map(|waiters| {
-            let listed = waiters.iter().take(MAX_LISTED);
-            listed.map(WaiterView::new).collect()
-        });
+        let listed = |waiting: &Waiting| waiting.longest.iter().map(WaiterView::new).collect();
         let entries = facts.state.iter().flat_map(|state| state.audit_log.iter());
         GroupView {
             name: facts.name.to_string(),
@@ -179,8 +179,9 @@ impl GroupView {
             lock,
             damaged,
             windows: WindowView::new(facts.windows, now),
-            waiting_count: facts.waiters.map(<[Waiter]>::len),
-            waiting,
+            waiting_count: facts.waiting.map(|waiting| waiting.count),
+            more_may_wait: facts.waiting.is_some_and(|waiting| waiting.may_be_more),
+            waiting: facts.waiting.map(listed),
             audit_log: entries.rev().cloned().collect(),
         }
     }

@@ -25,7 +25,7 @@ async fn a_denied_node_waits_until_it_is_served() {
     let id: NodeId = "a".parse().unwrap();
     fixture.group.record_denied(&id, DenyReason::Full);
     fixture.group.record_denied(&id, DenyReason::Paused);
-    let waiters = fixture.group.waiters();
+    let waiters = fixture.group.waiting(10).longest;
     assert_eq!(waiters.len(), 1);
     assert_eq!(
         (waiters[0].times, waiters[0].reason),
