@@ -8,8 +8,9 @@ use axum::body::Bytes;
 use axum::response::{IntoResponse as _, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::{HeaderMap, header};
-use parking_lot::Mutex;
+use http::{HeaderMap, StatusCode, header};
+use tokio::sync::Mutex;
+use tokio::task;
 
 /// The latest version of a document.
 pub(super) struct Document {
@@ -17,11 +18,13 @@ pub(super) struct Document {
     /// The time for which a version is sent to all clients. A version that is still being sent to a client is sent to
     /// the others for [`MAX_AGE`] in any case.
     max_age: Duration,
-    state: Mutex<State>,
+    /// Locked while the document is rendered and compressed, which happens on a thread for blocking calls.
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
+    /// The latest version, and when its rendering began.
     latest: Option<(Instant, Arc<Version>)>,
     /// Earlier versions that were still being sent to a client when the latest one was rendered.
     older: Vec<Arc<Version>>,
@@ -46,46 +49,77 @@ impl Document {
         Document {
             content_type,
             max_age,
-            state: Mutex::default(),
+            state: Arc::default(),
         }
     }
 
     /// Returns the document, in the encoding that the client accepts. `render` is called if the latest version is too
     /// old.
-    pub(super) fn respond(&self, request: &HeaderMap, render: impl FnOnce() -> String) -> Response {
-        let version = self.version(render);
+    pub(super) async fn respond(
+        &self,
+        request: &HeaderMap,
+        render: impl FnOnce() -> String + Send + 'static,
+    ) -> Response {
+        let accepts_gzip = accepts_gzip(request);
+        let (asked, max_age) = (Instant::now(), self.max_age);
+        let mut state = Arc::clone(&self.state).lock_owned().await;
+        let prepared = task::spawn_blocking(move || {
+            let version = state.version(asked, max_age, render);
+            let encoded = if accepts_gzip {
+                version.compressed()
+            } else {
+                version.plain.clone()
+            };
+            drop(state);
+            encoded
+        });
+        let Ok(body) = prepared.await else {
+            // The runtime ends.
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        };
         let headers = [
             (header::CONTENT_TYPE, self.content_type),
             (header::CACHE_CONTROL, "no-store"),
             (header::VARY, "accept-encoding"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
-        if !accepts_gzip(request) {
-            return (headers, version.plain.clone()).into_response();
+        if !accepts_gzip {
+            return (headers, body).into_response();
         }
         let encoding = [(header::CONTENT_ENCODING, "gzip")];
-        (headers, encoding, version.compressed()).into_response()
+        (headers, encoding, body).into_response()
     }
+}
 
-    fn version(&self, render: impl FnOnce() -> String) -> Arc<Version> {
-        let mut state = self.state.lock();
-        state.older.retain(|version| version.is_being_sent());
-        if let Some((rendered, version)) = state.latest.take() {
-            let age = rendered.elapsed();
-            let is_current = age < self.max_age || age < MAX_AGE && version.is_being_sent();
-            if is_current || state.older.len() >= MAX_OLDER {
-                state.latest = Some((rendered, Arc::clone(&version)));
-                return version;
+// === impl State ===
+
+impl State {
+    /// Returns the version for a client that asked at that time. All clients that asked before its rendering began share
+    /// it.
+    fn version(
+        &mut self,
+        asked: Instant,
+        max_age: Duration,
+        render: impl FnOnce() -> String,
+    ) -> Arc<Version> {
+        self.older.retain(|version| version.is_being_sent());
+        let began = Instant::now();
+        if let Some((rendered, version)) = &self.latest {
+            let age = began - *rendered;
+            let is_current =
+                asked <= *rendered || age < max_age || age < MAX_AGE && version.is_being_sent();
+            if is_current || self.older.len() >= MAX_OLDER {
+                return Arc::clone(version);
             }
             if version.is_being_sent() {
-                state.older.push(version);
+                self.older.push(Arc::clone(version));
             }
         }
         let version = Arc::new(Version {
             plain: render().into(),
             compressed: OnceLock::new(),
         });
-        state.latest = Some((Instant::now(), Arc::clone(&version)));
+        self.latest = Some((began, Arc::clone(&version)));
         version
     }
 }
@@ -127,7 +161,9 @@ fn accepts_gzip(request: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::FutureExt as _;
 
     use super::*;
 
@@ -148,51 +184,79 @@ mod tests {
         }
     }
 
-    #[test]
-    fn invariant_8_connections_share_a_version_of_a_document() {
-        let rendered = Cell::new(0);
-        let render = || {
-            rendered.set(rendered.get() + 1);
-            "text".to_owned()
-        };
+    /// Requests a document, and counts how often it is rendered.
+    #[derive(Clone, Default)]
+    struct Client(Arc<AtomicUsize>);
+
+    impl Client {
+        async fn get(&self, document: &Document) -> Response {
+            let rendered = Arc::clone(&self.0);
+            let render = move || {
+                rendered.fetch_add(1, Ordering::Relaxed);
+                "text".to_owned()
+            };
+            document.respond(&HeaderMap::new(), render).await
+        }
+
+        /// Returns the number since the last call.
+        fn rendered(&self) -> usize {
+            self.0.swap(0, Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test]
+    async fn invariant_8_connections_share_a_version_of_a_document() {
+        let client = Client::default();
         let page = Document::new("text/html", MAX_AGE);
         for _ in 0..10 {
-            page.respond(&HeaderMap::new(), render);
+            client.get(&page).await;
         }
-        assert_eq!(rendered.take(), 1);
+        assert_eq!(client.rendered(), 1);
 
         let metrics = Document::new("text/plain", Duration::ZERO);
         for _ in 0..10 {
-            drop(metrics.respond(&HeaderMap::new(), render));
+            drop(client.get(&metrics).await);
         }
-        assert_eq!(rendered.take(), 10);
-        let kept: Vec<Response> = (0..10)
-            .map(|_| metrics.respond(&HeaderMap::new(), render))
-            .collect();
-        assert_eq!(rendered.take(), 1);
-        drop(kept);
+        assert_eq!(client.rendered(), 10);
+        let mut kept = Vec::new();
+        for _ in 0..10 {
+            kept.push(client.get(&metrics).await);
+        }
+        assert_eq!(client.rendered(), 1);
     }
 
-    #[test]
-    fn invariant_8_clients_that_do_not_read_hold_few_versions() {
-        let rendered = Cell::new(0);
-        let render = || {
-            rendered.set(rendered.get() + 1);
-            "text".to_owned()
-        };
+    #[tokio::test]
+    async fn clients_that_wait_for_a_version_share_the_next_one() {
+        let client = Client::default();
+        let metrics = Document::new("text/plain", Duration::ZERO);
+        // As long as a version is being rendered.
+        let state = metrics.state.lock().await;
+        let mut waiting: Vec<_> = (0..10).map(|_| Box::pin(client.get(&metrics))).collect();
+        for response in &mut waiting {
+            assert!(response.now_or_never().is_none());
+        }
+        drop(state);
+        for response in waiting {
+            drop(response.await);
+        }
+        assert_eq!(client.rendered(), 1);
+    }
+
+    #[tokio::test]
+    async fn invariant_8_clients_that_do_not_read_hold_few_versions() {
+        let client = Client::default();
         let page = Document::new("text/html", Duration::ZERO);
-        let respond = || {
-            let response = page.respond(&HeaderMap::new(), render);
+        let mut kept = Vec::new();
+        for _ in 0..10 {
+            kept.push(client.get(&page).await);
             // A second passes.
-            if let Some((at, _)) = &mut page.state.lock().latest {
+            if let Some((at, _)) = &mut page.state.lock().await.latest {
                 *at -= MAX_AGE;
             }
-            response
-        };
-        let kept: Vec<Response> = (0..10).map(|_| respond()).collect();
-        assert_eq!(rendered.take(), MAX_OLDER + 1);
+        }
+        assert_eq!(client.rendered(), MAX_OLDER + 1);
         drop(kept);
-        drop(respond());
-        assert_eq!(rendered.take(), 1);
+        drop(client.get(&page).await);
+        assert_eq!(client.rendered(), 1);
     }
 }

@@ -75,23 +75,29 @@ const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; bas
                               frame-ancestors 'none'";
 
 async fn index(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
-    let status = &pages.status;
-    let render = || page::render(&status.view(), &status.host, &status.config);
+    let shared = Arc::clone(&pages);
+    let render = move || {
+        let status = &shared.status;
+        page::render(&status.view(), &status.host, &status.config)
+    };
     let policy = [(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY)];
-    (policy, pages.page.respond(&headers, render)).into_response()
+    (policy, pages.page.respond(&headers, render).await).into_response()
 }
 
 async fn json(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
     // The view has string keys and finite numbers only, so that this cannot fail.
-    let render = || {
-        let text = serde_json::to_string(&pages.status.view()).unwrap_or_default();
+    let shared = Arc::clone(&pages);
+    let render = move || {
+        let text = serde_json::to_string(&shared.status.view()).unwrap_or_default();
         escaped_json(&text).into_owned()
     };
-    pages.json.respond(&headers, render)
+    pages.json.respond(&headers, render).await
 }
 
 async fn metrics(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
-    pages.metrics.respond(&headers, &pages.status.metrics)
+    let shared = Arc::clone(&pages);
+    let render = move || (shared.status.metrics)();
+    pages.metrics.respond(&headers, render).await
 }
 
 async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
