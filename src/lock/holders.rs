@@ -25,20 +25,20 @@ pub struct Holders {
 }
 
 /// A sorted part of the holders.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Chunk {
     holders: Vec<Holder>,
     encoded: OnceLock<EncodedChunk>,
 }
 
 /// The parts of both stored documents that describe the holders of a chunk.
-#[derive(Clone)]
 pub(super) struct EncodedChunk {
     pub(super) semaphore: Vec<u8>,
     pub(super) lock_times: Vec<u8>,
 }
 
-/// The maximum number of holders in a chunk. A change copies and encodes so many, and copies a pointer to each chunk.
+/// The maximum number of holders in a chunk. A change copies and encodes at most this many, and copies a pointer
+/// to each chunk.
 const MAX_CHUNK: usize = 128;
 
 // === impl Holders ===
@@ -179,7 +179,8 @@ impl fmt::Debug for Holders {
 // === impl Chunk ===
 
 impl Chunk {
-    /// Returns the encoded form. `encode` is called if nothing is known of it since the last change.
+    /// Returns the encoded form. `encode` is called if the chunk has changed since it was last encoded; every caller
+    /// passes the same function.
     pub(super) fn encoded(&self, encode: fn(&[Holder]) -> EncodedChunk) -> &EncodedChunk {
         self.encoded.get_or_init(|| encode(&self.holders))
     }
@@ -188,6 +189,13 @@ impl Chunk {
     fn position(&self, id: &str) -> Result<usize, usize> {
         self.holders
             .binary_search_by(|(known, _)| (**known).cmp(id))
+    }
+}
+
+impl Clone for Chunk {
+    /// Copies the holders, to change them. The encoded form is not copied.
+    fn clone(&self) -> Self {
+        self.holders.clone().into()
     }
 }
 

@@ -234,6 +234,21 @@ fn go_json(value: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
+fn json_of_types(semaphore: &Semaphore, admin: &[AuditEntry]) -> Value {
+    let holders = semaphore.holders.iter();
+    let known = holders.filter_map(|(id, since)| Some((&**id, (*since)?)));
+    Value {
+        semaphore: go_json(&SemaphoreOut {
+            total_slots: semaphore.slots,
+            holders: semaphore.holders.keys().map(|id| &**id).collect(),
+        }),
+        lock_times: Some(go_json(&LockTimesOut {
+            holders: known.collect(),
+            admin,
+        })),
+    }
+}
+
 proptest! {
     #[test]
     fn both_documents_are_the_json_of_their_types(
@@ -243,20 +258,7 @@ proptest! {
         let action = crate::lock::audit::Action::Pause;
         let entry = |by: String| AuditEntry { at: Timestamp::UNIX_EPOCH, by: by.into(), action: action.clone() };
         let admin: Vec<_> = by.into_iter().map(entry).collect();
-        let holders = &semaphore.holders;
-        let known = |(id, since): (&'_ Arc<str>, &Option<Timestamp>)| Some((id.to_string(), (*since)?));
-        let times: BTreeMap<String, Timestamp> = holders.iter().filter_map(known).collect();
-        let expected = Value {
-            semaphore: go_json(&SemaphoreOut {
-                total_slots: semaphore.slots,
-                holders: holders.keys().map(|id| &**id).collect(),
-            }),
-            lock_times: Some(go_json(&LockTimesOut {
-                holders: times.iter().map(|(id, since)| (id.as_str(), *since)).collect(),
-                admin: &admin,
-            })),
-        };
-        prop_assert_eq!(encode(&semaphore, &admin), expected);
+        prop_assert_eq!(encode(&semaphore, &admin), json_of_types(&semaphore, &admin));
     }
 
     #[test]
@@ -277,5 +279,40 @@ proptest! {
         let value = encode(&semaphore, &[]);
         prop_assert_eq!(value.semaphore.iter().find(|byte| byte.is_ascii_control()), None);
         prop_assert_eq!(decode(&value).unwrap().0, semaphore);
+    }
+}
+
+proptest! {
+    // Each case encodes some thousand holders.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_documents_of_several_chunks_follow_each_change(
+        holders in prop::collection::btree_map(0_u16..600, prop::option::of(any::<u32>()), 0..=400),
+        changes in prop::collection::vec(
+            prop::collection::vec((0_u16..600, prop::option::of(prop::option::of(any::<u32>()))), 1..6),
+            1..10,
+        ),
+    ) {
+        let id = |number| Arc::from(format!("<{number}>"));
+        let since = |second: u32| Timestamp::from_second(second.into()).unwrap();
+        let holders = holders.into_iter().map(|(number, second)| (id(number), second.map(since)));
+        let mut semaphore = Semaphore { slots: 1, holders: holders.collect() };
+        let first = (semaphore.clone(), encode(&semaphore, &[]));
+        prop_assert_eq!(&first.1, &json_of_types(&semaphore, &[]));
+        for changes in changes {
+            for (number, change) in changes {
+                match change {
+                    Some(second) => semaphore.holders.insert(id(number), second.map(since)),
+                    None => {
+                        semaphore.holders.remove(&id(number));
+                    }
+                }
+            }
+            let value = encode(&semaphore, &[]);
+            prop_assert_eq!(&value, &json_of_types(&semaphore, &[]));
+            prop_assert_eq!(&decode(&value).unwrap().0, &semaphore);
+        }
+        prop_assert_eq!(encode(&first.0, &[]), first.1);
     }
 }
