@@ -1,6 +1,5 @@
 //! The errors of commands, and their exit codes (those of sysexits.h, where it has one).
 
-use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use crate::lock::{GroupName, InvalidNodeId, NodeId};
 use crate::server::ServeError;
 use crate::store::sqlite::CopyError;
 use crate::store::{DamagedValue, Location, StoreError};
-use crate::text::escape::{quoted, shell_word, shortened};
+use crate::text::escape::{quoted, shell_word};
 use crate::text::explain::Remedy as _;
 
 /// The reason why a command failed.
@@ -266,12 +265,17 @@ fn refusal_hint(group: &GroupName, refused: &Refused, config: &Path) -> String {
     }
 }
 
-/// Returns an id as a word of a command line; one that is longer than a server accepts is cut.
-fn pasteable(id: &str) -> Cow<'_, str> {
-    if id.len() <= NodeId::MAX_BYTES {
-        shell_word(id).into()
+/// Returns an id as it can be pasted into a command line; one that is longer than a server accepts is cut. `--` keeps one
+/// that begins with `-` from being an option.
+fn pasteable(id: &str) -> String {
+    let word = match id.char_indices().nth(NodeId::MAX_BYTES) {
+        Some((end, _)) => shell_word(&format!("{}…", &id[..end])),
+        None => shell_word(id),
+    };
+    if id.starts_with('-') {
+        format!("-- {word}")
     } else {
-        shortened(id, NodeId::MAX_BYTES)
+        word
     }
 }
 

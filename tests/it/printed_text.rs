@@ -12,9 +12,10 @@ use airlock_test_support::eventually;
 const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
 
 /// coreos/airlock accepts each of these ids, and stores them sorted.
-fn ids() -> [String; 6] {
+fn ids() -> [String; 7] {
     [
         "\u{1b}[2J\u{1b}]0;it's\\\u{7}".into(),
+        "--held-longer-than=1s".into(),
         "a\ndefault  9  0  9  -".into(),
         "a\u{200b}\u{ad}b".into(),
         "a\u{202e}b".into(),
@@ -24,18 +25,18 @@ fn ids() -> [String; 6] {
 }
 
 fn stored() -> String {
-    json!({ "total_slots": 6, "holders": ids() }).to_string()
+    json!({ "total_slots": 7, "holders": ids() }).to_string()
 }
 
 fn server(etcd: &Etcd) -> Airlock {
     let store = format!(
-        "[etcd3]\nendpoints = {:?}\n[lock]\ndefault_slots = 6\n",
+        "[etcd3]\nendpoints = {:?}\n[lock]\ndefault_slots = 7\n",
         etcd.endpoints()
     );
     let airlock = Airlock::start_with(&format!("{LISTEN}{store}"), &["-vvv"]);
     let name = "airlock_database_semaphore_lock_holders{group=\"default\"}";
     eventually("the holders to be known", || {
-        (airlock.metric(name) == Some(6.0)).then_some(())
+        (airlock.metric(name) == Some(7.0)).then_some(())
     });
     airlock
 }
@@ -60,9 +61,9 @@ fn commands_print_no_id_that_controls_a_terminal() {
     let airlock = server(&etcd);
     let watch = airlock.spawn(&["watch"]);
     eventually("the first line of the watch", || {
-        watch.log().contains("6 slots, 6 held").then_some(())
+        watch.log().contains("7 slots, 7 held").then_some(())
     });
-    let [_, newline, _, _, _, c1] = ids();
+    let [_, _, newline, _, _, _, c1] = ids();
     for arguments in [
         &["get", "slots"][..],
         &["ex", "get", "slots"],
@@ -129,7 +130,7 @@ fn suggested_unlock(airlock: &Airlock) -> Option<String> {
     let (_, page) = airlock.status("/");
     let commands = page.split("<code>").skip(1);
     let mut commands = commands.map(|rest| rest.split("</code>").next().unwrap());
-    let command = commands.find(|command| command.contains(" unlock default "))?;
+    let command = commands.find(|command| command.contains(" unlock "))?;
     let unescaped = [
         ("&lt;", "<"),
         ("&gt;", ">"),
@@ -143,6 +144,16 @@ fn suggested_unlock(airlock: &Airlock) -> Option<String> {
                 text.replace(from, to)
             }),
     )
+}
+
+/// Runs a command that unlocks a holder, as in a shell, without confirmation.
+fn paste(command: &str) {
+    let binary = binary().display().to_string();
+    let command = command.replacen("airlock ", &format!("{binary} "), 1);
+    let command = command.replacen(" unlock ", " unlock --yes ", 1);
+    let output = Command::new("bash").args(["-c", &command]).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{command}: {}", printed(&output));
 }
 
 #[test]
@@ -159,15 +170,32 @@ fn a_suggested_command_can_be_pasted_for_any_id() {
             suggested_unlock(&airlock).filter(|command| Some(command) != previous.as_ref())
         });
         assert_visible("the command", &command);
-        let rest = command.strip_prefix("airlock ").unwrap();
-        let output = Command::new("bash")
-            .args(["-c", &format!("{} {rest} --yes", binary().display())])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{command}: {}", printed(&output));
+        paste(&command);
         previous = Some(command);
     }
-    assert_eq!(etcd.get(KEY), r#"{"total_slots":6,"holders":[]}"#);
+    assert_eq!(etcd.get(KEY), r#"{"total_slots":7,"holders":[]}"#);
+}
+
+#[test]
+fn a_holder_in_a_hint_can_be_pasted_for_any_id() {
+    let etcd = Etcd::start();
+    let airlock = Airlock::start(&format!("[etcd3]\nendpoints = {:?}\n", etcd.endpoints()));
+    // An id that is longer than a server accepts is not listed in full.
+    let mut ids = ids().to_vec();
+    ids.retain(|id| id.len() < 253);
+    ids.sort();
+    for (index, id) in ids.iter().enumerate() {
+        let value = json!({ "total_slots": 6, "holders": ids });
+        etcd.put(KEY, &value.to_string());
+        let hint = printed(&airlock.command(&["unlock", "default", "typo"]));
+        let (_, holders) = hint.trim_end().split_once("the holders are: ").unwrap();
+        let holder = holders.split(", ").nth(index).unwrap();
+        paste(&airlock.suggested(&format!("unlock default {holder}")));
+        let left = ids.iter().filter(|other| *other != id);
+        let left = json!({ "total_slots": 6, "holders": left.collect::<Vec<_>>() });
+        let found: Value = serde_json::from_str(&etcd.get(KEY)).unwrap();
+        assert_eq!(found, left, "{holder}");
+    }
 }
 
 #[test]
