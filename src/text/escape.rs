@@ -51,7 +51,10 @@ pub(crate) fn shortened(text: &str, max: usize) -> Cow<'_, str> {
 
 /// Replaces the password in a URL, or in another text of the form `user:password@host`, by `***`.
 pub(crate) fn redacted(text: &str) -> Cow<'_, str> {
-    let user = text.find("://").map_or(0, |scheme| scheme + "://".len());
+    // A user or a password may contain `://`.
+    let scheme = text.find("://");
+    let scheme = scheme.filter(|end| !text[..*end].contains([':', '@']));
+    let user = scheme.map_or(0, |end| end + "://".len());
     let colon = text[user..].find(':').map(|colon| user + colon);
     match (colon, text.rfind('@')) {
         (Some(colon), Some(at)) if colon < at => {
@@ -157,6 +160,9 @@ mod tests {
             ),
             ("https://root:s:/@ \"@etcd", "https://root:***@etcd"),
             ("root:secret@etcd:2379", "root:***@etcd:2379"),
+            ("root:p://x@etcd:2379", "root:***@etcd:2379"),
+            ("root@a://b:secret@etcd", "root@a:***@etcd"),
+            ("https://root:p://x@etcd", "https://root:***@etcd"),
             ("https://:secret@[::1]:2379", "https://:***@[::1]:2379"),
             ("https://root@etcd:2379", "https://root@etcd:2379"),
             ("http://[::1]:2379", "http://[::1]:2379"),
