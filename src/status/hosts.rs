@@ -16,7 +16,8 @@ use crate::text::escape::quoted;
 /// The maximum number of characters of a host in the response.
 const MAX_SHOWN: usize = 253;
 
-/// Middleware that refuses requests for hosts that are not among `allowed`, which are in lower case.
+/// Middleware that refuses requests for hosts that are not among `allowed`, which are in lower case and without a final
+/// dot.
 pub(super) async fn check(
     State(allowed): State<Arc<[String]>>,
     request: Request,

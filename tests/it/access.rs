@@ -94,8 +94,18 @@ fn the_connections_of_a_trusted_proxy_are_not_those_of_one_peer() {
 
 #[test]
 fn the_status_listener_answers_for_its_hosts_only() {
-    let airlock = start("", "allowed_hosts = [\"Airlock.example\"]", "");
-    for host in ["airlock.example:2222", "127.0.0.1", "localhost:1"] {
+    let airlock = start(
+        "",
+        "allowed_hosts = [\"Airlock.example\", \"b.example.\"]",
+        "",
+    );
+    for host in [
+        "airlock.example:2222",
+        "b.example",
+        "b.example.:2222",
+        "127.0.0.1",
+        "localhost:1",
+    ] {
         let response = get(&airlock, "/", &format!("host: {host}\r\n"));
         assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     }

@@ -48,22 +48,24 @@ pub(super) fn path_prefix(diagnostics: &mut Diagnostics, field: Field<String>) -
     (!prefix.is_empty()).then(|| prefix.to_owned())
 }
 
-/// Returns the host names in lower case; `None`: all are allowed.
+/// Returns the host names in lower case, without a final dot; `None`: all are allowed.
 pub(super) fn allowed_hosts(
     diagnostics: &mut Diagnostics,
     field: &Field<Vec<Located<String>>>,
 ) -> Option<Vec<String>> {
     let hosts = &field.as_present()?.value;
+    let mut allowed = Vec::new();
     for host in hosts {
+        let name = host.value.strip_suffix('.').unwrap_or(&host.value);
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-        if host.value.is_empty() || !host.value.chars().all(is_plain) {
+        if name.is_empty() || !name.chars().all(is_plain) {
             let text = format!(
                 "expected a host name without a port, found {}; IP addresses and \"localhost\" are always allowed",
                 quote(&host.value)
             );
             diagnostics.error(host, text);
         }
+        allowed.push(name.to_ascii_lowercase());
     }
-    let hosts = hosts.iter().map(|host| host.value.to_ascii_lowercase());
-    Some(hosts.collect())
+    Some(allowed)
 }

@@ -225,3 +225,19 @@ fn two_listeners_on_one_port_are_an_error_if_their_addresses_overlap() {
     valid(&any);
     valid(&with("0.0.0.0", "").replace("enabled = true", "enabled = false"));
 }
+
+#[test]
+fn the_hosts_of_the_status_listener_are_names_with_or_without_a_final_dot() {
+    let file = |hosts: &str| with_status(EMBEDDED, &format!("port = 1\nallowed_hosts = [{hosts}]"));
+    let hosts = valid(&file(r#""A.example", "b.example.""#))
+        .settings
+        .allowed_hosts;
+    assert_eq!(hosts.unwrap(), ["a.example", "b.example"]);
+    for name in ["", ".", "a:1"] {
+        let expected = format!(
+            "expected a host name without a port, found {name:?}; IP addresses and \"localhost\" are always allowed \
+             (c.toml:10, status.allowed_hosts[0])"
+        );
+        assert_errors(&file(&format!("{name:?}")), &[&expected]);
+    }
+}
