@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use reqwest::blocking;
 use rustix::process::{Pid, Signal, kill_process};
@@ -167,7 +168,10 @@ fn a_log_that_is_not_read_does_not_delay_the_exit() {
     let mut server = Logging::start(&[]);
     // Much more than a pipe holds.
     flood(&server.client(), 500);
+    let start = Instant::now();
     assert!(server.terminate().success());
+    let delay = start.elapsed();
+    assert!(delay < Duration::from_secs(10), "{delay:?}");
     // What the pipe held.
     let mut rest = String::new();
     server
