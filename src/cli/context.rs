@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::CliError;
 use crate::config::{Loaded, Settings, StoreSettings, command_line};
+use crate::file;
 use crate::lock::codec::DecodeError;
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
@@ -31,9 +32,9 @@ pub(super) struct Target {
 
 /// Verifies that there is an embedded store at `path`. Only a server may create one, also where the file is empty.
 pub(super) fn check_exists(path: &Path, config: &Path) -> Result<(), CliError> {
-    let problem = match path.metadata() {
-        Ok(file) if file.is_file() && file.len() == 0 => "the file is empty",
-        Err(error) if error.kind() == ErrorKind::NotFound => "no such file",
+    let problem = match file::call(path, |path| path.metadata()) {
+        Ok(Ok(file)) if file.is_file() && file.len() == 0 => "the file is empty",
+        Ok(Err(error)) if error.kind() == ErrorKind::NotFound => "no such file",
         // Any other error, such as a missing permission, is reported when the file is opened.
         Ok(_) | Err(_) => return Ok(()),
     };

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
@@ -343,4 +344,48 @@ fn check_config_and_commands_end_if_a_filesystem_does_not_respond() {
         let expected = format!("cannot read the configuration: {NO_RESPONSE}5 s; ");
         assert!(text.contains(&expected), "{text}");
     }
+
+    files.point("config.toml", "etcd.toml");
+    let unused = files.path("dead/cert.pem");
+    let etcd = format!(
+        "[etcd3]\nendpoints = [\"http://127.0.0.1:1\"]\nclient_cert_pub_path = {unused:?}\n"
+    );
+    fs::write(files.path("etcd.toml"), format!("{LISTEN}{etcd}")).unwrap();
+    let (code, text) = files.run(files.beside_dead_mount(), &["check-config"]);
+    assert_eq!(code, Some(0), "{text}");
+    let expected = "cert.pem\" is not used because all endpoints are plain http://; ";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn commands_end_if_the_filesystem_of_the_store_does_not_respond() {
+    let files = Files::new();
+    let path = files.path("good.toml");
+    let config = fs::read_to_string(&path).unwrap();
+    fs::write(&path, config.replace("airlock.db", "dead/airlock.db")).unwrap();
+    let copy = files.path("copy").display().to_string();
+    let commands: [(&[&str], i32); 6] = [
+        (&["check-config"], 78),
+        (&["check-config", "--online"], 78),
+        (&["serve"], 78),
+        (&["get", "slots"], 69),
+        (&["backup", &copy], 69),
+        (&["restore", &copy], 69),
+    ];
+    thread::scope(|scope| {
+        for (command, expected) in commands {
+            let files = &files;
+            scope.spawn(move || {
+                let (code, text) = files.run(files.beside_dead_mount(), command);
+                assert_eq!(code, Some(expected), "{command:?}: {text}");
+                for part in [
+                    "dead/airlock.db: cannot be used",
+                    &format!("{NO_RESPONSE}5 s"),
+                    "check that the filesystem is mounted",
+                ] {
+                    assert!(text.contains(part), "{command:?}: {text}");
+                }
+            });
+        }
+    });
 }

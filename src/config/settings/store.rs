@@ -9,6 +9,7 @@ use super::{KeyPair, endpoint};
 use crate::config::diagnostic::{Diagnostics, Located, quote};
 use crate::config::field::{Field, Pair};
 use crate::config::schema::{EmbeddedSection, Etcd3Section};
+use crate::file;
 
 /// The settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -290,10 +291,9 @@ fn client_cert(
         Pair::Neither | Pair::Invalid => return None,
     };
     for path in unused {
-        let missing = if Path::new(&path.value).exists() {
-            ""
-        } else {
-            " and does not exist"
+        let missing = match file::call(Path::new(&path.value), Path::exists) {
+            Ok(true) | Err(_) => "",
+            Ok(false) => " and does not exist",
         };
         let text = format!(
             "file {} is not used because all endpoints are plain http://{missing}; write https://host:port in \

@@ -10,6 +10,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode};
 use super::error::OpenProblem;
 use super::filesystem::network_filesystem;
 use super::identity::{FilePaths, with_suffix};
+use crate::file;
 
 /// "airl": marks a file as one of Airlock (`PRAGMA application_id`).
 pub(super) const APPLICATION_ID: i32 = 0x6169_726c;
@@ -23,8 +24,8 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 /// The application id of a [`placeholder`].
 const PLACEHOLDER_ID: i32 = 0x6169_7252;
 
-/// Verifies that the folder of the file exists on a local filesystem, that both can be written, and that the file can be
-/// protected from other users, and has not lost all but its write-ahead log. Does not open the file, see
+/// Verifies that the folder of the file exists on a local filesystem, which responds, that both can be written, and that
+/// the file can be protected from other users, and has not lost all but its write-ahead log. Does not open the file, see
 /// [`check_header`].
 pub(super) fn check_access(path: &Path) -> Result<(), OpenProblem> {
     check_place(path)?;
@@ -33,6 +34,8 @@ pub(super) fn check_access(path: &Path) -> Result<(), OpenProblem> {
 
 /// Does the same as [`check_access`] for a file that is to be replaced, whatever has become of it.
 pub(super) fn check_place(path: &Path) -> Result<(), OpenProblem> {
+    // No later call has a timeout.
+    file::call(path, |path| drop(path.metadata())).map_err(OpenProblem::NoResponse)?;
     let folder = folder_of(path);
     match folder.metadata() {
         Ok(metadata) if metadata.is_dir() => {}

@@ -9,6 +9,7 @@ use rusqlite::ErrorCode;
 
 use super::continuity::Discontinuity;
 use super::identity::FileChange;
+use crate::file::FileError;
 use crate::store::StoreError;
 use crate::text::explain::Remedy;
 use crate::text::permission::{command_path, current_user, permission_remedy};
@@ -25,6 +26,8 @@ pub struct OpenError {
 /// The cause of an [`OpenError`].
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenProblem {
+    #[error("{}", .0.problem)]
+    NoResponse(FileError),
     #[error("cannot open its folder {}", folder.display())]
     Folder { folder: PathBuf, source: io::Error },
     #[error("{} is not a folder", .0.display())]
@@ -168,6 +171,7 @@ impl OpenError {
 impl Remedy for OpenError {
     fn remedy(&self) -> Option<String> {
         Some(match &self.problem {
+            OpenProblem::NoResponse(error) => return error.remedy(),
             OpenProblem::Folder { folder, source }
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {

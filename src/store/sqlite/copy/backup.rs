@@ -30,10 +30,10 @@ pub(crate) fn backup(
     file: &Path,
     busy_timeout: Duration,
 ) -> Result<Values, CopyError> {
-    check_free(store, file)?;
     let unusable = |error| CopyError::store(store, error);
     let missing = |error| unusable(OpenProblem::NotReadable(error).into());
     check_access(store).map_err(|problem| unusable(problem.into()))?;
+    check_free(store, file)?;
     check_header(store).map_err(|problem| unusable(problem.into()))?;
     let paths = FilePaths::of(store).map_err(missing)?;
     let before = FileIdentity::read(&paths).map_err(missing)?;
