@@ -2,7 +2,8 @@
 //!
 //! A call to a filesystem may never return, for example if it is that of an NFS server that is gone. Each call here runs
 //! on a thread of its own, which is left behind after a timeout. While it hangs, calls for the same path fail at once; they
-//! are made again after a minute, and then each time after twice as long, so that few threads hang.
+//! are made again after a minute, and then each time after twice as long, at most 10 minutes: the path may lead to another
+//! filesystem by then. The pauses grow further while many threads hang, so that they do not become too many.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -21,11 +22,15 @@ use crate::text::permission::permission_remedy;
 /// The maximum size of a file.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
+/// The number of hanging calls from which on the pause between two calls for a path has no maximum.
+const MANY_HANGING: usize = 64;
+
 /// The calls of this process.
 static CALLS: Calls = Calls {
     timeout: Duration::from_secs(5),
     timeout_beside_hanging: Duration::from_secs(1),
     retry_after: Duration::from_secs(60),
+    max_pause: Duration::from_secs(600),
     hanging: Mutex::new(Vec::new()),
 };
 
@@ -171,6 +176,8 @@ struct Calls {
     timeout_beside_hanging: Duration,
     /// The time after which a call is made for a path of which another call hangs.
     retry_after: Duration,
+    /// The maximum time between two such calls, unless many calls hang.
+    max_pause: Duration,
     hanging: Mutex<Vec<Call>>,
 }
 
@@ -225,7 +232,10 @@ impl Calls {
         let same = hanging.iter().filter(|call| call.path == path);
         let started = same.map(|call| call.started);
         if let (Some(first), Some(last)) = (started.clone().min(), started.max()) {
-            let pause = self.retry_after.max(last - first);
+            let mut pause = self.retry_after.max(last - first);
+            if hanging.len() < MANY_HANGING {
+                pause = pause.min(self.max_pause);
+            }
             if now < last + pause {
                 return Err(FileProblem::NoResponse(now - first));
             }
@@ -322,7 +332,8 @@ mod tests {
             let calls = Calls {
                 timeout: Duration::ZERO,
                 timeout_beside_hanging: 600 * SECOND,
-                retry_after: 600 * SECOND,
+                retry_after: 60 * SECOND,
+                max_pause: 600 * SECOND,
                 hanging: Mutex::default(),
             };
             let (end, ended) = mpsc::channel::<()>();
@@ -378,11 +389,14 @@ mod tests {
     }
 
     #[test]
-    fn a_path_on_which_calls_hang_is_tried_again_ever_less_often() {
+    fn a_path_on_which_calls_hang_is_tried_again_less_often_but_not_rarely_unless_many_hang() {
         let hanging = Hanging::new();
         let beside = hanging.calls.timeout_beside_hanging;
         let mut ends = Vec::new();
-        for at in [600, 1200, 2400, 4800].map(|seconds| seconds * SECOND) {
+        for at in [60, 120, 240, 480, 960, 1560, 2160, 4320, 8640].map(|seconds| seconds * SECOND) {
+            if at == 4320 * SECOND {
+                ends.extend((0..MANY_HANGING).map(|_| hanging.push("other", hanging.started)));
+            }
             assert_eq!(hanging.timeout("hangs", at - SECOND), None);
             assert_eq!(hanging.timeout("hangs", at), Some(beside));
             ends.push(hanging.push("hangs", hanging.started + at));
