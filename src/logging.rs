@@ -132,8 +132,9 @@ impl Drop for LogGuard {
 /// Returns the line that stands for dropped ones.
 fn dropped_line(format: Format, dropped: u64) -> String {
     let noun = if dropped == 1 { "line" } else { "lines" };
-    let message =
-        format!("dropped {dropped} {noun} of the log: standard error was not read fast enough");
+    let message = format!(
+        "dropped {dropped} {noun} of the log: standard error was not read fast enough, or a write failed"
+    );
     let fields = Fields {
         message,
         others: Vec::new(),

@@ -2,7 +2,7 @@
 //!
 //! A slow or blocked reader delays neither a request nor, for longer than [`FLUSH_TIMEOUT`], the exit of the process.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::mem;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -45,6 +45,17 @@ struct State {
     closed: bool,
 }
 
+/// The output of the log, to which a write may fail in the middle of a line.
+struct Output<W, R> {
+    output: W,
+    /// Returns the line that stands for this number of missing lines.
+    report: R,
+    /// The number of missing lines that are not reported yet.
+    missing: u64,
+    /// The last line was not written completely.
+    is_torn: bool,
+}
+
 // === impl Queue ===
 
 impl Queue {
@@ -69,9 +80,10 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Writes the lines until the queue is closed. After lines that were followed by dropped ones it writes
-    /// `report(n)`, a line that names their number.
-    pub(super) fn write_to(&self, mut output: impl Write, report: impl Fn(u64) -> String) {
+    /// Writes the lines until the queue is closed. Where lines are missing, it writes `report(n)`, a line that names their
+    /// number.
+    pub(super) fn write_to(&self, output: impl Write, report: impl Fn(u64) -> String) {
+        let mut output = Output::new(output, report);
         let mut lines = Vec::new();
         let mut state = self.state.lock();
         loop {
@@ -88,14 +100,7 @@ impl Queue {
             let dropped = mem::take(&mut state.dropped);
             let is_closing = state.closing;
             MutexGuard::unlocked(&mut state, || {
-                if output.write_all(&lines).is_err() {
-                    let lost = lines.iter().filter(|byte| **byte == b'\n').count();
-                    self.dropped.inc_by(lost as u64);
-                }
-                if dropped > 0 {
-                    // The lines are counted already, whether or not this succeeds.
-                    let _ = output.write_all(report(dropped).as_bytes());
-                }
+                self.dropped.inc_by(output.write_batch(&lines, dropped));
                 lines.clear();
                 lines.shrink_to(KEPT_BYTES);
                 if !is_closing {
@@ -117,6 +122,63 @@ impl Queue {
                 return;
             }
         }
+    }
+}
+
+// === impl Output ===
+
+impl<W: Write, R: Fn(u64) -> String> Output<W, R> {
+    fn new(output: W, report: R) -> Self {
+        Output {
+            output,
+            report,
+            missing: 0,
+            is_torn: false,
+        }
+    }
+
+    /// Writes lines that are followed by this number of dropped ones. Returns the number of lines that could not be
+    /// written.
+    fn write_batch(&mut self, lines: &[u8], dropped: u64) -> u64 {
+        self.report();
+        let lost = self.write_lines(lines);
+        self.missing += lost + dropped;
+        self.report();
+        lost
+    }
+
+    /// Reports the missing lines. Without success, the next batch begins with the report.
+    fn report(&mut self) {
+        if self.missing > 0 {
+            let line = (self.report)(self.missing);
+            if self.write_lines(line.as_bytes()) == 0 {
+                self.missing = 0;
+            }
+        }
+    }
+
+    /// Writes lines, and returns the number of those that were not written completely.
+    fn write_lines(&mut self, lines: &[u8]) -> u64 {
+        let mut written = 0;
+        if !self.is_torn || self.write(b"\n") == 1 {
+            written = self.write(lines);
+            self.is_torn = !matches!(lines[..written].last(), None | Some(b'\n'));
+        }
+        let rest = &lines[written..];
+        rest.iter().filter(|byte| **byte == b'\n').count() as u64
+    }
+
+    /// Writes until a write fails, and returns the number of bytes that were written.
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.output.write(&bytes[written..]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => break,
+                Ok(more) => written += more,
+            }
+        }
+        written
     }
 }
 
@@ -245,5 +307,49 @@ mod tests {
         log.queue.close();
         log.thread.join().unwrap();
         assert_eq!(log.queue.dropped.get(), 2);
+    }
+    /// A disk with room for some bytes. Each write is interrupted once.
+    #[derive(Default)]
+    struct Disk {
+        room: usize,
+        content: String,
+        is_interrupted: bool,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.is_interrupted = !self.is_interrupted;
+            if self.is_interrupted {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            if self.room == 0 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            let count = bytes.len().min(self.room);
+            self.room -= count;
+            let text = std::str::from_utf8(&bytes[..count]).unwrap();
+            self.content.push_str(text);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_torn_line_is_ended_and_only_lines_that_are_not_complete_count_as_dropped() {
+        let mut log = Output::new(Disk::default(), |missing| format!("missing {missing}\n"));
+        log.output.room = "one\ntwo\nth".len();
+        assert_eq!(log.write_batch(b"one\ntwo\nthree\nfour\n", 0), 2);
+        assert_eq!(log.write_batch(b"five\n", 3), 1);
+        // The report is torn as well.
+        log.output.room = "\nmiss".len();
+        assert_eq!(log.write_batch(b"six\n", 0), 1);
+        log.output.room = 100;
+        assert_eq!(log.write_batch(b"seven\n", 0), 0);
+        assert_eq!(log.write_batch(b"eight\n", 1), 0);
+        let expected = "one\ntwo\nth\nmiss\nmissing 7\nseven\neight\nmissing 1\n";
+        assert_eq!(log.output.content, expected);
     }
 }

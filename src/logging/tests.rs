@@ -94,7 +94,7 @@ fn the_report_of_dropped_lines_is_a_warning() {
     let line = dropped_line(Format::Logfmt, 2);
     assert!(
         line.ends_with(
-            " level=warning msg=\"dropped 2 lines of the log: standard error was not read fast enough\"\n"
+            " level=warning msg=\"dropped 2 lines of the log: standard error was not read fast enough, or a write failed\"\n"
         ),
         "{line}"
     );
