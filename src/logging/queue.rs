@@ -308,6 +308,7 @@ mod tests {
         log.thread.join().unwrap();
         assert_eq!(log.queue.dropped.get(), 2);
     }
+
     /// A disk with room for some bytes. Each write is interrupted once.
     #[derive(Default)]
     struct Disk {
