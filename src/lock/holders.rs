@@ -264,8 +264,12 @@ mod tests {
                     }
                     None => prop_assert_eq!(holders.remove(&id), expected.remove(&id).is_some()),
                 }
-                check(&holders, &expected);
+                // Not each time, which would take most of the time of this test.
+                if number % 8 == 0 {
+                    check(&holders, &expected);
+                }
             }
+            check(&holders, &expected);
             check(&copy, &before);
             prop_assert_eq!(holders == copy, expected == before);
         }
