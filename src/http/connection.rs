@@ -33,6 +33,15 @@ pub(super) enum ConnectionError {
     TooLate,
 }
 
+/// The reason why the server ends a connection.
+enum EndReason {
+    Shutdown,
+    /// The connection has received as much as it may.
+    WornOut,
+    /// The client exceeded a timeout.
+    Expired,
+}
+
 /// The bytes that a client may send on an HTTP/2 connection before the server has processed them: the minimum of RFC
 /// 9113, section 6.9.2. A stream may send a usual body.
 const CONNECTION_WINDOW: u32 = 65_535;
@@ -120,20 +129,21 @@ where
     C: GracefulConnection<Error = hyper::Error>,
 {
     let mut connection = pin!(connection);
-    let expired = tokio::select! {
+    let reason = tokio::select! {
         result = connection.as_mut() => return Ok(result?),
-        () = context.shutdown.cancelled() => false,
-        () = open.worn_out() => false,
-        () = open.expired() => true,
+        () = context.shutdown.cancelled() => EndReason::Shutdown,
+        () = open.worn_out() => EndReason::WornOut,
+        () = open.expired() => EndReason::Expired,
     };
     connection.as_mut().graceful_shutdown();
     let too_late = async {
-        match expired {
-            true => time::sleep(CLOSE_GRACE).await,
-            false => tokio::select! {
+        match reason {
+            EndReason::Shutdown => open.expired().await,
+            EndReason::WornOut => tokio::select! {
                 () = open.expired() => {}
                 () = open.worn_out() => {}
             },
+            EndReason::Expired => time::sleep(CLOSE_GRACE).await,
         }
     };
     tokio::select! {
