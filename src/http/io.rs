@@ -24,9 +24,15 @@ pub(super) struct WatchedIo<I> {
     /// Returns the response to a head that is too large. `None` with HTTP/2.
     too_large: Option<Box<dyn Fn() -> Response<String> + Send>>,
     replacement: Option<Replacement>,
+    /// The maximum number of bytes that are read, and discarded, before the socket is closed: a client that is still
+    /// sending would lose the response.
+    lingering: usize,
     /// What was received before hyper reads.
     first: Vec<u8>,
 }
+
+/// Some times the largest head that clients send by mistake.
+const MAX_LINGERING: usize = 256 << 10;
 
 /// A response that is written instead of hyper's.
 struct Replacement {
@@ -56,6 +62,7 @@ impl<I> WatchedIo<I> {
             record: OpenConnection::received,
             too_large: None,
             replacement: None,
+            lingering: 0,
             first: Vec::new(),
         }
     }
@@ -155,6 +162,7 @@ impl<I: AsyncWrite + Unpin> WatchedIo<I> {
         }
         let replaced = replacement.replaced;
         self.replacement = None;
+        self.lingering = MAX_LINGERING;
         Poll::Ready(Ok(Some(replaced)))
     }
 }
@@ -196,7 +204,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for WatchedIo<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for WatchedIo<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<I> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -229,7 +237,19 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for WatchedIo<I> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+        while self.lingering > 0 {
+            let mut bytes = [MaybeUninit::uninit(); 2048];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            // The timeout for the head ends it, too.
+            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {
+                    self.lingering = self.lingering.saturating_sub(buffer.filled().len());
+                }
+                Ok(()) | Err(_) => self.lingering = 0,
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

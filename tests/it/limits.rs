@@ -84,26 +84,35 @@ fn an_http_2_connection_ends_after_64_kib_and_no_request_fails() {
 fn too_large_or_too_many_headers_are_a_431_in_http_1_and_2() {
     let (airlock, ca) = tls("");
     let url = format!("{}/v1/pre-reboot", airlock.url().replace("http:", "https:"));
-    let large = vec![format!("x: {}", "x".repeat(40_000))];
-    let many = (0..100).map(|number| format!("x-{number}: x")).collect();
-    for (what, headers) in [("one large field", large), ("many fields", many)] {
-        for version in ["1.1", "2"] {
-            let mut curl = Command::new("curl");
-            curl.args(["-s", "-d", "{}", "-w", " %{http_code} %{http_version}"]);
-            curl.arg(format!("--http{version}"))
-                .arg("--cacert")
-                .arg(ca.path());
-            for header in &headers {
-                curl.args(["-H", header]);
-            }
-            curl.arg(&url);
-            // A client that is still sending may notice the closed connection before the response.
-            eventually(&format!("431 for {what} in HTTP/{version}"), || {
-                let status = curl.output().unwrap().stdout;
-                let status = String::from_utf8(status).unwrap();
-                let body = status.strip_suffix(&format!(" 431 {version}"))?;
-                body.contains(r#""kind":"headers_too_large""#).then_some(())
-            });
+    let large = |size| vec![format!("x: {}", "x".repeat(size))];
+    let many = || (0..100).map(|number| format!("x-{number}: x")).collect();
+    for (version, headers) in [
+        ("1.1", large(40_000)),
+        ("1.1", large(100_000)),
+        ("1.1", many()),
+        ("2", large(40_000)),
+        ("2", many()),
+    ] {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-d", "{}", "-w", " %{http_code} %{http_version}"]);
+        curl.arg(format!("--http{version}"))
+            .arg("--cacert")
+            .arg(ca.path());
+        for header in &headers {
+            curl.args(["-H", header]);
+        }
+        curl.arg(&url);
+        let mut is_refused = || {
+            let output = String::from_utf8(curl.output().unwrap().stdout).unwrap();
+            let body = output.strip_suffix(&format!(" 431 {version}"));
+            body.is_some_and(|body| body.contains(r#""kind":"headers_too_large""#))
+        };
+        let size = headers[0].len();
+        match version {
+            // A client that is still sending does not lose the response.
+            "1.1" => (0..10).for_each(|_| assert!(is_refused(), "{size} bytes")),
+            // Some versions of curl lose a response that does not wait for the body of the request.
+            _ => eventually("431 with HTTP/2", || is_refused().then_some(())),
         }
     }
 }
