@@ -9,6 +9,7 @@ use crate::lock::codec::DecodeError;
 use crate::lock::command::Refused;
 use crate::lock::{GroupName, InvalidNodeId, NodeId};
 use crate::server::ServeError;
+use crate::server::rlimit::THREADS_REMEDY;
 use crate::store::sqlite::CopyError;
 use crate::store::{DamagedValue, Location, StoreError};
 use crate::text::escape::{quoted, shell_word};
@@ -208,6 +209,8 @@ impl CliError {
                     .into(),
             ),
             CliError::Copy(error) => error.remedy(),
+            CliError::Serve(error) => error.remedy(),
+            CliError::Runtime(_) => Some(THREADS_REMEDY.into()),
             CliError::Store { hint, .. } => hint.map(Into::into),
             CliError::Contended { .. } => Some("run the command again".into()),
             CliError::Unknown { group, .. } => Some(format!(

@@ -179,8 +179,11 @@ fn describe(old: &ServerState, new: &Settings) -> String {
         .keys()
         .filter(|name| !new.groups.contains_key(*name));
     changes.extend(removed.map(|name| format!("group {name} removed")));
+    if old.limits != new.limits {
+        changes.push("limits".into());
+    }
     if changes.is_empty() {
-        "no group has changed".into()
+        "no group or limit has changed".into()
     } else {
         changes.join(", ")
     }

@@ -24,13 +24,15 @@ pub(crate) enum RlimitError {
     Threads { needed: usize, source: io::Error },
 }
 
+/// The remedy if a thread cannot be started.
+pub(crate) const THREADS_REMEDY: &str =
+    "raise the limit of processes of the user (LimitNPROC=, ulimit -u) or of the unit (TasksMax=)";
+
 impl Remedy for RlimitError {
     fn remedy(&self) -> Option<String> {
         let text = match self {
             RlimitError::Files { .. } => "raise the limit of open files (LimitNOFILE=, ulimit -n)",
-            RlimitError::Threads { .. } => {
-                "raise the limit of processes of the user (LimitNPROC=, ulimit -u) or of the unit (TasksMax=)"
-            }
+            RlimitError::Threads { .. } => THREADS_REMEDY,
         };
         Some(text.into())
     }

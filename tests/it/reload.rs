@@ -50,7 +50,7 @@ fn a_bad_file_changes_nothing_and_is_reported() {
     assert!(airlock.client().lock("default", "a").granted());
 
     airlock.reload(EMBEDDED);
-    airlock.wait_for_log("changes=\"no group has changed\"");
+    airlock.wait_for_log("changes=\"no group or limit has changed\"");
     assert_eq!(airlock.metric(good), Some(1.0));
     let failures = "airlock_config_reloads_total{result=\"failure\"}";
     assert_eq!(airlock.metric(failures), Some(1.0));
@@ -76,7 +76,7 @@ fn a_changed_limit_applies_to_the_next_request() {
     let client = airlock.client();
     assert!(client.send("v1/pre-reboot", body.clone()).granted());
     airlock.reload(&format!("{EMBEDDED}[limits]\nbody_bytes = 1024\n"));
-    airlock.wait_for_log("configuration reloaded");
+    airlock.wait_for_log("changes=limits");
     assert_eq!(client.send("v1/pre-reboot", body).status, 413);
 }
 
