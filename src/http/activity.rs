@@ -354,6 +354,8 @@ mod tests {
         assert!(order.is_sorted(), "{order:?}");
         receiving.body_ended();
         assert!(receiving.idleness().is_answering());
+        receiving.body_begins();
+        assert!(!receiving.idleness().is_answering());
         assert!(Activity::new(start).idleness() < Activity::new(later).idleness());
     }
 }

@@ -57,6 +57,22 @@ fn lock(connection: &mut BufReader<TcpStream>, id: usize) -> u16 {
 }
 
 #[test]
+fn invariant_8_with_many_groups_fewer_nodes_are_known_for_each() {
+    let mut config = format!("{LISTEN}[embedded]\npath = \"{{folder}}/airlock.db\"\n");
+    config.push_str("[[lock.groups]]\nname = \"default\"\nslots = 1\n");
+    for group in 1..1000 {
+        config.push_str(&format!(
+            "[[lock.groups]]\nname = \"g{group}\"\nslots = 1\n"
+        ));
+    }
+    let mut airlock = Airlock::start_with(&config, &["-v"]);
+    assert!(airlock.client().lock("default", "the-holder").granted());
+    refuse(&mut airlock, 0..300);
+    let waiting = airlock.metric("airlock_waiting_nodes{group=\"default\"}");
+    assert_eq!(waiting, Some(100.0));
+}
+
+#[test]
 fn a_refusal_costs_the_same_however_many_nodes_wait() {
     let config = "[embedded]\npath = \"{folder}/airlock.db\"\n[lock]\ndefault_slots = 1\n";
     let mut airlock = Airlock::start_with(&format!("{LISTEN}{config}"), &["-v"]);

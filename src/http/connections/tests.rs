@@ -40,6 +40,20 @@ fn evicted<const N: usize>(registrations: &[Registration; N]) -> [bool; N] {
     registrations.each_ref().map(is_evicted)
 }
 
+/// Checks that the table contains the sums of its parts.
+fn check_sums(connections: &Connections) {
+    let table = connections.table.lock();
+    for share in table.parties.values() {
+        let entries = share.connections.values().map(|entry| entry.bytes);
+        assert_eq!(share.bytes, entries.sum::<usize>());
+    }
+    let shares = table.parties.values();
+    assert_eq!(table.bytes, shares.map(|share| share.bytes).sum::<usize>());
+    let shares = table.parties.values();
+    let count: usize = shares.map(|share| share.connections.len()).sum();
+    assert_eq!(table.count, count);
+}
+
 #[test]
 fn a_network_at_its_limit_loses_its_longest_idle_connection() {
     let limits = limits("max_connections_per_peer = 2");
@@ -83,6 +97,7 @@ fn invariant_8_the_largest_connection_of_the_network_with_the_most_bytes_is_clos
     assert_eq!(evicted(&open), [false, false, false]);
     let _more = open[2].0.response(220_000);
     assert_eq!(evicted(&open), [false, true, false]);
+    check_sums(&connections);
     // The bytes of a closed connection do not count any more, however it ends.
     drop(smaller);
     let [_, removed, rest] = open;
