@@ -48,6 +48,7 @@ fn tls(more: &str) -> (Airlock, Ca) {
     (Airlock::start_with(&config, &["-vv"]), ca)
 }
 
+/// The requests follow each other, as those of Zincati do.
 #[test]
 fn an_http_2_connection_ends_after_64_kib_and_no_request_fails() {
     const REQUESTS: usize = 600;
@@ -58,26 +59,30 @@ fn an_http_2_connection_ends_after_64_kib_and_no_request_fails() {
     );
     let id = "n".repeat(250);
     let body = format!(r#"{{"client_params":{{"id":"{id}","group":"default"}}}}"#);
-    for concurrency in ["1", "8"] {
-        let mut curl = Command::new("curl");
-        curl.args(["-s", "--http2", "--parallel", "--parallel-max", concurrency]);
-        curl.args(["-H", "fleet-lock-protocol: true", "-d", &body]);
-        curl.args(["-w", "%{http_version} %{http_code} %{num_connects}\n"]);
-        curl.arg("--cacert")
-            .arg(ca.path())
-            .args(vec![&url; REQUESTS]);
-        let output = curl.output().unwrap();
-        let lines = String::from_utf8(output.stdout).unwrap();
-        let counts = lines.lines().map(|line| {
-            let connects = line.strip_prefix("2 200 ");
-            let connects = connects.unwrap_or_else(|| panic!("concurrency {concurrency}: {line}"));
-            connects.parse::<usize>().unwrap()
-        });
-        let counts: Vec<usize> = counts.collect();
-        let connections: usize = counts.iter().sum();
-        assert_eq!(counts.len(), REQUESTS);
-        assert!((3..100).contains(&connections), "{connections} connections");
-    }
+    let mut curl = Command::new("curl");
+    curl.args([
+        "-s",
+        "--http2",
+        "-H",
+        "fleet-lock-protocol: true",
+        "-d",
+        &body,
+    ]);
+    curl.args(["-w", "%{http_version} %{http_code} %{num_connects}\n"]);
+    curl.arg("--cacert")
+        .arg(ca.path())
+        .args(vec![&url; REQUESTS]);
+    let lines = String::from_utf8(curl.output().unwrap().stdout).unwrap();
+    let connects = lines.lines().map(|line| {
+        let connects = line
+            .strip_prefix("2 200 ")
+            .unwrap_or_else(|| panic!("{line}"));
+        connects.parse::<usize>().unwrap()
+    });
+    let connects: Vec<usize> = connects.collect();
+    assert_eq!(connects.len(), REQUESTS);
+    let connections: usize = connects.iter().sum();
+    assert!((3..20).contains(&connections), "{connections} connections");
 }
 
 #[test]
