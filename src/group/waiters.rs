@@ -114,12 +114,15 @@ impl Waiters {
     pub(super) fn list(&mut self, now: Timestamp, max_listed: usize) -> Waiting {
         self.remove_expired(now);
         let mut waiters: Vec<&Waiter> = self.by_id.values().collect();
-        let since = |waiter: &&Waiter| (waiter.first_asked, waiter.id.clone());
+        let order = |a: &&Waiter, b: &&Waiter| {
+            let since = a.first_asked.cmp(&b.first_asked);
+            since.then_with(|| a.id.cmp(&b.id))
+        };
         if waiters.len() > max_listed {
-            waiters.select_nth_unstable_by_key(max_listed, since);
+            waiters.select_nth_unstable_by(max_listed, order);
             waiters.truncate(max_listed);
         }
-        waiters.sort_by_key(since);
+        waiters.sort_unstable_by(order);
         Waiting {
             longest: waiters.into_iter().cloned().collect(),
             count: self.by_id.len(),

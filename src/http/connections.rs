@@ -1,10 +1,10 @@
 //! The open connections of a listener, and the choice of those that are closed in favor of others.
 //!
 //! Each network may have a number of connections, and so may all networks together. If one more connects, the longest
-//! idle one is closed. All connections together may hold a number of bytes (invariant 8). If they hold more, the largest
-//! connection of the network that holds the most is closed. So a client only takes resources away from itself, and
+//! idle ones are closed. All connections together may hold a number of bytes (invariant 8). If they hold more, the largest
+//! connections of the networks that hold the most are closed. So a client only takes resources away from itself, and
 //! from clients that use more than it does. Half of the largest size counts as equally large, and the longest idle
-//! connection of that size is closed: a request that is being answered does not make its connection the largest one.
+//! connections of that size come first: a request that is being answered does not make its connection the largest one.
 
 use std::collections::HashMap;
 use std::sync::Arc;

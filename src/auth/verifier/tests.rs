@@ -1,16 +1,20 @@
 use super::*;
-use std::path::Path;
 use tokio::task::JoinHandle;
 
 fn users(passwords: &[(&str, &str)]) -> Users {
+    let lines = passwords.iter().map(|(user, password)| {
+        let hash = bcrypt::hash(password, 4).unwrap();
+        format!("{user}:{hash}\n")
+    });
+    users_in(&lines.collect::<String>())
+}
+
+/// Reads the text of an htpasswd file.
+fn users_in(text: &str) -> Users {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("htpasswd");
-    let lines: Vec<String> = passwords
-        .iter()
-        .map(|(user, password)| format!("{user}:{}\n", bcrypt::hash(password, 4).unwrap()))
-        .collect();
-    std::fs::write(&path, lines.concat()).unwrap();
-    Users::read(Path::new(&path)).unwrap()
+    std::fs::write(&path, text).unwrap();
+    Users::read(&path).unwrap()
 }
 
 fn peer(last: u8) -> IpAddr {
@@ -176,11 +180,8 @@ async fn a_changed_password_replaces_the_old_one_and_unchanged_ones_stay_cached(
     for (user, password) in [("a", "1"), ("b", "2"), ("c", "3")] {
         assert_eq!(verifier.verify(peer(1), user, password).await, Ok(true));
     }
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("htpasswd");
     let a = bcrypt::hash("new", 4).unwrap();
-    std::fs::write(&path, format!("a:{a}\nb:{b}\n")).unwrap();
-    verifier.set_users(Users::read(&path).unwrap());
+    verifier.set_users(users_in(&format!("a:{a}\nb:{b}\n")));
     occupy(&verifier);
     assert_eq!(
         verifier.verify(peer(1), "b", "2").await,
