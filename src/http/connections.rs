@@ -1,13 +1,7 @@
-//! The open connections of a listener, and the choice of those that are closed in favor of others.
-//!
-//! Each network may have a number of connections, and so may all networks together. If one more connects, the longest
-//! idle ones are closed. All connections together may hold a number of bytes (invariant 8). If they hold more, the largest
-//! connections of the networks that hold the most are closed. So a client only takes resources away from itself, and
-//! from clients that use more than it does. Half of the largest size counts as equally large, and the longest idle
-//! connections of that size come first: a request that is being answered does not make its connection the largest one.
+//! The open connections of a listener, and what each of them reports: activity, bytes, and its end.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -17,6 +11,7 @@ use super::activity::{Activity, Idleness, shortest_timeout};
 use super::head;
 use super::metrics::ListenerMetrics;
 use super::network::ClientNetwork;
+use super::table::{Closable, Full, Party, Table};
 use crate::config::Limits;
 
 /// The bytes of a connection that has received nothing: its task, and its place in the table.
@@ -31,43 +26,11 @@ pub(super) const MAX_STREAMS: u32 = 8;
 /// The changes of a connection that are recorded together. A usual request is smaller, and costs no lock of the table.
 const STEP: usize = 8 << 10;
 
-/// At a limit, this part of it is made available at once, because the choice considers all connections.
-const BATCH: usize = 64;
-
 /// All connections of a listener.
 pub(super) struct Connections {
-    table: Mutex<Table>,
+    table: Mutex<Table<OpenConnection>>,
+    next_id: AtomicU64,
     metrics: ListenerMetrics,
-}
-
-#[derive(Default)]
-struct Table {
-    parties: HashMap<Party, Share>,
-    count: usize,
-    bytes: usize,
-    /// The maximum of `bytes`, as configured when the newest connection was registered.
-    max_bytes: usize,
-    next_id: u64,
-}
-
-/// The client that connections are counted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Party {
-    Network(ClientNetwork),
-    /// One connection of a trusted proxy, which forwards requests of any number of clients.
-    Proxied(u64),
-}
-
-/// The connections of a party.
-#[derive(Default)]
-struct Share {
-    connections: HashMap<u64, Entry>,
-    bytes: usize,
-}
-
-struct Entry {
-    connection: Arc<OpenConnection>,
-    bytes: usize,
 }
 
 /// A connection from its acceptance to its end.
@@ -111,7 +74,8 @@ pub(super) struct Unread {
 impl Connections {
     pub(super) fn new(metrics: ListenerMetrics) -> Arc<Self> {
         Arc::new(Connections {
-            table: Mutex::default(),
+            table: Mutex::new(Table::new()),
+            next_id: AtomicU64::new(0),
             metrics,
         })
     }
@@ -125,28 +89,16 @@ impl Connections {
         limits: Limits,
     ) -> Option<Registration> {
         let mut table = self.table.lock();
-        let id = table.next_id;
-        table.next_id += 1;
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let party = network.map_or(Party::Proxied(id), Party::Network);
-        let full = if table.count_of(party) >= limits.connections_per_peer() {
-            let evicted = table.longest_idle_of(party).into_iter().collect();
-            Some(("connections_per_peer", evicted))
-        } else if table.count >= limits.max_connections {
-            let count = (limits.max_connections / BATCH).max(1);
-            Some(("connections", table.most_dispensable(party, count)))
-        } else {
-            None
-        };
-        if let Some((reason, evicted)) = full {
-            if evicted.is_empty() {
-                self.metrics.rejected(reason);
+        if let Some(Full { limit, closed }) = table.make_place(party, &limits) {
+            if closed == 0 {
+                self.metrics.rejected(limit);
                 return None;
             }
-            for (party, id) in evicted {
-                table.evict(party, id);
-                self.metrics.evicted(reason);
-            }
+            self.metrics.evicted(limit, closed);
         }
+        let max_bytes = limits.connection_bytes;
         let connection = Arc::new(OpenConnection {
             id,
             party,
@@ -160,8 +112,9 @@ impl Connections {
             worn_out: Notify::new(),
         });
         let tls_bytes = if has_tls { TLS_BYTES } else { 0 };
-        table.insert(Arc::clone(&connection), CONNECTION_BYTES + tls_bytes);
-        table.max_bytes = connection.limits.connection_bytes;
+        let bytes = CONNECTION_BYTES + tls_bytes;
+        table.insert(party, id, Arc::clone(&connection), bytes);
+        table.limit_bytes(max_bytes);
         self.shrink(&mut table);
         Some(Registration(connection))
     }
@@ -173,138 +126,16 @@ impl Connections {
         let (before, now) = (state.recorded, state.activity.bytes());
         state.recorded = now;
         drop(state);
-        table.record(connection, before, now);
+        table.record(connection.party, connection.id, before, now);
         self.shrink(&mut table);
     }
 
     /// Closes connections if all together hold more bytes than they may.
-    fn shrink(&self, table: &mut Table) {
-        if table.bytes <= table.max_bytes {
-            return;
+    fn shrink(&self, table: &mut Table<OpenConnection>) {
+        match table.shrink() {
+            0 => {}
+            closed => self.metrics.evicted("bytes", closed),
         }
-        let target = table.max_bytes - table.max_bytes / BATCH;
-        while table.bytes > target && !table.parties.is_empty() {
-            for (_, party, id) in table.largest() {
-                table.evict(party, id);
-                self.metrics.evicted("bytes");
-                if table.bytes <= target {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-// === impl Table ===
-
-impl Table {
-    fn count_of(&self, party: Party) -> usize {
-        let share = self.parties.get(&party);
-        share.map_or(0, |share| share.connections.len())
-    }
-
-    fn longest_idle_of(&self, party: Party) -> Option<(Party, u64)> {
-        let (idleness, id) = self.parties.get(&party)?.longest_idle()?;
-        (!idleness.is_answering()).then_some((party, id))
-    }
-
-    /// Returns the connections that are closed if one more of `newcomer` connects: up to `count` of the parties with the
-    /// most connections, the longest idle ones. If all have requests, one is closed for a party with fewer connections.
-    fn most_dispensable(&self, newcomer: Party, count: usize) -> Vec<(Party, u64)> {
-        let counts = self.parties.values();
-        let most = counts.map(|share| share.connections.len()).max();
-        let most = most.unwrap_or_default();
-        let largest = self
-            .parties
-            .iter()
-            .filter(|(_, share)| share.connections.len() == most);
-        let connections = largest.flat_map(|(party, share)| {
-            let connections = share.connections.iter();
-            connections.map(|(id, entry)| (entry.connection.idleness(), *party, *id))
-        });
-        let mut connections: Vec<_> = connections.collect();
-        connections.sort_unstable();
-        let is_larger = most > self.count_of(newcomer) + 1;
-        let idle = connections.partition_point(|(idleness, ..)| !idleness.is_answering());
-        connections.truncate(idle.max(is_larger.into()).min(count));
-        let ids = connections.into_iter().map(|(_, party, id)| (party, id));
-        ids.collect()
-    }
-
-    /// Returns the largest connections of the parties that hold the most bytes, the longest idle ones first.
-    fn largest(&self) -> Vec<(Idleness, Party, u64)> {
-        let parties = self.parties.iter();
-        let large_parties = among_the_largest(parties, |(_, share)| share.bytes);
-        let connections = large_parties.flat_map(|(party, share)| {
-            let connections = share.connections.iter();
-            connections.map(|(id, entry)| (*party, *id, entry))
-        });
-        let mut largest: Vec<_> = among_the_largest(connections, |(_, _, entry)| entry.bytes)
-            .map(|(party, id, entry)| (entry.connection.idleness(), party, id))
-            .collect();
-        largest.sort_unstable();
-        largest
-    }
-
-    fn insert(&mut self, connection: Arc<OpenConnection>, bytes: usize) {
-        self.count += 1;
-        self.bytes += bytes;
-        let share = self.parties.entry(connection.party).or_default();
-        share.bytes += bytes;
-        let id = connection.id;
-        share.connections.insert(id, Entry { connection, bytes });
-    }
-
-    /// Removes a connection, unless it was removed before.
-    fn remove(&mut self, party: Party, id: u64) -> Option<Arc<OpenConnection>> {
-        let share = self.parties.get_mut(&party)?;
-        let Entry { connection, bytes } = share.connections.remove(&id)?;
-        share.bytes -= bytes;
-        if share.connections.is_empty() {
-            self.parties.remove(&party);
-        }
-        self.count -= 1;
-        self.bytes -= bytes;
-        Some(connection)
-    }
-
-    /// Removes a connection and closes it.
-    fn evict(&mut self, party: Party, id: u64) {
-        if let Some(connection) = self.remove(party, id) {
-            connection.evicted.notify_one();
-        }
-    }
-
-    fn record(&mut self, connection: &OpenConnection, before: usize, now: usize) {
-        let Some(share) = self.parties.get_mut(&connection.party) else {
-            return;
-        };
-        let Some(entry) = share.connections.get_mut(&connection.id) else {
-            return;
-        };
-        for bytes in [&mut entry.bytes, &mut share.bytes, &mut self.bytes] {
-            *bytes = *bytes + now - before;
-        }
-    }
-}
-
-/// Returns the items of at least half the size of the largest one.
-fn among_the_largest<T>(
-    items: impl Iterator<Item = T> + Clone,
-    size: impl Fn(&T) -> usize + Clone,
-) -> impl Iterator<Item = T> + Clone {
-    let largest = items.clone().map(|item| size(&item)).max();
-    items.filter(move |item| largest.is_some_and(|largest| size(item) >= largest / 2))
-}
-
-// === impl Share ===
-
-impl Share {
-    fn longest_idle(&self) -> Option<(Idleness, u64)> {
-        let connections = self.connections.iter();
-        connections
-            .map(|(id, entry)| (entry.connection.idleness(), *id))
-            .min()
     }
 }
 
@@ -400,10 +231,6 @@ impl OpenConnection {
         }
     }
 
-    fn idleness(&self) -> Idleness {
-        self.state.lock().activity.idleness()
-    }
-
     fn update<T>(&self, change: impl FnOnce(&mut Activity) -> T) -> T {
         let mut state = self.state.lock();
         let changed = change(&mut state.activity);
@@ -414,6 +241,16 @@ impl OpenConnection {
             self.connections.record(self);
         }
         changed
+    }
+}
+
+impl Closable for OpenConnection {
+    fn idleness(&self) -> Idleness {
+        self.state.lock().activity.idleness()
+    }
+
+    fn close(&self) {
+        self.evicted.notify_one();
     }
 }
 

@@ -71,9 +71,9 @@ impl ListenerMetrics {
             .inc();
     }
 
-    pub(super) fn evicted(&self, reason: &str) {
+    pub(super) fn evicted(&self, reason: &str, count: usize) {
         self.evicted
             .with_label_values(&[self.listener, reason])
-            .inc();
+            .inc_by(count.try_into().unwrap_or(u64::MAX));
     }
 }

@@ -13,6 +13,7 @@ mod io;
 mod listener;
 mod metrics;
 mod network;
+mod table;
 
 pub(crate) use address::{BindError, check_address};
 pub(crate) use context::{ConnectionContext, Peer};

@@ -40,18 +40,9 @@ fn evicted<const N: usize>(registrations: &[Registration; N]) -> [bool; N] {
     registrations.each_ref().map(is_evicted)
 }
 
-/// Checks that the table contains the sums of its parts.
-fn check_sums(connections: &Connections) {
-    let table = connections.table.lock();
-    for share in table.parties.values() {
-        let entries = share.connections.values().map(|entry| entry.bytes);
-        assert_eq!(share.bytes, entries.sum::<usize>());
-    }
-    let shares = table.parties.values();
-    assert_eq!(table.bytes, shares.map(|share| share.bytes).sum::<usize>());
-    let shares = table.parties.values();
-    let count: usize = shares.map(|share| share.connections.len()).sum();
-    assert_eq!(table.count, count);
+/// Returns the number of connections and their bytes.
+fn sums(connections: &Connections) -> (usize, usize) {
+    connections.table.lock().sums()
 }
 
 #[test]
@@ -65,7 +56,7 @@ fn a_network_at_its_limit_loses_its_longest_idle_connection() {
     let _busy = newer[0].0.request(0);
     let another = connections.register(Some(network(1)), false, limits.clone());
     assert!(another.is_none(), "both connections answer requests");
-    assert_eq!(connections.table.lock().count, 3);
+    assert_eq!(sums(&connections).0, 3);
 }
 
 #[test]
@@ -97,14 +88,12 @@ fn invariant_8_the_largest_connection_of_the_network_with_the_most_bytes_is_clos
     assert_eq!(evicted(&open), [false, false, false]);
     let _more = open[2].0.response(220_000);
     assert_eq!(evicted(&open), [false, true, false]);
-    check_sums(&connections);
+    assert_eq!(sums(&connections).0, 2);
     // The bytes of a closed connection do not count any more, however it ends.
     drop(smaller);
     let [_, removed, rest] = open;
     drop((removed, _small, _more, rest));
-    let table = connections.table.lock();
-    assert_eq!((table.count, table.parties.len()), (1, 1));
-    assert_eq!(table.bytes, CONNECTION_BYTES + 300_000);
+    assert_eq!(sums(&connections), (1, CONNECTION_BYTES + 300_000));
 }
 
 #[test]
@@ -165,7 +154,7 @@ fn a_usual_request_does_not_touch_the_table_and_all_bytes_are_returned() {
     let limits = limits("");
     let connections = connections();
     let [open] = register(&connections, &limits, [1]);
-    let bytes = || connections.table.lock().bytes;
+    let bytes = || sums(&connections).1;
     open.0.received(500);
     let request = open.0.request(2 << 10);
     let body = open.0.body();
@@ -178,8 +167,7 @@ fn a_usual_request_does_not_touch_the_table_and_all_bytes_are_returned() {
     drop(_next);
     assert_eq!(bytes(), CONNECTION_BYTES);
     drop(open);
-    let table = connections.table.lock();
-    assert_eq!((table.count, table.bytes, table.parties.len()), (0, 0, 0));
+    assert_eq!(sums(&connections), (0, 0));
 }
 
 #[test]
@@ -190,10 +178,7 @@ fn a_part_of_a_head_of_http_2_counts_as_the_fields_that_it_may_stand_for() {
     open.0.speaks_http2();
     open.0.received(4000);
     let fields = head::max_bytes(&limits) / 2 * 9;
-    assert_eq!(
-        connections.table.lock().bytes,
-        CONNECTION_BYTES + 8000 + fields
-    );
+    assert_eq!(sums(&connections).1, CONNECTION_BYTES + 8000 + fields);
 }
 
 #[test]
