@@ -152,6 +152,11 @@ impl Activity {
         self.http2_fields.is_some() && (exceeds(MAX_HTTP2_BYTES) || exceeds(ABORT_HTTP2_BYTES))
     }
 
+    /// Reports whether the connection should end because of what it has received.
+    pub(super) fn is_worn_out(&self) -> bool {
+        self.http2_fields.is_some() && self.received > MAX_HTTP2_BYTES
+    }
+
     /// Records that the head of a request is complete. The connection holds `bytes` for it until it is answered.
     pub(super) fn request(&mut self, bytes: usize, now: Instant) {
         self.held += bytes;
@@ -301,6 +306,7 @@ mod tests {
         for kib in 1..300 {
             let is_worn_out = activity.received(1024, || now);
             assert_eq!(is_worn_out, kib == 65 || kib == 257, "{kib}");
+            assert_eq!(activity.is_worn_out(), kib > 64);
             activity.request(7, now);
             activity.answered(7, now);
             assert_eq!(activity.bytes(), 2 * (kib << 10));

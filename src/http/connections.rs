@@ -157,6 +157,11 @@ impl OpenConnection {
         self.worn_out.notified().await;
     }
 
+    /// Reports whether [`OpenConnection::worn_out`] has ended.
+    pub(super) fn is_worn_out(&self) -> bool {
+        self.state.lock().activity.is_worn_out()
+    }
+
     /// Waits until the client has exceeded a timeout.
     ///
     /// It checks the activity periodically. Being notified of every change would cost two more wake-ups of the
@@ -288,4 +293,4 @@ impl Drop for Unread {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,12 +7,14 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::response::Response;
 use http::header;
 use hyper::body::Buf as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{self, Sleep};
 
 use super::connections::OpenConnection;
 
@@ -24,21 +26,64 @@ pub(super) struct WatchedIo<I> {
     /// Returns the response to a head that is too large. `None` with HTTP/2.
     too_large: Option<Box<dyn Fn() -> Response<String> + Send>>,
     replacement: Option<Replacement>,
-    /// The maximum number of bytes that are read, and discarded, before the socket is closed: a client that is still
-    /// sending would lose the response.
-    lingering: usize,
+    end: End,
+    /// `None` until the last byte is sent.
+    lingering: Option<Lingering>,
     /// What was received before hyper reads.
     first: Vec<u8>,
 }
 
-/// Some times the largest head that clients send by mistake.
-const MAX_LINGERING: usize = 256 << 10;
+/// How a connection ends.
+enum End {
+    AtOnce,
+    /// After a response to a request that the client may still be sending.
+    AfterRefusal,
+    /// After a `GOAWAY`, which a request may cross.
+    AfterGoaway,
+}
+
+/// The time between the last byte that is sent and the end of the connection. What is received is read, and discarded: the
+/// kernel resets a connection that is closed with unread data, and the client would lose responses.
+struct Lingering {
+    /// The bytes that may still be read.
+    max_bytes: usize,
+    /// `None` after a refusal, since the timeout for the head applies.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// A few times the largest head that clients send by mistake.
+const MAX_LINGERING_BYTES: usize = 256 << 10;
+
+/// The time for a client to close its connection after the `GOAWAY`.
+const MAX_LINGERING_TIME: Duration = Duration::from_secs(1);
 
 /// A response that is written instead of hyper's.
 struct Replacement {
     rest: Bytes,
     /// The bytes of hyper's response.
     replaced: usize,
+}
+
+// === impl Lingering ===
+
+impl Lingering {
+    /// Reads until the client has closed the connection, or a limit is reached.
+    fn poll(&mut self, io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<()> {
+        let is_over = |sleep: &mut Pin<Box<Sleep>>| sleep.as_mut().poll(cx).is_ready();
+        if self.deadline.as_mut().is_some_and(is_over) {
+            return Poll::Ready(());
+        }
+        while self.max_bytes > 0 {
+            let mut bytes = [MaybeUninit::uninit(); 2048];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
+            let result = ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer));
+            if result.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+            self.max_bytes = self.max_bytes.saturating_sub(buffer.filled().len());
+        }
+        Poll::Ready(())
+    }
 }
 
 // === impl WatchedIo ===
@@ -51,27 +96,32 @@ impl<I> WatchedIo<I> {
     ) -> Self {
         WatchedIo {
             too_large: Some(Box::new(too_large)),
-            ..WatchedIo::http2(inner, open)
+            ..WatchedIo::new(inner, open, OpenConnection::received)
         }
     }
 
     pub(super) fn http2(inner: I, open: Arc<OpenConnection>) -> Self {
         WatchedIo {
-            inner,
-            open,
-            record: OpenConnection::received,
-            too_large: None,
-            replacement: None,
-            lingering: 0,
-            first: Vec::new(),
+            end: End::AfterGoaway,
+            ..WatchedIo::new(inner, open, OpenConnection::received)
         }
     }
 
     /// Records what is received below TLS.
     pub(super) fn encrypted(inner: I, open: Arc<OpenConnection>) -> Self {
+        WatchedIo::new(inner, open, OpenConnection::received_encrypted)
+    }
+
+    fn new(inner: I, open: Arc<OpenConnection>, record: fn(&OpenConnection, usize)) -> Self {
         WatchedIo {
-            record: OpenConnection::received_encrypted,
-            ..WatchedIo::http2(inner, open)
+            inner,
+            open,
+            record,
+            too_large: None,
+            replacement: None,
+            end: End::AtOnce,
+            lingering: None,
+            first: Vec::new(),
         }
     }
 }
@@ -162,7 +212,7 @@ impl<I: AsyncWrite + Unpin> WatchedIo<I> {
         }
         let replaced = replacement.replaced;
         self.replacement = None;
-        self.lingering = MAX_LINGERING;
+        self.end = End::AfterRefusal;
         Poll::Ready(Ok(Some(replaced)))
     }
 }
@@ -237,25 +287,84 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<I> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-        while self.lingering > 0 {
-            let mut bytes = [MaybeUninit::uninit(); 2048];
-            let mut buffer = ReadBuf::uninit(&mut bytes);
-            // The timeout for the head ends it, too.
-            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {
-                    self.lingering = self.lingering.saturating_sub(buffer.filled().len());
-                }
-                Ok(()) | Err(_) => self.lingering = 0,
+        let Self {
+            inner,
+            open,
+            end,
+            lingering,
+            ..
+        } = &mut *self;
+        let lingering = match lingering {
+            Some(lingering) => lingering,
+            None => {
+                ready!(Pin::new(&mut *inner).poll_shutdown(cx))?;
+                let deadline = match end {
+                    End::AfterRefusal => None,
+                    End::AfterGoaway if open.is_worn_out() => {
+                        Some(Box::pin(time::sleep(MAX_LINGERING_TIME)))
+                    }
+                    End::AtOnce | End::AfterGoaway => return Poll::Ready(Ok(())),
+                };
+                lingering.insert(Lingering {
+                    max_bytes: MAX_LINGERING_BYTES,
+                    deadline,
+                })
             }
-        }
-        Poll::Ready(Ok(()))
+        };
+        lingering.poll(inner, cx).map(Ok)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::time::Instant;
+
     use super::*;
+    use crate::http::connections::tests::open_connection;
+
+    /// Returns the two ends of an HTTP/2 connection that has received `bytes`.
+    fn http2(bytes: usize) -> (WatchedIo<DuplexStream>, DuplexStream) {
+        let (server, client) = duplex(1 << 20);
+        let open = open_connection();
+        open.speaks_http2();
+        open.received(bytes);
+        (WatchedIo::http2(server, open), client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_crosses_the_end_of_an_http_2_connection_does_not_reset_it() {
+        let (mut server, mut client) = http2(65 << 10);
+        client.write_all(b"a request").await.unwrap();
+        let mut shutdown = Box::pin(server.shutdown());
+        assert!(shutdown.as_mut().now_or_never().is_none());
+        client.write_all(b"the rest of it").await.unwrap();
+        assert!(shutdown.as_mut().now_or_never().is_none());
+        drop(client);
+        assert!(shutdown.now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http_2_connection_that_the_server_ends_waits_for_a_second_and_256_kib() {
+        let (mut server, _client) = http2(65 << 10);
+        let began = Instant::now();
+        server.shutdown().await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 1);
+
+        let (mut server, mut client) = http2(65 << 10);
+        let body = vec![0; MAX_LINGERING_BYTES];
+        client.write_all(&body).await.unwrap();
+        let began = Instant::now();
+        server.shutdown().await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_of_the_server_does_not_wait_for_http_2_clients() {
+        let (mut server, _client) = http2(64 << 10);
+        assert!(server.shutdown().now_or_never().is_some());
+    }
 
     #[test]
     fn an_empty_line_ends_a_head_wherever_it_is_split() {

@@ -15,6 +15,12 @@ fn connections() -> Arc<Connections> {
     Connections::new(metrics.of("service"))
 }
 
+/// Returns a connection that is in no table.
+pub(in crate::http) fn open_connection() -> Arc<OpenConnection> {
+    let Registration(open) = &connections().register(None, false, limits("")).unwrap();
+    Arc::clone(open)
+}
+
 /// The network with this number.
 fn network(number: u8) -> ClientNetwork {
     ClientNetwork::of([192, 0, 2, number].into())
