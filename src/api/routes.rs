@@ -55,37 +55,46 @@ pub(crate) fn router(api: Arc<Api>, path_prefix: Option<&str>) -> Router {
         .with_state(api)
 }
 
-async fn pre_reboot(State(api): State<Arc<Api>>, request: Request) -> Response {
+fn pre_reboot(State(api): State<Arc<Api>>, request: Request) -> impl Future<Output = Response> {
     tracing::debug!("got pre-reboot request");
-    api.handle(Endpoint::PreReboot, request).await
+    api.handle(Endpoint::PreReboot, request)
 }
 
-async fn steady_state(State(api): State<Arc<Api>>, request: Request) -> Response {
+fn steady_state(State(api): State<Arc<Api>>, request: Request) -> impl Future<Output = Response> {
     tracing::debug!("got steady-state report");
-    api.handle(Endpoint::SteadyState, request).await
+    api.handle(Endpoint::SteadyState, request)
 }
 
 // === impl Api ===
 
 impl Api {
-    async fn handle(&self, endpoint: Endpoint, request: Request) -> Response {
-        let started = Instant::now();
-        self.metrics.request(endpoint);
-        let peer = request.extensions().get().map(|Peer(address)| *address);
-        let session = self.coordinator.begin();
-        let result = self.respond(endpoint, &session, request, peer).await;
-        let (group, outcome, response) = match &result {
-            Ok(Success { group, outcome }) => (Some(*group), *outcome, response::ok()),
-            Err(error) => {
-                log(error, peer);
-                let group = error.denied().and_then(|denied| denied.group);
-                (group, error.kind(), self::error(error))
-            }
-        };
-        let group = group.map_or("", GroupName::as_str);
-        self.metrics
-            .response(endpoint, group, outcome, started.elapsed());
-        response
+    /// Takes the request apart before it creates the future, which would otherwise hold all of it until it completes.
+    fn handle(
+        self: Arc<Self>,
+        endpoint: Endpoint,
+        request: Request,
+    ) -> impl Future<Output = Response> {
+        let (head, body) = request.into_parts();
+        let peer = head.extensions.get().map(|Peer(address)| *address);
+        let headers = head.headers;
+        async move {
+            let started = Instant::now();
+            self.metrics.request(endpoint);
+            let session = self.coordinator.begin();
+            let result = self.respond(endpoint, &session, headers, body, peer).await;
+            let (group, outcome, response) = match &result {
+                Ok(Success { group, outcome }) => (Some(*group), *outcome, response::ok()),
+                Err(error) => {
+                    log(error, peer);
+                    let group = error.denied().and_then(|denied| denied.group);
+                    (group, error.kind(), self::error(error))
+                }
+            };
+            let group = group.map_or("", GroupName::as_str);
+            self.metrics
+                .response(endpoint, group, outcome, started.elapsed());
+            response
+        }
     }
 
     /// Checks the request in the order of coreos/airlock, then passes it to the coordinator.
@@ -97,19 +106,18 @@ impl Api {
         &self,
         endpoint: Endpoint,
         session: &'a Session,
-        request: Request,
+        headers: HeaderMap,
+        body: Body,
         peer: Option<IpAddr>,
     ) -> Result<Success<'a>, ApiError<'a>> {
-        let header = request.headers().get("fleet-lock-protocol");
+        let header = headers.get("fleet-lock-protocol");
         let header = identity::check_header(header.map(|value| value.as_bytes()));
-        let (user, body) = {
-            // The head shares a buffer with the connection, which needs another one as long as the head exists.
-            let (head, body) = request.into_parts();
-            tokio::join!(
-                self.authenticate(&head.headers, peer),
-                read_body(session.limits(), body)
-            )
-        };
+        let (user, body) = tokio::join!(
+            self.authenticate(&headers, peer),
+            read_body(session.limits(), body)
+        );
+        // The headers share a buffer with the connection, which needs another one as long as they exist.
+        drop(headers);
         let user = user?;
         header.map_err(ApiError::InvalidIdentity)?;
         let identity = identity::parse_body(&body?).map_err(ApiError::InvalidIdentity)?;

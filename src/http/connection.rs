@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ where
         .max_buf_size(limits.header_bytes)
         .max_headers(limits.max_headers)
         .serve_connection(TokioIo::new(io), service(peer, open, context));
-    run(connection, open, context).await
+    run(pin!(connection), open, context).await
 }
 
 /// Serves HTTP/2.
@@ -117,18 +117,17 @@ where
         .initial_stream_window_size(STREAM_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
         .serve_connection(TokioIo::new(io), service(peer, open, context));
-    run(connection, open, context).await
+    run(pin!(connection), open, context).await
 }
 
 async fn run<C>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     open: &OpenConnection,
     context: &ConnectionContext,
 ) -> Result<(), ConnectionError>
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
-    let mut connection = pin!(connection);
     let reason = tokio::select! {
         result = connection.as_mut() => return Ok(result?),
         () = context.shutdown.cancelled() => EndReason::Shutdown,
@@ -175,11 +174,10 @@ fn service(
         let (router, open) = (router.clone(), Arc::clone(&open));
         let client = forwarded::client(&trusted_proxies, peer, request.headers());
         request.extensions_mut().insert(Peer(client));
-        let request = request.map(|body| request_body(body, &open));
+        let response = router.call(request.map(|body| request_body(body, &open)));
         async move {
             let _answering = answering;
-            let response = router.call(request).await?;
-            Ok(watched(response, &open))
+            Ok(watched(response.await?, &open))
         }
     })
 }

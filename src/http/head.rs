@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use http::{Request, Version, header};
-use tower::ServiceExt as _;
+use tower::Service as _;
 
 use crate::config::Limits;
 
@@ -50,10 +50,17 @@ impl CheckedRouter {
         }
     }
 
-    pub(super) async fn call(self, request: Request<Body>) -> Result<Response, Infallible> {
-        match self.check(&request) {
-            Ok(()) => self.inner.oneshot(request).await,
-            Err(refused) => Ok((self.refuse)(&refused).map(Body::from)),
+    /// Passes the request on before it creates the future, which would otherwise hold all of it until it completes.
+    pub(super) fn call(
+        mut self,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response, Infallible>> {
+        let response = self.check(&request).map(|()| self.inner.call(request));
+        async move {
+            match response {
+                Ok(response) => response.await,
+                Err(refused) => Ok((self.refuse)(&refused).map(Body::from)),
+            }
         }
     }
 
