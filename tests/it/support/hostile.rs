@@ -22,9 +22,9 @@ pub enum Attack {
     EndlessHead,
     /// A head that does not end, with one byte for each field.
     IndexedHead,
-    /// Heads of which one field becomes an entry in the table of HPACK, so that the server keeps the buffers in which
-    /// they were received.
-    PinnedBuffers,
+    /// This number of heads of 15,000 bytes, of which one field becomes an entry in the table of HPACK, so that the server
+    /// keeps the buffers in which they were received.
+    PinnedBuffers(usize),
     /// A handshake that does not end.
     Handshake,
     /// Requests for the documents of the status listener, which are not read.
@@ -36,7 +36,7 @@ const STREAMS: usize = 12;
 
 /// The number of entries of the smallest size, with a name of 5 bytes and a value of one byte, that the table of HPACK
 /// has room for (RFC 7541, section 4.1).
-const TABLE_ENTRIES: usize = 4096 / (32 + 5 + 1);
+pub const TABLE_ENTRIES: usize = 4096 / (32 + 5 + 1);
 
 /// A connection of a hostile client.
 pub enum Hostile {
@@ -236,8 +236,8 @@ impl Attack {
         match self {
             Attack::EndlessHead => return connection.endless_head(&fields(60, 1000)),
             Attack::IndexedHead => return connection.indexed_head(),
-            Attack::PinnedBuffers => {
-                return (0..TABLE_ENTRIES).try_for_each(|_| connection.pinning_head());
+            Attack::PinnedBuffers(heads) => {
+                return (0..heads).try_for_each(|_| connection.pinning_head());
             }
             Attack::Echo | Attack::SlowBodies | Attack::Documents | Attack::Handshake => {}
         }
@@ -260,7 +260,7 @@ impl Attack {
                 }
                 Attack::EndlessHead
                 | Attack::IndexedHead
-                | Attack::PinnedBuffers
+                | Attack::PinnedBuffers(_)
                 | Attack::Handshake => {}
             }
         }
