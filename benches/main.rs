@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -- --help` lists the scenarios and options. Without a scenario all of them run. The results of
 //! earlier runs are kept for the scenarios that do not run.
+//!
+//! With AIRLOCK_OTHER=BINARY, it only compares both servers, and prints the results.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -13,6 +15,7 @@ mod baseline;
 mod connection_per_request;
 mod harness;
 mod load;
+mod other;
 mod report;
 mod scenarios;
 mod server;
@@ -55,6 +58,9 @@ fn main() {
     let svg = arguments.out.join("performance.svg");
     let report = Report::load(&json);
     let mut bench = Bench::new(report, arguments.seconds, arguments.idle_seconds);
+    if let Some(binary) = std::env::var_os("AIRLOCK_OTHER") {
+        return other::compare(&bench, binary.as_ref());
+    }
     for scenario in Scenario::value_variants() {
         if arguments.scenarios.is_empty() || arguments.scenarios.contains(scenario) {
             bench.report.forget(&scenario.name());

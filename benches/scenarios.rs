@@ -101,7 +101,7 @@ fn baseline(bench: &mut Bench) {
 /// Measures the load generator with a server that does nothing.
 fn ceiling(bench: &mut Bench) {
     let echo = load::echo();
-    for clients in [64, 512] {
+    for clients in [1, 64, 512] {
         let case = Case {
             scenario: "ceiling",
             case: "a server that does nothing".into(),
