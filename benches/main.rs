@@ -59,7 +59,7 @@ fn main() {
     let report = Report::load(&json);
     let mut bench = Bench::new(report, arguments.seconds, arguments.idle_seconds);
     if let Some(binary) = std::env::var_os("AIRLOCK_OTHER") {
-        return other::compare(&bench, binary.as_ref());
+        return other::compare(&mut bench, binary.as_ref());
     }
     for scenario in Scenario::value_variants() {
         if arguments.scenarios.is_empty() || arguments.scenarios.contains(scenario) {

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::harness::{Bench, lock, locks, nodes, unlock};
+use crate::harness::{Bench, Case, lock, locks, nodes, row, unlock};
 use crate::load;
+use crate::server::Usage;
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::process::{Process, cpu_seconds};
 use airlock_test_support::{eventually, free_port};
@@ -21,8 +22,8 @@ const LOOPING: usize = 1000;
 /// Each case is measured this often, with each server in turn.
 const ROUNDS: usize = 3;
 
-/// A case: its name, the number of clients, how long they hold a lock, and the requests of one of them.
-type Case = (&'static str, usize, Duration, fn(&str) -> Vec<Vec<u8>>);
+/// The name of a case, the number of clients, how long they hold a lock, and the requests of one of them.
+type Comparison = (&'static str, usize, Duration, fn(&str) -> Vec<Vec<u8>>);
 
 /// One of the servers, while it is measured.
 struct Peer {
@@ -30,6 +31,8 @@ struct Peer {
     process: Process,
     _folder: TempDir,
 }
+
+// === impl Peer ===
 
 impl Peer {
     fn start(binary: &Path, etcd: &Etcd) -> Self {
@@ -59,7 +62,7 @@ impl Peer {
 }
 
 /// Measures both servers, and prints the results.
-pub(crate) fn compare(bench: &Bench, other: &Path) {
+pub(crate) fn compare(bench: &mut Bench, other: &Path) {
     let etcd = Etcd::start();
     let this = airlock_test_support::airlock::binary();
     let filling = Peer::start(&this, &etcd);
@@ -68,7 +71,7 @@ pub(crate) fn compare(bench: &Bench, other: &Path) {
     drop(filling);
     let none = Duration::ZERO;
     let hold = Duration::from_millis(10);
-    let cases: [Case; 4] = [
+    let cases: [Comparison; 4] = [
         ("relock by a holder", CLIENTS, none, |id| {
             vec![lock("relock", id)]
         }),
@@ -88,27 +91,31 @@ pub(crate) fn compare(bench: &Bench, other: &Path) {
     }
 }
 
-fn measure(bench: &Bench, (case, clients, hold, requests): Case, name: &str, peer: &Peer) {
+fn measure(
+    bench: &mut Bench,
+    (case, clients, hold, requests): Comparison,
+    name: &str,
+    peer: &Peer,
+) {
     let mut connections = nodes(&[peer.address], clients, requests);
     for connection in &mut connections {
         connection.hold = hold;
     }
+    let case = Case {
+        scenario: name,
+        case: case.into(),
+        writes: false,
+        until: bench.until(),
+    };
     let id = peer.process.id();
     let before = cpu_seconds(id);
-    let load = load::run(connections, bench.until());
-    let load = bench.runtime.block_on(load);
-    let cpu = (cpu_seconds(id) - before) / load.responses().max(1) as f64 * 1e6;
-    println!(
-        "{case:<28} {name:<5} {clients:>5} clients {:>8.0}/s  p50 {:>8} us  p99 {:>8} us  CPU {cpu:>7.1} us  \
-         granted {}  refused {}  failed {}",
-        load.per_second(),
-        load.latencies.percentile(50),
-        load.latencies.percentile(99),
-        load.granted,
-        load.refused,
-        load.failed,
-    );
+    let load = bench.runtime.block_on(load::run(connections, case.until));
+    let used = Usage {
+        server_cpu: cpu_seconds(id) - before,
+        ..Usage::default()
+    };
     if let Some(failure) = &load.first_failure {
         println!("first failure: {failure}");
     }
+    bench.report.row(row(&case, clients, &load, used, None));
 }

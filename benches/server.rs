@@ -1,12 +1,11 @@
 //! The servers under load and the resources that they use.
 
-use std::fs;
 use std::net::SocketAddr;
 
 use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::pki::Pair;
-use airlock_test_support::process::cpu_seconds;
+use airlock_test_support::process::{cpu_seconds, peak_resident_bytes, resident_bytes};
 
 /// A real server with the lowest log level of a production configuration.
 pub(crate) struct Server {
@@ -81,15 +80,9 @@ impl Server {
 
     /// Returns the current and the maximal resident memory in MB.
     pub(crate) fn memory(&self) -> (f64, f64) {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
-        let kb = |name: &str| -> f64 {
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .unwrap();
-            line.split_whitespace().next().unwrap().parse().unwrap()
-        };
-        (kb("VmRSS:") / 1000.0, kb("VmHWM:") / 1000.0)
+        let megabytes = |bytes: u64| (bytes >> 10) as f64 / 1000.0;
+        let (now, peak) = (resident_bytes(self.id), peak_resident_bytes(self.id));
+        (megabytes(now), megabytes(peak))
     }
 }
 

@@ -88,9 +88,9 @@ impl Connections {
         has_tls: bool,
         limits: Limits,
     ) -> Option<Registration> {
-        let mut table = self.table.lock();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let party = network.map_or(Party::Proxied(id), Party::Network);
+        let mut table = self.table.lock();
         if let Some(Full { limit, closed }) = table.make_place(party, &limits) {
             if closed == 0 {
                 self.metrics.rejected(limit);

@@ -7,16 +7,15 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::response::Response;
 use http::header;
 use hyper::body::Buf as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{self, Sleep};
 
 use super::connections::OpenConnection;
+use super::lingering::Lingering;
 
 /// A socket with a record of what is received.
 pub(super) struct WatchedIo<I> {
@@ -42,48 +41,11 @@ enum End {
     AfterGoaway,
 }
 
-/// The time between the last byte that is sent and the end of the connection. What is received is read, and discarded: the
-/// kernel resets a connection that is closed with unread data, and the client would lose responses.
-struct Lingering {
-    /// The bytes that may still be read.
-    max_bytes: usize,
-    /// `None` after a refusal, since the timeout for the head applies.
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
-/// A few times the largest head that clients send by mistake.
-const MAX_LINGERING_BYTES: usize = 256 << 10;
-
-/// The time for a client to close its connection after the `GOAWAY`.
-const MAX_LINGERING_TIME: Duration = Duration::from_secs(1);
-
 /// A response that is written instead of hyper's.
 struct Replacement {
     rest: Bytes,
     /// The bytes of hyper's response.
     replaced: usize,
-}
-
-// === impl Lingering ===
-
-impl Lingering {
-    /// Reads until the client has closed the connection, or a limit is reached.
-    fn poll(&mut self, io: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>) -> Poll<()> {
-        let is_over = |sleep: &mut Pin<Box<Sleep>>| sleep.as_mut().poll(cx).is_ready();
-        if self.deadline.as_mut().is_some_and(is_over) {
-            return Poll::Ready(());
-        }
-        while self.max_bytes > 0 {
-            let mut bytes = [MaybeUninit::uninit(); 2048];
-            let mut buffer = ReadBuf::uninit(&mut bytes);
-            let result = ready!(Pin::new(&mut *io).poll_read(cx, &mut buffer));
-            if result.is_err() || buffer.filled().is_empty() {
-                break;
-            }
-            self.max_bytes = self.max_bytes.saturating_sub(buffer.filled().len());
-        }
-        Poll::Ready(())
-    }
 }
 
 // === impl WatchedIo ===
@@ -298,16 +260,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<I> {
             Some(lingering) => lingering,
             None => {
                 ready!(Pin::new(&mut *inner).poll_shutdown(cx))?;
-                let deadline = match end {
-                    End::AfterRefusal => None,
-                    End::AfterGoaway if open.is_worn_out() => {
-                        Some(Box::pin(time::sleep(MAX_LINGERING_TIME)))
-                    }
+                lingering.insert(match end {
+                    End::AfterRefusal => Lingering::after_refusal(),
+                    End::AfterGoaway if open.is_worn_out() => Lingering::after_goaway(),
                     End::AtOnce | End::AfterGoaway => return Poll::Ready(Ok(())),
-                };
-                lingering.insert(Lingering {
-                    max_bytes: MAX_LINGERING_BYTES,
-                    deadline,
                 })
             }
         };
@@ -353,11 +309,11 @@ mod tests {
         assert_eq!(began.elapsed().as_secs(), 1);
 
         let (mut server, mut client) = http2(65 << 10);
-        let body = vec![0; MAX_LINGERING_BYTES];
+        let body = vec![0; 256 << 10];
         client.write_all(&body).await.unwrap();
         let began = Instant::now();
         server.shutdown().await.unwrap();
-        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(began.elapsed().as_nanos(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ mod context;
 pub(crate) mod forwarded;
 mod head;
 mod io;
+mod lingering;
 mod listener;
 mod metrics;
 mod network;

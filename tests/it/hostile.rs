@@ -11,7 +11,7 @@ use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::client::Client;
 use airlock_test_support::hostile::{Attack, Hostile, TABLE_ENTRIES, client_config};
 use airlock_test_support::pki::Ca;
-use airlock_test_support::process::resident_bytes;
+use airlock_test_support::process::{forget_peak, peak_resident_bytes, resident_bytes};
 use airlock_test_support::raise_open_files;
 use reqwest::blocking::Client as Http;
 
@@ -62,17 +62,10 @@ fn attack(
     // The first request allocates what all later ones use.
     honest.request();
     let pid = airlock.process().id();
+    forget_peak(pid);
     let before = resident_bytes(pid);
     let is_over = AtomicBool::new(false);
-    let (peak, mut served) = thread::scope(|scope| {
-        let peak = scope.spawn(|| {
-            let mut peak = before;
-            while !is_over.load(Ordering::Relaxed) {
-                peak = peak.max(resident_bytes(pid));
-                thread::sleep(Duration::from_millis(10));
-            }
-            peak
-        });
+    let mut served = thread::scope(|scope| {
         let served = scope.spawn(|| {
             let mut served = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
@@ -87,9 +80,9 @@ fn attack(
         honest.request();
         drop(over);
         drop(open);
-        (peak.join().unwrap(), served.join().unwrap())
+        served.join().unwrap()
     });
-    let grown = peak - before;
+    let grown = peak_resident_bytes(pid) - before;
     served.sort_unstable();
     Outcome {
         grown,

@@ -118,8 +118,23 @@ pub fn cpu_seconds(id: u32) -> f64 {
 
 /// Returns the resident memory of a process in bytes.
 pub fn resident_bytes(pid: u32) -> u64 {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// Returns the most resident memory that a process has had in bytes, since its start or [`forget_peak`].
+pub fn peak_resident_bytes(pid: u32) -> u64 {
+    status_bytes(pid, "VmHWM:")
+}
+
+/// Makes the resident memory of now the peak.
+pub fn forget_peak(pid: u32) {
+    // Source: proc_pid_clear_refs(5).
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
+}
+
+fn status_bytes(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
     kilobytes.parse::<u64>().unwrap() << 10
 }
