@@ -136,6 +136,11 @@ impl Activity {
         self.encrypted += bytes;
     }
 
+    /// Records that what TLS has returned was discarded.
+    pub(super) fn discarded(&mut self) {
+        self.encrypted = 0;
+    }
+
     /// Records that bytes were received. With HTTP/1.1, a request head begins behind a response; with HTTP/2, they may be
     /// part of anything.
     ///

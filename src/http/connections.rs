@@ -203,6 +203,11 @@ impl OpenConnection {
         self.update(|activity| activity.received_encrypted(bytes));
     }
 
+    /// Records that what TLS has returned was discarded.
+    pub(super) fn discarded(&self) {
+        self.update(Activity::discarded);
+    }
+
     /// Records bytes that were received.
     pub(super) fn received(&self, bytes: usize) {
         if self.update(|activity| activity.received(bytes, Instant::now)) {

@@ -267,7 +267,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedIo<I> {
                 })
             }
         };
-        lingering.poll(inner, cx).map(Ok)
+        lingering.poll(inner, open, cx).map(Ok)
     }
 }
 
@@ -278,15 +278,31 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::http::connections::tests::open_connection;
+    use crate::http::connections::Registration;
+    use crate::http::connections::tests::{is_evicted, open_connection};
 
     /// Returns the two ends of an HTTP/2 connection that has received `bytes`.
     fn http2(bytes: usize) -> (WatchedIo<DuplexStream>, DuplexStream) {
         let (server, client) = duplex(1 << 20);
-        let open = open_connection();
+        let Registration(open) = &open_connection();
         open.speaks_http2();
         open.received(bytes);
-        (WatchedIo::http2(server, open), client)
+        (WatchedIo::http2(server, Arc::clone(open)), client)
+    }
+
+    #[tokio::test]
+    async fn what_is_discarded_after_a_goaway_does_not_count_as_held() {
+        let (server, mut client) = duplex(1 << 20);
+        let registration = open_connection();
+        let open = &registration.0;
+        open.speaks_http2();
+        open.received(65 << 10);
+        open.allocated(600_000);
+        let encrypted = WatchedIo::encrypted(server, Arc::clone(open));
+        let mut server = WatchedIo::http2(encrypted, Arc::clone(open));
+        client.write_all(&[0; 256 << 10]).await.unwrap();
+        server.shutdown().await.unwrap();
+        assert!(!is_evicted(&registration));
     }
 
     #[tokio::test(start_paused = true)]

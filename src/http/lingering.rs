@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{self, Sleep};
 
+use super::connections::OpenConnection;
+
 /// What may still be read from a connection, and until when.
 pub(super) struct Lingering {
     max_bytes: usize,
@@ -44,6 +46,7 @@ impl Lingering {
     pub(super) fn poll(
         &mut self,
         io: &mut (impl AsyncRead + Unpin),
+        open: &OpenConnection,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
         let is_over = |sleep: &mut Pin<Box<Sleep>>| sleep.as_mut().poll(cx).is_ready();
@@ -57,6 +60,7 @@ impl Lingering {
             if result.is_err() || buffer.filled().is_empty() {
                 break;
             }
+            open.discarded();
             self.max_bytes = self.max_bytes.saturating_sub(buffer.filled().len());
         }
         Poll::Ready(())

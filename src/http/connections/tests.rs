@@ -15,10 +15,10 @@ fn connections() -> Arc<Connections> {
     Connections::new(metrics.of("service"))
 }
 
-/// Returns a connection that is in no table.
-pub(in crate::http) fn open_connection() -> Arc<OpenConnection> {
-    let Registration(open) = &connections().register(None, false, limits("")).unwrap();
-    Arc::clone(open)
+/// Returns the only connection of a listener whose connections may hold 1 MiB.
+pub(in crate::http) fn open_connection() -> Registration {
+    let limits = limits("connection_bytes = 1048576");
+    connections().register(None, false, limits).unwrap()
 }
 
 /// The network with this number.
@@ -26,7 +26,7 @@ fn network(number: u8) -> ClientNetwork {
     ClientNetwork::of([192, 0, 2, number].into())
 }
 
-fn is_evicted(registration: &Registration) -> bool {
+pub(in crate::http) fn is_evicted(registration: &Registration) -> bool {
     registration.0.evicted().now_or_never().is_some()
 }
 
