@@ -188,20 +188,24 @@ impl Server {
         let mut supervisor = Supervisor::default();
         monitor::inspect_etcd(&self.settings);
         let (mut signals, mut reloader) = self.spawn(&mut supervisor)?;
-        systemd::ready();
         loop {
+            // At the start, and after each reload.
+            let reload = async {
+                systemd::ready().await;
+                reloader.read().await
+            };
             tokio::select! {
                 _ = signals.next() => break,
                 exit = supervisor.first_exit() => return Err(exit.into()),
-                read = reloader.read() => {
-                    reloader.apply(&mut supervisor, read.map_err(TaskExit::from)?);
-                }
+                read = reload => reloader.apply(&mut supervisor, read.map_err(TaskExit::from)?),
             }
         }
         tracing::info!("shutting down");
-        systemd::stopping();
+        let stopped = async {
+            tokio::join!(systemd::stopping(), supervisor.drain());
+        };
         tokio::select! {
-            () = supervisor.drain() => Ok(Stopped::Drained),
+            () = stopped => Ok(Stopped::Drained),
             signal = signals.next() => Ok(Stopped::Aborted(signal)),
         }
     }

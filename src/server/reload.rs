@@ -42,25 +42,28 @@ impl Reloader {
     /// Waits for a SIGHUP, reloads the files, and reads the configuration. `None`: it is invalid.
     ///
     /// The filesystem may not respond for seconds, so a thread of its own does this. The caller may drop the future and
-    /// wait again. A SIGHUP during a reload causes another one after it.
+    /// wait again; the service manager may then not learn of this reload. A SIGHUP during a reload causes another one after
+    /// it.
     ///
     /// # Errors
     /// If the thread panicked.
     pub(super) async fn read(&mut self) -> Result<Option<Settings>, JoinError> {
-        if self.reading.is_none() {
+        let reading = if let Some(reading) = &mut self.reading {
+            reading
+        } else {
             self.hangups.recv().await;
-            systemd::reloading();
-        }
-        let start = || {
             let files = Arc::clone(&self.files);
             let metrics = Arc::clone(&self.metrics);
             let config = self.config.clone();
-            spawn_blocking(move || {
+            let reading = spawn_blocking(move || {
                 files.reload_all(|target, successful| metrics.reloaded(target, successful));
                 read_settings(&config)
-            })
+            });
+            let reading = self.reading.insert(reading);
+            systemd::reloading().await;
+            reading
         };
-        let read = self.reading.get_or_insert_with(start).await;
+        let read = reading.await;
         self.reading = None;
         read
     }
@@ -72,7 +75,6 @@ impl Reloader {
         if let Some(new) = read {
             self.replace_settings(supervisor, new);
         }
-        systemd::ready();
     }
 
     fn replace_settings(&self, supervisor: &mut Supervisor, mut new: Settings) {

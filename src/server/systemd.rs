@@ -3,9 +3,12 @@
 //!
 //! A failed notification is logged and never stops the server.
 
+use std::env;
+use std::pin::pin;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 use tokio::time::{self, MissedTickBehavior};
 
@@ -18,9 +21,17 @@ use crate::text::explain::chain;
 /// The interval at which the status text follows the health of the store.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The time after which a notification that waits for room in the queue of the service manager is logged.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// The time after which a notification that delays something else is dropped.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+
 /// Reports whether a service manager listens.
 pub(super) fn is_enabled() -> bool {
-    std::env::var_os("NOTIFY_SOCKET").is_some()
+    env::var_os(NOTIFY_SOCKET).is_some()
 }
 
 /// Returns the timeout of the service manager's watchdog (`WatchdogSec=`), if it has one.
@@ -28,23 +39,25 @@ pub(super) fn watchdog_timeout() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|timeout| is_enabled() && !timeout.is_zero())
 }
 
-/// Notifies the service manager that all listeners accept connections, and that no reload is in progress.
-pub(super) fn ready() {
-    notify(&[NotifyState::Ready]);
+/// Notifies the service manager that all listeners accept connections, and that no reload is in progress. Waits for as
+/// long as it takes: a unit that never becomes ready is stopped.
+pub(super) async fn ready() {
+    notify(&[NotifyState::Ready]).await;
 }
 
 /// Notifies the service manager that the server shuts down.
-pub(super) fn stopping() {
-    notify(&[
+pub(super) async fn stopping() {
+    notify_soon(&[
         NotifyState::Stopping,
         NotifyState::Status("shutting down after the requests in flight"),
-    ]);
+    ])
+    .await;
 }
 
 /// Notifies the service manager that a reload starts. [`ready`] ends it, whether it succeeded or not.
-pub(super) fn reloading() {
+pub(super) async fn reloading() {
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Ok(now) => notify_soon(&[NotifyState::Reloading, now]).await,
         Err(error) => tracing::warn!(%error, "cannot read the monotonic clock"),
     }
 }
@@ -58,7 +71,7 @@ pub(super) async fn report_status(state: StateReceiver, health: watch::Receiver<
         tick.tick().await;
         let status = status_text(state.get().groups.len(), &health.borrow());
         if status != reported {
-            notify(&[NotifyState::Status(&status)]);
+            notify(&[NotifyState::Status(&status)]).await;
             reported = status;
         }
     }
@@ -73,10 +86,17 @@ pub(super) async fn watchdog(state: StateReceiver, timeout: Duration) {
         let groups = state.groups.values();
         groups.map(|configured| configured.group.clone()).collect()
     };
-    watch_groups(groups, timeout, || notify(&[NotifyState::Watchdog])).await;
+    watch_groups(groups, timeout, async || {
+        notify(&[NotifyState::Watchdog]).await;
+    })
+    .await;
 }
 
-async fn watch_groups(groups: impl Fn() -> Vec<Group>, timeout: Duration, alive: impl Fn()) -> ! {
+async fn watch_groups(
+    groups: impl Fn() -> Vec<Group>,
+    timeout: Duration,
+    alive: impl AsyncFn(),
+) -> ! {
     let mut tick = time::interval(timeout / 3);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -91,7 +111,7 @@ async fn watch_groups(groups: impl Fn() -> Vec<Group>, timeout: Duration, alive:
                 heartbeat.await;
             }
         }
-        alive();
+        alive().await;
     }
 }
 
@@ -115,8 +135,34 @@ fn status_text(groups: usize, health: &Health) -> String {
     printable(&format!("{groups} group{plural}; {store}")).into_owned()
 }
 
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
+/// Notifies the service manager if it has room for the message within [`TIMEOUT`].
+async fn notify_soon(states: &[NotifyState<'_>]) {
+    if time::timeout(TIMEOUT, notify(states)).await.is_err() {
+        tracing::warn!(?states, "the service manager reads no notifications");
+    }
+}
+
+/// Notifies the service manager as soon as it has room for the message.
+async fn notify(states: &[NotifyState<'_>]) {
+    let Some(socket) = env::var_os(NOTIFY_SOCKET) else {
+        return;
+    };
+    let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+    // SUBTLE: `sd_notify::notify` blocks its thread while the queue of the socket is full.
+    let mut sent = pin!(async {
+        let client = UnixDatagram::unbound()?;
+        // Only a connected socket becomes writable when the service manager reads from a full queue.
+        client.connect(socket)?;
+        client.send(message.as_bytes()).await
+    });
+    let result = match time::timeout(SLOW, &mut sent).await {
+        Ok(result) => result,
+        Err(_) => {
+            tracing::warn!(?states, "the service manager reads no notifications");
+            sent.await
+        }
+    };
+    if let Err(error) = result {
         tracing::warn!(%error, "cannot notify the service manager");
     }
 }
@@ -174,7 +220,7 @@ mod tests {
     async fn are_alive(groups: Vec<Group>, times: usize, timeout: Duration) -> bool {
         let groups = || groups.clone();
         let (sender, mut notified) = mpsc::unbounded_channel();
-        let watchdog = watch_groups(groups, Duration::from_millis(30), || {
+        let watchdog = watch_groups(groups, Duration::from_millis(30), async || {
             let _ = sender.send(());
         });
         let notifications = async {

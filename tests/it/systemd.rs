@@ -1,5 +1,6 @@
 //! The notifications to systemd, and their consistency with the units of contrib/.
 
+use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
@@ -26,6 +27,23 @@ impl Manager {
     /// Returns the path of the socket, the value of NOTIFY_SOCKET.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("notify")
+    }
+
+    /// Fills the queue of the socket.
+    fn fill(&self) {
+        // A client of its own for each message: otherwise its send buffer can be full before the queue is.
+        let send = || {
+            let client = UnixDatagram::unbound()?;
+            client.set_nonblocking(true)?;
+            client.connect(self.path())?;
+            client.send(b"FILLED=1")
+        };
+        let error = loop {
+            if let Err(error) = send() {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
     }
 
     /// Starts a server with the environment of a unit with this `WatchdogSec=`.
@@ -119,4 +137,35 @@ fn a_reload_is_completed_for_systemd_with_a_good_and_a_bad_file() {
         manager.receive("READY=1");
     }
     assert_eq!(airlock.client().lock("default", "a").status, 200);
+}
+
+/// Starts a server with a service manager that reads nothing, and a single thread that a notification could block.
+fn start_unread(manager: &Manager) -> Airlock {
+    manager.fill();
+    Airlock::start_with_environment(
+        &format!("{LISTEN}[embedded]\npath = \"{{folder}}/airlock.db\"\n"),
+        &["-vv"],
+        &[
+            ("NOTIFY_SOCKET", manager.path().to_str().unwrap()),
+            ("WATCHDOG_USEC", "300000"),
+            ("TOKIO_WORKER_THREADS", "1"),
+        ],
+    )
+}
+
+#[test]
+fn a_service_manager_that_reads_nothing_delays_no_node() {
+    let manager = Manager::listen();
+    let airlock = start_unread(&manager);
+    assert_eq!(airlock.client().lock("default", "a").status, 200);
+    manager.receive("READY=1");
+    manager.receive("WATCHDOG=1");
+}
+
+#[test]
+fn a_service_manager_that_reads_nothing_prevents_no_shutdown() {
+    let manager = Manager::listen();
+    let mut airlock = start_unread(&manager);
+    airlock.terminate();
+    assert!(airlock.process().wait().success());
 }
