@@ -20,7 +20,7 @@ const NODES: usize = 8;
 const UNCOUNTED_GRANTS: usize = 2 * NODES;
 
 /// The time for which the requests of the nodes are counted, in `make test`. `make stress` takes longer.
-const DURATION: Duration = Duration::from_secs(5);
+const DURATION: Duration = Duration::from_secs(10);
 const STRESS_DURATION: Duration = Duration::from_secs(30);
 
 /// The nodes of one server: what became of their requests.
@@ -106,27 +106,24 @@ impl fmt::Display for Observed {
 /// and the failures of the whole run.
 fn reboot(client: &Client, id: &str, run: &Run, granted: &AtomicUsize) -> Observed {
     let mut observed = Observed::default();
-    let mut is_counted = false;
     let mut endpoint = "v1/pre-reboot";
     while !run.stop.load(Ordering::Relaxed) {
-        if !is_counted && run.is_counted.load(Ordering::Relaxed) {
-            is_counted = true;
-            observed = Observed {
-                failures: observed.failures,
-                ..Observed::default()
-            };
-        }
+        let is_counted = run.is_counted.load(Ordering::Relaxed);
         let began = Instant::now();
         let reply = client.try_post(endpoint, "default", id).unwrap();
-        observed.latencies.push(began.elapsed());
+        if is_counted {
+            observed.latencies.push(began.elapsed());
+        }
         match endpoint {
             "v1/pre-reboot" if reply.granted() => {
-                observed.grants += 1;
+                observed.grants += usize::from(is_counted);
                 granted.fetch_add(1, Ordering::Relaxed);
                 endpoint = "v1/steady-state";
             }
             _ if reply.granted() => endpoint = "v1/pre-reboot",
-            _ if reply.body.contains("semaphore slots currently locked") => observed.refusals += 1,
+            _ if reply.body.contains("semaphore slots currently locked") => {
+                observed.refusals += usize::from(is_counted);
+            }
             _ => observed.failures.push(reply.body),
         }
     }
@@ -190,7 +187,7 @@ fn is_fair(version: Version, slots: usize) -> String {
     }
     assert!(far.grants >= NODES, "{observed}");
     assert!(far.grants * 4 >= near.grants, "{observed}");
-    assert!(near.grants * 20 >= far.grants, "{observed}");
+    assert!(near.grants * 10 >= far.grants, "{observed}");
     observed
 }
 

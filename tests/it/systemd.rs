@@ -10,6 +10,8 @@ use airlock_test_support::airlock::{Airlock, LISTEN};
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::{MAX_WAIT, eventually};
 
+use crate::check_config::EMBEDDED;
+
 /// The service manager's end of the notify socket.
 pub(crate) struct Manager {
     socket: UnixDatagram,
@@ -48,15 +50,21 @@ impl Manager {
 
     /// Starts a server with the environment of a unit with this `WatchdogSec=`.
     fn start(&self, config: &str, watchdog_usec: &str) -> Airlock {
+        self.start_with_environment(config, &[("WATCHDOG_USEC", watchdog_usec)])
+    }
+
+    /// Starts a server, and fills the queue of the socket before. The server has a single thread that a notification
+    /// could block.
+    fn start_unread(&self) -> Airlock {
+        self.fill();
+        let environment = [("WATCHDOG_USEC", "300000"), ("TOKIO_WORKER_THREADS", "1")];
+        self.start_with_environment(EMBEDDED, &environment)
+    }
+
+    fn start_with_environment(&self, config: &str, more: &[(&str, &str)]) -> Airlock {
         let socket = self.path();
-        Airlock::start_with_environment(
-            &format!("{LISTEN}{config}"),
-            &["-vv"],
-            &[
-                ("NOTIFY_SOCKET", socket.to_str().unwrap()),
-                ("WATCHDOG_USEC", watchdog_usec),
-            ],
-        )
+        let environment = [&[("NOTIFY_SOCKET", socket.to_str().unwrap())], more].concat();
+        Airlock::start_with_environment(&format!("{LISTEN}{config}"), &["-vv"], &environment)
     }
 
     /// Returns the next message that contains `expected` and skips all others.
@@ -73,7 +81,7 @@ impl Manager {
 #[test]
 fn systemd_is_notified_of_readiness_watchdog_and_stopping() {
     let manager = Manager::listen();
-    let mut airlock = manager.start("[embedded]\npath = \"{folder}/airlock.db\"\n", "300000");
+    let mut airlock = manager.start(EMBEDDED, "300000");
     manager.receive("READY=1");
     assert_eq!(
         airlock.client().lock("default", "a").status,
@@ -127,11 +135,10 @@ fn without_a_socket_nothing_is_notified() {
 #[test]
 fn a_reload_is_completed_for_systemd_with_a_good_and_a_bad_file() {
     let manager = Manager::listen();
-    let store = "[embedded]\npath = \"{folder}/airlock.db\"\n";
-    let airlock = manager.start(store, "0");
+    let airlock = manager.start(EMBEDDED, "0");
     manager.receive("READY=1");
     for more in ["[lock]\ndefault_slots = 2\n", "[lock\n"] {
-        airlock.reload(&format!("{store}{more}"));
+        airlock.reload(&format!("{EMBEDDED}{more}"));
         let reloading = manager.receive("RELOADING=1");
         assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
         manager.receive("READY=1");
@@ -139,24 +146,10 @@ fn a_reload_is_completed_for_systemd_with_a_good_and_a_bad_file() {
     assert_eq!(airlock.client().lock("default", "a").status, 200);
 }
 
-/// Starts a server with a service manager that reads nothing, and a single thread that a notification could block.
-fn start_unread(manager: &Manager) -> Airlock {
-    manager.fill();
-    Airlock::start_with_environment(
-        &format!("{LISTEN}[embedded]\npath = \"{{folder}}/airlock.db\"\n"),
-        &["-vv"],
-        &[
-            ("NOTIFY_SOCKET", manager.path().to_str().unwrap()),
-            ("WATCHDOG_USEC", "300000"),
-            ("TOKIO_WORKER_THREADS", "1"),
-        ],
-    )
-}
-
 #[test]
 fn a_service_manager_that_reads_nothing_delays_no_node() {
     let manager = Manager::listen();
-    let airlock = start_unread(&manager);
+    let airlock = manager.start_unread();
     assert_eq!(airlock.client().lock("default", "a").status, 200);
     manager.receive("READY=1");
     manager.receive("WATCHDOG=1");
@@ -165,7 +158,7 @@ fn a_service_manager_that_reads_nothing_delays_no_node() {
 #[test]
 fn a_service_manager_that_reads_nothing_prevents_no_shutdown() {
     let manager = Manager::listen();
-    let mut airlock = start_unread(&manager);
+    let mut airlock = manager.start_unread();
     airlock.terminate();
     assert!(airlock.process().wait().success());
 }
