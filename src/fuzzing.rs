@@ -16,7 +16,7 @@ use crate::auth::htpasswd::Users;
 use crate::auth::{BasicCredentials, MAX_PASSWORD};
 use crate::config;
 use crate::http::forwarded::client;
-use crate::lock::codec::{Value, decode, encode};
+use crate::lock::codec::{Decoded, Value, decode, encode};
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, NodeId, RequestId, is_control_or_format};
 use crate::store::etcd::keys;
@@ -51,14 +51,19 @@ pub fn codec(input: &[u8]) {
     let end = input.windows(2).position(|pair| pair == b"\n\n");
     let value = Value {
         semaphore: input[..end.unwrap_or(input.len())].to_vec(),
-        lock_times: end.map(|end| input[end + 2..].to_vec()),
+        lock_times: end.map(|end| input[end + 2..].to_vec()).into(),
     };
     match decode(&value) {
-        Ok((semaphore, audit_log)) => {
+        Ok(decoded) => {
+            let Decoded {
+                semaphore,
+                audit_log,
+                history,
+            } = &decoded;
             assert!(semaphore.slots <= Semaphore::MAX_SLOTS);
-            let encoded = encode(&semaphore, &audit_log);
+            let encoded = encode(semaphore, audit_log, history);
             assert!(encoded.semaphore.iter().all(|byte| *byte >= b' '));
-            assert_eq!(decode(&encoded), Ok((semaphore, audit_log)));
+            assert_eq!(decode(&encoded), Ok(decoded));
         }
         Err(error) => assert_one_line(&error.without_value()),
     }

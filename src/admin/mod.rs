@@ -15,6 +15,7 @@ use crate::group::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 use crate::lock::audit::{self, AuditEntry};
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::command::{AdminCommand, Decision, Refused};
+use crate::lock::history::CompletedHold;
 use crate::lock::protocol::{Attempt, Protocol};
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
@@ -148,8 +149,8 @@ impl Proposed {
     /// Determines the fate of the attempt.
     ///
     /// SUBTLE: on top of another revision, a missing entry proves something only if the audit log was kept since. A
-    /// write of coreos/airlock drops the log, and with it the entry of an attempt that was applied: to attempt it again
-    /// would execute one command twice. The entry before the attempt shows that the log was kept.
+    /// repair by hand can drop the log, and with it the entry of an attempt that was applied: to attempt it again would
+    /// execute one command twice. The entry before the attempt shows that the log was kept.
     fn fate(&self, state: &GroupState) -> Fate {
         let log = &state.audit_log;
         let was_kept = || {
@@ -233,7 +234,7 @@ impl Work for Execution<'_> {
             return None;
         }
         let before = Arc::clone(before);
-        let (next, action) = match self.command.decide(&before, self.at) {
+        let (next, action, released) = match self.command.decide(&before, self.at) {
             Decision::Unchanged => {
                 let after = Arc::clone(&before);
                 self.result = Some(Ok(Change { before, after }));
@@ -243,8 +244,17 @@ impl Work for Execution<'_> {
                 self.result = Some(Err(refused.into()));
                 return None;
             }
-            Decision::Change(next, action) => (Arc::new(next), action),
+            Decision::Change {
+                next,
+                action,
+                released,
+            } => (Arc::new(next), action, released),
         };
+        let by_hand = |hold| CompletedHold {
+            by: Some(Arc::clone(&self.by)),
+            ..hold
+        };
+        let released: Vec<CompletedHold> = released.into_iter().map(by_hand).collect();
         let entry = AuditEntry {
             at: self.at,
             by: Arc::clone(&self.by),
@@ -263,8 +273,10 @@ impl Work for Execution<'_> {
                 next,
                 writes: true,
                 outcomes: Vec::new(),
+                released: Vec::new(),
             },
             audit_log,
+            history: state.history.append(&released),
         })
     }
 

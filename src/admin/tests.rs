@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::lock::audit::Action;
-use crate::lock::codec::{self, Value};
+use crate::lock::codec::{self, LockTimes, Value};
+use crate::lock::history::History;
 use crate::store::faulty::{Fault, FaultyStore};
 use crate::store::memory::MemoryStore;
 
@@ -25,7 +26,7 @@ fn shared(store: &Arc<FaultyStore>) -> Arc<dyn Store> {
 /// Creates a store that has a value for the group.
 fn used() -> Arc<FaultyStore> {
     let store = FaultyStore::new();
-    let empty = codec::encode(&Semaphore::new(2), &[]);
+    let empty = codec::encode(&Semaphore::new(2), &[], &History::default());
     store.memory.overwrite(&group(), Some(empty));
     store
 }
@@ -108,7 +109,7 @@ async fn invariant_6_a_command_that_may_have_been_applied_is_never_reported_as_f
     store.next(&[Fault::AnswerLost]);
     let foreign = Value {
         semaphore: br#"{"total_slots":2,"holders":[]}"#.to_vec(),
-        lock_times: None,
+        lock_times: LockTimes::Unknown,
     };
     let answer = run_with_writer(&store, unlock(), foreign).await;
     assert!(
@@ -183,7 +184,7 @@ async fn invariant_6_a_command_is_not_repeated_after_coreos_airlock_has_dropped_
     let unlock = AdminCommand::Unlock { id: "a".into() };
     let foreign = Value {
         semaphore: br#"{"total_slots":2,"holders":["a"]}"#.to_vec(),
-        lock_times: None,
+        lock_times: LockTimes::Unknown,
     };
     let answer = run_with_writer(&store, unlock, foreign.clone()).await;
     assert!(
@@ -246,7 +247,7 @@ async fn invariant_6_a_command_without_space_whose_effect_cannot_be_read_is_not_
     let unlock = AdminCommand::Unlock { id: "a".into() };
     let damaged = Value {
         semaphore: b"{".to_vec(),
-        lock_times: None,
+        lock_times: LockTimes::Unknown,
     };
     let answer = run_with_writer(&store, unlock, damaged).await;
     assert!(
@@ -286,7 +287,7 @@ async fn a_damaged_value_is_not_changed() {
         let store: Arc<dyn Store> = Arc::clone(&memory) as _;
         let damaged = Value {
             semaphore: semaphore.into(),
-            lock_times: None,
+            lock_times: LockTimes::Unknown,
         };
         memory.overwrite(&group(), Some(damaged.clone()));
         let result = run(&store, command).await;
@@ -304,7 +305,7 @@ async fn a_resume_keeps_the_holders_of_a_value_in_another_spelling() {
     let store: Arc<dyn Store> = Arc::clone(&memory) as _;
     let value = Value {
         semaphore: br#"{"Total_Slots":0,"Holders":["a"]}"#.to_vec(),
-        lock_times: None,
+        lock_times: LockTimes::Unknown,
     };
     memory.overwrite(&group(), Some(value));
     let resume = AdminCommand::Resume { slots: 2 };

@@ -74,7 +74,7 @@ fn preview(
             group: group.clone(),
             refused,
         }),
-        Decision::Change(after, _) => {
+        Decision::Change { next: after, .. } => {
             report(format_args!(
                 "group {group}: {}; after this change:",
                 summary(before)
@@ -133,14 +133,13 @@ pub(super) fn differences(before: &Semaphore, after: &Semaphore, now: Timestamp)
         (0, after) => lines.push(format!("resumed with {after} slots")),
         (before, after) => lines.push(format!("slots {before} -> {after}")),
     }
-    for (id, since) in before.holders.iter() {
+    for (id, hold) in before.holders.iter() {
         if !after.holders.contains_key(id) {
             let id = shown(id);
-            lines.push(match since {
-                Some(since) => format!(
-                    "{id} is unlocked; it held its slot for {}",
-                    age(*since, now)
-                ),
+            lines.push(match hold.since {
+                Some(since) => {
+                    format!("{id} is unlocked; it held its slot for {}", age(since, now))
+                }
                 None => format!("{id} is unlocked; its lock time is unknown"),
             });
         }

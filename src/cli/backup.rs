@@ -25,7 +25,10 @@ pub(super) fn run(store: &StoreFile, arguments: &Arguments) -> Result<(), CliErr
         .map_err(|error| CliError::Copy(Box::new(error)))?;
     for (group, value) in &values {
         match decode(value) {
-            Ok((semaphore, _)) => report(format_args!("group {group}: {}", summary(&semaphore))),
+            Ok(decoded) => report(format_args!(
+                "group {group}: {}",
+                summary(&decoded.semaphore)
+            )),
             Err(_) => {
                 tracing::warn!("group {group}: its stored value is damaged, and saved as it is")
             }
@@ -43,7 +46,7 @@ pub(super) fn run(store: &StoreFile, arguments: &Arguments) -> Result<(), CliErr
 /// Describes the contents of a file in a few words: `2 groups with 3 holders`.
 pub(super) fn totals(values: &Values) -> String {
     let semaphores = values.values().filter_map(|value| decode(value).ok());
-    let holders = semaphores.map(|(semaphore, _)| semaphore.holders.len());
+    let holders = semaphores.map(|decoded| decoded.semaphore.holders.len());
     format!(
         "{} with {}",
         count(values.len(), "group"),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -14,7 +13,7 @@ use super::store_file::StoreFile;
 use crate::config::{Settings, command_line};
 use crate::lock::GroupName;
 use crate::lock::audit::{AuditEntry, append};
-use crate::lock::codec::{Value, decode, encode};
+use crate::lock::codec::{Decoded, Value, decode, encode};
 use crate::lock::command::{AdminCommand, Decision};
 use crate::lock::semaphore::Semaphore;
 use crate::store::sqlite::{CopyError, Present, Restore};
@@ -167,14 +166,14 @@ fn preview_group(
 /// Returns a semaphore, with these slots and no holders if the group has no value; `None`: the value is damaged.
 fn semaphore(value: Option<&Value>, slots: u64) -> Option<Semaphore> {
     match value {
-        Some(value) => decode(value).ok().map(|(semaphore, _)| semaphore),
+        Some(value) => decode(value).ok().map(|decoded| decoded.semaphore),
         None => Some(Semaphore::new(slots)),
     }
 }
 
 fn describe(value: Option<&Value>) -> String {
     match value.map(decode) {
-        Some(Ok((semaphore, _))) => summary(&semaphore),
+        Some(Ok(decoded)) => summary(&decoded.semaphore),
         Some(Err(_)) => "its value is damaged".into(),
         None => "no value".into(),
     }
@@ -188,8 +187,8 @@ fn pause(restore: &mut Restore, store: &StoreFile) -> Result<Vec<GroupName>, Cli
     let groups: BTreeSet<GroupName> = restore.values().keys().chain(configured).cloned().collect();
     let mut paused = Vec::new();
     for group in groups {
-        let (before, log) = match restore.values().get(&group).map(decode) {
-            Some(Ok((semaphore, log))) => (semaphore, log),
+        let before = match restore.values().get(&group).map(decode) {
+            Some(Ok(decoded)) => decoded,
             Some(Err(_)) => {
                 tracing::warn!(
                     "group {group}: its stored value is damaged, which blocks the group"
@@ -202,13 +201,14 @@ fn pause(restore: &mut Restore, store: &StoreFile) -> Result<Vec<GroupName>, Cli
                     .groups
                     .get(&group)
                     .map_or(0, |group| group.slots);
-                (Semaphore::new(slots), Arc::default())
+                Decoded::absent(slots)
             }
         };
-        if let Decision::Change(after, action) = AdminCommand::Pause.decide(&before, at) {
+        let decision = AdminCommand::Pause.decide(&before.semaphore, at);
+        if let Decision::Change { next, action, .. } = decision {
             let by = by.as_str().into();
-            let log = append(&log, AuditEntry { at, by, action });
-            let value = encode(&after, &log);
+            let log = append(&before.audit_log, AuditEntry { at, by, action });
+            let value = encode(&next, &log, &before.history);
             restore.write(&group, &value).map_err(copy_error)?;
         }
         paused.push(group);
@@ -223,18 +223,24 @@ fn copy_error(error: CopyError) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lock::codec::LockTimes;
+    use crate::lock::history::History;
+    use crate::lock::holders::Hold;
 
     fn value(slots: u64, ids: &[&str]) -> Value {
         let mut semaphore = Semaphore::new(slots);
-        semaphore.holders = ids.iter().map(|id| ((*id).into(), None)).collect();
-        encode(&semaphore, &[])
+        semaphore.holders = ids
+            .iter()
+            .map(|id| ((*id).into(), Hold::default()))
+            .collect();
+        encode(&semaphore, &[], &History::default())
     }
 
     #[test]
     fn a_group_with_fewer_holders_or_more_slots_in_the_backup_may_grant_too_much() {
         let damaged = || Value {
             semaphore: Vec::new(),
-            lock_times: None,
+            lock_times: LockTimes::Unknown,
         };
         for (present, backup, expected) in [
             (Some(value(1, &["a"])), Some(value(1, &["a"])), false),

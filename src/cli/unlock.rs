@@ -59,10 +59,10 @@ async fn held_longer_than(
     let semaphore = context.semaphore(target).await?;
     let now = Timestamp::now();
     let mut holds = Vec::new();
-    for (id, since) in semaphore.holders.iter() {
-        match since {
-            Some(since) if now.duration_since(*since) > limit => {
-                holds.push((Arc::clone(id), *since));
+    for (id, hold) in semaphore.holders.iter() {
+        match hold.since {
+            Some(since) if now.duration_since(since) > limit => {
+                holds.push((Arc::clone(id), since));
             }
             Some(_) => {}
             None => report(format_args!(

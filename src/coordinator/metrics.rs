@@ -143,8 +143,8 @@ impl Gauges {
         self.database_slots
             .with_label_values(label)
             .set(semaphore.slots as f64);
-        let oldest = semaphore.holders.values().flatten().min();
-        let age = oldest.map_or(0.0, |since| now.duration_since(*since).as_secs_f64());
+        let oldest = semaphore.holders.times().min();
+        let age = oldest.map_or(0.0, |since| now.duration_since(since).as_secs_f64());
         self.oldest_lock_seconds
             .with_label_values(label)
             .set(age.max(0.0));

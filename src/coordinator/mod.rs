@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::field;
 
 use crate::config::Limits;
 use crate::group::{DenyReason, Group, GroupError};
+use crate::lock::holders::Client;
 use crate::lock::semaphore::{Command, Outcome};
 use crate::lock::window::{Opening, WindowState};
 use crate::lock::{GroupName, InvalidNodeId, RequestId};
@@ -122,13 +124,18 @@ impl Session {
     ) -> Result<Granted<'_>, Denied<'_>> {
         let Identity { group, id } = identity;
         tracing::debug!(%group, %id, "processing client pre-reboot request");
-        tracing::trace!(%group, %id, user, peer = peer.map(tracing::field::display), "pre-reboot request");
+        tracing::trace!(%group, %id, user, peer = peer.map(field::display), "pre-reboot request");
         let found = self.authorize(user, group)?;
         let name = found.group.name();
-        match self.lock(found, &id).await {
+        let client = self.client(&id, peer);
+        match self.lock(found, &id, &client).await {
             Ok(already_held) => {
                 if let RequestId::Valid(id) = &id {
                     found.group.record_served(id);
+                }
+                if !already_held {
+                    let (peer, node) = (client.peer.map(field::display), client.name.as_deref());
+                    tracing::info!(group = %name, %id, peer, name = node, "lock granted");
                 }
                 tracing::debug!(group = %name, %id, "givin green-flag to pre-reboot request");
                 Ok(Granted {
@@ -138,7 +145,7 @@ impl Session {
             }
             Err((reason, cause)) => {
                 if let (RequestId::Valid(id), Some(reason)) = (&id, reason) {
-                    found.group.record_denied(id, reason);
+                    found.group.record_denied(id, client, reason);
                 }
                 Err(Denied {
                     group: Some(name),
@@ -158,23 +165,39 @@ impl Session {
     ) -> Result<Released<'_>, Denied<'_>> {
         let Identity { group, id } = identity;
         tracing::debug!(%group, %id, "processing client steady-state report");
-        tracing::trace!(%group, %id, user, peer = peer.map(tracing::field::display), "steady-state report");
+        tracing::trace!(%group, %id, user, peer = peer.map(field::display), "steady-state report");
         let found = self.authorize(user, group)?;
         let name = found.group.name();
-        let command = Command::Unlock { id: id.shared() };
+        let command = Command::Unlock {
+            id: id.shared(),
+            at: Timestamp::now(),
+        };
         let result = found.group.execute(command, self.timeout).await;
         let cause = match (result, &id) {
-            (Ok(Outcome::NotHeld), RequestId::Foreign { reason, .. }) => {
+            (Ok(answer), RequestId::Foreign { reason, .. })
+                if answer.outcome == Outcome::NotHeld =>
+            {
                 DenialCause::InvalidId(*reason)
             }
-            (Ok(outcome), _) => {
+            (Ok(answer), _) => {
                 if let RequestId::Valid(id) = &id {
                     found.group.record_served(id);
+                }
+                let was_held = answer.outcome == Outcome::Unlocked;
+                if was_held {
+                    let Client { peer, name: node } = self.client(&id, peer);
+                    let held = answer.ended.and_then(|hold| hold.duration());
+                    let held_seconds = held.map(|held| held.as_secs());
+                    if let Some(held) = held {
+                        found.group.record_hold(held);
+                    }
+                    let (peer, node) = (peer.map(field::display), node.as_deref());
+                    tracing::info!(group = %name, %id, peer, name = node, held_seconds, "lock released");
                 }
                 tracing::debug!(group = %name, %id, "steady-state confirmed");
                 return Ok(Released {
                     group: name,
-                    was_held: outcome == Outcome::Unlocked,
+                    was_held,
                 });
             }
             (Err(error), _) => DenialCause::Group(error),
@@ -183,6 +206,11 @@ impl Session {
             group: Some(name),
             cause,
         })
+    }
+
+    /// Returns the node behind an id, as a person knows it.
+    fn client(&self, _id: &RequestId, peer: Option<IpAddr>) -> Client {
+        Client { peer, name: None }
     }
 
     /// Looks the group up and checks that the user may lock it.
@@ -218,19 +246,25 @@ impl Session {
         &self,
         found: &ConfiguredGroup,
         id: &RequestId,
+        client: &Client,
     ) -> Result<bool, (Option<DenyReason>, DenialCause)> {
         let now = Timestamp::now();
         let renew = Command::Renew { id: id.shared() };
         let (command, next) = match (id, found.settings.windows.state(now)) {
             (RequestId::Foreign { .. }, _) => (renew, None),
             (RequestId::Valid(id), WindowState::Always | WindowState::Open { .. }) => {
-                let id = id.clone();
-                (Command::Lock { id, at: now }, None)
+                let command = Command::Lock {
+                    id: id.clone(),
+                    at: now,
+                    client: client.clone(),
+                };
+                (command, None)
             }
             (RequestId::Valid(_), WindowState::Closed { next }) => (renew, next),
         };
         let group: &Group = &found.group;
-        let (reason, cause) = match group.execute(command, self.timeout).await {
+        let answer = group.execute(command, self.timeout).await;
+        let (reason, cause) = match answer.map(|answer| answer.outcome) {
             Ok(Outcome::Locked) => return Ok(false),
             Ok(Outcome::AlreadyHeld) => return Ok(true),
             Ok(Outcome::Full { slots: 0 }) => {

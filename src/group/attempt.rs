@@ -12,6 +12,7 @@ use super::backoff::Backoff;
 use super::contention::{Contention, MAX_ANNOUNCING, Pace};
 use crate::lock::audit::AuditLog;
 use crate::lock::codec::{self, Revision, Stored, Value};
+use crate::lock::history::History;
 use crate::lock::protocol::{Attempt, Protocol};
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
@@ -84,6 +85,8 @@ pub(crate) struct Proposal {
     pub(crate) attempt: Attempt,
     /// The audit log that is written together with the semaphore.
     pub(crate) audit_log: AuditLog,
+    /// The history that is written together with the semaphore.
+    pub(crate) history: History,
 }
 
 /// The reason why an attempt is repeated.
@@ -204,7 +207,7 @@ impl AttemptLoop {
         let attempt = &proposal.attempt;
         let new = attempt
             .writes
-            .then(|| codec::encode(&attempt.next, &proposal.audit_log));
+            .then(|| codec::encode(&attempt.next, &proposal.audit_log, &proposal.history));
         if let Some(new) = &new {
             work.writing(&proposal, new);
         }
@@ -252,7 +255,7 @@ impl AttemptLoop {
         absent: &Semaphore,
         proposal: Proposal,
     ) -> Result<(), AttemptError> {
-        let empty = codec::encode(absent, &[]);
+        let empty = codec::encode(absent, &[], &History::default());
         match self.commit(state, Some(&empty)).await {
             Ok(CommitOutcome::Committed(revision)) => {
                 work.observe(Stored::written(empty, revision), Some(state.as_of()));

@@ -112,8 +112,8 @@ impl Cache {
             let candidates = [state.written.clone(), state.known.clone()];
             (state.configured_slots, candidates)
         };
-        let same = |state: GroupState| state.has_value_of(&stored).then_some(state);
-        match candidates.into_iter().flatten().find_map(same) {
+        let mut candidates = candidates.into_iter().flatten();
+        match candidates.find(|state| state.has_value_of(&stored)) {
             Some(state) => GroupState {
                 stored: Arc::new(stored),
                 ..state
@@ -122,7 +122,10 @@ impl Cache {
         }
     }
 
-    fn replace(&self, state: &mut CacheState, known: GroupState) {
+    fn replace(&self, state: &mut CacheState, mut known: GroupState) {
+        if let Some(before) = &state.known {
+            known.keep_records_of(before);
+        }
         self.log_new_entries(&mut state.logged, &known.audit_log);
         state.known = Some(known);
         // A reload may have changed them since the value was decoded.
@@ -173,6 +176,7 @@ mod tests {
     use super::*;
     use crate::lock::audit::{Action, AuditEntry};
     use crate::lock::codec;
+    use crate::lock::history::History;
     use crate::logging;
 
     const SLOTS: u64 = 3;
@@ -238,7 +242,7 @@ mod tests {
     fn a_value_that_is_known_or_about_to_be_written_is_not_decoded_again() {
         let cache = Cache::new(GroupName::new("g").unwrap(), SLOTS);
         let state = |slots, revision| {
-            let value = codec::encode(&Semaphore::new(slots), &[]);
+            let value = codec::encode(&Semaphore::new(slots), &[], &History::default());
             GroupState::new(Stored::written(value, Revision(revision)), SLOTS)
         };
         let reported = |slots, revision| {

@@ -7,6 +7,11 @@ use prometheus::{
 
 use crate::lock::GroupName;
 
+/// The upper bounds of the buckets for holds in seconds: a reboot takes minutes, one that fails until a person comes.
+const HOLD_SECONDS: &[f64] = &[
+    30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, 21_600.0, 86_400.0,
+];
+
 const BATCH_SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 
 /// The metric families, labelled by group.
@@ -14,6 +19,7 @@ pub(crate) struct GroupMetrics {
     conflicts: IntCounterVec,
     unknown_outcomes: IntCounterVec,
     commit_batch_size: HistogramVec,
+    hold_seconds: HistogramVec,
 }
 
 /// The metrics of one group.
@@ -22,6 +28,7 @@ pub(crate) struct TaskMetrics {
     pub(super) conflicts: IntCounter,
     pub(super) unknown_outcomes: IntCounter,
     pub(super) commit_batch_size: Histogram,
+    pub(super) hold_seconds: Histogram,
 }
 
 // === impl GroupMetrics ===
@@ -54,6 +61,15 @@ impl GroupMetrics {
                 &["group"],
                 registry
             )?,
+            hold_seconds: register_histogram_vec_with_registry!(
+                histogram_opts!(
+                    "airlock_lock_hold_seconds",
+                    "Time from the grant of a lock to its release by the node, of the releases at this server.",
+                    HOLD_SECONDS.to_vec()
+                ),
+                &["group"],
+                registry
+            )?,
         })
     }
 
@@ -64,6 +80,7 @@ impl GroupMetrics {
             conflicts: self.conflicts.with_label_values(label),
             unknown_outcomes: self.unknown_outcomes.with_label_values(label),
             commit_batch_size: self.commit_batch_size.with_label_values(label),
+            hold_seconds: self.hold_seconds.with_label_values(label),
         }
     }
 }

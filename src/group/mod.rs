@@ -18,17 +18,19 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use prometheus::Histogram;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 
 use crate::lock::codec::{Revision, Stored};
-use crate::lock::semaphore::{Command, Outcome};
+use crate::lock::holders::Client;
+use crate::lock::semaphore::Command;
 use crate::lock::{GroupName, GroupState, NodeId};
 use crate::store::{Store, Update};
 pub(crate) use attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 pub(crate) use metrics::{GroupMetrics, TaskMetrics};
-pub(crate) use shared::GroupError;
+pub(crate) use shared::{Answer, GroupError};
 use shared::{Request, Shared};
 pub(crate) use task::GroupTask;
 pub(crate) use waiters::{DenyReason, Waiter, Waiting, max_waiters};
@@ -38,6 +40,7 @@ pub(crate) use waiters::{DenyReason, Waiter, Waiting, max_waiters};
 pub(crate) struct Group {
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
+    hold_seconds: Histogram,
 }
 
 // === impl Group ===
@@ -53,8 +56,14 @@ impl Group {
     ) -> (Self, GroupTask) {
         let (requests, queued) = mpsc::channel(queue);
         let shared = Arc::new(Shared::new(name, configured_slots));
+        let hold_seconds = metrics.hold_seconds.clone();
         let task = GroupTask::new(Arc::clone(&shared), queued, store, metrics);
-        (Group { shared, requests }, task)
+        let group = Group {
+            shared,
+            requests,
+            hold_seconds,
+        };
+        (group, task)
     }
 
     pub(crate) fn name(&self) -> &GroupName {
@@ -71,9 +80,14 @@ impl Group {
     }
 
     /// Records that a node was denied a lock.
-    pub(crate) fn record_denied(&self, id: &NodeId, reason: DenyReason) {
+    pub(crate) fn record_denied(&self, id: &NodeId, client: Client, reason: DenyReason) {
         let mut waiters = self.shared.waiters.lock();
-        waiters.denied(id, reason, Timestamp::now());
+        waiters.denied(id, client, reason, Timestamp::now());
+    }
+
+    /// Records how long a node has held the slot that it released.
+    pub(crate) fn record_hold(&self, held: SignedDuration) {
+        self.hold_seconds.observe(held.as_secs_f64());
     }
 
     /// Records that a node no longer waits: its request succeeded.
@@ -105,14 +119,14 @@ impl Group {
         &self,
         command: Command,
         timeout: Duration,
-    ) -> Result<Outcome, GroupError> {
-        let (reply, outcome) = oneshot::channel();
+    ) -> Result<Answer, GroupError> {
+        let (reply, answer) = oneshot::channel();
         match self.requests.try_send(Request::new(command, reply)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(GroupError::QueueFull),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(GroupError::ShuttingDown),
         }
-        match time::timeout(timeout, outcome).await {
+        match time::timeout(timeout, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(GroupError::ShuttingDown),
             Err(_) => Err(GroupError::Timeout {

@@ -10,11 +10,11 @@ use tokio::task;
 
 use super::attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 use super::metrics::TaskMetrics;
-use super::shared::{GroupError, LastFailure, Request, Shared};
+use super::shared::{Answer, GroupError, LastFailure, Request, Shared};
 use crate::lock::GroupState;
 use crate::lock::codec::{Revision, Stored, Value};
 use crate::lock::protocol::{Attempt, Protocol};
-use crate::lock::semaphore::{Command, Semaphore};
+use crate::lock::semaphore::{Command, Outcome, Semaphore};
 use crate::store::{Store, StoreError};
 
 /// The maximum number of requests in one commit.
@@ -121,9 +121,11 @@ impl Work for Batch {
             return None;
         }
         let commands = self.requests.iter().map(|request| &request.command);
+        let attempt = protocol.attempt(state.stored.revision, semaphore, commands);
         Some(Proposal {
-            attempt: protocol.attempt(state.stored.revision, semaphore, commands),
+            history: state.history.append(&attempt.released),
             audit_log: Arc::clone(&state.audit_log),
+            attempt,
         })
     }
 
@@ -133,11 +135,16 @@ impl Work for Batch {
             stored: Arc::new(written),
             semaphore: Ok(Arc::clone(&proposal.attempt.next)),
             audit_log: Arc::clone(&proposal.audit_log),
+            history: proposal.history.clone(),
         });
     }
 
     fn committed(&mut self, proposal: Proposal, written: Option<Stored>) {
-        let Proposal { attempt, audit_log } = proposal;
+        let Proposal {
+            attempt,
+            audit_log,
+            history,
+        } = proposal;
         let answered = attempt.outcomes.len();
         self.metrics.commit_batch_size.observe(answered as f64);
         if let Some(written) = written {
@@ -145,11 +152,20 @@ impl Work for Batch {
                 stored: Arc::new(written),
                 semaphore: Ok(attempt.next),
                 audit_log,
+                history,
             });
         }
+        let mut released = attempt.released.into_iter();
         for (request, outcome) in self.requests.drain(..answered).zip(attempt.outcomes) {
+            let ended = match outcome {
+                Outcome::Unlocked => released.next(),
+                Outcome::Locked
+                | Outcome::AlreadyHeld
+                | Outcome::Full { .. }
+                | Outcome::NotHeld => None,
+            };
             // A client that has disconnected meanwhile holds what it asked for; asking again is harmless.
-            let _ = request.reply.send(Ok(outcome));
+            let _ = request.reply.send(Ok(Answer { outcome, ended }));
         }
         self.shared.last_failure.lock().take();
     }

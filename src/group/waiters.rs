@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::lock::NodeId;
+use crate::lock::holders::Client;
 
 /// The time after which a node that does not ask again is no longer listed. Zincati asks every 5 minutes.
 const MAX_SILENCE: SignedDuration = SignedDuration::from_mins(15);
@@ -13,7 +14,7 @@ const MAX_SILENCE: SignedDuration = SignedDuration::from_mins(15);
 pub(super) const MAX_WAITERS: usize = 10_000;
 
 /// The maximum number of nodes that are known for all groups, unless this is less than [`MIN_WAITERS`] for each of them.
-/// A node takes some 450 bytes, if its id is as long as possible.
+/// A node takes some 500 bytes, if its id is as long as possible.
 const MAX_ALL_WAITERS: usize = 100_000;
 
 /// The number of nodes that are known for a group however many groups there are.
@@ -43,6 +44,8 @@ pub(crate) enum DenyReason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Waiter {
     pub(crate) id: NodeId,
+    /// The node as a person knows it, at its latest request.
+    pub(crate) client: Client,
     pub(crate) first_asked: Timestamp,
     pub(crate) last_asked: Timestamp,
     /// The number of denials since `first_asked`.
@@ -88,15 +91,23 @@ impl Waiters {
     }
 
     /// Records that a node was denied a lock. A node that is not listed yet is ignored while the list is full.
-    pub(super) fn denied(&mut self, id: &NodeId, reason: DenyReason, now: Timestamp) {
+    pub(super) fn denied(
+        &mut self,
+        id: &NodeId,
+        client: Client,
+        reason: DenyReason,
+        now: Timestamp,
+    ) {
         self.remove_expired(now);
         if let Some(waiter) = self.by_id.get_mut(id) {
             self.by_last_asked.remove(&(waiter.last_asked, id.clone()));
             waiter.last_asked = now;
             waiter.times += 1;
             waiter.reason = reason;
+            waiter.client = client;
         } else if self.by_id.len() < self.max {
-            self.by_id.insert(id.clone(), Waiter::new(id, reason, now));
+            let waiter = Waiter::new(id, client, reason, now);
+            self.by_id.insert(id.clone(), waiter);
         } else {
             return;
         }
@@ -152,9 +163,10 @@ impl Waiters {
 // === impl Waiter ===
 
 impl Waiter {
-    fn new(id: &NodeId, reason: DenyReason, now: Timestamp) -> Self {
+    fn new(id: &NodeId, client: Client, reason: DenyReason, now: Timestamp) -> Self {
         Waiter {
             id: id.clone(),
+            client,
             first_asked: now,
             last_asked: now,
             times: 1,
@@ -197,14 +209,20 @@ mod tests {
     #[test]
     fn a_node_waits_from_its_first_refusal_to_its_grant() {
         let mut waiters = Waiters::new(MAX_WAITERS);
-        waiters.denied(&id("b"), DenyReason::Full, minute(0));
-        waiters.denied(&id("a"), DenyReason::Full, minute(1));
-        waiters.denied(&id("b"), DenyReason::OutsideWindow, minute(5));
+        waiters.denied(&id("b"), Client::default(), DenyReason::Full, minute(0));
+        waiters.denied(&id("a"), Client::default(), DenyReason::Full, minute(1));
+        waiters.denied(
+            &id("b"),
+            Client::default(),
+            DenyReason::OutsideWindow,
+            minute(5),
+        );
         let listed = waiters.list(minute(6), 10).longest;
         assert_eq!(
             listed[0],
             Waiter {
                 id: id("b"),
+                client: Client::default(),
                 first_asked: minute(0),
                 last_asked: minute(5),
                 times: 2,
@@ -219,9 +237,9 @@ mod tests {
     #[test]
     fn a_node_that_is_silent_for_15_minutes_is_forgotten_and_starts_over() {
         let mut waiters = Waiters::new(MAX_WAITERS);
-        waiters.denied(&id("a"), DenyReason::Full, minute(0));
+        waiters.denied(&id("a"), Client::default(), DenyReason::Full, minute(0));
         assert_eq!(waiters.count(minute(15)), 1);
-        waiters.denied(&id("a"), DenyReason::Full, minute(16));
+        waiters.denied(&id("a"), Client::default(), DenyReason::Full, minute(16));
         assert_eq!(waiters.list(minute(16), 10).longest[0].times, 1);
         assert_eq!(waiters.count(minute(32)), 0);
     }
@@ -230,14 +248,24 @@ mod tests {
     fn invariant_8_the_list_is_bounded() {
         let mut waiters = Waiters::new(MAX_WAITERS);
         for node in 0..MAX_WAITERS + 10 {
-            waiters.denied(&id(&node.to_string()), DenyReason::Full, minute(0));
+            waiters.denied(
+                &id(&node.to_string()),
+                Client::default(),
+                DenyReason::Full,
+                minute(0),
+            );
         }
         let waiting = waiters.list(minute(1), 3);
         assert_eq!((waiting.longest.len(), waiting.count), (3, MAX_WAITERS));
         assert!(waiting.may_be_more);
-        waiters.denied(&id("0"), DenyReason::Full, minute(0));
+        waiters.denied(&id("0"), Client::default(), DenyReason::Full, minute(0));
         assert_eq!(waiters.by_id[&id("0")].times, 2);
-        waiters.denied(&id("later"), DenyReason::Full, minute(16));
+        waiters.denied(
+            &id("later"),
+            Client::default(),
+            DenyReason::Full,
+            minute(16),
+        );
         let waiting = waiters.list(minute(16), 3);
         assert_eq!((waiting.count, waiting.may_be_more), (1, false));
         assert!(waiters.by_id.capacity() < 100);
@@ -264,7 +292,8 @@ mod tests {
                 waiter.last_asked = now;
                 waiter.times += 1;
             } else if self.0.len() < max {
-                self.0.push(Waiter::new(id, DenyReason::Full, now));
+                self.0
+                    .push(Waiter::new(id, Client::default(), DenyReason::Full, now));
             }
         }
 
@@ -292,7 +321,7 @@ mod tests {
                     waiters.served(&node);
                     model.0.retain(|waiter| waiter.id != node);
                 } else {
-                    waiters.denied(&node, DenyReason::Full, minute(now));
+                    waiters.denied(&node, Client::default(), DenyReason::Full, minute(now));
                     model.denied(&node, max, minute(now));
                 }
                 prop_assert_eq!(waiters.by_id.len(), waiters.by_last_asked.len());

@@ -57,7 +57,7 @@ pub type AuditLog = Arc<[AuditEntry]>;
 
 /// The number of entries that are kept for a group. A server that reads the value only from time to time still sees
 /// every entry written since.
-const MAX_ENTRIES: usize = 8;
+const MAX_ENTRIES: usize = 16;
 
 fn is_zero(number: &usize) -> bool {
     *number == 0
@@ -122,7 +122,7 @@ mod tests {
             log = append(&log, entry(slots));
         }
         assert_eq!(log.len(), MAX_ENTRIES);
-        assert_eq!(log.first(), Some(&entry(13)));
+        assert_eq!(log.first(), Some(&entry(5)));
         assert_eq!(log.last(), Some(&entry(20)));
     }
 

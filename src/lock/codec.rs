@@ -2,31 +2,53 @@
 //!
 //! The semaphore is written exactly as coreos/airlock writes it, so that both can use one database: compact JSON,
 //! `total_slots` before `holders`, holders sorted by their bytes, escaped as Go's `encoding/json` does. The lock times
-//! are a second value, which is written in the same transaction.
+//! are a second value, with the audit log and the history, which is written in the same transaction.
 
-use std::io;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use jiff::fmt::temporal::DateTimePrinter;
-use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
-use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 use self::fields::Fields;
+use self::go_json::write_go_json;
 use super::audit::{AuditEntry, AuditLog};
-use super::holders::{EncodedChunk, Holder};
+use super::history::History;
+use super::holders::{EncodedChunk, Hold, Holder};
 use super::semaphore::Semaphore;
 
 mod fields;
+mod go_json;
+mod lock_times;
 
 /// The bytes that the store keeps for one group. Both are written in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
     /// The semaphore, in the format of coreos/airlock.
     pub semaphore: Vec<u8>,
-    /// The lock times and the audit log; `None` if the stored ones do not belong to this semaphore.
-    pub lock_times: Option<Vec<u8>>,
+    /// What only Airlock stores: the lock times, the audit log and the history.
+    pub lock_times: LockTimes,
+}
+
+/// The lock times, the audit log and the history of a group, as far as they are stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LockTimes {
+    /// The store has none, or does not know them.
+    #[default]
+    Unknown,
+    /// They were written together with the semaphore.
+    Current(Vec<u8>),
+    /// Another program has written the semaphore since: the lock times do not belong to it any more.
+    Outdated(Vec<u8>),
+}
+
+/// A decoded value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The semaphore.
+    pub semaphore: Semaphore,
+    /// The latest commands of administrators.
+    pub audit_log: AuditLog,
+    /// The last completed holds.
+    pub history: History,
 }
 
 /// The identity of a write. Revisions are comparable only within one group of one store.
@@ -73,7 +95,13 @@ impl Stored {
 
     /// Reports whether a commit that expects this content finds it in `current`.
     pub fn is_still(&self, current: &Stored) -> bool {
-        self.revision == current.revision && self.value == current.value
+        self.revision == current.revision && self.compared() == current.compared()
+    }
+
+    /// Returns the bytes that a commit compares. Outdated ones do not matter.
+    fn compared(&self) -> Option<(&[u8], Option<&[u8]>)> {
+        let value = self.value.as_ref()?;
+        Some((&value.semaphore, value.lock_times.current()))
     }
 }
 
@@ -124,49 +152,48 @@ pub enum JsonProblem {
     TooManySlots,
 }
 
-/// Decodes the semaphore in `value` and its audit log.
+/// Decodes the semaphore in `value`, its audit log, and its history.
 ///
-/// Lock times and audit entries that cannot be decoded count as unknown, not as an error: they are information for
+/// Lock times, audit entries and holds that cannot be decoded count as unknown, not as an error: they are information for
 /// people, and no lock may depend on them. Each is decoded on its own, because the next write keeps only those that are
 /// known.
 ///
 /// # Errors
 /// If the semaphore cannot be decoded.
-pub fn decode(value: &Value) -> Result<(Semaphore, AuditLog), DecodeError> {
+pub fn decode(value: &Value) -> Result<Decoded, DecodeError> {
     if value.semaphore.is_empty() {
         return Err(DecodeError::Empty);
     }
     let (slots, holders) = decode_fields(&value.semaphore)
         .map_err(|problem| DecodeError::malformed(problem, &value.semaphore))?;
-    let lock_times: serde_json::Value = value
-        .lock_times
-        .as_deref()
-        .and_then(|bytes| serde_json::from_slice(bytes).ok())
-        .unwrap_or_default();
-    let times = &lock_times["holders"];
+    let beside = match &value.lock_times {
+        LockTimes::Unknown => lock_times::decode(&[], false),
+        LockTimes::Current(bytes) => lock_times::decode(bytes, true),
+        LockTimes::Outdated(bytes) => lock_times::decode(bytes, false),
+    };
+    let hold = |id: &Arc<str>| beside.hold(id);
     let semaphore = Semaphore {
         slots,
         holders: holders
             .into_iter()
-            .map(|id| {
-                let since = Timestamp::deserialize(&times[id.as_ref()]).ok();
-                (id, since)
-            })
+            .map(|id| (Arc::clone(&id), hold(&id)))
             .collect(),
     };
-    let entries = lock_times["admin"].as_array().into_iter().flatten();
-    let audit_log = entries.filter_map(|entry| AuditEntry::deserialize(entry).ok());
-    Ok((semaphore, audit_log.collect()))
+    Ok(Decoded {
+        semaphore,
+        audit_log: beside.audit_log,
+        history: beside.history,
+    })
 }
 
 fn decode_fields(semaphore: &[u8]) -> Result<(u64, Vec<Arc<str>>), JsonProblem> {
     serde_json::from_slice::<Fields>(semaphore)?.check()
 }
 
-/// Encodes `semaphore` together with its audit log.
+/// Encodes `semaphore` together with its audit log and its history.
 ///
 /// Holders that have not changed since an earlier call are not encoded again.
-pub fn encode(semaphore: &Semaphore, audit_log: &[AuditEntry]) -> Value {
+pub fn encode(semaphore: &Semaphore, audit_log: &[AuditEntry], history: &History) -> Value {
     let mut holders = format!(r#"{{"total_slots":{},"holders":["#, semaphore.slots).into_bytes();
     let mut times = br#"{"holders":{"#.to_vec();
     for chunk in semaphore.holders.chunks() {
@@ -180,28 +207,26 @@ pub fn encode(semaphore: &Semaphore, audit_log: &[AuditEntry]) -> Value {
         times.extend_from_slice(br#","admin":"#);
         write_go_json(&mut times, audit_log);
     }
+    lock_times::write_history(&mut times, history);
     holders.push(b'}');
     times.push(b'}');
     Value {
         semaphore: holders,
-        lock_times: Some(times),
+        lock_times: LockTimes::Current(times),
     }
 }
 
 /// Encodes holders with a comma after each one. Each id is escaped once for both documents.
-#[expect(clippy::expect_used, reason = "a time written into a Vec cannot fail")]
 fn encode_holders(holders: &[Holder]) -> EncodedChunk {
     let (mut semaphore, mut lock_times) = (Vec::new(), Vec::new());
-    for (id, since) in holders {
+    for (id, hold) in holders {
         let start = semaphore.len();
         write_go_json(&mut semaphore, id);
-        if let Some(since) = since {
+        if *hold != Hold::default() {
             lock_times.extend_from_slice(&semaphore[start..]);
-            lock_times.extend_from_slice(br#":""#);
-            TIMES
-                .print_timestamp(since, &mut lock_times)
-                .expect("a time in memory");
-            lock_times.extend_from_slice(br#"","#);
+            lock_times.push(b':');
+            lock_times::write_hold(&mut lock_times, hold);
+            lock_times.push(b',');
         }
         semaphore.push(b',');
     }
@@ -211,23 +236,42 @@ fn encode_holders(holders: &[Holder]) -> EncodedChunk {
     }
 }
 
-/// Formats times as their `Serialize` does.
-static TIMES: DateTimePrinter = DateTimePrinter::new();
-
 /// Replaces the comma after the last entry, if there is one, with the end of the list.
 fn end_list(list: &mut Vec<u8>, end: u8) {
     list.pop_if(|last| *last == b',');
     list.push(end);
 }
 
-/// Serializes as Go 1.18's `encoding/json` does by default.
-#[expect(
-    clippy::expect_used,
-    reason = "strings and numbers written into a Vec cannot fail"
-)]
-fn write_go_json<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, value: &T) {
-    let mut serializer = serde_json::Serializer::with_formatter(bytes, GoFormatter);
-    value.serialize(&mut serializer).expect("JSON in memory");
+// === impl Decoded ===
+
+impl Decoded {
+    /// Describes a group without a value: it counts as one with `slots` free slots.
+    pub(crate) fn absent(slots: u64) -> Self {
+        Decoded {
+            semaphore: Semaphore::new(slots),
+            audit_log: AuditLog::default(),
+            history: History::default(),
+        }
+    }
+}
+
+// === impl LockTimes ===
+
+impl LockTimes {
+    /// Returns the bytes that belong to the semaphore.
+    pub fn current(&self) -> Option<&[u8]> {
+        match self {
+            LockTimes::Current(bytes) => Some(bytes),
+            LockTimes::Unknown | LockTimes::Outdated(_) => None,
+        }
+    }
+}
+
+impl From<Option<Vec<u8>>> for LockTimes {
+    /// Takes what a store has that knows no outdated ones.
+    fn from(bytes: Option<Vec<u8>>) -> Self {
+        bytes.map_or(LockTimes::Unknown, LockTimes::Current)
+    }
 }
 
 // === impl DecodeError ===
@@ -265,46 +309,6 @@ impl From<serde_json::Error> for JsonProblem {
                 column: error.column(),
             },
             Category::Data => JsonProblem::Form,
-        }
-    }
-}
-
-/// Formats JSON strings as Go does.
-struct GoFormatter;
-
-impl Formatter for GoFormatter {
-    /// Go also escapes the characters that could end a `<script>` element or a line of JavaScript.
-    fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
-    where
-        W: ?Sized + io::Write,
-    {
-        // The common case is a fragment without any of them. 0xe2 is the first byte of U+2028 and U+2029.
-        let special = |byte| matches!(byte, b'<' | b'>' | b'&' | 0xe2);
-        if !fragment.bytes().any(special) {
-            return writer.write_all(fragment.as_bytes());
-        }
-        let mut written = 0;
-        for (at, found) in fragment.match_indices(['<', '>', '&', '\u{2028}', '\u{2029}']) {
-            writer.write_all(&fragment.as_bytes()[written..at])?;
-            write!(
-                writer,
-                "\\u{:04x}",
-                u32::from(found.chars().next().unwrap_or_default())
-            )?;
-            written = at + found.len();
-        }
-        writer.write_all(&fragment.as_bytes()[written..])
-    }
-
-    /// Go 1.18 writes no short form for backspace and form feed.
-    fn write_char_escape<W>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()>
-    where
-        W: ?Sized + io::Write,
-    {
-        match escape {
-            CharEscape::Backspace => writer.write_all(b"\\u0008"),
-            CharEscape::FormFeed => writer.write_all(b"\\u000c"),
-            other => CompactFormatter.write_char_escape(writer, other),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::audit::Action;
+use super::history::CompletedHold;
+use super::holders::Client;
 use super::names::NodeId;
 use super::semaphore::{Command, Outcome, Semaphore};
 
@@ -51,8 +53,15 @@ pub enum AdminCommand {
 pub enum Decision {
     /// The semaphore already is what the command asks for.
     Unchanged,
-    /// The semaphore becomes this one; the action is recorded.
-    Change(Semaphore, Action),
+    /// The semaphore becomes `next`, which is recorded.
+    Change {
+        /// The semaphore after the command.
+        next: Semaphore,
+        /// The change in words.
+        action: Action,
+        /// The holds that the command ends.
+        released: Vec<CompletedHold>,
+    },
     /// The command is refused.
     Refused(Refused),
 }
@@ -92,10 +101,15 @@ impl AdminCommand {
     /// Decides what the command does to `semaphore`. A lock is recorded as granted `at` that time.
     pub fn decide(&self, semaphore: &Semaphore, at: Timestamp) -> Decision {
         let mut next = semaphore.clone();
+        let mut released = Vec::new();
         let action = match self {
             AdminCommand::Lock { id } => {
-                let command = Command::Lock { id: id.clone(), at };
-                match next.apply(&command) {
+                let command = Command::Lock {
+                    id: id.clone(),
+                    at,
+                    client: Client::default(),
+                };
+                match next.apply(&command).0 {
                     Outcome::Locked => Action::Lock { id: id.shared() },
                     Outcome::Full { slots: 0 } => return Decision::Refused(Refused::Paused),
                     Outcome::Full { slots } => return Decision::Refused(Refused::Full { slots }),
@@ -105,27 +119,26 @@ impl AdminCommand {
                 }
             }
             AdminCommand::Unlock { id } => {
-                if !next.holders.remove(id) {
+                let Some(hold) = next.release(id, at) else {
                     return Decision::Refused(Refused::NotHeld {
                         id: Arc::clone(id),
                         holders: next.holders.keys().cloned().collect(),
                     });
-                }
+                };
+                released.push(hold);
                 Action::unlock(vec![Arc::clone(id)])
             }
             AdminCommand::UnlockHeldSince { holds } => {
-                let ids: Vec<Arc<str>> = holds
-                    .iter()
-                    .filter(|(id, since)| next.holders.get(id) == Some(&Some(*since)))
-                    .map(|(id, _)| Arc::clone(id))
-                    .collect();
-                if ids.is_empty() {
+                for (id, since) in holds {
+                    let hold = next.holders.get(id);
+                    if hold.and_then(|hold| hold.since) == Some(*since) {
+                        released.extend(next.release(id, at));
+                    }
+                }
+                if released.is_empty() {
                     return Decision::Unchanged;
                 }
-                for id in &ids {
-                    next.holders.remove(id);
-                }
-                Action::unlock(ids)
+                Action::unlock(released.iter().map(|hold| Arc::clone(&hold.id)).collect())
             }
             AdminCommand::UpdateSlots { .. } if semaphore.is_paused() => {
                 return Decision::Unchanged;
@@ -147,7 +160,11 @@ impl AdminCommand {
         if next == *semaphore {
             Decision::Unchanged
         } else {
-            Decision::Change(next, action)
+            Decision::Change {
+                next,
+                action,
+                released,
+            }
         }
     }
 }
@@ -160,7 +177,7 @@ mod tests {
         let mut semaphore = Semaphore::new(slots);
         for id in ids {
             let since = Some(Timestamp::UNIX_EPOCH);
-            semaphore.holders.insert((*id).into(), since);
+            semaphore.holders.insert((*id).into(), since.into());
         }
         semaphore
     }
@@ -171,7 +188,7 @@ mod tests {
 
     fn changed(command: AdminCommand, semaphore: &Semaphore) -> Semaphore {
         match decide(command, semaphore) {
-            Decision::Change(next, _) => next,
+            Decision::Change { next, .. } => next,
             other => panic!("{other:?}"),
         }
     }
@@ -214,7 +231,9 @@ mod tests {
             ],
         };
         let mut semaphore = held(2, &["a", "b"]);
-        semaphore.holders.insert("b".into(), Some(Timestamp::MAX));
+        semaphore
+            .holders
+            .insert("b".into(), Some(Timestamp::MAX).into());
         let after = changed(release.clone(), &semaphore);
         assert_eq!(
             after.holders.keys().cloned().collect::<Vec<_>>(),

@@ -6,15 +6,34 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::Index;
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 
-/// A node, and the time of its grant where it is known.
+/// A node, and what is known about its lock.
 ///
 /// The id is plain text, not a [`NodeId`](super::NodeId), because an id that another program stored must be preserved.
-pub type Holder = (Arc<str>, Option<Timestamp>);
+pub type Holder = (Arc<str>, Hold);
+
+/// What is known about the lock of a holder. It is information for people: no lock depends on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Hold {
+    /// The time of the grant.
+    pub since: Option<Timestamp>,
+    /// The node that asked for it.
+    pub client: Client,
+}
+
+/// The node behind an id, as a person knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Client {
+    /// The address from which it sent its request; behind a trusted proxy, the forwarded one.
+    pub peer: Option<IpAddr>,
+    /// Its name in `service.node_names_path`.
+    pub name: Option<Arc<str>>,
+}
 
 /// The holders of a semaphore, sorted by the bytes of their ids.
 #[derive(Clone, Default)]
@@ -59,15 +78,15 @@ impl Holders {
         self.get(id).is_some()
     }
 
-    /// Returns the time of the grant of a holder, if it is known.
-    pub fn get(&self, id: &str) -> Option<&Option<Timestamp>> {
+    /// Returns what is known about the lock of a holder.
+    pub fn get(&self, id: &str) -> Option<&Hold> {
         let chunk = self.chunks.get(self.chunk_for(id))?;
         let at = chunk.position(id).ok()?;
         Some(&chunk.holders[at].1)
     }
 
-    /// Adds a holder, or replaces the time of its grant.
-    pub fn insert(&mut self, id: Arc<str>, since: Option<Timestamp>) {
+    /// Adds a holder, or replaces what is known about its lock.
+    pub fn insert(&mut self, id: Arc<str>, hold: Hold) {
         let index = self.chunk_for(&id);
         if self.chunks.is_empty() {
             self.chunks.push(Arc::default());
@@ -75,9 +94,9 @@ impl Holders {
         let chunk = Arc::make_mut(&mut self.chunks[index]);
         chunk.encoded.take();
         match chunk.position(&id) {
-            Ok(at) => chunk.holders[at].1 = since,
+            Ok(at) => chunk.holders[at].1 = hold,
             Err(at) => {
-                chunk.holders.insert(at, (id, since));
+                chunk.holders.insert(at, (id, hold));
                 self.len += 1;
             }
         }
@@ -87,29 +106,25 @@ impl Holders {
         }
     }
 
-    /// Removes a holder. Reports whether it was one.
-    pub fn remove(&mut self, id: &str) -> bool {
+    /// Removes a holder. Returns what was known about its lock; `None` if it was not a holder.
+    pub fn remove(&mut self, id: &str) -> Option<Hold> {
         let index = self.chunk_for(id);
-        let Some(shared) = self.chunks.get_mut(index) else {
-            return false;
-        };
-        let Ok(at) = shared.position(id) else {
-            return false;
-        };
+        let shared = self.chunks.get_mut(index)?;
+        let at = shared.position(id).ok()?;
         let chunk = Arc::make_mut(shared);
         chunk.encoded.take();
-        chunk.holders.remove(at);
+        let (_, hold) = chunk.holders.remove(at);
         if chunk.holders.is_empty() {
             self.chunks.remove(index);
         }
         self.len -= 1;
-        true
+        Some(hold)
     }
 
-    /// Returns the holders and the times of their grants, sorted by id.
-    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Option<Timestamp>)> {
+    /// Returns the holders and what is known about their locks, sorted by id.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Hold)> {
         let holders = self.chunks.iter().flat_map(|chunk| &chunk.holders);
-        holders.map(|(id, since)| (id, since))
+        holders.map(|(id, hold)| (id, hold))
     }
 
     /// Returns the ids of the holders, sorted.
@@ -117,9 +132,9 @@ impl Holders {
         self.iter().map(|(id, _)| id)
     }
 
-    /// Returns the times of the grants, sorted by id.
-    pub fn values(&self) -> impl Iterator<Item = &Option<Timestamp>> {
-        self.iter().map(|(_, since)| since)
+    /// Returns the known times of grants, in no particular order.
+    pub fn times(&self) -> impl Iterator<Item = Timestamp> {
+        self.iter().filter_map(|(_, hold)| hold.since)
     }
 
     /// Returns the chunks in their order.
@@ -136,9 +151,9 @@ impl Holders {
 }
 
 impl Index<&str> for Holders {
-    type Output = Option<Timestamp>;
+    type Output = Hold;
 
-    /// Returns the time of the grant of a holder, if it is known.
+    /// Returns what is known about the lock of a holder.
     ///
     /// # Panics
     /// If the node is not a holder.
@@ -173,6 +188,18 @@ impl Eq for Holders {}
 impl fmt::Debug for Holders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+// === impl Hold ===
+
+impl From<Option<Timestamp>> for Hold {
+    /// Describes a lock of which only the time is known.
+    fn from(since: Option<Timestamp>) -> Self {
+        Hold {
+            since,
+            client: Client::default(),
+        }
     }
 }
 
@@ -218,8 +245,8 @@ mod tests {
         number.to_string().into()
     }
 
-    fn since(second: u16) -> Option<Timestamp> {
-        Timestamp::from_second(second.into()).ok()
+    fn since(second: u16) -> Hold {
+        Timestamp::from_second(second.into()).ok().into()
     }
 
     /// Describes the holders by text that depends on nothing but them.
@@ -231,7 +258,7 @@ mod tests {
     }
 
     /// Encodes all chunks, and checks what is true of all holders.
-    fn check(holders: &Holders, expected: &BTreeMap<Arc<str>, Option<Timestamp>>) {
+    fn check(holders: &Holders, expected: &BTreeMap<Arc<str>, Hold>) {
         assert!(holders.iter().eq(expected));
         assert_eq!(holders.len(), expected.len());
         assert_eq!(holders.is_empty(), expected.is_empty());
@@ -262,7 +289,7 @@ mod tests {
                         holders.insert(Arc::clone(&id), since(second));
                         expected.insert(id, since(second));
                     }
-                    None => prop_assert_eq!(holders.remove(&id), expected.remove(&id).is_some()),
+                    None => prop_assert_eq!(holders.remove(&id), expected.remove(&id)),
                 }
                 // Not each time, which would take most of the time of this test.
                 if number % 8 == 0 {
@@ -283,12 +310,12 @@ mod tests {
         ] {
             let (mut holders, mut expected) = (Holders::default(), BTreeMap::new());
             for number in numbers {
-                holders.insert(id(number), None);
-                expected.insert(id(number), None);
+                holders.insert(id(number), Hold::default());
+                expected.insert(id(number), Hold::default());
             }
             check(&holders, &expected);
             for number in 10_000..12_000 {
-                assert!(holders.remove(&id(number)));
+                assert!(holders.remove(&id(number)).is_some());
             }
             check(&holders, &BTreeMap::new());
         }
@@ -296,7 +323,9 @@ mod tests {
 
     #[test]
     fn a_change_encodes_one_chunk_again() {
-        let mut holders: Holders = (10_000..12_000).map(|number| (id(number), None)).collect();
+        let mut holders: Holders = (10_000..12_000)
+            .map(|number| (id(number), Hold::default()))
+            .collect();
         let encoded = |holders: &Holders| {
             let chunks = holders.chunks.iter();
             chunks.filter(|chunk| chunk.encoded.get().is_some()).count()

@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod codec;
 pub mod command;
+pub mod history;
 pub mod holders;
 mod names;
 pub mod protocol;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::codec::Revision;
+use super::history::CompletedHold;
 use super::semaphore::{Applied, Command, Outcome, Semaphore};
 
 /// The memory of a server about a group between two attempts, besides the value itself.
@@ -27,6 +28,8 @@ pub struct Attempt {
     pub writes: bool,
     /// The outcomes of as many commands, from the front, as this commit answers.
     pub outcomes: Vec<Outcome>,
+    /// The holds that the commit ends: one for each [`Outcome::Unlocked`], in order.
+    pub released: Vec<CompletedHold>,
 }
 
 // === impl Attempt ===
@@ -48,7 +51,7 @@ impl Attempt {
                 _ if !has_changes => true,
                 // A request that is refused because every slot is held would be the next to be granted one.
                 Command::Lock { id, .. } => has_grants && (changes || !holds(id.as_str())),
-                Command::Unlock { id } => !has_grants && (changes || holds(id)),
+                Command::Unlock { id, .. } => !has_grants && (changes || holds(id)),
                 Command::Renew { .. } => false,
             }
         }
@@ -65,7 +68,11 @@ impl Protocol {
         known: &Arc<Semaphore>,
         commands: impl IntoIterator<Item = &'a Command>,
     ) -> Attempt {
-        let Applied { next, outcomes } = known.apply_all(commands);
+        let Applied {
+            next,
+            outcomes,
+            released,
+        } = known.apply_all(commands);
         // SUBTLE: as long as a write based on this revision may still arrive, a comparison without a write proves
         // nothing: that write could remove a confirmed holder a moment later. If this attempt writes on top of the
         // same revision, one of the two writes fails for good (invariant 6).
@@ -75,6 +82,7 @@ impl Protocol {
             next,
             writes,
             outcomes,
+            released,
         }
     }
 
@@ -100,7 +108,7 @@ impl Protocol {
         match command {
             Command::Lock { id, .. } => semaphore.holders.contains_key(id.as_str()),
             Command::Renew { id } => semaphore.holders.contains_key(id),
-            Command::Unlock { id } => !semaphore.holders.contains_key(id),
+            Command::Unlock { id, .. } => !semaphore.holders.contains_key(id),
         }
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::holders::Holders;
+use super::history::CompletedHold;
+use super::holders::{Client, Hold, Holders};
 use super::names::NodeId;
 
 /// The semaphore of one group, as in one revision of the store.
@@ -28,6 +29,8 @@ pub enum Command {
         id: NodeId,
         /// The time that is recorded as the time of the grant.
         at: Timestamp,
+        /// The node as a person knows it.
+        client: Client,
     },
     /// Confirms a holder, and grants nothing: the command of a node that asks while a policy refuses new grants, or
     /// whose id is not a valid one.
@@ -39,6 +42,8 @@ pub enum Command {
     Unlock {
         /// The node, perhaps with an id that only another program granted a lock.
         id: Arc<str>,
+        /// The time that is recorded as the end of the hold.
+        at: Timestamp,
     },
 }
 
@@ -78,6 +83,8 @@ pub struct Applied {
     /// One outcome for each command that was applied, in order. There are fewer outcomes than commands if the other
     /// commands need a commit of their own.
     pub outcomes: Vec<Outcome>,
+    /// The holds that ended: one for each [`Outcome::Unlocked`], in order.
+    pub released: Vec<CompletedHold>,
 }
 
 // === impl Semaphore ===
@@ -86,6 +93,10 @@ impl Semaphore {
     /// The maximum number of slots. coreos/airlock converts the number to a signed one of 64 bits, and grants nothing
     /// if that is negative.
     pub const MAX_SLOTS: u64 = i64::MAX as u64;
+
+    /// The maximum number of slots of a group of which the addresses and names of holders are stored: those of some
+    /// thousand holders would not fit into a request to etcd.
+    const MAX_DETAILED: u64 = 1000;
 
     /// Creates a semaphore without holders.
     pub fn new(slots: u64) -> Self {
@@ -115,26 +126,34 @@ impl Semaphore {
             Command::Lock { .. } if (self.holders.len() as u64) < self.slots => Outcome::Locked,
             Command::Lock { .. } => Outcome::Full { slots: self.slots },
             Command::Renew { id } if self.holders.contains_key(id) => Outcome::AlreadyHeld,
-            Command::Unlock { id } if self.holders.contains_key(id) => Outcome::Unlocked,
+            Command::Unlock { id, .. } if self.holders.contains_key(id) => Outcome::Unlocked,
             Command::Renew { .. } | Command::Unlock { .. } => Outcome::NotHeld,
         }
     }
 
-    /// Applies one command.
-    pub fn apply(&mut self, command: &Command) -> Outcome {
+    /// Applies one command. Returns the hold that it ended, if it ended one.
+    pub fn apply(&mut self, command: &Command) -> (Outcome, Option<CompletedHold>) {
         let outcome = self.decide(command);
-        match (outcome, command) {
-            (Outcome::Locked, Command::Lock { id, at }) => {
-                // Lock times are stored to the second.
-                let at = Timestamp::from_second(at.as_second()).unwrap_or(*at);
-                self.holders.insert(id.shared(), Some(at));
+        let released = match (outcome, command) {
+            (Outcome::Locked, Command::Lock { id, at, client }) => {
+                let client = match self.slots {
+                    0..=Semaphore::MAX_DETAILED => client.clone(),
+                    _ => Client::default(),
+                };
+                let since = Some(whole_seconds(*at));
+                self.holders.insert(id.shared(), Hold { since, client });
+                None
             }
-            (Outcome::Unlocked, Command::Unlock { id }) => {
-                self.holders.remove(id);
-            }
-            _ => {}
-        }
-        outcome
+            (Outcome::Unlocked, Command::Unlock { id, at }) => self.release(id, *at),
+            _ => None,
+        };
+        (outcome, released)
+    }
+
+    /// Ends the hold of a node; `None` if it is not a holder.
+    pub fn release(&mut self, id: &Arc<str>, at: Timestamp) -> Option<CompletedHold> {
+        let hold = self.holders.remove(id)?;
+        Some(CompletedHold::new(Arc::clone(id), hold, whole_seconds(at)))
     }
 
     /// Applies commands in order, as far as one commit can answer them.
@@ -147,6 +166,7 @@ impl Semaphore {
     ) -> Applied {
         let mut next = Arc::clone(self);
         let mut outcomes = Vec::new();
+        let mut released = Vec::new();
         let mut granted = HashSet::new();
         for command in commands {
             let outcome = next.decide(command);
@@ -154,16 +174,26 @@ impl Semaphore {
                 (Outcome::Locked, Command::Lock { id, .. }) => {
                     granted.insert(id.as_str());
                 }
-                (Outcome::Unlocked, Command::Unlock { id }) if granted.contains(&**id) => break,
+                (Outcome::Unlocked, Command::Unlock { id, .. }) if granted.contains(&**id) => break,
                 _ => {}
             }
             if outcome.changes() {
-                Arc::make_mut(&mut next).apply(command);
+                let (_, ended) = Arc::make_mut(&mut next).apply(command);
+                released.extend(ended);
             }
             outcomes.push(outcome);
         }
-        Applied { next, outcomes }
+        Applied {
+            next,
+            outcomes,
+            released,
+        }
     }
+}
+
+/// Lock times are stored to the second.
+fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 #[cfg(test)]
@@ -178,23 +208,34 @@ mod tests {
         Command::Lock {
             id: id(text),
             at: Timestamp::UNIX_EPOCH,
+            client: Client::default(),
         }
     }
 
     fn unlock(text: &str) -> Command {
-        Command::Unlock { id: text.into() }
+        Command::Unlock {
+            id: text.into(),
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    fn outcome(semaphore: &mut Semaphore, command: &Command) -> Outcome {
+        semaphore.apply(command).0
     }
 
     #[test]
     fn invariant_2_a_lock_is_granted_up_to_the_slots_and_no_further() {
         let mut semaphore = Semaphore::new(2);
-        assert_eq!(semaphore.apply(&lock("a")), Outcome::Locked);
-        assert_eq!(semaphore.apply(&lock("b")), Outcome::Locked);
-        assert_eq!(semaphore.apply(&lock("c")), Outcome::Full { slots: 2 });
-        assert_eq!(semaphore.apply(&lock("a")), Outcome::AlreadyHeld);
-        assert_eq!(semaphore.apply(&unlock("a")), Outcome::Unlocked);
-        assert_eq!(semaphore.apply(&unlock("a")), Outcome::NotHeld);
-        assert_eq!(semaphore.apply(&lock("c")), Outcome::Locked);
+        assert_eq!(outcome(&mut semaphore, &lock("a")), Outcome::Locked);
+        assert_eq!(outcome(&mut semaphore, &lock("b")), Outcome::Locked);
+        assert_eq!(
+            outcome(&mut semaphore, &lock("c")),
+            Outcome::Full { slots: 2 }
+        );
+        assert_eq!(outcome(&mut semaphore, &lock("a")), Outcome::AlreadyHeld);
+        assert_eq!(outcome(&mut semaphore, &unlock("a")), Outcome::Unlocked);
+        assert_eq!(outcome(&mut semaphore, &unlock("a")), Outcome::NotHeld);
+        assert_eq!(outcome(&mut semaphore, &lock("c")), Outcome::Locked);
         assert_eq!(semaphore.holders.len(), 2);
     }
 
@@ -209,8 +250,11 @@ mod tests {
         assert_eq!(semaphore.free(), 2);
         semaphore.slots = 1;
         assert_eq!(semaphore.free(), 0);
-        assert_eq!(semaphore.apply(&lock("b")), Outcome::AlreadyHeld);
-        assert_eq!(semaphore.apply(&lock("d")), Outcome::Full { slots: 1 });
+        assert_eq!(outcome(&mut semaphore, &lock("b")), Outcome::AlreadyHeld);
+        assert_eq!(
+            outcome(&mut semaphore, &lock("d")),
+            Outcome::Full { slots: 1 }
+        );
         assert_eq!(semaphore.holders.len(), 3);
     }
 
@@ -221,8 +265,9 @@ mod tests {
         semaphore.apply(&Command::Lock {
             id: id("a"),
             at: Timestamp::MAX,
+            client: Client::default(),
         });
-        assert_eq!(semaphore.holders["a"], Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(semaphore.holders["a"].since, Some(Timestamp::UNIX_EPOCH));
     }
 
     #[test]
@@ -231,8 +276,9 @@ mod tests {
         semaphore.apply(&Command::Lock {
             id: id("a"),
             at: Timestamp::from_millisecond(1999).unwrap(),
+            client: Client::default(),
         });
-        assert_eq!(semaphore.holders["a"], Timestamp::from_second(1).ok());
+        assert_eq!(semaphore.holders["a"].since, Timestamp::from_second(1).ok());
     }
 
     #[test]
@@ -240,8 +286,8 @@ mod tests {
         let renew = |text: &str| Command::Renew { id: text.into() };
         let mut semaphore = Semaphore::new(2);
         semaphore.apply(&lock("a"));
-        assert_eq!(semaphore.apply(&renew("a")), Outcome::AlreadyHeld);
-        assert_eq!(semaphore.apply(&renew("b")), Outcome::NotHeld);
+        assert_eq!(outcome(&mut semaphore, &renew("a")), Outcome::AlreadyHeld);
+        assert_eq!(outcome(&mut semaphore, &renew("b")), Outcome::NotHeld);
         assert_eq!(semaphore.holders.len(), 1);
     }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::audit::AuditLog;
-use super::codec::{self, DecodeError, Revision, Stored};
+use super::codec::{self, DecodeError, Decoded, LockTimes, Revision, Stored};
+use super::history::History;
 use super::semaphore::Semaphore;
 
 /// The value of a group as the store had it at one moment.
@@ -16,6 +17,8 @@ pub(crate) struct GroupState {
     pub(crate) semaphore: Result<Arc<Semaphore>, DecodeError>,
     /// The latest commands of administrators.
     pub(crate) audit_log: AuditLog,
+    /// The last completed holds.
+    pub(crate) history: History,
 }
 
 impl GroupState {
@@ -23,16 +26,31 @@ impl GroupState {
     pub(crate) fn new(stored: Stored, configured_slots: u64) -> Self {
         let decoded = match &stored.value {
             Some(value) => codec::decode(value),
-            None => Ok((Semaphore::new(configured_slots), AuditLog::default())),
+            None => Ok(Decoded::absent(configured_slots)),
         };
-        let (semaphore, audit_log) = match decoded {
-            Ok((semaphore, audit_log)) => (Ok(Arc::new(semaphore)), audit_log),
-            Err(invalid) => (Err(invalid), AuditLog::default()),
+        let (semaphore, audit_log, history) = match decoded {
+            Ok(decoded) => (
+                Ok(Arc::new(decoded.semaphore)),
+                decoded.audit_log,
+                decoded.history,
+            ),
+            Err(invalid) => (Err(invalid), AuditLog::default(), History::default()),
         };
         GroupState {
             stored: Arc::new(stored),
             semaphore,
             audit_log,
+            history,
+        }
+    }
+
+    /// Takes over what the state `before` recorded, if the store reported a write by another program without what is
+    /// stored beside it. That program has left it alone.
+    pub(crate) fn keep_records_of(&mut self, before: &GroupState) {
+        let value = self.stored.value.as_ref();
+        if value.is_some_and(|value| value.lock_times == LockTimes::Unknown) {
+            self.audit_log = Arc::clone(&before.audit_log);
+            self.history = before.history.clone().with_gap();
         }
     }
 

@@ -178,6 +178,7 @@ mod tests {
     use crate::group::{GroupMetrics, GroupTask};
     use crate::lock::GroupName;
     use crate::lock::codec::{Stored, Value};
+    use crate::lock::holders::Client;
     use crate::lock::semaphore::Command;
     use crate::store::memory::MemoryStore;
     use crate::store::{CommitOutcome, Location, Report, Store, StoreError};
@@ -251,8 +252,12 @@ mod tests {
         tokio::spawn(its_task.run());
         tokio::spawn(second_task.run());
         let id = "a".parse().unwrap();
-        let at = jiff::Timestamp::UNIX_EPOCH;
-        let asked = stuck.execute(Command::Lock { id, at }, Duration::from_millis(1));
+        let command = Command::Lock {
+            id,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            client: Client::default(),
+        };
+        let asked = stuck.execute(command, Duration::from_millis(1));
         assert!(asked.await.is_err());
         assert!(!are_alive(vec![good, stuck], 1, Duration::from_millis(200)).await);
     }

@@ -1,6 +1,8 @@
 //! The view of the groups that the page, `/v1/status` and `airlock get slots` share. docs/reference.md documents its
 //! JSON.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -9,6 +11,8 @@ use serde::Serialize;
 use crate::coordinator::{ConfiguredGroup, ServerState};
 use crate::group::{Waiter, Waiting};
 use crate::lock::audit::AuditEntry;
+use crate::lock::history::{CompletedHold, History};
+use crate::lock::holders::Hold;
 use crate::lock::semaphore::Semaphore;
 use crate::lock::window::{WindowState, Windows};
 use crate::lock::{GroupName, GroupState};
@@ -73,6 +77,28 @@ pub(crate) struct GroupView {
     pub(crate) waiting: Option<Vec<WaiterView>>,
     /// The latest administrators' commands, the latest first.
     pub(crate) audit_log: Vec<AuditEntry>,
+    /// The last completed holds, the latest first.
+    pub(crate) history: Vec<CompletedHoldView>,
+    /// Whether another program has changed the group since the latest of them.
+    pub(crate) history_has_gap: bool,
+    /// The usual duration of a hold, if enough of them are known.
+    pub(crate) usual_hold_seconds: Option<i64>,
+}
+
+/// The view of a completed hold.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CompletedHoldView {
+    pub(crate) id: String,
+    pub(crate) name: Option<String>,
+    pub(crate) peer: Option<IpAddr>,
+    /// The time of the grant; `None` if unknown.
+    pub(crate) from: Option<Timestamp>,
+    pub(crate) until: Timestamp,
+    pub(crate) held_seconds: Option<i64>,
+    /// The administrator who unlocked it; `None`: the node released it.
+    pub(crate) by: Option<String>,
+    /// Whether another program has changed the group before it.
+    pub(crate) after_gap: bool,
 }
 
 /// The view of the semaphore of a group.
@@ -91,6 +117,10 @@ pub(crate) struct LockView {
 #[derive(Debug, Serialize)]
 pub(crate) struct HolderView {
     pub(crate) id: String,
+    /// The name of the node, if it is known.
+    pub(crate) name: Option<String>,
+    /// The address that asked for the lock, if it is known.
+    pub(crate) peer: Option<IpAddr>,
     /// The time of the grant; `None` if unknown.
     pub(crate) since: Option<Timestamp>,
     pub(crate) age_seconds: Option<i64>,
@@ -103,6 +133,10 @@ pub(crate) struct HolderView {
 #[derive(Debug, Serialize)]
 pub(crate) struct WaiterView {
     pub(crate) id: String,
+    /// The name of the node, if it is known.
+    pub(crate) name: Option<String>,
+    /// The address of its latest request, if it is known.
+    pub(crate) peer: Option<IpAddr>,
     pub(crate) first_asked: Timestamp,
     pub(crate) last_asked: Timestamp,
     /// The number of denials since `first_asked`.
@@ -173,6 +207,8 @@ impl GroupView {
         };
         let listed = |waiting: &Waiting| waiting.longest.iter().map(WaiterView::new).collect();
         let entries = facts.state.iter().flat_map(|state| state.audit_log.iter());
+        let history = facts.state.map(|state| &state.history);
+        let usual = history.and_then(History::usual);
         GroupView {
             name: facts.name.to_string(),
             configured_slots: facts.configured_slots,
@@ -183,6 +219,30 @@ impl GroupView {
             more_may_wait: facts.waiting.is_some_and(|waiting| waiting.may_be_more),
             waiting: facts.waiting.map(listed),
             audit_log: entries.rev().cloned().collect(),
+            history: history
+                .into_iter()
+                .flat_map(History::holds)
+                .map(CompletedHoldView::new)
+                .collect(),
+            history_has_gap: history.is_some_and(History::has_gap),
+            usual_hold_seconds: usual.map(|usual| usual.as_secs()),
+        }
+    }
+}
+
+// === impl CompletedHoldView ===
+
+impl CompletedHoldView {
+    fn new(hold: &CompletedHold) -> Self {
+        CompletedHoldView {
+            id: hold.id.to_string(),
+            name: hold.name.as_deref().map(str::to_owned),
+            peer: hold.peer,
+            from: hold.from,
+            until: hold.until,
+            held_seconds: hold.duration().map(|held| held.as_secs()),
+            by: hold.by.as_deref().map(str::to_owned),
+            after_gap: hold.after_gap,
         }
     }
 }
@@ -192,12 +252,16 @@ impl GroupView {
 impl LockView {
     fn new(semaphore: &Semaphore, now: Timestamp) -> Self {
         let mut holders: Vec<_> = semaphore.holders.iter().collect();
-        holders.sort_by_key(|(_, since)| since.unwrap_or(Timestamp::MAX));
-        let holder = |(id, since): (&std::sync::Arc<str>, &Option<Timestamp>)| HolderView {
+        holders.sort_by_key(|(_, hold)| hold.since.unwrap_or(Timestamp::MAX));
+        let holder = |(id, hold): (&Arc<str>, &Hold)| HolderView {
             id: id.to_string(),
-            since: *since,
-            age_seconds: since.map(|since| now.duration_since(since).as_secs().max(0)),
-            age: since.map(|since| age(since, now)),
+            name: hold.client.name.as_deref().map(str::to_owned),
+            peer: hold.client.peer,
+            since: hold.since,
+            age_seconds: hold
+                .since
+                .map(|since| now.duration_since(since).as_secs().max(0)),
+            age: hold.since.map(|since| age(since, now)),
         };
         LockView {
             slots: semaphore.slots,
@@ -215,6 +279,8 @@ impl WaiterView {
     fn new(waiter: &Waiter) -> Self {
         WaiterView {
             id: waiter.id.to_string(),
+            name: waiter.client.name.as_deref().map(str::to_owned),
+            peer: waiter.client.peer,
             first_asked: waiter.first_asked,
             last_asked: waiter.last_asked,
             times: waiter.times,

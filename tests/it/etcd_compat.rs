@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use airlock::config::MAX_ETCD_SLOTS;
+use airlock::lock::history::{CompletedHold, History};
 use airlock::lock::semaphore::Semaphore;
 use airlock::lock::{GroupName, codec};
 use airlock::store::{CommitOutcome, Store as _, StoreError};
@@ -101,6 +102,22 @@ fn a_damaged_value_is_reported_never_overwritten_and_usable_once_repaired() {
         assert!(client.lock("default", "n").granted(), "repaired");
         assert!(client.unlock("default", "n").granted());
     }
+}
+
+/// Returns the largest history that is stored.
+fn full_history() -> History {
+    let hold = CompletedHold {
+        id: "f".repeat(32).into(),
+        name: Some("node".into()),
+        peer: Some([2001, 0xdb8, 0, 0, 0xffff, 0xffff, 0xffff, 0xffff].into()),
+        from: Some(Timestamp::UNIX_EPOCH),
+        until: Timestamp::UNIX_EPOCH,
+        by: Some("administrator@operations".into()),
+        after_gap: false,
+    };
+    let history = History::default().append(&vec![hold; History::MAX_HOLDS]);
+    assert_eq!(history.holds().count(), History::MAX_HOLDS);
+    history
 }
 
 #[test]
@@ -241,10 +258,12 @@ async fn etcd_accepts_the_maximum_of_holders_and_an_error_names_the_remedy_for_m
         let mut semaphore = Semaphore::new(holders);
         for index in 0..holders {
             let id = format!("{index:032x}").into();
-            semaphore.holders.insert(id, Some(Timestamp::UNIX_EPOCH));
+            semaphore
+                .holders
+                .insert(id, Some(Timestamp::UNIX_EPOCH).into());
         }
         let expected = store.read(&group).await.unwrap();
-        let value = codec::encode(&semaphore, &[]);
+        let value = codec::encode(&semaphore, &[], &full_history());
         store.commit(&group, &expected, Some(&value)).await
     };
     // The second commit also contains the value that it compares.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use airlock::lock::GroupName;
-use airlock::lock::codec::Value;
+use airlock::lock::codec::{LockTimes, Value};
 use airlock::store::Store as _;
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::etcd::{ALL_GROUPS, Etcd, ROOT, USER, Version, keys_of_user};
@@ -296,7 +296,7 @@ async fn large_values_are_read_and_watched() {
             let semaphore = format!(r#"{{"total_slots":1,"holders":[{}]}}"#, ids.join(","));
             let value = Value {
                 semaphore: semaphore.into(),
-                lock_times: None,
+                lock_times: LockTimes::Unknown,
             };
             let expected = store.read(&group).await.unwrap();
             store.commit(&group, &expected, Some(&value)).await.unwrap();

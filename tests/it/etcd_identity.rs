@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use airlock::lock::GroupName;
-use airlock::lock::codec::{Stored, Value};
+use airlock::lock::codec::{LockTimes, Stored, Value};
 use airlock::store::{CommitOutcome, Store as _};
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::etcd::{Etcd, Version};
@@ -250,7 +250,7 @@ fn a_restored_backup_confirms_no_lock_that_it_does_not_contain_and_loses_no_othe
 async fn a_value_from_before_the_restoration_is_neither_confirmed_nor_overwritten() {
     let value = |text: &str| Value {
         semaphore: text.into(),
-        lock_times: None,
+        lock_times: LockTimes::Unknown,
     };
     for version in Version::ALL {
         let mut etcd = Etcd::with(version, 1, &[]);

@@ -5,6 +5,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use airlock::lock::history::History;
 use airlock::lock::semaphore::Semaphore;
 use airlock::lock::{GroupName, codec};
 use airlock::store::{Store as _, StoreError};
@@ -222,7 +223,7 @@ async fn invariant_6_a_write_that_may_still_arrive_is_unknown_and_one_that_was_n
     let store = etcd_store(vec![proxy.endpoint()], Duration::from_secs(1));
     let group = GroupName::new("g").unwrap();
     let absent = store.read(&group).await.unwrap();
-    let value = codec::encode(&Semaphore::new(1), &[]);
+    let value = codec::encode(&Semaphore::new(1), &[], &History::default());
     proxy.set(Network::Frozen);
     let error = store.commit(&group, &absent, Some(&value)).await;
     assert!(matches!(error, Err(StoreError::Unknown(_))), "{error:?}");

@@ -25,6 +25,8 @@ fn the_status_of_a_server_has_the_documented_fields() {
     let airlock = Airlock::embedded(GROUPS);
     let client = airlock.client();
     assert!(client.lock("workers", "holder").granted());
+    assert!(client.lock("workers", "back").granted());
+    assert!(client.unlock("workers", "back").granted());
     let paused = airlock.command(&["pause", "paused", "--yes"]);
     assert!(paused.status.success(), "{paused:?}");
     assert!(!client.lock("paused", "waiting").granted());

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::group::task::MAX_BATCH;
 use crate::lock::codec::{Revision, Stored};
+use crate::lock::history::{CompletedHold, History};
 use crate::store::Update;
 
 #[tokio::test(start_paused = true)]
@@ -62,7 +63,7 @@ async fn requests_that_are_about_to_be_sent_join_the_batch() {
             // It is in the queue once it was polled.
             assert!(futures_util::poll!(&mut asking).is_pending());
             let _ = next.send(());
-            Answer::Ok(asking.await?)
+            Answer::Ok(asking.await?.outcome)
         }));
     }
     run_until_idle().await;
@@ -79,7 +80,17 @@ async fn a_write_that_the_watch_reports_before_the_store_replies_is_not_decoded(
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture.store.hold();
     let unlocking = fixture.send(unlock("a")).await;
-    let value = codec::encode(&Semaphore::new(1), &[]);
+    let ended = CompletedHold {
+        id: "a".into(),
+        name: None,
+        peer: None,
+        from: Some(Timestamp::UNIX_EPOCH),
+        until: Timestamp::UNIX_EPOCH,
+        by: None,
+        after_gap: false,
+    };
+    let history = History::default().append(&[ended]);
+    let value = codec::encode(&Semaphore::new(1), &[], &history);
     let newer = Stored::written(value, Revision(i64::MAX));
     fixture.group.observe(Update::Change(newer));
     let known = fixture.group.known().unwrap().semaphore.unwrap();

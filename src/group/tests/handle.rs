@@ -3,6 +3,7 @@
 use super::*;
 use crate::group::waiters::DenyReason;
 use crate::lock::NodeId;
+use crate::lock::holders::Client;
 
 #[tokio::test(start_paused = true)]
 async fn the_configured_slots_count_until_the_group_has_a_value() {
@@ -23,8 +24,12 @@ async fn the_configured_slots_count_until_the_group_has_a_value() {
 async fn a_denied_node_waits_until_it_is_served() {
     let fixture = Fixture::new(1);
     let id: NodeId = "a".parse().unwrap();
-    fixture.group.record_denied(&id, DenyReason::Full);
-    fixture.group.record_denied(&id, DenyReason::Paused);
+    fixture
+        .group
+        .record_denied(&id, Client::default(), DenyReason::Full);
+    fixture
+        .group
+        .record_denied(&id, Client::default(), DenyReason::Paused);
     let waiters = fixture.group.waiting(10).longest;
     assert_eq!(waiters.len(), 1);
     assert_eq!(

@@ -18,7 +18,9 @@ use tokio::time::Instant;
 use super::{Group, GroupError};
 use super::{GroupMetrics, TaskMetrics};
 use crate::lock::GroupName;
-use crate::lock::codec::{self, Value};
+use crate::lock::codec::{self, LockTimes, Value};
+use crate::lock::history::History;
+use crate::lock::holders::Client;
 use crate::lock::semaphore::{Command, Outcome, Semaphore};
 use crate::store::Store as _;
 use crate::store::faulty::{Call, Fault, FaultyStore};
@@ -74,7 +76,7 @@ impl Fixture {
     }
 
     fn create(&self, slots: u64) {
-        let empty = codec::encode(&Semaphore::new(slots), &[]);
+        let empty = codec::encode(&Semaphore::new(slots), &[], &History::default());
         self.store.memory.overwrite(self.group.name(), Some(empty));
     }
 
@@ -96,7 +98,7 @@ impl Fixture {
     }
 
     async fn execute(&self, command: Command, timeout: Duration) -> Answer {
-        Ok(self.group.execute(command, timeout).await?)
+        Ok(self.group.execute(command, timeout).await?.outcome)
     }
 
     /// Sends commands that can share one batch, and returns their answers in order.
@@ -108,7 +110,8 @@ impl Fixture {
     /// Sends a command, and continues once it is in the queue.
     async fn send(&self, command: Command) -> JoinHandle<Answer> {
         let group = self.group.clone();
-        let asking = tokio::spawn(async move { Ok(group.execute(command, DEADLINE).await?) });
+        let asking =
+            tokio::spawn(async move { Ok(group.execute(command, DEADLINE).await?.outcome) });
         run_until_idle().await;
         asking
     }
@@ -124,7 +127,7 @@ impl Fixture {
         let Some(value) = stored.value else {
             return Vec::new();
         };
-        let semaphore = codec::decode(&value).unwrap().0;
+        let semaphore = codec::decode(&value).unwrap().semaphore;
         semaphore.holders.keys().map(ToString::to_string).collect()
     }
 
@@ -132,7 +135,7 @@ impl Fixture {
     fn overwrite(&self, semaphore: &str) {
         let value = Value {
             semaphore: semaphore.into(),
-            lock_times: None,
+            lock_times: LockTimes::Unknown,
         };
         self.store.memory.overwrite(self.group.name(), Some(value));
     }
@@ -142,11 +145,15 @@ fn lock(id: &str) -> Command {
     Command::Lock {
         id: id.parse().unwrap(),
         at: Timestamp::UNIX_EPOCH,
+        client: Client::default(),
     }
 }
 
 fn unlock(id: &str) -> Command {
-    Command::Unlock { id: id.into() }
+    Command::Unlock {
+        id: id.into(),
+        at: Timestamp::UNIX_EPOCH,
+    }
 }
 
 /// Lets all other tasks run until they wait for something. The clock does not advance.

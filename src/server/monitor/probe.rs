@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use crate::group::GroupMetrics;
     use crate::lock::GroupName;
-    use crate::lock::codec::{Revision, Stored, Value};
+    use crate::lock::codec::{LockTimes, Revision, Stored, Value};
     use crate::store::Update;
     use crate::store::faulty::{Call, FaultyStore};
     use crate::store::instrumented::StoreMetrics;
@@ -215,7 +215,7 @@ mod tests {
         faulty.memory.restore(backup);
         let value = Value {
             semaphore: b"{}".to_vec(),
-            lock_times: None,
+            lock_times: LockTimes::Unknown,
         };
         faulty.memory.overwrite(group.name(), Some(value));
         group.observe(Update::Current(Stored::absent(Revision(9))));
@@ -229,7 +229,7 @@ mod tests {
         refresh(&store, &group).await.unwrap();
         let value = Value {
             semaphore: b"{}".to_vec(),
-            lock_times: None,
+            lock_times: LockTimes::Unknown,
         };
         faulty.memory.overwrite(group.name(), Some(value));
         faulty.hold();

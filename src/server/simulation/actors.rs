@@ -16,7 +16,7 @@ use crate::admin;
 use crate::lock::GroupName;
 use crate::lock::codec::Stored;
 use crate::lock::command::AdminCommand;
-use crate::lock::holders::Holder;
+use crate::lock::holders::{Hold, Holder};
 use crate::lock::semaphore::Outcome;
 use crate::store::{Store, StoreError};
 
@@ -129,7 +129,7 @@ impl Actor {
         let holders: Vec<Holder> = semaphore
             .iter()
             .flat_map(|known| known.holders.iter())
-            .map(|(id, since)| (Arc::clone(id), *since))
+            .map(|(id, hold)| (Arc::clone(id), hold.clone()))
             .collect();
         let any = (!holders.is_empty()).then(|| holders[self.rng.usize(..holders.len())].clone());
         match (self.rng.u8(..8), any) {
@@ -138,7 +138,15 @@ impl Actor {
             (3, _) => AdminCommand::SetSlots { slots },
             (4, _) => AdminCommand::UpdateSlots { slots },
             (5, Some((id, _))) => AdminCommand::Unlock { id },
-            (6, Some((id, Some(since)))) => AdminCommand::UnlockHeldSince {
+            (
+                6,
+                Some((
+                    id,
+                    Hold {
+                        since: Some(since), ..
+                    },
+                )),
+            ) => AdminCommand::UnlockHeldSince {
                 holds: vec![(id, since)],
             },
             _ => AdminCommand::Lock {

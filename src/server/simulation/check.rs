@@ -318,7 +318,7 @@ impl Values {
             let decision =
                 known.map(|known| command.command.decide(known, time_of(command.number)));
             let does_it = match (&decision, &after.semaphore) {
-                (Some(Decision::Change(next, _)), Some(found)) => *next == **found,
+                (Some(Decision::Change { next, .. }), Some(found)) => *next == **found,
                 _ => false,
             };
             if !does_it || after.from < command.sent {

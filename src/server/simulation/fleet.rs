@@ -19,6 +19,7 @@ use crate::config::GroupSettings;
 use crate::coordinator::{ConfiguredGroup, ServerState, StateReceiver};
 use crate::group::{Group, GroupError, GroupMetrics};
 use crate::lock::GroupName;
+use crate::lock::holders::Client;
 use crate::lock::semaphore::Command;
 use crate::lock::window::Windows;
 use crate::server::monitor;
@@ -120,7 +121,7 @@ impl Fleet {
         let answer = handle.execute(command(kind, node, number), REQUEST_TIMEOUT);
         let answer = time::timeout(patience, answer).await;
         let reply = match &answer {
-            Ok(Ok(outcome)) => Reply::Outcome(*outcome),
+            Ok(Ok(answer)) => Reply::Outcome(answer.outcome),
             Ok(Err(GroupError::Rejected(_) | GroupError::Damaged(_) | GroupError::QueueFull)) => {
                 Reply::Refused
             }
@@ -232,9 +233,13 @@ fn command(kind: Kind, node: &str, number: u64) -> Command {
         Kind::Lock => Command::Lock {
             id: node.parse().expect("a valid id"),
             at: time_of(number),
+            client: Client::default(),
         },
         Kind::Renew => Command::Renew { id: node.into() },
-        Kind::Unlock => Command::Unlock { id: node.into() },
+        Kind::Unlock => Command::Unlock {
+            id: node.into(),
+            at: time_of(number),
+        },
     }
 }
 

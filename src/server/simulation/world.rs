@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use super::trace::{Moment, Trace, Violation};
 use crate::lock::GroupName;
 use crate::lock::audit::AuditLog;
-use crate::lock::codec::{self, Stored, Value};
+use crate::lock::codec::{self, LockTimes, Stored, Value};
+use crate::lock::history::History;
 use crate::lock::semaphore::Semaphore;
 use crate::store::CommitOutcome;
 use crate::store::memory::Content;
@@ -164,9 +165,15 @@ impl World {
         if current.revision != expected.revision || bytes(&current) != bytes(expected) {
             return false;
         }
+        let left_alone = current.value.as_ref().map(|value| &value.lock_times);
         let value = Value {
             semaphore,
-            lock_times: None,
+            lock_times: match left_alone {
+                Some(LockTimes::Current(bytes) | LockTimes::Outdated(bytes)) => {
+                    LockTimes::Outdated(bytes.clone())
+                }
+                Some(LockTimes::Unknown) | None => LockTimes::Unknown,
+            },
         };
         let outcome = self.commit("coreos/airlock", group, &current, Some(&value));
         matches!(outcome, CommitOutcome::Committed(_))
@@ -219,8 +226,17 @@ impl Inner {
     fn changed(&mut self, group: &GroupName, from: Moment, cause: Cause) {
         let stored = self.content.stored(group);
         let decoded = stored.value.as_ref().map(codec::decode);
+        let history = match &decoded {
+            Some(Ok(decoded)) => decoded.history.clone(),
+            Some(Err(_)) | None => History::default(),
+        };
+        // coreos/airlock leaves the history alone.
+        let is_ours = stored
+            .value
+            .as_ref()
+            .is_some_and(|value| value.lock_times.current().is_some());
         let (semaphore, audit_log) = match decoded {
-            Some(Ok((semaphore, audit_log))) => (Some(Arc::new(semaphore)), audit_log),
+            Some(Ok(decoded)) => (Some(Arc::new(decoded.semaphore)), decoded.audit_log),
             Some(Err(error)) => {
                 let problem = format!("{group}: the written value is damaged: {error}");
                 let violation = Violation { at: from, problem };
@@ -237,6 +253,16 @@ impl Inner {
             epoch: self.epoch,
         };
         let states = self.states.entry(group.clone()).or_default();
+        if let (Cause::Commit, true, Some(before)) = (cause, is_ours, states.last()) {
+            let released = state.released(before);
+            let recorded = history.holds().take(released.len());
+            let recorded: BTreeSet<_> = recorded.map(|hold| Arc::clone(&hold.id)).collect();
+            if !released.is_subset(&recorded) {
+                let problem = format!("{group}: {released:?} released, {recorded:?} recorded");
+                let violation = Violation { at: from, problem };
+                self.violation.get_or_insert(violation);
+            }
+        }
         if let (Cause::Commit, Some(before)) = (cause, states.last())
             && let Err(problem) = check_commit(before, &state)
         {
@@ -245,7 +271,14 @@ impl Inner {
             self.violation.get_or_insert(violation);
         }
         states.push(state);
-        let change = (Instant::now(), group.clone(), stored);
+        // A watch reports what has changed.
+        let mut reported = stored;
+        if let Some(value) = &mut reported.value
+            && let LockTimes::Outdated(_) = value.lock_times
+        {
+            value.lock_times = LockTimes::Unknown;
+        }
+        let change = (Instant::now(), group.clone(), reported);
         self.watchers
             .retain(|watcher| watcher.send(change.clone()).is_ok());
     }
@@ -290,9 +323,9 @@ impl State {
     /// and was granted a new one in the same commit has another time.
     pub(super) fn granted(&self, before: &State) -> BTreeSet<Arc<str>> {
         let next = self.semaphore.iter().flat_map(|next| next.holders.iter());
-        let granted = next.filter(|(node, time)| match before.time(node) {
+        let granted = next.filter(|(node, hold)| match before.time(node) {
             None => true,
-            Some(known) => time.is_some() && **time != known,
+            Some(known) => hold.since.is_some() && hold.since != known,
         });
         granted.map(|(node, _)| Arc::clone(node)).collect()
     }
@@ -311,7 +344,7 @@ impl State {
     /// Returns the time of the grant of a holder, if it is known.
     pub(super) fn time(&self, node: &str) -> Option<Option<jiff::Timestamp>> {
         let semaphore = self.semaphore.as_ref()?;
-        semaphore.holders.get(node).copied()
+        semaphore.holders.get(node).map(|hold| hold.since)
     }
 
     /// Returns the administrators' commands that were executed between `before` and this state, by their number.

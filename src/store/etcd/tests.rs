@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use super::fake::{FakeEtcd, Message, Reply, bytes, number};
 use super::*;
 use crate::config::EtcdUser;
+use crate::lock::codec::LockTimes;
 use crate::lock::codec::Revision;
 use crate::reloadable::Reload as _;
 
@@ -64,7 +65,7 @@ fn absent() -> Stored {
 async fn write(store: &EtcdStore) -> Result<CommitOutcome, StoreError> {
     let new = Value {
         semaphore: b"new".to_vec(),
-        lock_times: None,
+        lock_times: LockTimes::Unknown,
     };
     store.commit(&group(), &absent(), Some(&new)).await
 }

@@ -12,7 +12,7 @@ use super::cluster::{Cluster, Effect};
 use super::error::EtcdError;
 use super::keys;
 use crate::lock::GroupName;
-use crate::lock::codec::{Revision, Stored, Value};
+use crate::lock::codec::{LockTimes, Revision, Stored, Value};
 use crate::store::{CommitOutcome, StoreError};
 
 /// The maximum size of a response in bytes. By default, etcd limits one value to 1.5 MiB; a response contains the values
@@ -61,7 +61,7 @@ pub(super) async fn check_writable(cluster: &Cluster, group: &GroupName) -> Resu
 pub(super) fn never_applies(group: &GroupName) -> Txn {
     let empty = Value {
         semaphore: Vec::new(),
-        lock_times: Some(Vec::new()),
+        lock_times: LockTimes::Current(Vec::new()),
     };
     let never = Compare::mod_revision(keys::semaphore(group), CompareOp::Equal, IMPOSSIBLE);
     Txn::new().when([never]).and_then(put_both(group, &empty))
@@ -126,13 +126,13 @@ fn compare_both(group: &GroupName, expected: &Stored) -> Vec<Compare> {
             value.semaphore.clone(),
         ));
         // An administrator's command can depend on the time of a grant.
-        if let Some(lock_times) = &value.lock_times
+        if let Some(lock_times) = value.lock_times.current()
             && lock_times.len() <= MAX_COMPARED_TIMES
         {
             compares.push(Compare::value(
                 keys::lock_times(group),
                 CompareOp::Equal,
-                lock_times.clone(),
+                lock_times,
             ));
         }
     }
@@ -190,12 +190,8 @@ fn put_both(group: &GroupName, value: &Value) -> Vec<TxnOp> {
         value.semaphore.clone(),
         None,
     )];
-    if let Some(lock_times) = &value.lock_times {
-        puts.push(TxnOp::put(
-            keys::lock_times(group),
-            lock_times.clone(),
-            None,
-        ));
+    if let Some(lock_times) = value.lock_times.current() {
+        puts.push(TxnOp::put(keys::lock_times(group), lock_times, None));
     }
     puts
 }
@@ -218,7 +214,7 @@ fn stored(response: &TxnResponse) -> Result<Stored, StoreError> {
 }
 
 /// Combines the values of the two keys. Lock times of another revision are outdated: coreos/airlock or an administrator
-/// wrote the semaphore after them.
+/// wrote the semaphore after them, and left them alone.
 pub(super) fn present(
     semaphore: &KeyValue,
     lock_times: Option<&KeyValue>,
@@ -228,9 +224,13 @@ pub(super) fn present(
         revision: Revision(semaphore.mod_revision()),
         value: Some(Value {
             semaphore: semaphore.value().to_vec(),
-            lock_times: lock_times
-                .filter(|times| times.mod_revision() == semaphore.mod_revision())
-                .map(|times| times.value().to_vec()),
+            lock_times: match lock_times {
+                None => LockTimes::Unknown,
+                Some(times) if times.mod_revision() == semaphore.mod_revision() => {
+                    LockTimes::Current(times.value().to_vec())
+                }
+                Some(times) => LockTimes::Outdated(times.value().to_vec()),
+            },
         }),
         as_of,
     }

@@ -1,6 +1,7 @@
 use parking_lot::Mutex;
 
 use super::*;
+use crate::lock::codec::LockTimes;
 use crate::lock::codec::Revision;
 use crate::store::faulty::Injected;
 
@@ -124,7 +125,7 @@ impl Fixture {
     async fn write(&self) {
         let value = Value {
             semaphore: Vec::new(),
-            lock_times: None,
+            lock_times: LockTimes::Unknown,
         };
         let _ = self.store.commit(&group(), &absent(), Some(&value)).await;
     }

@@ -138,7 +138,7 @@ fn fingerprint(revision: Revision, value: Option<&Value>) -> (Revision, u64) {
     let mut hasher = DefaultHasher::new();
     if let Some(value) = value {
         value.semaphore.hash(&mut hasher);
-        value.lock_times.hash(&mut hasher);
+        value.lock_times.current().hash(&mut hasher);
     }
     (revision, hasher.finish())
 }
@@ -146,6 +146,7 @@ fn fingerprint(revision: Revision, value: Option<&Value>) -> (Revision, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lock::codec::LockTimes;
 
     /// Returns the clock after the writes with these tokens, the latest one last, in the store with the token 0.
     fn clock(writes: &[u8]) -> Clock {
@@ -228,7 +229,7 @@ mod tests {
             revision: Revision(revision),
             value: Some(Value {
                 semaphore: text.into(),
-                lock_times: None,
+                lock_times: LockTimes::Unknown,
             }),
             as_of: Revision(9),
         };

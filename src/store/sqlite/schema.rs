@@ -183,7 +183,8 @@ fn value_in(row: &Row<'_>, column: usize) -> rusqlite::Result<Value> {
         lock_times: row
             .get_ref(column + 1)?
             .as_bytes_or_null()?
-            .map(<[u8]>::to_vec),
+            .map(<[u8]>::to_vec)
+            .into(),
     })
 }
 
@@ -206,7 +207,7 @@ pub(super) fn write(
             group.as_str(),
             revision,
             Text(&value.semaphore),
-            value.lock_times.as_deref().map(Text),
+            value.lock_times.current().map(Text),
         ])?;
     Ok(Revision(revision))
 }

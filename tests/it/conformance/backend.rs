@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use airlock::config::{EtcdSettings, EtcdUser};
 use airlock::lock::GroupName;
-use airlock::lock::codec::Value;
+use airlock::lock::codec::{LockTimes, Value};
 use airlock::store::Store;
 use airlock::store::etcd::{Credentials, EtcdStore};
 use airlock::store::memory::MemoryStore;
@@ -39,7 +39,7 @@ impl Backend for Memory {
     fn overwrite(&self, group: &GroupName, semaphore: Option<&str>) {
         let value = semaphore.map(|text| Value {
             semaphore: text.into(),
-            lock_times: None,
+            lock_times: LockTimes::Unknown,
         });
         self.0.overwrite(group, value);
     }

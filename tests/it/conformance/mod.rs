@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use airlock::config::EtcdUser;
 use airlock::lock::GroupName;
-use airlock::lock::codec::{Revision, Stored, Value};
+use airlock::lock::codec::{LockTimes, Revision, Stored, Value};
 use airlock::store::{CommitOutcome, Store};
 use etcd_client::{Client, Compare, CompareOp, Txn};
 use tempfile::TempDir;
@@ -204,7 +204,7 @@ fn group(name: &str) -> GroupName {
 fn value(semaphore: &str) -> Value {
     Value {
         semaphore: semaphore.into(),
-        lock_times: Some(format!("times of {semaphore}").into()),
+        lock_times: LockTimes::Current(format!("times of {semaphore}").into()),
     }
 }
 

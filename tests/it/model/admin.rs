@@ -208,12 +208,13 @@ impl Fleet {
         match task.command().decide(&before, Timestamp::UNIX_EPOCH) {
             Decision::Unchanged => admin.phase = Phase::Succeeded,
             Decision::Refused(_) => self.admin_fails(admin),
-            Decision::Change(next, _) => {
+            Decision::Change { next, .. } => {
                 return Some(Attempt {
                     expected: known.revision,
                     next: next.into(),
                     writes: true,
                     outcomes: Vec::new(),
+                    released: Vec::new(),
                 });
             }
         }

@@ -1,6 +1,7 @@
 //! A server: what the group task and its attempt loop do with the outcomes of commits.
 
 use airlock::lock::codec::Revision;
+use airlock::lock::holders::Client;
 use airlock::lock::protocol::{Attempt, Protocol};
 use airlock::lock::semaphore::{Command, Outcome, Semaphore};
 use jiff::Timestamp;
@@ -80,9 +81,13 @@ impl Waiting {
             Endpoint::PreReboot => Command::Lock {
                 id: name(self.node).parse().unwrap(),
                 at: Timestamp::UNIX_EPOCH,
+                client: Client::default(),
             },
             Endpoint::Renew => Command::Renew { id },
-            Endpoint::SteadyState => Command::Unlock { id },
+            Endpoint::SteadyState => Command::Unlock {
+                id,
+                at: Timestamp::UNIX_EPOCH,
+            },
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use airlock::lock::codec::Revision;
+use airlock::lock::holders::Hold;
 use airlock::lock::semaphore::Semaphore;
 
 /// A set of nodes, one bit for each.
@@ -79,7 +80,9 @@ impl Value {
         let nodes = (0..8).filter(|node| self.holds(*node));
         Arc::new(Semaphore {
             slots: self.slots,
-            holders: nodes.map(|node| (name(node).into(), None)).collect(),
+            holders: nodes
+                .map(|node| (name(node).into(), Hold::default()))
+                .collect(),
         })
     }
 }

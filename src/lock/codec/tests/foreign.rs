@@ -129,12 +129,12 @@ fn another_programs_value_is_read_as_coreos_airlock_reads_it_or_is_damaged() {
     for (name, bytes, theirs, ours) in rows.chain(deep) {
         let value = Value {
             semaphore: bytes,
-            lock_times: None,
+            lock_times: LockTimes::Unknown,
         };
-        let read = decode(&value).map(|(semaphore, _)| semaphore);
+        let read = decode(&value).map(|decoded| decoded.semaphore);
         match (ours, theirs, read) {
             (Same, Sees(slots, holders), Ok(read)) => {
-                let ids = holders.iter().map(|id| ((*id).into(), None));
+                let ids = holders.iter().map(|id| ((*id).into(), Hold::default()));
                 let holders: Holders = ids.collect();
                 assert_eq!(read, Semaphore { slots, holders }, "{name}");
             }

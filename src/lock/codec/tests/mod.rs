@@ -5,26 +5,36 @@ mod foreign;
 use std::collections::BTreeMap;
 
 use super::*;
+use jiff::Timestamp;
+use serde::Serialize;
+
 use crate::fuzzing;
+use crate::lock::holders::Client;
+use crate::lock::semaphore::Command;
 use crate::testing::mutated;
 use proptest::prelude::*;
 
 fn stored(semaphore: &str, lock_times: Option<&str>) -> Value {
     Value {
         semaphore: semaphore.into(),
-        lock_times: lock_times.map(Into::into),
+        lock_times: lock_times.map(|text| text.as_bytes().to_vec()).into(),
     }
 }
 
 fn text(value: &Value) -> (&str, &str) {
     (
         std::str::from_utf8(&value.semaphore).unwrap(),
-        std::str::from_utf8(value.lock_times.as_deref().unwrap()).unwrap(),
+        std::str::from_utf8(value.lock_times.current().unwrap()).unwrap(),
     )
 }
 
 fn semaphore_in(value: &Value) -> Semaphore {
-    decode(value).unwrap().0
+    decode(value).unwrap().semaphore
+}
+
+/// Describes a lock of which only the time is known.
+fn since(text: &str) -> Hold {
+    Some(text.parse().unwrap()).into()
 }
 
 fn held_by(slots: u64, ids: &[&str]) -> Semaphore {
@@ -32,7 +42,7 @@ fn held_by(slots: u64, ids: &[&str]) -> Semaphore {
     for id in ids {
         semaphore
             .holders
-            .insert((*id).into(), Some("2026-11-22T20:33:00Z".parse().unwrap()));
+            .insert((*id).into(), since("2026-11-22T20:33:00Z"));
     }
     semaphore
 }
@@ -40,21 +50,25 @@ fn held_by(slots: u64, ids: &[&str]) -> Semaphore {
 #[test]
 fn golden_values_have_the_format_of_coreos_airlock() {
     assert_eq!(
-        text(&encode(&held_by(2, &["b", "a"]), &[])),
+        text(&encode(&held_by(2, &["b", "a"]), &[], &History::default())),
         (
             r#"{"total_slots":2,"holders":["a","b"]}"#,
             r#"{"holders":{"a":"2026-11-22T20:33:00Z","b":"2026-11-22T20:33:00Z"}}"#
         )
     );
     assert_eq!(
-        text(&encode(&Semaphore::new(1), &[])),
+        text(&encode(&Semaphore::new(1), &[], &History::default())),
         (r#"{"total_slots":1,"holders":[]}"#, r#"{"holders":{}}"#)
     );
 }
 
 #[test]
 fn golden_holders_are_sorted_by_their_bytes() {
-    let semaphore = encode(&held_by(9, &["é", "z", "Z", "10", "9"]), &[]);
+    let semaphore = encode(
+        &held_by(9, &["é", "z", "Z", "10", "9"]),
+        &[],
+        &History::default(),
+    );
     assert_eq!(
         text(&semaphore).0,
         r#"{"total_slots":9,"holders":["10","9","Z","z","é"]}"#
@@ -65,10 +79,13 @@ fn golden_holders_are_sorted_by_their_bytes() {
 fn golden_strings_are_escaped_as_go_does() {
     let semaphore = held_by(1, &["<a>&\"\\\u{8}\u{c}\n\u{2028}\u{1}\u{7f}"]);
     assert_eq!(
-        text(&encode(&semaphore, &[])).0,
+        text(&encode(&semaphore, &[], &History::default())).0,
         "{\"total_slots\":1,\"holders\":[\"\\u003ca\\u003e\\u0026\\\"\\\\\\u0008\\u000c\\n\\u2028\\u0001\u{7f}\"]}"
     );
-    assert_eq!(semaphore_in(&encode(&semaphore, &[])), semaphore);
+    assert_eq!(
+        semaphore_in(&encode(&semaphore, &[], &History::default())),
+        semaphore
+    );
 }
 
 #[test]
@@ -126,15 +143,12 @@ fn missing_and_unreadable_lock_times_are_unknown() {
     let semaphore = r#"{"total_slots":2,"holders":["a","b"]}"#;
     let times = r#"{"holders":{"a":"2026-11-22T20:33:00Z","gone":"2026-11-22T20:33:00Z"}}"#;
     let known = semaphore_in(&stored(semaphore, Some(times)));
-    assert_eq!(
-        known.holders["a"],
-        Some("2026-11-22T20:33:00Z".parse().unwrap())
-    );
-    assert_eq!(known.holders["b"], None);
+    assert_eq!(known.holders["a"], since("2026-11-22T20:33:00Z"));
+    assert_eq!(known.holders["b"], Hold::default());
     assert_eq!(known.holders.len(), 2);
     for broken in ["", "7", r#"{"holders":{"a":"yesterday"}}"#] {
         let unknown = semaphore_in(&stored(semaphore, Some(broken)));
-        assert_eq!(unknown.holders["a"], None, "{broken}");
+        assert_eq!(unknown.holders["a"], Hold::default(), "{broken}");
     }
 }
 
@@ -145,12 +159,13 @@ fn audit_entries_are_kept_and_an_unreadable_one_is_skipped() {
     let times = format!(
         r#"{{"holders":{{"a":"2026-11-22T20:33:00Z"}},"admin":[{{"action":"dance"}},{entry}]}}"#
     );
-    let (read, audit_log) = decode(&stored(semaphore, Some(&times))).unwrap();
-    assert!(read.holders["a"].is_some());
+    let read = decode(&stored(semaphore, Some(&times))).unwrap();
+    let (read, audit_log) = (read.semaphore, read.audit_log);
+    assert!(read.holders["a"].since.is_some());
     assert_eq!(audit_log.len(), 1);
     assert_eq!(audit_log[0].action, crate::lock::audit::Action::Pause);
     assert_eq!(
-        text(&encode(&read, &audit_log)).1,
+        text(&encode(&read, &audit_log, &History::default())).1,
         format!(r#"{{"holders":{{"a":"2026-11-22T20:33:00Z"}},"admin":[{entry}]}}"#)
     );
 }
@@ -177,8 +192,9 @@ fn one_unreadable_part_of_the_lock_times_leaves_the_others_known() {
         ),
         (format!("[{admin}]"), &[], 0),
     ] {
-        let (read, audit_log) = decode(&stored(semaphore, Some(&times))).unwrap();
-        let with_time = read.holders.iter().filter(|(_, since)| since.is_some());
+        let read = decode(&stored(semaphore, Some(&times))).unwrap();
+        let (read, audit_log) = (read.semaphore, read.audit_log);
+        let with_time = read.holders.iter().filter(|(_, hold)| hold.since.is_some());
         let with_time: Vec<&str> = with_time.map(|(id, _)| id.as_ref()).collect();
         assert_eq!(
             (with_time.as_slice(), audit_log.len()),
@@ -193,6 +209,7 @@ const VALUES: &[&str] = &[
     r#"{"total_slots":2,"holders":["a","b"]}"#,
     r#"{"holders":{"a":"2026-11-22T20:33:00Z"}}"#,
     r#"{"holders":{},"admin":[{"at":"2026-11-22T20:33:00Z","by":"r@h","action":"unlock","ids":["a"],"more":1}]}"#,
+    r#"{"holders":{"a":{"since":"2026-11-22T20:33:00Z","peer":"192.0.2.1","name":"n"}},"history":[{"id":"b","until":"2026-11-22T20:33:00Z"}],"gap":true}"#,
     r#"{"total_slots":9223372036854775807,"holders":["\u003c"]}"#,
 ];
 
@@ -205,11 +222,11 @@ prop_compose! {
             0..8,
         ),
     ) -> Semaphore {
-        let since = |second| Timestamp::from_second(second).unwrap();
+        let since = |second: i64| Timestamp::from_second(second).unwrap();
         let holders = holders.into_iter();
         Semaphore {
             slots,
-            holders: holders.map(|(id, second)| (id.into(), second.map(since))).collect(),
+            holders: holders.map(|(id, second)| (id.into(), second.map(since).into())).collect(),
         }
     }
 }
@@ -236,13 +253,13 @@ fn go_json(value: &impl Serialize) -> Vec<u8> {
 
 fn json_of_types(semaphore: &Semaphore, admin: &[AuditEntry]) -> Value {
     let holders = semaphore.holders.iter();
-    let known = holders.filter_map(|(id, since)| Some((&**id, (*since)?)));
+    let known = holders.filter_map(|(id, hold)| Some((&**id, hold.since?)));
     Value {
         semaphore: go_json(&SemaphoreOut {
             total_slots: semaphore.slots,
             holders: semaphore.holders.keys().map(|id| &**id).collect(),
         }),
-        lock_times: Some(go_json(&LockTimesOut {
+        lock_times: LockTimes::Current(go_json(&LockTimesOut {
             holders: known.collect(),
             admin,
         })),
@@ -258,11 +275,12 @@ proptest! {
         let action = crate::lock::audit::Action::Pause;
         let entry = |by: String| AuditEntry { at: Timestamp::UNIX_EPOCH, by: by.into(), action: action.clone() };
         let admin: Vec<_> = by.into_iter().map(entry).collect();
-        prop_assert_eq!(encode(&semaphore, &admin), json_of_types(&semaphore, &admin));
+        prop_assert_eq!(encode(&semaphore, &admin, &History::default()), json_of_types(&semaphore, &admin));
     }
 
     #[test]
     fn any_bytes_decode_to_a_semaphore_or_an_error(semaphore: Vec<u8>, lock_times: Option<Vec<u8>>) {
+        let lock_times = lock_times.into();
         let _ = decode(&Value { semaphore, lock_times });
     }
 
@@ -276,9 +294,9 @@ proptest! {
 
     #[test]
     fn any_semaphore_is_decoded_as_it_was_encoded(semaphore in any_semaphore()) {
-        let value = encode(&semaphore, &[]);
+        let value = encode(&semaphore, &[], &History::default());
         prop_assert_eq!(value.semaphore.iter().find(|byte| byte.is_ascii_control()), None);
-        prop_assert_eq!(decode(&value).unwrap().0, semaphore);
+        prop_assert_eq!(decode(&value).unwrap().semaphore, semaphore);
     }
 }
 
@@ -296,23 +314,97 @@ proptest! {
     ) {
         let id = |number| Arc::from(format!("<{number}>"));
         let since = |second: u32| Timestamp::from_second(second.into()).unwrap();
-        let holders = holders.into_iter().map(|(number, second)| (id(number), second.map(since)));
+        let holders = holders.into_iter().map(|(number, second)| (id(number), second.map(since).into()));
         let mut semaphore = Semaphore { slots: 1, holders: holders.collect() };
-        let first = (semaphore.clone(), encode(&semaphore, &[]));
+        let first = (semaphore.clone(), encode(&semaphore, &[], &History::default()));
         prop_assert_eq!(&first.1, &json_of_types(&semaphore, &[]));
         for changes in changes {
             for (number, change) in changes {
                 match change {
-                    Some(second) => semaphore.holders.insert(id(number), second.map(since)),
+                    Some(second) => semaphore.holders.insert(id(number), second.map(since).into()),
                     None => {
                         semaphore.holders.remove(&id(number));
                     }
                 }
             }
-            let value = encode(&semaphore, &[]);
+            let value = encode(&semaphore, &[], &History::default());
             prop_assert_eq!(&value, &json_of_types(&semaphore, &[]));
-            prop_assert_eq!(&decode(&value).unwrap().0, &semaphore);
+            prop_assert_eq!(&decode(&value).unwrap().semaphore, &semaphore);
         }
-        prop_assert_eq!(encode(&first.0, &[]), first.1);
+        prop_assert_eq!(encode(&first.0, &[], &History::default()), first.1);
+    }
+}
+
+/// Returns a semaphore with one holder of which everything is known, and a history.
+fn detailed() -> (Semaphore, History) {
+    let client = Client {
+        peer: Some([192, 0, 2, 1].into()),
+        name: Some("db-1".into()),
+    };
+    let at = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
+    let mut semaphore = Semaphore::new(2);
+    for id in ["a", "b"] {
+        semaphore.apply(&Command::Lock {
+            id: id.parse().unwrap(),
+            at: at(0),
+            client: client.clone(),
+        });
+    }
+    let released = semaphore.release(&"b".into(), at(4)).unwrap();
+    (semaphore, History::default().append(&[released]))
+}
+
+#[test]
+fn golden_addresses_names_and_completed_holds_are_stored_beside_the_lock_times() {
+    let (semaphore, history) = detailed();
+    let value = encode(&semaphore, &[], &history);
+    assert_eq!(
+        text(&value).1,
+        concat!(
+            r#"{"holders":{"a":{"since":"1970-01-01T00:00:00Z","peer":"192.0.2.1","name":"db-1"}},"#,
+            r#""history":[{"id":"b","name":"db-1","peer":"192.0.2.1","from":"1970-01-01T00:00:00Z","#,
+            r#""until":"1970-01-01T00:04:00Z"}]}"#
+        )
+    );
+    let decoded = decode(&value).unwrap();
+    assert_eq!((decoded.semaphore, decoded.history), (semaphore, history));
+}
+
+#[test]
+fn history_and_audit_log_outlive_a_write_by_another_program_and_the_history_has_a_gap() {
+    let (semaphore, history) = detailed();
+    let entry = AuditEntry {
+        at: Timestamp::UNIX_EPOCH,
+        by: "root@ops".into(),
+        action: crate::lock::audit::Action::Pause,
+    };
+    let mut value = encode(&semaphore, std::slice::from_ref(&entry), &history);
+    if let LockTimes::Current(bytes) = value.lock_times {
+        value.lock_times = LockTimes::Outdated(bytes);
+    }
+    let decoded = decode(&value).unwrap();
+    assert_eq!(decoded.semaphore.holders["a"], Hold::default());
+    assert_eq!(*decoded.audit_log, [entry]);
+    assert_eq!(decoded.history, history.with_gap());
+    // The gap is kept until the next hold.
+    let written = encode(&decoded.semaphore, &[], &decoded.history);
+    assert!(text(&written).1.ends_with(r#","gap":true}"#));
+    assert_eq!(decode(&written).unwrap().history, decoded.history);
+}
+
+#[test]
+fn addresses_and_names_are_not_stored_where_many_holders_fill_a_request() {
+    let client = Client {
+        peer: Some([192, 0, 2, 1].into()),
+        name: None,
+    };
+    for (slots, expected) in [(1000, client.clone()), (1001, Client::default())] {
+        let mut semaphore = Semaphore::new(slots);
+        semaphore.apply(&Command::Lock {
+            id: "a".parse().unwrap(),
+            at: Timestamp::UNIX_EPOCH,
+            client: client.clone(),
+        });
+        assert_eq!(semaphore.holders["a"].client, expected);
     }
 }

@@ -15,7 +15,7 @@ fn group() -> GroupName {
 fn value(semaphore: &str, lock_times: Option<&str>) -> Value {
     Value {
         semaphore: semaphore.into(),
-        lock_times: lock_times.map(Into::into),
+        lock_times: lock_times.map(|text| text.as_bytes().to_vec()).into(),
     }
 }
 
@@ -116,6 +116,14 @@ async fn a_write_compares_revision_and_bytes_and_reads_both_keys_otherwise() {
     }
 }
 
+/// A value with lock times of an earlier write.
+fn outdated(semaphore: &str, lock_times: &str) -> Value {
+    Value {
+        semaphore: semaphore.into(),
+        lock_times: LockTimes::Outdated(lock_times.into()),
+    }
+}
+
 #[tokio::test]
 async fn a_conflict_contains_the_value_and_the_lock_times_of_the_same_write() {
     for (semaphore, lock_times, current) in [
@@ -127,7 +135,7 @@ async fn a_conflict_contains_the_value_and_the_lock_times_of_the_same_write() {
         (
             pair(SEMAPHORE, 7, "new"),
             pair(LOCK_TIMES, 6, "times"),
-            stored(7, value("new", None), 9),
+            stored(7, outdated("new", "times"), 9),
         ),
         (
             pair(SEMAPHORE, 7, "new"),

@@ -36,7 +36,7 @@ fn present_at(revision: i64, semaphore: &str, lock_times: Option<&str>, as_of: i
         revision: Revision(revision),
         value: Some(Value {
             semaphore: semaphore.into(),
-            lock_times: lock_times.map(Into::into),
+            lock_times: lock_times.map(|text| text.as_bytes().to_vec()).into(),
         }),
         as_of: Revision(as_of),
     }

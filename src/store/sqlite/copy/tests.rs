@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::exchange::Step;
 use super::restore::Restore;
 use crate::lock::GroupName;
-use crate::lock::codec::Value;
+use crate::lock::codec::{LockTimes, Value};
 use crate::store::sqlite::connection::{check, leave_files_on_close, open};
 use crate::store::sqlite::error::OpenProblem;
 use crate::store::sqlite::identity::{FilePaths, with_suffix};
@@ -31,7 +31,7 @@ fn write(path: &Path, holders: &str) {
     let transaction = connection.transaction().unwrap();
     let value = Value {
         semaphore: holders.into(),
-        lock_times: None,
+        lock_times: LockTimes::Unknown,
     };
     schema::write(&transaction, &GroupName::new("g").unwrap(), &value).unwrap();
     transaction.commit().unwrap();

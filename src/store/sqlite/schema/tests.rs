@@ -1,6 +1,7 @@
 //! The contents of a file.
 
 use super::*;
+use crate::lock::codec::LockTimes;
 
 fn group() -> GroupName {
     GroupName::new("g").unwrap()
@@ -9,7 +10,7 @@ fn group() -> GroupName {
 fn value(text: &str) -> Value {
     Value {
         semaphore: text.into(),
-        lock_times: None,
+        lock_times: LockTimes::Unknown,
     }
 }
 
@@ -100,7 +101,7 @@ fn a_value_that_is_not_utf_8_is_read_and_written_as_it_is() {
     let transaction = connection.transaction().unwrap();
     let damaged = Value {
         semaphore: b"{\xff}".to_vec(),
-        lock_times: Some(b"\xff".to_vec()),
+        lock_times: LockTimes::Current(b"\xff".to_vec()),
     };
     write(&transaction, &group(), &damaged).unwrap();
     let stored = select(&transaction, &group(), Revision(1)).unwrap();

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
+use crate::lock::codec::LockTimes;
 use crate::store::sqlite::identity::with_suffix;
 
 /// A store with a group `g` that has a value.
@@ -106,7 +107,7 @@ fn commit(expected: Stored, text: &str) -> Then {
 fn value(text: &str) -> Value {
     Value {
         semaphore: text.into(),
-        lock_times: None,
+        lock_times: LockTimes::Unknown,
     }
 }
 

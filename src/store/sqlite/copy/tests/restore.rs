@@ -6,13 +6,14 @@ use rusqlite::Connection;
 use rustix::process::geteuid;
 
 use super::*;
+use crate::lock::codec::LockTimes;
 use crate::store::sqlite::access::tests::unprivileged;
 use crate::store::sqlite::copy::{CopyError, Present};
 
 fn value(text: &str) -> Value {
     Value {
         semaphore: text.into(),
-        lock_times: None,
+        lock_times: LockTimes::Unknown,
     }
 }
 
