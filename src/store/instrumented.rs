@@ -11,6 +11,7 @@ use prometheus::{
 use tokio::sync::watch;
 
 use super::health::{Health, Replies, Writes};
+use super::presence::Published;
 use super::{CommitOutcome, Location, Notice, Report, Store, StoreError};
 use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
@@ -173,6 +174,23 @@ impl Store for InstrumentedStore {
     /// Neither counted nor part of the health: nothing depends on it.
     async fn announce_contention(&self, group: &GroupName, round_trip: Duration) {
         self.inner.announce_contention(group, round_trip).await;
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupName>, StoreError> {
+        self.inner.groups().await
+    }
+
+    /// Not counted either.
+    async fn publish(&self, server: &str, document: &str) -> Result<(), StoreError> {
+        self.inner.publish(server, document).await
+    }
+
+    async fn withdraw(&self, server: &str) -> Result<(), StoreError> {
+        self.inner.withdraw(server).await
+    }
+
+    async fn published(&self) -> Result<Vec<Published>, StoreError> {
+        self.inner.published().await
     }
 
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {

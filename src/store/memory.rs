@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
+use super::presence::{Liveness, Published};
 use super::{CommitOutcome, Location, Report, Store, StoreError, Update};
 use crate::lock::GroupName;
 use crate::lock::codec::{Revision, Stored, Value};
@@ -16,6 +17,7 @@ pub struct MemoryStore {
     content: Mutex<Content>,
     /// The revision of the last write, for watches.
     written: watch::Sender<i64>,
+    servers: Mutex<BTreeMap<String, Published>>,
 }
 
 /// The values of all groups, with one revision counter.
@@ -38,6 +40,7 @@ impl Default for MemoryStore {
         MemoryStore {
             content: Mutex::default(),
             written: watch::Sender::new(0),
+            servers: Mutex::default(),
         }
     }
 }
@@ -100,6 +103,30 @@ impl Store for MemoryStore {
             description: format!("group {group} in memory"),
             repair_command: "MemoryStore::overwrite".into(),
         }
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupName>, StoreError> {
+        Ok(self.lock().values.keys().cloned().collect())
+    }
+
+    async fn publish(&self, server: &str, document: &str) -> Result<(), StoreError> {
+        let published = Published {
+            server: server.to_owned(),
+            document: document.to_owned(),
+            liveness: Liveness::Alive,
+        };
+        let mut servers = self.servers.lock();
+        servers.insert(server.to_owned(), published);
+        Ok(())
+    }
+
+    async fn withdraw(&self, server: &str) -> Result<(), StoreError> {
+        self.servers.lock().remove(server);
+        Ok(())
+    }
+
+    async fn published(&self) -> Result<Vec<Published>, StoreError> {
+        Ok(self.servers.lock().values().cloned().collect())
     }
 
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {

@@ -10,6 +10,7 @@ pub(crate) mod inspect;
 pub(crate) mod instrumented;
 pub mod memory;
 pub(crate) mod open;
+pub mod presence;
 pub mod sqlite;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 
 use crate::lock::GroupName;
 use crate::lock::codec::{DecodeError, Revision, Stored, Value};
+use presence::Published;
 
 /// The result of a commit to which the store has replied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +102,28 @@ pub trait Store: Send + Sync + 'static {
     /// `round_trip`: their [`Store::watch`] reports [`Update::Contention`]. This is a hint without a guarantee. A store
     /// without distant servers does nothing.
     async fn announce_contention(&self, _group: &GroupName, _round_trip: Duration) {}
+
+    /// Returns the groups that have a value, configured or not.
+    async fn groups(&self) -> Result<Vec<GroupName>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Shows a document to all that use the store, under the name of this server. The caller repeats it every
+    /// [`presence::INTERVAL`]; a document that has not changed is not written again. Like the two methods below, this is
+    /// for information only, and not linearizable.
+    async fn publish(&self, _server: &str, _document: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Removes the document of this server.
+    async fn withdraw(&self, _server: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Returns the documents of all servers, also of those that are gone since less than a day, sorted by name.
+    async fn published(&self) -> Result<Vec<Published>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// Reports the current value of each group, then every change by any writer soon after it happened. Intermediate
     /// values may be skipped, the latest never is. Returns only if it cannot continue; changes may have been missed

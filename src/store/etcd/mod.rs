@@ -10,6 +10,7 @@ mod error;
 mod identity;
 mod inspect;
 pub(crate) mod keys;
+mod presence;
 mod response;
 mod transaction;
 mod watch;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::presence::Published;
 use super::{CommitOutcome, Location, Notice, Report, Store, StoreError};
 use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
@@ -28,6 +30,7 @@ use contention::Announcer;
 pub use credentials::{Credentials, CredentialsError};
 use error::EtcdError;
 pub(crate) use inspect::inspect;
+use presence::Presence;
 
 /// Reports whether no endpoint replied, in which case most likely etcd does not run.
 pub(crate) fn is_down(error: &StoreError) -> bool {
@@ -40,6 +43,7 @@ pub struct EtcdStore {
     cluster: Cluster,
     credentials: Arc<Credentials>,
     announcer: Announcer,
+    presence: Presence,
 }
 
 // === impl EtcdStore ===
@@ -52,6 +56,7 @@ impl EtcdStore {
             cluster: Cluster::new(endpoints, &credentials, timeout),
             credentials,
             announcer: Announcer::new(timeout),
+            presence: Presence::default(),
         }
     }
 
@@ -113,6 +118,22 @@ impl Store for EtcdStore {
     async fn announce_contention(&self, group: &GroupName, round_trip: Duration) {
         let announced = self.announcer.announce(&self.cluster, group, round_trip);
         announced.await;
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupName>, StoreError> {
+        transaction::groups(&self.cluster).await
+    }
+
+    async fn publish(&self, server: &str, document: &str) -> Result<(), StoreError> {
+        self.presence.publish(&self.cluster, server, document).await
+    }
+
+    async fn withdraw(&self, server: &str) -> Result<(), StoreError> {
+        self.presence.withdraw(&self.cluster, server).await
+    }
+
+    async fn published(&self) -> Result<Vec<Published>, StoreError> {
+        self.presence.published(&self.cluster).await
     }
 
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {

@@ -1,7 +1,8 @@
 //! What the responses of etcd have in common.
 
 use etcd_client::{
-    GetResponse, MemberListResponse, PutResponse, ResponseHeader, TxnResponse, WatchStream,
+    GetResponse, LeaseGrantResponse, LeaseKeepAliveStream, LeaseKeeper, LeaseTimeToLiveResponse,
+    MemberListResponse, PutResponse, ResponseHeader, TxnResponse, WatchStream,
 };
 
 /// A response that names the cluster it comes from.
@@ -31,6 +32,25 @@ impl Response for PutResponse {
 impl Response for MemberListResponse {
     fn header(&self) -> Option<&ResponseHeader> {
         MemberListResponse::header(self)
+    }
+}
+
+impl Response for LeaseGrantResponse {
+    fn header(&self) -> Option<&ResponseHeader> {
+        LeaseGrantResponse::header(self)
+    }
+}
+
+impl Response for LeaseTimeToLiveResponse {
+    fn header(&self) -> Option<&ResponseHeader> {
+        LeaseTimeToLiveResponse::header(self)
+    }
+}
+
+/// The client has taken the first message.
+impl Response for (LeaseKeeper, LeaseKeepAliveStream) {
+    fn header(&self) -> Option<&ResponseHeader> {
+        None
     }
 }
 

@@ -23,6 +23,9 @@ pub(super) const MAX_RESPONSE: usize = 128 << 20;
 /// into a request to etcd a second time; the semaphore is always compared.
 const MAX_COMPARED_TIMES: usize = 256 << 10;
 
+/// The maximum number of keys in one response without values.
+const KEYS_PAGE: i64 = 4096;
+
 /// A revision that no key has.
 const IMPOSSIBLE: i64 = -1;
 
@@ -139,9 +142,28 @@ fn compare_both(group: &GroupName, expected: &Stored) -> Vec<Compare> {
     compares
 }
 
-async fn transact(client: Client, transaction: Txn) -> Result<TxnResponse, Error> {
+pub(super) async fn transact(client: Client, transaction: Txn) -> Result<TxnResponse, Error> {
     let mut client = client.kv_client().max_decoding_message_size(MAX_RESPONSE);
     client.txn(transaction).await
+}
+
+/// Returns the groups that have a value.
+pub(super) async fn groups(cluster: &Cluster) -> Result<Vec<GroupName>, StoreError> {
+    let mut found = Vec::new();
+    let mut from = keys::first_of_groups().into_bytes();
+    loop {
+        let options = GetOptions::new()
+            .with_range(keys::prefix_end())
+            .with_keys_only()
+            .with_limit(KEYS_PAGE);
+        let page = get(cluster, from, Some(options)).await?;
+        let names = page.kvs().iter().filter_map(|entry| entry.key_str().ok());
+        found.extend(names.filter_map(keys::parse_semaphore));
+        match page.kvs().last() {
+            Some(last) if page.more() => from = [last.key(), b"\0"].concat(),
+            Some(_) | None => return Ok(found),
+        }
+    }
 }
 
 /// Makes a Range request.

@@ -48,11 +48,11 @@ pub(super) async fn watch(
     let mut watch = cluster
         .call(Effect::Reads, |client| async move {
             let options = WatchOptions::new()
-                .with_prefix()
+                .with_range(keys::prefix_end())
                 .with_start_revision(as_of.0 + 1);
             let client = client.watch_client();
             let mut client = client.max_decoding_message_size(MAX_RESPONSE);
-            client.watch(keys::PREFIX, Some(options)).await
+            client.watch(keys::first_of_groups(), Some(options)).await
         })
         .await?;
     loop {
@@ -65,7 +65,7 @@ pub(super) async fn watch(
 /// Reads all keys as of one revision, page by page.
 async fn read_all(cluster: &Cluster) -> Result<(HashMap<String, KeyValue>, Revision), StoreError> {
     let mut found = HashMap::new();
-    let mut from = keys::PREFIX.as_bytes().to_owned();
+    let mut from = keys::first_of_groups().into_bytes();
     let mut as_of = None;
     loop {
         let mut options = GetOptions::new()

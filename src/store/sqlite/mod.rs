@@ -12,6 +12,7 @@ mod error;
 mod filesystem;
 mod identity;
 mod inspect;
+mod presence;
 mod schema;
 mod worker;
 
@@ -19,9 +20,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
+use rusqlite::Transaction;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 
+use super::presence::Published;
 use super::{CommitOutcome, Location, Report, Store, StoreError, Update};
 use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
@@ -31,6 +35,7 @@ use database::Database;
 pub use error::OpenError;
 use error::{OpenProblem, SqliteError};
 pub(crate) use inspect::inspect;
+use presence::OwnDocument;
 pub(crate) use schema::Values;
 use worker::{Call, Commit, Done, Job, MAX_JOBS, Poll, Then, Worker};
 
@@ -43,6 +48,7 @@ pub struct SqliteStore {
     path: PathBuf,
     timeout: Duration,
     jobs: mpsc::Sender<Job>,
+    presence: Mutex<OwnDocument>,
 }
 
 // === impl SqliteStore ===
@@ -66,6 +72,7 @@ impl SqliteStore {
             path: path.to_owned(),
             timeout,
             jobs,
+            presence: Mutex::default(),
         })
     }
 
@@ -77,6 +84,20 @@ impl SqliteStore {
             then,
             reply,
         });
+        self.run(job, result).await
+    }
+
+    /// Has the thread execute `work` in a transaction of its own, which changes no group.
+    async fn transact<T: Send + 'static>(
+        &self,
+        writes: bool,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, result) = oneshot::channel();
+        let job = Job::Other(Box::new(move |worker| {
+            // Sending fails if the caller no longer waits, which is not an error.
+            let _ = reply.send(worker.other(writes, work));
+        }));
         self.run(job, result).await
     }
 
@@ -137,6 +158,36 @@ impl Store for SqliteStore {
 
     fn location(&self, group: &GroupName) -> Location {
         schema::location(&self.path, group)
+    }
+
+    async fn groups(&self) -> Result<Vec<GroupName>, StoreError> {
+        self.transact(false, schema::groups).await
+    }
+
+    async fn publish(&self, server: &str, document: &str) -> Result<(), StoreError> {
+        if !self.presence.lock().must_write(document) {
+            return Ok(());
+        }
+        let (name, text) = (server.to_owned(), document.to_owned());
+        self.transact(true, move |transaction| {
+            presence::publish(transaction, &name, &text)
+        })
+        .await?;
+        self.presence.lock().written(document);
+        Ok(())
+    }
+
+    async fn withdraw(&self, server: &str) -> Result<(), StoreError> {
+        *self.presence.lock() = OwnDocument::default();
+        let name = server.to_owned();
+        self.transact(true, move |transaction| {
+            presence::withdraw(transaction, &name)
+        })
+        .await
+    }
+
+    async fn published(&self) -> Result<Vec<Published>, StoreError> {
+        self.transact(false, presence::published).await
     }
 
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError {

@@ -176,6 +176,18 @@ pub(super) fn values(connection: &Connection) -> rusqlite::Result<Values> {
     Ok(values)
 }
 
+/// Returns the groups that have a value.
+pub(super) fn groups(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<GroupName>> {
+    let mut statement = transaction.prepare_cached("SELECT group_name FROM semaphores")?;
+    let mut rows = statement.query(())?;
+    let mut groups = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name = str::from_utf8(row.get_ref(0)?.as_bytes()?);
+        groups.extend(name.ok().and_then(GroupName::new));
+    }
+    Ok(groups)
+}
+
 /// Returns the value in two columns. It may be anything that a person has written, also a text that is not UTF-8.
 fn value_in(row: &Row<'_>, column: usize) -> rusqlite::Result<Value> {
     Ok(Value {

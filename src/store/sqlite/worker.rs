@@ -26,6 +26,8 @@ pub(super) struct Worker {
 pub(super) enum Job {
     Call(Call),
     Poll(Poll),
+    /// Work that concerns no group.
+    Other(Box<dyn FnOnce(&mut Worker) + Send>),
 }
 
 /// A read of the value of a group, and what follows it in the same transaction.
@@ -102,11 +104,12 @@ impl Worker {
         let mut jobs = Vec::with_capacity(MAX_JOBS);
         let mut calls = Vec::with_capacity(MAX_JOBS);
         while pending.blocking_recv_many(&mut jobs, MAX_JOBS) > 0 {
-            let mut polls = Vec::new();
+            let (mut polls, mut others) = (Vec::new(), Vec::new());
             for job in jobs.drain(..) {
                 match job {
                     Job::Call(call) => calls.push(call),
                     Job::Poll(poll) => polls.push(poll),
+                    Job::Other(work) => others.push(work),
                 }
             }
             let results = self.call_all(&calls);
@@ -116,6 +119,9 @@ impl Worker {
             }
             for poll in polls {
                 let _ = poll.reply.send(self.poll(poll.known, &poll.groups));
+            }
+            for work in others {
+                work(&mut self);
             }
             self.database.limit_log();
         }
@@ -232,6 +238,38 @@ impl Worker {
             memory.set_group(group, stored.revision, stored.value.as_ref());
         }
         Ok(Polled { version, values })
+    }
+
+    /// Executes `work`, which changes no group, in a transaction of its own.
+    pub(super) fn other<T>(
+        &mut self,
+        writes: bool,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let result = self.try_other(writes, work);
+        result.map_err(|failure| self.classify(failure))
+    }
+
+    fn try_other<T>(
+        &mut self,
+        writes: bool,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        let (open, memory) = self.database.connections()?;
+        let behavior = match writes {
+            true => TransactionBehavior::Immediate,
+            false => TransactionBehavior::Deferred,
+        };
+        let transaction = open.writer.transaction_with_behavior(behavior)?;
+        let clock = schema::clock(&transaction)?;
+        if let Err(reason) = memory.check_clock(&clock, false) {
+            drop(transaction);
+            return Err(self.database.distrust(reason).into());
+        }
+        let result = work(&transaction)?;
+        transaction.commit()?;
+        self.database.confirm(&clock)?;
+        Ok(result)
     }
 
     fn classify(&self, failure: Failure) -> StoreError {

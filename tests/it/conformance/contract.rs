@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use airlock::lock::GroupName;
 use airlock::lock::codec::{LockTimes, Revision, Stored, Value};
+use airlock::store::presence::{Liveness, Published};
 use airlock::store::{CommitOutcome, Store, Update};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -30,6 +31,8 @@ pub(crate) fn fulfils_the_contract(backend: &dyn Backend) {
         any_text_is_stored_unchanged(backend).await;
         concurrent_increments_lose_no_update(backend).await;
         a_watch_reports_the_current_values_and_the_last_change(backend).await;
+        documents_of_servers_are_shown_to_all_until_they_are_withdrawn(backend).await;
+        the_groups_with_a_value_are_listed(backend).await;
     });
 }
 
@@ -285,6 +288,54 @@ async fn a_watch_reports_the_current_values_and_the_last_change(backend: &dyn Ba
     assert_eq!(until(&groups[0], Revision::ABSENT).await.value, None);
 
     following.abort();
+}
+
+async fn documents_of_servers_are_shown_to_all_until_they_are_withdrawn(backend: &dyn Backend) {
+    let [first, second] = [(), ()].map(|()| backend.store());
+    let group = group("beside servers");
+    let before = write(&*first, &group, &NONE, &value("one")).await;
+    // The names need escaping.
+    let names = ["host a:3333", "höst/b:3333"];
+    let documents = [r#"{"host":"a"}"#, r#"{"host":"b"}"#];
+    first.publish(names[0], documents[0]).await.unwrap();
+    second.publish(names[1], documents[1]).await.unwrap();
+    let published = |server: &str, document: &str| Published {
+        server: server.into(),
+        document: document.into(),
+        liveness: Liveness::Alive,
+    };
+    let both = [
+        published(names[0], documents[0]),
+        published(names[1], documents[1]),
+    ];
+    for store in [&first, &second] {
+        assert_eq!(store.published().await.unwrap(), both);
+    }
+    // Again, and with another document.
+    first.publish(names[0], documents[0]).await.unwrap();
+    first.publish(names[0], "changed").await.unwrap();
+    let found = second.published().await.unwrap();
+    assert_eq!(found[0], published(names[0], "changed"));
+    first.withdraw(names[0]).await.unwrap();
+    assert_eq!(second.published().await.unwrap(), both[1..]);
+    first.publish(names[0], "changed").await.unwrap();
+    assert_eq!(second.published().await.unwrap().len(), 2);
+    // No lock is affected.
+    let after = first.read(&group).await.unwrap();
+    assert!(after.is_still(&before), "{after:?}");
+    first.withdraw(names[0]).await.unwrap();
+    second.withdraw(names[1]).await.unwrap();
+}
+
+async fn the_groups_with_a_value_are_listed(backend: &dyn Backend) {
+    let store = backend.store();
+    let listed = group("listed + escaped");
+    let before = store.groups().await.unwrap();
+    assert!(!before.contains(&listed), "{before:?}");
+    write(&*store, &listed, &NONE, &value("one")).await;
+    let after = store.groups().await.unwrap();
+    assert!(after.contains(&listed), "{after:?}");
+    assert_eq!(after.len(), before.len() + 1);
 }
 
 /// Every server reports the announcements of other servers, bounded, and neither its own nor anything else that the key

@@ -91,7 +91,7 @@ async fn all_pages_are_read_as_of_one_revision_and_the_watch_begins_after_it() {
     assert!(matches!(error, StoreError::Unreachable(_)), "{error:?}");
     let end = || bytes(2, "com.coreos.airlock/groups0");
     let after_a = format!("{A}\0");
-    let prefix = "com.coreos.airlock/groups/";
+    let prefix = "com.coreos.airlock/groups/%";
     let create = bytes(1, prefix).and(end()).and(number(3, 11));
     for (found, (call, message)) in requests.iter().zip([
         ("Range", bytes(1, prefix).and(end()).and(number(3, 64))),
