@@ -39,6 +39,9 @@ mod admin;
 // Layer: the application.
 mod coordinator;
 
+// Layer: what the servers know together.
+mod fleet;
+
 // Layer: FleetLock over HTTP.
 mod api;
 

@@ -67,7 +67,7 @@ fn view(context: &StoreContext, target: &Target, state: &GroupState, now: Timest
         windows: settings.map_or(&always, |settings| &settings.windows),
         waiting: None,
     };
-    GroupView::new(&facts, now)
+    GroupView::new(facts, now)
 }
 
 fn print_table(groups: &[GroupView]) -> Result<(), CliError> {

@@ -27,6 +27,7 @@ struct Gauges {
     waiting_nodes: IntGaugeVec,
     window_open: IntGaugeVec,
     paused: IntGaugeVec,
+    damaged: IntGaugeVec,
 }
 
 // === impl GroupCollector ===
@@ -106,10 +107,14 @@ impl Gauges {
                 "airlock_group_paused",
                 "1 if an administrator has paused the group.",
             )?,
+            damaged: integers(
+                "airlock_group_damaged",
+                "1 if the stored value of the group cannot be used, so that all its requests are denied.",
+            )?,
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 8] {
+    fn all(&self) -> [&dyn Collector; 9] {
         [
             &self.config_groups,
             &self.config_slots,
@@ -119,6 +124,7 @@ impl Gauges {
             &self.waiting_nodes,
             &self.window_open,
             &self.paused,
+            &self.damaged,
         ]
     }
 
@@ -135,7 +141,9 @@ impl Gauges {
             WindowState::Closed { .. } => false,
         };
         set(&self.window_open, open.into());
-        let Some(Ok(semaphore)) = group.known().map(|known| known.semaphore) else {
+        let Some(known) = group.known() else { return };
+        set(&self.damaged, known.semaphore.is_err().into());
+        let Ok(semaphore) = known.semaphore else {
             return;
         };
         set(&self.paused, semaphore.is_paused().into());

@@ -15,6 +15,8 @@ pub(crate) struct ServerState {
     pub(crate) groups: BTreeMap<GroupName, ConfiguredGroup>,
     pub(crate) slots_mismatch: SlotsMismatch,
     pub(crate) limits: Limits,
+    /// The digest of the configuration, which all servers should have in common.
+    pub(crate) configuration: String,
 }
 
 /// A group with its part of the configuration.
@@ -37,6 +39,7 @@ impl ServerState {
         let second = std::time::Duration::from_secs(1);
         ServerState {
             groups,
+            configuration: String::new(),
             slots_mismatch: SlotsMismatch::Warn,
             limits: Limits {
                 body_bytes: 1,

@@ -45,6 +45,7 @@ impl GroupFactory {
             groups,
             slots_mismatch: settings.slots_mismatch,
             limits: settings.limits.clone(),
+            configuration: settings.digest(),
         }
     }
 

@@ -8,6 +8,7 @@ use super::process::ProcessMetrics;
 use super::reload::ReloadMetrics;
 use crate::api::ApiMetrics;
 use crate::coordinator::{GroupCollector, StateReceiver};
+use crate::fleet::{FleetCollector, FleetReceiver};
 use crate::group::GroupMetrics;
 use crate::http::ConnectionMetrics;
 use crate::logging;
@@ -31,7 +32,8 @@ pub(super) struct ServerMetrics {
 // === impl ServerMetrics ===
 
 impl ServerMetrics {
-    /// Registers all families but those of [`ServerMetrics::register_groups`].
+    /// Registers all families but those of [`ServerMetrics::register_groups`] and
+    /// [`ServerMetrics::register_fleet`].
     ///
     /// # Errors
     /// If two families have the same name.
@@ -56,6 +58,15 @@ impl ServerMetrics {
     pub(super) fn register_groups(&self, state: StateReceiver) -> Result<(), prometheus::Error> {
         self.registry
             .register(Box::new(GroupCollector::new(state)?))
+    }
+
+    /// Registers the gauges of the fleet.
+    ///
+    /// # Errors
+    /// If two families have the same name.
+    pub(super) fn register_fleet(&self, fleet: FleetReceiver) -> Result<(), prometheus::Error> {
+        self.registry
+            .register(Box::new(FleetCollector::new(fleet)?))
     }
 
     /// Returns all metrics in the text format of Prometheus.

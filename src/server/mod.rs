@@ -5,6 +5,7 @@ mod groups;
 mod listeners;
 mod metrics;
 mod monitor;
+mod presence;
 mod process;
 mod reload;
 pub(crate) mod rlimit;
@@ -20,6 +21,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
@@ -28,6 +30,7 @@ use crate::api::{self, Api};
 use crate::auth::{AuthError, Authenticator};
 use crate::config::{ListenSettings, Settings, StoreSettings};
 use crate::coordinator::{Coordinator, StateReceiver};
+use crate::fleet::{FleetReceiver, ServerId};
 use crate::http::{BindError, Listener};
 use crate::reloadable::FileWatcher;
 use crate::status::{self, Status};
@@ -39,6 +42,7 @@ use crate::tls::{ServerTls, TlsError};
 use groups::GroupFactory;
 use listeners::Routers;
 use metrics::{Families, ServerMetrics};
+use presence::Presence;
 use reload::{ReloadMetrics, ReloadTarget, Reloader};
 use rlimit::RlimitError;
 use signals::Signals;
@@ -234,12 +238,21 @@ impl Server {
             coordinator: Coordinator::new(state.clone(), self.settings.transaction_timeout),
             metrics: api,
         };
+        let id = ServerId {
+            host: host::name(),
+            port: self.listener.local_addr().map_or(0, |bound| bound.port()),
+            instance: format!("{:016x}", fastrand::u64(..)),
+        };
+        let started = Timestamp::now();
+        let fleet = spawn_presence(supervisor, &store, &state, &id, started);
+        self.metrics.register_fleet(fleet.clone())?;
         let metrics = self.metrics;
         let status = Status {
             state: state.clone(),
             health: store.health(),
+            fleet,
+            id,
             metrics: Box::new(move || metrics.render()),
-            host: host::name(),
             config: self.config.clone(),
         };
         let routers = Routers {
@@ -292,6 +305,28 @@ fn spawn_systemd(
             systemd::watchdog(state, timeout).await;
         });
     }
+}
+
+/// Spawns the task that exchanges documents with the other servers.
+fn spawn_presence(
+    supervisor: &mut Supervisor,
+    store: &Arc<InstrumentedStore>,
+    state: &StateReceiver,
+    id: &ServerId,
+    started: Timestamp,
+) -> FleetReceiver {
+    let (sender, fleet) = watch::channel(None);
+    let presence = Presence {
+        store: Arc::clone(store) as _,
+        state: state.clone(),
+        id: id.clone(),
+        started,
+        fleet: sender,
+        shutdown: supervisor.shutdown.clone(),
+        ending: supervisor.connections.token(),
+    };
+    supervisor.spawn("presence", presence.run());
+    fleet
 }
 
 fn spawn_monitor(

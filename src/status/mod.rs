@@ -18,12 +18,13 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::coordinator::StateReceiver;
+use crate::fleet::{FleetReceiver, ServerId};
 use crate::store::health::Health;
 use crate::text::escape::{escaped_json, printable};
 use crate::text::explain::chain;
 use document::Document;
-use view::StatusView;
-pub(crate) use view::{GroupFacts, GroupView};
+use view::Sources;
+pub(crate) use view::{GroupFacts, GroupView, StatusView};
 
 /// The shared state of the handlers.
 pub(crate) struct Status {
@@ -31,8 +32,9 @@ pub(crate) struct Status {
     pub(crate) health: watch::Receiver<Health>,
     /// Returns the metrics in the text format of Prometheus.
     pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
-    /// The name of this machine.
-    pub(crate) host: String,
+    pub(crate) fleet: FleetReceiver,
+    /// This server.
+    pub(crate) id: ServerId,
     /// The configuration file, which the commands on the page use.
     pub(crate) config: PathBuf,
 }
@@ -78,7 +80,7 @@ async fn index(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response 
     let shared = Arc::clone(&pages);
     let render = move || {
         let status = &shared.status;
-        page::render(&status.view(), &status.host, &status.config)
+        page::render(&status.view(), &status.config)
     };
     let policy = [(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY)];
     (policy, pages.page.respond(&headers, render).await).into_response()
@@ -123,6 +125,13 @@ async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
 impl Status {
     fn view(&self) -> StatusView {
         let health = self.health.borrow().clone();
-        StatusView::new(&self.state.get(), &health, Timestamp::now())
+        let fleet = self.fleet.borrow().clone();
+        let sources = Sources {
+            state: &self.state.get(),
+            health: &health,
+            fleet: fleet.as_deref(),
+            id: &self.id,
+        };
+        StatusView::new(&sources, Timestamp::now())
     }
 }

@@ -25,8 +25,8 @@ const MAX_DRAWN_SLOTS: u64 = 60;
 /// The maximum number of characters of an administrator's command: it may name ids of any length.
 const MAX_ACTION: usize = 1_000;
 
-/// Renders the page of the server on the machine `host`, with commands that use the configuration `config`.
-pub(super) fn render(view: &StatusView, host: &str, config: &Path) -> String {
+/// Renders the page, with commands that use the configuration `config`.
+pub(super) fn render(view: &StatusView, config: &Path) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -38,13 +38,13 @@ pub(super) fn render(view: &StatusView, host: &str, config: &Path) -> String {
                 title { (title(view)) }
                 style { (PreEscaped(STYLE)) }
             }
-            body { (body(view, host, config)) }
+            body { (body(view, config)) }
         }
     };
     printable_lines(&page.into_string()).into_owned()
 }
 
-fn body(view: &StatusView, host: &str, config: &Path) -> Markup {
+fn body(view: &StatusView, config: &Path) -> Markup {
     html! {
         header {
             h1 { "Airlock" }
@@ -77,7 +77,7 @@ fn body(view: &StatusView, host: &str, config: &Path) -> Markup {
             }
         }
         footer {
-            (utc(view.now)) " on " (host) ", Airlock " (view.version)
+            (utc(view.now)) " on " (view.host) ", Airlock " (view.version)
             ". Refreshed every " (REFRESH_SECONDS) " s. "
             a href="/v1/status" { "JSON" } " " a href="/metrics" { "Metrics" }
         }
@@ -147,7 +147,7 @@ fn summary(view: &StatusView) -> String {
         1 => " The state of 1 group is not known yet.".into(),
         unknown => format!(" The state of {unknown} groups is not known yet."),
     };
-    format!("{held}{longest}; {at_least}{waiting} at this server.{damaged}{unknown}")
+    format!("{held}{longest}; {at_least}{waiting}.{damaged}{unknown}")
 }
 
 fn waiting_count(groups: &[GroupView]) -> usize {
@@ -274,7 +274,7 @@ fn holders(lock: &LockView, group: &str, config: &Path) -> Markup {
     }
 }
 
-/// Renders the waiting nodes. Each server only knows the nodes that it denied itself.
+/// Renders the waiting nodes.
 fn waiting(group: &GroupView, now: Timestamp) -> Markup {
     let count = group.waiting_count.unwrap_or_default();
     let listed = group.waiting.as_deref().unwrap_or_default();
@@ -285,7 +285,7 @@ fn waiting(group: &GroupView, now: Timestamp) -> Markup {
             table.waiting {
                 thead {
                     tr {
-                        th { "Waiting (" (at_least) (count) ", at this server)" }
+                        th { "Waiting (" (at_least) (count) ")" }
                         th.when { "For" }
                     }
                 }
@@ -303,20 +303,13 @@ fn waiting(group: &GroupView, now: Timestamp) -> Markup {
 }
 
 fn waiting_row(waiter: &WaiterView, now: Timestamp) -> Markup {
-    let asked = if waiter.times == 1 {
-        "asked once"
-    } else {
-        "asked"
-    };
     html! {
         tr {
             td.id { (waiter.id) }
             td.when {
                 strong { (age(waiter.first_asked, now)) } " "
                 small {
-                    (waiter.reason) ", " (asked)
-                    @if waiter.times > 1 { " " (waiter.times) " times" }
-                    ", last " (age(waiter.last_asked, now)) " ago"
+                    (waiter.reason) ", at " (waiter.server)
                 }
             }
         }

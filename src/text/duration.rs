@@ -6,7 +6,12 @@ use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 ///
 /// A time in the future, which a wrong clock causes, counts as `0 s`.
 pub(crate) fn age(since: Timestamp, now: Timestamp) -> String {
-    let seconds = now.duration_since(since).as_secs().max(0);
+    seconds(now.duration_since(since).as_secs())
+}
+
+/// Formats a number of seconds in the same way.
+pub(crate) fn seconds(seconds: i64) -> String {
+    let seconds = seconds.max(0);
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),

@@ -518,8 +518,8 @@ fn a_damaged_file_is_an_error() {
     let check = file_with_a_lock();
     let path = check.config.folder.path().join("airlock.db");
     let mut bytes = fs::read(&path).unwrap();
-    let name = bytes.len() - bytes.rsplit(|byte| *byte == b'd').next().unwrap().len();
-    bytes[name] ^= 1;
+    let name = bytes.windows(7).rposition(|name| name == b"default");
+    bytes[name.unwrap()] ^= 1;
     fs::write(&path, bytes).unwrap();
     let parts = ["missing from index", "airlock restore FILE --pause"];
     assert_finding(&check.run(69), "integrity", "error", &parts);

@@ -5,8 +5,8 @@ use std::fs;
 
 use serde_json::Value;
 
-use airlock_test_support::airlock::Airlock;
-use airlock_test_support::repository;
+use airlock_test_support::airlock::{Airlock, port_in};
+use airlock_test_support::{eventually, repository};
 
 use crate::cli_output::{assert_filtered_snapshot, format_json};
 
@@ -30,12 +30,30 @@ fn the_status_of_a_server_has_the_documented_fields() {
     let paused = airlock.command(&["pause", "paused", "--yes"]);
     assert!(paused.status.success(), "{paused:?}");
     assert!(!client.lock("paused", "waiting").granted());
-    let (status, text) = airlock.status("/v1/status");
-    assert_eq!(status, 200);
-    assert_documented(&serde_json::from_str(&text).unwrap());
-    let version = format!("\"version\": {:?}", env!("CARGO_PKG_VERSION"));
-    let text = format_json(&text).replace(&version, "\"version\": \"[version]\"");
-    assert_filtered_snapshot("status-json", &text);
+    let mut document = eventually("the servers to be known", || {
+        let (status, text) = airlock.status("/v1/status");
+        assert_eq!(status, 200);
+        let document: Value = serde_json::from_str(&text).unwrap();
+        document["servers"].is_array().then_some(document)
+    });
+    assert_documented(&document);
+    let host = document["host"].take();
+    document["host"] = "[host]".into();
+    document["version"] = "[version]".into();
+    let server = &mut document["servers"][0];
+    for (field, expected) in [
+        ("host", host.clone()),
+        ("version", env!("CARGO_PKG_VERSION").into()),
+        ("port", port_in(&airlock.log(), "main service").into()),
+    ] {
+        assert_eq!(server[field].take(), expected);
+    }
+    let groups = document["groups"].as_array_mut().unwrap().iter_mut();
+    let waiting = groups.flat_map(|group| group["waiting"].as_array_mut().unwrap());
+    for node in waiting {
+        assert_eq!(node["server"].take(), host);
+    }
+    assert_filtered_snapshot("status-json", &format_json(&document.to_string()));
 }
 
 /// Asserts that docs/reference.md lists the fields of `document`, and no other ones.
@@ -52,7 +70,10 @@ fn assert_documented(document: &Value) {
     let of_server = rows("\n`/v1/status`:\n", "\n`airlock get slots --json`:\n");
     let of_group = rows("\n### Group\n", "\n### ").into_iter();
     let of_group = of_group.map(|name| format!("groups[].{name}"));
-    let documented: BTreeSet<String> = of_server.into_iter().chain(of_group).collect();
+    let of_servers = rows("\n### Server\n", "\n### ").into_iter();
+    let of_servers = of_servers.map(|name| format!("servers[].{name}"));
+    let of_server = of_server.into_iter().chain(of_servers);
+    let documented: BTreeSet<String> = of_server.chain(of_group).collect();
     let mut found = BTreeSet::new();
     collect_fields(document, "", &mut found);
     for name in &found {

@@ -72,14 +72,14 @@ fn the_page_shows_holders_and_waiting_nodes() {
         "2 of 4 held",
         "1 of 1 held",
         "2204af7f41984cb19b8cde4edc06c142",
-        "Waiting (2, at this server)",
-        "all slots held, asked once, last ",
+        "Waiting (2)",
+        "all slots held, at ",
         &format!(
             "<code>{}</code>",
             airlock.suggested("unlock workers 5a1f9e0c7d3b4a2e8f6c1b0d9e8f7a6b")
         ),
         "paused</span>",
-        "group paused, asked once",
+        "group paused, at ",
         "Last change by an administrator: ",
         " paused the group, ",
     ] {

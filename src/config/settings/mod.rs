@@ -1,6 +1,7 @@
 //! The meaning of the configuration: defaults, and constraints on several keys. One file per section.
 
 mod access;
+mod digest;
 mod endpoint;
 mod groups;
 mod key_pair;
@@ -57,6 +58,11 @@ pub(crate) struct Settings {
 // === impl Settings ===
 
 impl Settings {
+    /// Returns the digest of what all servers of a fleet should have in common, in 16 hexadecimal digits.
+    pub(crate) fn digest(&self) -> String {
+        digest::of_groups(&self.groups, self.slots_mismatch)
+    }
+
     /// Checks the whole file. The settings are valid only if no error was reported. Without exactly one store, that one
     /// has no path.
     pub(super) fn check(diagnostics: &mut Diagnostics, file: File) -> Self {

@@ -1,0 +1,140 @@
+//! The document that a server publishes about itself.
+//!
+//! It contains nothing that changes all the time, since etcd keeps each version: not how often a node has asked, nor when
+//! last.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::coordinator::ServerState;
+use crate::group;
+
+/// What a server publishes about itself. docs/reference.md documents its JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServerDocument {
+    #[serde(flatten)]
+    pub(crate) id: ServerId,
+    /// The version of Airlock.
+    pub(crate) version: String,
+    /// The time at which the process started.
+    pub(crate) started: Timestamp,
+    /// The digest of the groups in its configuration, which all servers should have in common.
+    pub(crate) configuration: String,
+    /// The groups for which nodes wait at this server.
+    #[serde(default)]
+    pub(crate) groups: Vec<GroupWaiting>,
+}
+
+/// The identity of a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServerId {
+    /// The name of its machine.
+    pub(crate) host: String,
+    /// The port of the main listener.
+    pub(crate) port: u16,
+    /// A random number of the process, in hexadecimal digits.
+    pub(crate) instance: String,
+}
+
+/// The nodes that wait for a group at one server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GroupWaiting {
+    /// The name of the group.
+    pub(crate) name: String,
+    /// The number of the nodes.
+    pub(crate) count: usize,
+    /// There may be more.
+    pub(crate) may_be_more: bool,
+    /// The longest waiting ones.
+    pub(crate) nodes: Vec<WaitingNode>,
+}
+
+/// A node that waits for a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WaitingNode {
+    pub(crate) id: String,
+    /// Its name, if one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<Arc<str>>,
+    /// The address of its latest request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) peer: Option<IpAddr>,
+    /// The time of the first denial.
+    pub(crate) first_asked: Timestamp,
+    /// The reason for the latest denial.
+    pub(crate) reason: String,
+}
+
+/// The maximum number of nodes in a document. Each takes at most some 600 bytes.
+const MAX_NODES: usize = 100;
+
+/// The minimum number of nodes of a group, if it has as many.
+const MIN_NODES_OF_GROUP: usize = 5;
+
+/// The maximum number of groups in a document: the first ones with waiting nodes.
+const MAX_GROUPS: usize = 500;
+
+// === impl ServerDocument ===
+
+impl ServerDocument {
+    /// Describes the server `id` in its current state.
+    pub(crate) fn new(
+        id: ServerId,
+        started: Timestamp,
+        configuration: String,
+        state: &ServerState,
+    ) -> Self {
+        let groups = state.groups.values().map(|configured| &configured.group);
+        let waiting = groups.filter(|group| group.waiting_count() > 0);
+        let waiting: Vec<_> = waiting.take(MAX_GROUPS).collect();
+        let listed = (MAX_NODES / waiting.len().max(1)).max(MIN_NODES_OF_GROUP);
+        let of_group = |group: &&group::Group| {
+            let waiting = group.waiting(listed);
+            GroupWaiting {
+                name: group.name().to_string(),
+                count: waiting.count,
+                may_be_more: waiting.may_be_more,
+                nodes: waiting.longest.iter().map(WaitingNode::new).collect(),
+            }
+        };
+        ServerDocument {
+            id,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started,
+            configuration,
+            groups: waiting.iter().map(of_group).collect(),
+        }
+    }
+}
+
+// === impl ServerId ===
+
+impl ServerId {
+    /// Returns the name under which the server publishes.
+    pub(crate) fn name(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// Reports whether both servers have the same host and port: one has replaced the other, or they run in containers
+    /// with the same host name.
+    pub(crate) fn is_same_address(&self, other: &ServerId) -> bool {
+        (&self.host, self.port) == (&other.host, other.port)
+    }
+}
+
+// === impl WaitingNode ===
+
+impl WaitingNode {
+    pub(crate) fn new(waiter: &group::Waiter) -> Self {
+        WaitingNode {
+            id: waiter.id.to_string(),
+            name: waiter.client.name.clone(),
+            peer: waiter.client.peer,
+            first_asked: waiter.first_asked,
+            reason: waiter.reason.as_str().to_owned(),
+        }
+    }
+}

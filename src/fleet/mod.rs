@@ -1,0 +1,172 @@
+//! The fleet: what the servers that share a store know together.
+//!
+//! Each server publishes a [`ServerDocument`] about itself. All of them, and the command line, read the documents of all
+//! servers. This is information for people: no lock depends on it.
+
+mod document;
+mod metrics;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::lock::GroupName;
+use crate::store::presence::{Liveness, Published};
+use crate::store::{Store, StoreError};
+#[cfg(test)]
+use document::GroupWaiting;
+pub(crate) use document::{ServerDocument, ServerId, WaitingNode};
+pub(crate) use metrics::FleetCollector;
+
+/// The servers of the fleet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fleet {
+    /// The servers, by name; those that are gone are among them for a day.
+    pub(crate) servers: Vec<FleetServer>,
+}
+
+/// A server of the fleet.
+#[derive(Clone, Debug)]
+pub(crate) struct FleetServer {
+    /// The name under which it publishes.
+    pub(crate) name: String,
+    pub(crate) document: ServerDocument,
+    pub(crate) liveness: Liveness,
+}
+
+/// The nodes that wait for a group, as one server or all of them know it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waiting {
+    /// The longest waiting ones that are known by id.
+    pub(crate) nodes: Vec<FleetWaiter>,
+    /// The number of all known ones.
+    pub(crate) count: usize,
+    /// There may be more than `count`.
+    pub(crate) may_be_more: bool,
+}
+
+/// A waiting node, and the server that it asked.
+#[derive(Clone, Debug)]
+pub(crate) struct FleetWaiter {
+    pub(crate) node: WaitingNode,
+    /// The host of the server.
+    pub(crate) server: String,
+    /// The time of the latest denial and the number of denials, which only the server itself knows.
+    pub(crate) latest: Option<(Timestamp, u64)>,
+}
+
+/// The latest state of the fleet; `None` until the store has replied once.
+pub(crate) type FleetReceiver = watch::Receiver<Option<Arc<Fleet>>>;
+
+// === impl Fleet ===
+
+impl Fleet {
+    /// Reads the documents of all servers. One that cannot be decoded, perhaps of a later version, is left out.
+    ///
+    /// # Errors
+    /// If the store does not reply.
+    pub(crate) async fn read(store: &dyn Store) -> Result<Self, StoreError> {
+        let published = store.published().await?;
+        let servers = published.into_iter().filter_map(FleetServer::new);
+        let mut fleet = Fleet {
+            servers: servers.collect(),
+        };
+        fleet.forget_replaced();
+        Ok(fleet)
+    }
+
+    /// Returns the servers that run.
+    pub(crate) fn alive(&self) -> impl Iterator<Item = &FleetServer> {
+        self.servers.iter().filter(|server| server.is_alive())
+    }
+
+    /// Returns the nodes that wait for `group` at the running servers, except those at the server `except`.
+    pub(crate) fn waiting(&self, group: &GroupName, except: Option<&str>) -> Waiting {
+        let mut all = Waiting::default();
+        let others = self.alive().filter(|server| Some(&*server.name) != except);
+        for server in others {
+            let groups = server.document.groups.iter();
+            for waiting in groups.filter(|waiting| waiting.name == group.as_str()) {
+                all.count += waiting.count;
+                all.may_be_more |= waiting.may_be_more;
+                all.nodes
+                    .extend(waiting.nodes.iter().map(|node| FleetWaiter {
+                        node: node.clone(),
+                        server: server.document.id.host.clone(),
+                        latest: None,
+                    }));
+            }
+        }
+        all
+    }
+
+    /// Removes the servers that are gone and whose address another one has taken since.
+    fn forget_replaced(&mut self) {
+        let alive: Vec<ServerId> = self
+            .alive()
+            .map(|server| server.document.id.clone())
+            .collect();
+        self.servers.retain(|server| {
+            let is_same = |id: &ServerId| id.is_same_address(&server.document.id);
+            server.is_alive() || !alive.iter().any(is_same)
+        });
+    }
+}
+
+// === impl FleetServer ===
+
+impl FleetServer {
+    fn new(published: Published) -> Option<Self> {
+        Some(FleetServer {
+            document: serde_json::from_str(&published.document).ok()?,
+            name: published.server,
+            liveness: published.liveness,
+        })
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.liveness == Liveness::Alive
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// Adds what others know. A node that asked several servers counts once, as far as it is known by id: from its first
+    /// request on, with its latest denial.
+    pub(crate) fn merge(mut self, other: Waiting) -> Self {
+        self.count += other.count;
+        self.may_be_more |= other.may_be_more;
+        let mut by_id: BTreeMap<String, FleetWaiter> = BTreeMap::new();
+        let mut repeated = 0;
+        for waiter in self.nodes.into_iter().chain(other.nodes) {
+            let Some(known) = by_id.get_mut(&waiter.node.id) else {
+                by_id.insert(waiter.node.id.clone(), waiter);
+                continue;
+            };
+            repeated += 1;
+            let first = known.node.first_asked.min(waiter.node.first_asked);
+            if known.latest.is_none() && waiter.latest.is_some() {
+                *known = waiter;
+            }
+            known.node.first_asked = first;
+        }
+        self.nodes = by_id.into_values().collect();
+        self.nodes.sort_by_key(|waiter| waiter.node.first_asked);
+        self.count = self.count.saturating_sub(repeated);
+        self
+    }
+
+    /// Removes the nodes for which `is_served` reports that they do not wait any more: another server has served them.
+    pub(crate) fn without(mut self, is_served: impl Fn(&WaitingNode) -> bool) -> Self {
+        let before = self.nodes.len();
+        self.nodes.retain(|waiter| !is_served(&waiter.node));
+        self.count = self.count.saturating_sub(before - self.nodes.len());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Presence: publishes the document of this server, and reads those of all servers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::{self, Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use crate::coordinator::StateReceiver;
+use crate::fleet::{Fleet, ServerDocument, ServerId};
+use crate::store::{Store, StoreError, presence};
+use crate::text::explain::chain;
+
+/// The time without attempts after the store has refused one: the user of etcd may use the keys of groups only.
+const AFTER_REFUSAL: Duration = Duration::from_secs(600);
+
+/// The time that the end of the server waits for its document to be removed.
+const MAX_WITHDRAWING: Duration = Duration::from_secs(1);
+
+/// The presence of this server.
+pub(super) struct Presence {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) state: StateReceiver,
+    pub(super) id: ServerId,
+    pub(super) started: Timestamp,
+    pub(super) fleet: watch::Sender<Option<Arc<Fleet>>>,
+    /// Cancelled when the server ends.
+    pub(super) shutdown: CancellationToken,
+    /// The end of the server waits for it.
+    pub(super) ending: TaskTrackerToken,
+}
+
+// === impl Presence ===
+
+impl Presence {
+    /// Publishes and reads from time to time. At the end of the server, its document is removed, unless that takes long:
+    /// it is not gone, but stopped. Never returns.
+    pub(super) async fn run(self) {
+        let mut name = self.id.name();
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            () = self.exchange_from_time_to_time(&mut name) => {}
+        }
+        let withdrawn = time::timeout(MAX_WITHDRAWING, self.store.withdraw(&name)).await;
+        if let Ok(Err(error)) = withdrawn {
+            let reason = chain(&error);
+            tracing::debug!(reason, "the document of this server cannot be removed");
+        }
+        drop(self.ending);
+        std::future::pending::<()>().await;
+    }
+
+    async fn exchange_from_time_to_time(&self, name: &mut String) {
+        let mut interval = time::interval(presence::INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut refused: Option<Instant> = None;
+        let mut warned = false;
+        loop {
+            interval.tick().await;
+            if refused.is_some_and(|at| at.elapsed() < AFTER_REFUSAL) {
+                continue;
+            }
+            let result = self.exchange(name).await;
+            let Err(error) = result else {
+                refused = None;
+                continue;
+            };
+            let reason = chain(&error);
+            if let StoreError::Rejected(_) = error {
+                refused = Some(Instant::now());
+            }
+            if refused.is_some() && !warned {
+                warned = true;
+                tracing::warn!(
+                    reason,
+                    "the store refuses the document of this server; each server shows only the nodes that it denied itself"
+                );
+            } else {
+                tracing::debug!(
+                    reason,
+                    "the documents of servers cannot be exchanged, retrying"
+                );
+            }
+        }
+    }
+
+    async fn exchange(&self, name: &mut String) -> Result<(), StoreError> {
+        let state = self.state.get();
+        let configuration = state.configuration.clone();
+        let document = ServerDocument::new(self.id.clone(), self.started, configuration, &state);
+        // It has no maps with keys other than texts, which JSON could not represent.
+        let json = serde_json::to_string(&document).unwrap_or_default();
+        self.store.publish(name, &json).await?;
+        let fleet = Fleet::read(&*self.store).await?;
+        let mut servers = fleet.servers.iter();
+        if let Some(found) = servers.find(|server| server.name == *name)
+            && found.document.id.instance != self.id.instance
+        {
+            // Two containers can have the same host name.
+            tracing::debug!(%name, "another server publishes under this name");
+            *name = format!("{}#{}", self.id.name(), self.id.instance);
+        }
+        self.fleet.send_replace(Some(Arc::new(fleet)));
+        Ok(())
+    }
+}

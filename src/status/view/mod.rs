@@ -1,0 +1,123 @@
+//! The view of the fleet that the page, `/v1/status` and the command line share. docs/reference.md documents its JSON.
+
+mod condition;
+mod group;
+mod rows;
+mod servers;
+mod windows;
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::coordinator::{ConfiguredGroup, ServerState};
+use crate::fleet::{Fleet, FleetWaiter, ServerId, Waiting, WaitingNode};
+use crate::group::{Group, Waiter};
+use crate::store::health::{Health, NotReady, Writes};
+use crate::text::explain::chain;
+pub(crate) use condition::Condition;
+use group::MAX_LISTED;
+pub(crate) use group::{GroupFacts, GroupView, hold_age};
+pub(crate) use rows::{CompletedHoldView, HolderView, LockView, WaiterView};
+pub(crate) use servers::{ServerView, servers};
+
+/// The view of a server, and of the fleet as this server knows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusView {
+    pub(crate) version: &'static str,
+    /// The name of this machine.
+    pub(crate) host: String,
+    pub(crate) now: Timestamp,
+    pub(crate) store: StoreView,
+    /// The servers of the fleet, this one included; `None` if the store has not returned them yet.
+    pub(crate) servers: Option<Vec<ServerView>>,
+    pub(crate) groups: Vec<GroupView>,
+}
+
+/// The view of the store.
+#[derive(Debug, Serialize)]
+pub(crate) struct StoreView {
+    /// Whether the store replied recently.
+    pub(crate) up: bool,
+    /// Whether the store accepts writes, as far as is known.
+    pub(crate) writable: bool,
+    /// The reason if one of the two is false.
+    pub(crate) problem: Option<String>,
+    /// Facts about the store that do not stop it.
+    pub(crate) notices: Vec<String>,
+}
+
+/// The sources of the view of a server.
+pub(super) struct Sources<'a> {
+    pub(super) state: &'a ServerState,
+    pub(super) health: &'a Health,
+    /// `None`: the store has not returned it yet.
+    pub(super) fleet: Option<&'a Fleet>,
+    /// This server.
+    pub(super) id: &'a ServerId,
+}
+
+// === impl StatusView ===
+
+impl StatusView {
+    pub(super) fn new(sources: &Sources<'_>, now: Timestamp) -> Self {
+        let health = sources.health;
+        let problem = health.readiness(Instant::now()).err();
+        let groups = sources.state.groups.values();
+        StatusView {
+            version: env!("CARGO_PKG_VERSION"),
+            host: sources.id.host.clone(),
+            now,
+            store: StoreView {
+                up: matches!(problem, None | Some(NotReady::ReadOnly { .. })),
+                writable: !matches!(health.writes, Writes::Refused { .. }),
+                problem: problem.map(|problem| chain(&problem)),
+                notices: health.notices.iter().map(ToString::to_string).collect(),
+            },
+            servers: sources
+                .fleet
+                .map(|fleet| servers(fleet, Some(sources.id), now)),
+            groups: groups.map(|group| view(group, sources, now)).collect(),
+        }
+    }
+}
+
+fn view(configured: &ConfiguredGroup, sources: &Sources<'_>, now: Timestamp) -> GroupView {
+    let group = &configured.group;
+    let known = group.known();
+    let own = own_waiting(group, &sources.id.host);
+    let others = |fleet: &Fleet| {
+        let own = fleet
+            .alive()
+            .find(|server| server.document.id == *sources.id);
+        fleet.waiting(group.name(), own.map(|own| own.name.as_str()))
+    };
+    let waiting = match sources.fleet {
+        Some(fleet) => own.merge(others(fleet)),
+        None => own,
+    };
+    let facts = GroupFacts {
+        name: group.name(),
+        configured_slots: Some(group.configured_slots()),
+        state: known.as_ref(),
+        windows: &configured.settings.windows,
+        waiting: Some(waiting),
+    };
+    GroupView::new(facts, now)
+}
+
+/// Returns the nodes that wait at this server.
+fn own_waiting(group: &Group, host: &str) -> Waiting {
+    let waiting = group.waiting(MAX_LISTED);
+    let waiter = |waiter: &Waiter| FleetWaiter {
+        node: WaitingNode::new(waiter),
+        server: host.to_owned(),
+        latest: Some((waiter.last_asked, waiter.times)),
+    };
+    Waiting {
+        nodes: waiting.longest.iter().map(waiter).collect(),
+        count: waiting.count,
+        may_be_more: waiting.may_be_more,
+    }
+}
