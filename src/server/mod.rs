@@ -1,6 +1,7 @@
 //! The server process: binds everything first, then spawns everything, and ends as one.
 
 pub(crate) mod arena;
+mod error;
 mod groups;
 mod listeners;
 mod metrics;
@@ -17,7 +18,6 @@ mod systemd;
 mod simulation;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,80 +31,22 @@ use crate::auth::{AuthError, Authenticator};
 use crate::config::{ListenSettings, Settings, StoreSettings};
 use crate::coordinator::{Coordinator, StateReceiver};
 use crate::fleet::{FleetReceiver, ServerId};
-use crate::http::{BindError, Listener};
+use crate::http::Listener;
 use crate::reloadable::FileWatcher;
 use crate::status::{self, Status};
 use crate::store::Store;
 use crate::store::instrumented::InstrumentedStore;
-use crate::store::open::{StoreSetupError, open_reloadable};
-use crate::text::explain::Remedy;
-use crate::tls::{ServerTls, TlsError};
+use crate::store::open::open_reloadable;
+use crate::tls::ServerTls;
+pub(crate) use error::ServeError;
 use groups::GroupFactory;
 use listeners::Routers;
 use metrics::{Families, ServerMetrics};
 use presence::Presence;
 use reload::{ReloadMetrics, ReloadTarget, Reloader};
-use rlimit::RlimitError;
 use signals::Signals;
 pub(crate) use signals::Termination;
 use supervisor::{Supervisor, TaskExit};
-
-/// The reason why the server did not start, or ended by itself.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ServeError {
-    #[error(transparent)]
-    Rlimit(#[from] RlimitError),
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    #[error(transparent)]
-    Store(#[from] StoreSetupError),
-    #[error("{source}")]
-    Tls {
-        /// The section of the configuration.
-        section: &'static str,
-        source: TlsError,
-    },
-    #[error(transparent)]
-    Auth(#[from] AuthError),
-    #[error("cannot register the metrics")]
-    Metrics(#[from] prometheus::Error),
-    #[error("cannot handle signals")]
-    Signals(#[source] io::Error),
-    /// Invariant 10: no server accepts requests that it cannot process.
-    #[error(transparent)]
-    Task(#[from] TaskExit),
-}
-
-// === impl ServeError ===
-
-impl ServeError {
-    /// Returns the key of the configuration that the error is about.
-    pub(crate) fn key(&self) -> Option<String> {
-        match self {
-            ServeError::Bind(error) => Some(error.key()),
-            ServeError::Store(error) => Some(error.key().to_owned()),
-            ServeError::Tls { section, .. } => Some(format!("{section}.tls_cert_path")),
-            ServeError::Auth(_) => Some("service.htpasswd_path".to_owned()),
-            ServeError::Rlimit(_)
-            | ServeError::Metrics(_)
-            | ServeError::Signals(_)
-            | ServeError::Task(_) => None,
-        }
-    }
-}
-
-impl Remedy for ServeError {
-    fn remedy(&self) -> Option<String> {
-        match self {
-            ServeError::Rlimit(error) => error.remedy(),
-            ServeError::Bind(error) => error.remedy(),
-            ServeError::Store(error) => error.remedy(),
-            ServeError::Tls { source, .. } => source.remedy(),
-            ServeError::Auth(error) => error.remedy(),
-            ServeError::Metrics(_) | ServeError::Signals(_) | ServeError::Task(_) => None,
-        }
-    }
-}
 
 /// The end of a server that received a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
