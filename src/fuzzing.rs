@@ -19,6 +19,7 @@ use crate::http::forwarded::client;
 use crate::lock::codec::{Decoded, Value, decode, encode};
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, NodeId, RequestId, is_control_or_format};
+use crate::names::{NodeNames, id_and_name};
 use crate::store::etcd::keys;
 use crate::text::explain::explain;
 
@@ -210,6 +211,29 @@ pub fn keys(input: &[u8]) {
     }
 }
 
+/// Checks the file of the names of nodes.
+pub fn node_names(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    match NodeNames::parse("/p".into(), text) {
+        Ok(names) => {
+            for (id, name) in text.lines().filter_map(id_and_name) {
+                assert!(id.parse::<NodeId>().is_ok());
+                assert!((1..=64).contains(&name.chars().count()));
+                assert!(!name.contains(is_control_or_format));
+                assert_eq!(names.name(id).as_deref(), Some(name));
+            }
+        }
+        Err(error) => {
+            let error = explain(&error);
+            assert!(error.starts_with("/p:"), "{error}");
+            assert_one_line(&error);
+            assert!(error.len() < 20_000, "{error}");
+        }
+    }
+}
+
 /// Unescapes as Go's `url.QueryUnescape` does, so that no two groups have the same key.
 fn query_unescape(text: &str) -> String {
     let mut bytes = text.bytes();
@@ -241,7 +265,7 @@ mod tests {
 
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 7] = [
+    const TARGETS: [Target; 8] = [
         ("basic", basic),
         ("codec", codec),
         ("config", config),
@@ -249,6 +273,7 @@ mod tests {
         ("htpasswd", htpasswd),
         ("identity", identity),
         ("keys", keys),
+        ("node_names", node_names),
     ];
 
     /// Returns the paths in a folder of fuzz/, sorted.

@@ -22,7 +22,8 @@ pub mod config;
 mod logging;
 mod reloadable;
 
-// Layer: certificates.
+// Layer: what is loaded from files.
+mod names;
 mod tls;
 
 // Layer: the outside world.

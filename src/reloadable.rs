@@ -1,4 +1,4 @@
-//! Files that are reloaded when they change: certificates, keys, passwords.
+//! Files that are reloaded when they change: certificates, keys, passwords, names.
 //!
 //! Their metadata is checked once a second, behind all symbolic links, so that the swapped link of a Kubernetes secret
 //! counts as a change. A file that cannot be used is logged and reported to the caller; its previous content stays in
@@ -26,6 +26,11 @@ pub(crate) trait Reload: Send + Sync {
 
     /// Returns the files, in the order of their keys in the configuration.
     fn paths(&self) -> Vec<PathBuf>;
+
+    /// Reports whether a file that is not a certificate contains a secret.
+    fn has_secrets(&self) -> bool {
+        true
+    }
 
     /// Reads the files and uses their content from now on.
     ///
@@ -174,6 +179,9 @@ fn is_without_response(error: &dyn Remedy) -> bool {
 
 /// Logs a warning for each key or password file that every user can read.
 fn warn_if_exposed(item: &dyn Reload) {
+    if !item.has_secrets() {
+        return;
+    }
     for path in item.paths() {
         if let Some(text) = exposed_secret(&path) {
             let what = item.what();
@@ -191,7 +199,7 @@ pub(crate) fn exposed_secret(path: &Path) -> Option<String> {
 }
 
 fn is_secret(path: &Path) -> bool {
-    // A file that contains only certificates is public. Any other file here contains a key or passwords.
+    // A file that contains only certificates is public. Any other file here is one of keys or passwords.
     file::read_text(path).is_ok_and(|text| {
         text.contains("PRIVATE KEY-----") || !text.contains("-----BEGIN CERTIFICATE-----")
     })

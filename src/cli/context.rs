@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::CliError;
-use crate::config::{Loaded, Settings, StoreSettings, command_line};
+use crate::config::{Loaded, Places, Settings, StoreSettings, command_line};
 use crate::file;
 use crate::lock::codec::DecodeError;
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
+use crate::names::NodeNames;
 use crate::store::etcd;
 use crate::store::open::open;
 use crate::store::{DamagedValue, Store, StoreError};
@@ -19,6 +20,9 @@ use crate::text::explain::explain;
 pub(super) struct StoreContext {
     pub(super) settings: Settings,
     pub(super) store: Arc<dyn Store>,
+    /// The names of nodes; none if they are not configured, or cannot be used.
+    #[expect(dead_code, reason = "no command prints them yet")]
+    pub(super) names: NodeNames,
     /// The configuration that names the store.
     pub(super) config: PathBuf,
 }
@@ -42,6 +46,19 @@ pub(super) fn check_exists(path: &Path, config: &Path) -> Result<(), CliError> {
         path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
         problem,
         config: config.to_owned(),
+    })
+}
+
+/// Loads the names of nodes. A file that cannot be used is a warning: a command works without names.
+fn load_names(settings: &Settings, places: &Places) -> NodeNames {
+    let Some(path) = settings.node_names_path.clone() else {
+        return NodeNames::default();
+    };
+    NodeNames::load(path).unwrap_or_else(|error| {
+        let text = format!("nodes are shown without their names: {}", explain(&error));
+        let warning = places.diagnostic(&["service.node_names_path"], text);
+        tracing::warn!("{warning}");
+        NodeNames::default()
     })
 }
 
@@ -79,9 +96,11 @@ impl StoreContext {
                 is_denied: error.is_denied(),
             }
         })?;
+        let names = load_names(&settings, &loaded.places);
         Ok(StoreContext {
             settings,
             store,
+            names,
             config: config.to_owned(),
         })
     }

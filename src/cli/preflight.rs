@@ -2,6 +2,7 @@
 //! problems; a server does not start with one of its files, and a command not with one for etcd ([`Scope`]).
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::config::{
     StoreSettings, TlsSettings,
 };
 use crate::http::check_address;
+use crate::names::{NodeNames, NodeNamesError};
 use crate::reloadable::exposed_secret;
 use crate::store::etcd::Credentials;
 use crate::store::sqlite;
@@ -19,7 +21,7 @@ use crate::text::explain::{Remedy, explain};
 use crate::text::permission::command_path;
 use crate::tls::{self, TlsError};
 
-/// The maximum number of lines of an htpasswd file that are reported one by one.
+/// The maximum number of lines of a file that are reported one by one.
 const MAX_LINES: usize = 20;
 
 /// A problem with something that the configuration names.
@@ -162,6 +164,9 @@ fn listener_file_problems(settings: &Settings) -> Vec<Problem> {
     if let Some(path) = &settings.htpasswd_path {
         problems.extend(htpasswd_problems(path, settings));
     }
+    if let Some(path) = &settings.node_names_path {
+        problems.extend(node_names_problems(path));
+    }
     problems
 }
 
@@ -216,14 +221,8 @@ fn htpasswd_problems(path: &Path, settings: &Settings) -> Vec<Problem> {
     let key = "service.htpasswd_path";
     let unknown = match auth::check(path, &settings.groups) {
         Ok(unknown) => unknown,
-        // One problem for each line, so that each has its own line in the output.
         Err(HtpasswdError::Lines { path, lines }) if lines.len() <= MAX_LINES => {
-            let problem = |(line, problem)| Problem {
-                is_fatal: true,
-                keys: vec![key.to_owned()],
-                text: format!("{}:{line}: {problem}", path.display()),
-            };
-            return lines.into_iter().map(problem).collect();
+            return line_problems(key, &path, lines);
         }
         Err(error) => return vec![Problem::error([key.to_owned()], &error)],
     };
@@ -247,6 +246,29 @@ fn htpasswd_problems(path: &Path, settings: &Settings) -> Vec<Problem> {
         ),
     };
     groups_of.into_iter().map(problem).collect()
+}
+
+fn node_names_problems(path: &Path) -> Vec<Problem> {
+    let key = "service.node_names_path";
+    match NodeNames::load(path.to_owned()) {
+        Ok(_) => Vec::new(),
+        Err(NodeNamesError::Lines {
+            path,
+            lines,
+            more: 0,
+        }) => line_problems(key, &path, lines),
+        Err(error) => vec![Problem::error([key.to_owned()], &error)],
+    }
+}
+
+/// Returns a problem for each line, so that each has its own line in the output.
+fn line_problems(key: &str, path: &Path, lines: Vec<(usize, impl Display)>) -> Vec<Problem> {
+    let problem = |(line, problem)| Problem {
+        is_fatal: true,
+        keys: vec![key.to_owned()],
+        text: format!("{}:{line}: {problem}", path.display()),
+    };
+    lines.into_iter().map(problem).collect()
 }
 
 fn embedded_problem(path: &Path, timeout: Duration) -> Option<Problem> {

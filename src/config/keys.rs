@@ -30,6 +30,7 @@ const SECTIONS: &[Section] = &[
             "htpasswd_path",
             "path_prefix",
             "trusted_proxies",
+            "node_names_path",
         ],
     ),
     Section::table(

@@ -17,7 +17,7 @@ pub(super) struct File {
 }
 
 /// `[service]` and `[status]`. Only `[status]` has `enabled` and `allowed_hosts`; only `[service]` has `client_ca_path`,
-/// `htpasswd_path`, `path_prefix`, and `trusted_proxies`.
+/// `htpasswd_path`, `path_prefix`, `trusted_proxies`, and `node_names_path`.
 #[derive(Default)]
 pub(super) struct ListenSection {
     pub(super) enabled: Field<bool>,
@@ -30,6 +30,7 @@ pub(super) struct ListenSection {
     pub(super) htpasswd_path: Field<String>,
     pub(super) path_prefix: Field<String>,
     pub(super) trusted_proxies: Field<Vec<Located<String>>>,
+    pub(super) node_names_path: Field<String>,
     pub(super) allowed_hosts: Field<Vec<Located<String>>>,
 }
 
@@ -172,6 +173,7 @@ fn service(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> ListenSectio
         htpasswd_path: table.take_string(diagnostics, "htpasswd_path"),
         path_prefix: table.take_string(diagnostics, "path_prefix"),
         trusted_proxies: table.take_strings(diagnostics, "trusted_proxies"),
+        node_names_path: table.take_string(diagnostics, "node_names_path"),
         ..listen(diagnostics, table, &PORT)
     }
 }

@@ -6,6 +6,7 @@ use super::rlimit::RlimitError;
 use super::supervisor::TaskExit;
 use crate::auth::AuthError;
 use crate::http::BindError;
+use crate::names::NodeNamesError;
 use crate::store::open::StoreSetupError;
 use crate::text::explain::Remedy;
 use crate::tls::TlsError;
@@ -27,6 +28,8 @@ pub(crate) enum ServeError {
     },
     #[error(transparent)]
     Auth(#[from] AuthError),
+    #[error(transparent)]
+    NodeNames(#[from] NodeNamesError),
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
     #[error("cannot handle signals")]
@@ -46,6 +49,7 @@ impl ServeError {
             ServeError::Store(error) => Some(error.key().to_owned()),
             ServeError::Tls { section, .. } => Some(format!("{section}.tls_cert_path")),
             ServeError::Auth(_) => Some("service.htpasswd_path".to_owned()),
+            ServeError::NodeNames(_) => Some("service.node_names_path".to_owned()),
             ServeError::Rlimit(_)
             | ServeError::Metrics(_)
             | ServeError::Signals(_)
@@ -62,6 +66,7 @@ impl Remedy for ServeError {
             ServeError::Store(error) => error.remedy(),
             ServeError::Tls { source, .. } => source.remedy(),
             ServeError::Auth(error) => error.remedy(),
+            ServeError::NodeNames(error) => error.remedy(),
             ServeError::Metrics(_) | ServeError::Signals(_) | ServeError::Task(_) => None,
         }
     }

@@ -32,6 +32,7 @@ use crate::config::{ListenSettings, Settings, StoreSettings};
 use crate::coordinator::{Coordinator, StateReceiver};
 use crate::fleet::{FleetReceiver, ServerId};
 use crate::http::Listener;
+use crate::names::{NodeNames, NodeNamesError};
 use crate::reloadable::FileWatcher;
 use crate::status::{self, Status};
 use crate::store::Store;
@@ -68,6 +69,8 @@ pub(crate) struct Server {
     files: FileWatcher<ReloadTarget>,
     store: Arc<dyn Store>,
     authenticator: Option<Arc<Authenticator>>,
+    #[expect(dead_code, reason = "no task shows them yet")]
+    node_names: Arc<NodeNames>,
     status_listener: Option<Listener>,
     listener: Listener,
 }
@@ -98,6 +101,7 @@ impl Server {
             files.push(ReloadTarget::Etcd, credentials);
         }
         let authenticator = load_authenticator(&settings, &mut files)?;
+        let node_names = load_node_names(&settings, reloads, &mut files)?;
         let status_listener = match &settings.status {
             Some(listen) => {
                 let listener = bind("status", listen, reloads, &mut files).await?;
@@ -121,6 +125,7 @@ impl Server {
             files,
             store,
             authenticator,
+            node_names,
             status_listener,
             listener,
         })
@@ -313,6 +318,20 @@ fn load_authenticator(
     authenticator.warn_of_unknown_users(&settings.groups);
     files.push(ReloadTarget::Htpasswd, Arc::clone(&authenticator) as _);
     Ok(Some(authenticator))
+}
+
+fn load_node_names(
+    settings: &Settings,
+    metrics: &ReloadMetrics,
+    files: &mut FileWatcher<ReloadTarget>,
+) -> Result<Arc<NodeNames>, NodeNamesError> {
+    let Some(path) = settings.node_names_path.clone() else {
+        return Ok(Arc::default());
+    };
+    let names = Arc::new(NodeNames::load(path)?);
+    metrics.loaded(&ReloadTarget::NodeNames);
+    files.push(ReloadTarget::NodeNames, Arc::clone(&names) as _);
+    Ok(names)
 }
 
 async fn bind(

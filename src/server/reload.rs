@@ -126,9 +126,16 @@ fn needs_restart(running: &Settings, new: &Settings) -> Vec<&'static str> {
             htpasswd_path,
             path_prefix,
             trusted_proxies,
+            node_names_path,
             ..
         } = settings;
-        (service, htpasswd_path, path_prefix, trusted_proxies)
+        (
+            service,
+            htpasswd_path,
+            path_prefix,
+            trusted_proxies,
+            node_names_path,
+        )
     }
     [
         ("[service]", service(running) != service(new)),

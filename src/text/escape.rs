@@ -49,6 +49,14 @@ pub(crate) fn shortened(text: &str, max: usize) -> Cow<'_, str> {
     }
 }
 
+/// Quotes at most `max` characters of `text` as [`quoted`] does, and adds an ellipsis if there are more.
+pub(crate) fn quoted_start(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => quoted(&text[..end]) + "…",
+        None => quoted(text),
+    }
+}
+
 /// Replaces the password in a URL, or in another text of the form `user:password@host`, by `***`.
 pub(crate) fn redacted(text: &str) -> Cow<'_, str> {
     // A user or a password may contain `://`.
@@ -182,6 +190,8 @@ mod tests {
         assert_eq!(shortened("é\n", 2), "é\\n");
         assert_eq!(shortened("é\nx", 2), "é\\n…");
         assert_eq!(shortened("", 0), "");
+        assert_eq!(quoted_start("é\n", 2), r#""é\n""#);
+        assert_eq!(quoted_start("é\nx", 2), r#""é\n"…"#);
     }
 
     #[test]

@@ -190,6 +190,7 @@ fn check_config_reports_each_file_that_is_not_a_regular_file_of_reasonable_size(
         ("service", "tls_key_path"),
         ("service", "client_ca_path"),
         ("service", "htpasswd_path"),
+        ("service", "node_names_path"),
         ("etcd3", "ca_cert_path"),
         ("etcd3", "client_cert_pub_path"),
         ("etcd3", "client_cert_key_path"),

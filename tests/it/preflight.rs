@@ -33,7 +33,7 @@ fn all_problems_with_files_are_named_at_once() {
     let folder = folder.path().display();
     let config = Config::new(&format!(
         "{service}client_ca_path = \"{folder}/client-ca.pem\"\nhtpasswd_path = \"{folder}/htpasswd\"\n\
-         {status}enabled = true\nport = 9091\n\
+         node_names_path = \"{folder}/names\"\n{status}enabled = true\nport = 9091\n\
          [etcd3]\nendpoints = [\"https://127.0.0.1:2379\"]\nca_cert_path = \"{folder}/etcd-ca.pem\"\n\
          client_cert_pub_path = {:?}\nclient_cert_key_path = {:?}\n\
          username = \"airlock\"\npassword_path = \"{folder}/password\"\n",
@@ -47,19 +47,20 @@ fn all_problems_with_files_are_named_at_once() {
         (":4, service.tls_key_path", "/service-key.pem"),
         (":5, service.client_ca_path", "/client-ca.pem"),
         (":6, service.htpasswd_path", "/htpasswd"),
-        (":9, status.tls_cert_path", "/status.pem"),
-        (":10, status.tls_key_path", "/status-key.pem"),
-        (":15, etcd3.ca_cert_path", "/etcd-ca.pem"),
-        (":16, etcd3.client_cert_pub_path", "/etcd.pem"),
-        (":17, etcd3.client_cert_key_path", "/etcd-key.pem"),
-        (":19, etcd3.password_path", "/password"),
+        (":7, service.node_names_path", "/names"),
+        (":10, status.tls_cert_path", "/status.pem"),
+        (":11, status.tls_key_path", "/status-key.pem"),
+        (":16, etcd3.ca_cert_path", "/etcd-ca.pem"),
+        (":17, etcd3.client_cert_pub_path", "/etcd.pem"),
+        (":18, etcd3.client_cert_key_path", "/etcd-key.pem"),
+        (":20, etcd3.password_path", "/password"),
     ]);
     // The server does not start, and reports the same.
     let serve = airlock().args(["serve", "-c", &config.path()]).output();
     let serve = serve.unwrap();
     assert_eq!(serve.status.code(), Some(78));
     let log = String::from_utf8(serve.stderr).unwrap();
-    assert_eq!(log.matches("level=error").count(), 10, "{log}");
+    assert_eq!(log.matches("level=error").count(), 11, "{log}");
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub(super) fn lines(settings: &Settings) -> Vec<String> {
             path.display()
         ));
     }
+    if let Some(path) = &settings.node_names_path {
+        lines.push(format!("shows the names of nodes in {}", path.display()));
+    }
     lines.push(match &settings.status {
         Some(listen) => format!("serves the status page and the metrics at {}", url(listen)),
         None => "serves no status page and no metrics (status.enabled is false)".into(),

@@ -35,6 +35,7 @@ pub(super) struct Service {
     pub(super) htpasswd_path: Option<PathBuf>,
     pub(super) path_prefix: Option<String>,
     pub(super) trusted_proxies: Vec<IpNet>,
+    pub(super) node_names_path: Option<PathBuf>,
     /// Whether clients need a password, also if the name of the file is invalid.
     pub(super) has_passwords: bool,
     /// Whether `listen.tls` is what the file asks for, and not the result of an error.
@@ -51,6 +52,7 @@ pub(super) fn service(diagnostics: &mut Diagnostics, section: Field<ListenSectio
     let place = section.with(());
     let section = section.value;
     let tls_wanted = section.tls.as_present().is_none_or(|tls| tls.value);
+    check_paths(diagnostics, &section);
     check_client_access(diagnostics, &section, tls_wanted);
     let has_passwords = !section.htpasswd_path.is_absent();
     let tls = service_pair(diagnostics, &place, &section);
@@ -61,6 +63,10 @@ pub(super) fn service(diagnostics: &mut Diagnostics, section: Field<ListenSectio
         trusted_proxies: access::trusted_proxies(diagnostics, section.trusted_proxies),
         htpasswd_path: section
             .htpasswd_path
+            .present()
+            .map(|path| path.value.into()),
+        node_names_path: section
+            .node_names_path
             .present()
             .map(|path| path.value.into()),
         listen: ListenSettings {
@@ -77,25 +83,32 @@ pub(super) fn service(diagnostics: &mut Diagnostics, section: Field<ListenSectio
     }
 }
 
-/// Checks the keys that restrict the access of clients. They must not be ignored silently.
-fn check_client_access(diagnostics: &mut Diagnostics, section: &ListenSection, tls_wanted: bool) {
-    let client_ca_path = section.client_ca_path.as_present();
-    let htpasswd_path = section.htpasswd_path.as_present();
-    for path in [client_ca_path, htpasswd_path].into_iter().flatten() {
+/// Checks the paths that coreos/airlock does not have. An empty one is not an absent one.
+fn check_paths(diagnostics: &mut Diagnostics, section: &ListenSection) {
+    let paths = [
+        &section.client_ca_path,
+        &section.htpasswd_path,
+        &section.node_names_path,
+    ];
+    for path in paths.into_iter().filter_map(Field::as_present) {
         if path.value.is_empty() {
             diagnostics.error(path, "the path is empty; name the file, or remove the key");
         }
     }
+}
+
+/// Checks the keys that restrict the access of clients. They must not be ignored silently.
+fn check_client_access(diagnostics: &mut Diagnostics, section: &ListenSection, tls_wanted: bool) {
     if tls_wanted {
         return;
     }
-    if let Some(path) = client_ca_path {
+    if let Some(path) = section.client_ca_path.as_present() {
         diagnostics.error(
             path,
             "client certificates need TLS, but service.tls is false; set it to true, or remove this key",
         );
     }
-    if let Some(path) = htpasswd_path {
+    if let Some(path) = section.htpasswd_path.as_present() {
         diagnostics.warning(
             path,
             "clients send their passwords in plain text because service.tls is false; set it to true",

@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) path_prefix: Option<String>,
     /// The proxies from which the headers `Forwarded` and `X-Forwarded-For` are trusted.
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// The file with the names of nodes; `None`: only ids are shown.
+    pub(crate) node_names_path: Option<PathBuf>,
     /// The status listener; `None`: it is disabled.
     pub(crate) status: Option<ListenSettings>,
     /// The host names, in lower case, that requests to the status listener may be for; `None`: all.
@@ -94,6 +96,7 @@ impl Settings {
             htpasswd_path: service.htpasswd_path,
             path_prefix: service.path_prefix,
             trusted_proxies: service.trusted_proxies,
+            node_names_path: service.node_names_path,
             status: status.map(|status| status.value),
             allowed_hosts,
             store,

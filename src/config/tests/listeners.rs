@@ -98,8 +98,8 @@ fn an_error_in_the_tls_settings_of_the_service_is_not_reported_for_the_status_li
 }
 
 #[test]
-fn keys_that_restrict_access_are_never_ignored() {
-    for key in ["client_ca_path", "htpasswd_path"] {
+fn an_empty_path_of_a_key_that_coreos_airlock_does_not_have_is_an_error() {
+    for key in ["client_ca_path", "htpasswd_path", "node_names_path"] {
         assert_errors(
             &PAIR.replace("[embedded]", &format!("{key} = \"\"\n[embedded]")),
             &[&format!(
@@ -107,6 +107,10 @@ fn keys_that_restrict_access_are_never_ignored() {
             )],
         );
     }
+}
+
+#[test]
+fn keys_that_restrict_access_are_never_ignored() {
     assert_errors(
         &EMBEDDED.replace("[embedded]", "client_ca_path = \"x\"\n[embedded]"),
         &[

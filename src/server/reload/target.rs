@@ -9,6 +9,7 @@ pub(crate) enum ReloadTarget {
     Listener(Arc<ServerTls>),
     Etcd,
     Htpasswd,
+    NodeNames,
 }
 
 // === impl ReloadTarget ===
@@ -20,6 +21,7 @@ impl ReloadTarget {
             ReloadTarget::Listener(tls) => tls.listener(),
             ReloadTarget::Etcd => "etcd3",
             ReloadTarget::Htpasswd => "htpasswd",
+            ReloadTarget::NodeNames => "node_names",
         }
     }
 }
