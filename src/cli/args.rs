@@ -6,7 +6,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
-    backup, check_config, get_slots, lock, pause, restore, resume, set_slots, unlock, watch,
+    backup, check_config, get_slots, id, lock, pause, restore, resume, set_slots, unlock, watch,
 };
 use crate::config;
 use crate::logging::Format;
@@ -89,6 +89,11 @@ pub(super) enum CliCommand {
     /// not in the backup loses its slot, although it may be down: with --pause, no node is granted a slot until you
     /// resume the groups.
     Restore(restore::Arguments),
+    /// Print the id under which Zincati on a machine asks for a lock
+    ///
+    /// Zincati derives the id from the machine id, in /etc/machine-id. A node whose configuration sets
+    /// identity.node_uuid uses that one instead. The command needs no configuration file.
+    Id(id::Arguments),
     /// Experimental commands of coreos/airlock
     #[command(subcommand)]
     Ex(Ex),

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::admin::ExecuteError;
+use crate::admin::host::MachineIdError;
 use crate::config::{ConfigErrors, Diagnostic, TooManySlots, command_line};
 use crate::lock::codec::DecodeError;
 use crate::lock::command::Refused;
@@ -95,6 +96,19 @@ pub(super) enum CliError {
     /// A node cannot have this id.
     #[error("the id {} cannot be used: {error}", quoted(.id))]
     InvalidId { id: String, error: InvalidNodeId },
+    /// This machine has no machine id.
+    #[error(transparent)]
+    MachineId(#[from] MachineIdError),
+    /// Some machine ids cannot be used, and `id` has printed the reasons.
+    #[error("some machine ids cannot be used")]
+    InvalidMachineIds,
+    /// A line of standard input cannot be read.
+    #[error("line {line} of standard input cannot be read")]
+    Input {
+        line: usize,
+        #[source]
+        source: io::Error,
+    },
     /// Neither `--yes` nor a terminal to ask for confirmation.
     #[error("nothing was changed: cannot ask for confirmation, because stdin is not a terminal")]
     NoTerminal,
@@ -179,6 +193,9 @@ impl CliError {
             | CliError::NotConfigured { .. }
             | CliError::TooManySlots(_)
             | CliError::InvalidId { .. }
+            | CliError::MachineId(_)
+            | CliError::InvalidMachineIds
+            | CliError::Input { .. }
             | CliError::NoTerminal
             | CliError::Declined
             | CliError::Output(_)
@@ -209,6 +226,9 @@ impl CliError {
                     .into(),
             ),
             CliError::Copy(error) => error.remedy(),
+            CliError::MachineId(error) => error.remedy(),
+            CliError::Input { source, .. } => (source.kind() == io::ErrorKind::InvalidData)
+                .then(|| "write the line as UTF-8 text".into()),
             CliError::Serve(error) => error.remedy(),
             CliError::Runtime(_) => Some(THREADS_REMEDY.into()),
             CliError::Store { hint, .. } => hint.map(Into::into),

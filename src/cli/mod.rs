@@ -9,6 +9,7 @@ mod error;
 mod ex_get_slots;
 mod get_slots;
 mod healthcheck;
+mod id;
 mod lock;
 mod man;
 mod output;
@@ -118,6 +119,7 @@ impl Cli {
                 let store = StoreFile::new(self.load()?, &self.config, "restore")?;
                 restore::run(&store, arguments)
             }
+            CliCommand::Id(arguments) => id::run(arguments),
             CliCommand::Ex(Ex::Get(ExGet::Slots)) => self.with_context(ex_get_slots::run),
             CliCommand::Completions { shell } => {
                 let mut script = Vec::new();

@@ -1,4 +1,4 @@
-//! The locking itself: names, semaphores, the bytes in the store, the commit protocol, administrators' commands
+//! The locking itself: names and ids, semaphores, the bytes in the store, the commit protocol, administrators' commands
 //! and reboot windows.
 //!
 //! Everything here is pure. No function performs I/O or reads a clock, and no file imports from another module of
@@ -9,12 +9,14 @@ pub mod codec;
 pub mod command;
 pub mod history;
 pub mod holders;
+mod machine;
 mod names;
 pub mod protocol;
 pub mod semaphore;
 mod state;
 pub(crate) mod window;
 
+pub(crate) use machine::{InvalidMachineId, MachineId};
 pub use names::{GroupName, InvalidNodeId, NodeId, RequestId};
 pub(crate) use names::{code_point, is_control_or_format};
 pub(crate) use state::GroupState;

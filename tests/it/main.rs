@@ -36,6 +36,7 @@ mod limits;
 mod linearizability;
 mod log;
 mod model;
+mod node_ids;
 mod node_names;
 mod online;
 mod password_flood;
