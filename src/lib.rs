@@ -29,6 +29,7 @@ mod tls;
 // Layer: the outside world.
 mod auth;
 mod http;
+mod notify;
 pub mod store;
 
 // Layer: the tasks that commit.

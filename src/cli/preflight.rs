@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use crate::auth::{self, HtpasswdError};
 use crate::config::{
-    self, Checked, ConfigErrors, EtcdSettings, KeyPair, ListenSettings, Loaded, Settings,
-    StoreSettings, TlsSettings,
+    self, Checked, ConfigErrors, EtcdSettings, KeyPair, ListenSettings, Loaded, NotifySettings,
+    Settings, StoreSettings, TlsSettings,
 };
 use crate::http::check_address;
 use crate::names::{NodeNames, NodeNamesError};
+use crate::notify::check_secret;
 use crate::reloadable::exposed_secret;
 use crate::store::etcd::Credentials;
 use crate::store::sqlite;
@@ -72,6 +73,7 @@ pub(super) async fn check(checked: &mut Checked, scope: Scope) {
     }
     if scope != Scope::Etcd {
         problems.extend(listener_file_problems(draft));
+        problems.extend(draft.notify.as_ref().map_or_else(Vec::new, notify_problems));
     }
     match &draft.store {
         StoreSettings::Etcd(etcd) => problems.extend(etcd_problems(etcd)),
@@ -133,6 +135,13 @@ fn secrets(settings: &Settings) -> Vec<(String, &Path)> {
         if let Some(user) = &etcd.user {
             secrets.push(("etcd3.password_path".to_owned(), &user.password_path));
         }
+    }
+    if let Some(path) = settings
+        .notify
+        .as_ref()
+        .and_then(|notify| notify.secret_path.as_ref())
+    {
+        secrets.push(("notify.secret_path".to_owned(), path));
     }
     secrets
 }
@@ -299,6 +308,18 @@ fn etcd_problems(etcd: &EtcdSettings) -> Vec<Problem> {
     };
     if let Err(error) = Credentials::load(password_only) {
         problems.push(Problem::error(["etcd3.password_path".to_owned()], &error));
+    }
+    problems
+}
+
+/// Returns the problems with the files for the receiver of events.
+fn notify_problems(notify: &NotifySettings) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(Err(error)) = notify.secret_path.as_deref().map(check_secret) {
+        problems.push(Problem::error(["notify.secret_path".to_owned()], &error));
+    }
+    if let Some(Err(error)) = notify.ca_cert_path.as_deref().map(tls::ca_pem) {
+        problems.push(Problem::error(["notify.ca_cert_path".to_owned()], &error));
     }
     problems
 }

@@ -16,7 +16,9 @@ struct Section {
 const SECTIONS: &[Section] = &[
     Section::table(
         "",
-        &["service", "status", "etcd3", "embedded", "lock", "limits"],
+        &[
+            "service", "status", "etcd3", "embedded", "lock", "limits", "notify",
+        ],
     ),
     Section::table(
         "service",
@@ -91,6 +93,10 @@ const SECTIONS: &[Section] = &[
             "max_pending_auth",
         ],
     ),
+    Section::table(
+        "notify",
+        &["url", "secret_path", "ca_cert_path", "events", "timeout_ms"],
+    ),
 ];
 
 const WINDOW: &[&str] = &["days", "start_time", "length_minutes", "time_zone"];
@@ -104,6 +110,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("lock.windows", "duration", "length_minutes"),
     ("lock.groups.windows", "start", "start_time"),
     ("lock.groups.windows", "duration", "length_minutes"),
+    ("notify", "secret", "secret_path"),
     // The names before version 1.0.0.
     ("limits", "headers", "max_headers"),
     ("limits", "connections", "max_connections"),

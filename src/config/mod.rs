@@ -26,8 +26,8 @@ pub(crate) use command::command_line;
 pub(crate) use diagnostic::{ConfigErrors, Diagnostic, Places};
 pub use settings::{ClusterId, EtcdSettings, EtcdUser, KeyPair, MAX_ETCD_SLOTS};
 pub(crate) use settings::{
-    GroupSettings, Limits, ListenSettings, Settings, SlotsMismatch, StoreSettings, TlsSettings,
-    TooManySlots,
+    EventKind, GroupSettings, Limits, ListenSettings, NotifySettings, Settings, SlotsMismatch,
+    StoreSettings, TlsSettings, TooManySlots,
 };
 
 use diagnostic::Diagnostics;

@@ -14,6 +14,7 @@ pub(super) struct File {
     pub(super) embedded: Field<EmbeddedSection>,
     pub(super) lock: LockSection,
     pub(super) limits: LimitsSection,
+    pub(super) notify: Field<NotifySection>,
 }
 
 /// `[service]` and `[status]`. Only `[status]` has `enabled` and `allowed_hosts`; only `[service]` has `client_ca_path`,
@@ -98,9 +99,19 @@ pub(super) struct LimitsSection {
     pub(super) max_pending_auth: Field<u64>,
 }
 
+/// `[notify]`.
+pub(super) struct NotifySection {
+    pub(super) url: Field<String>,
+    pub(super) secret_path: Field<String>,
+    pub(super) ca_cert_path: Field<String>,
+    pub(super) events: Field<Vec<Located<String>>>,
+    pub(super) timeout_ms: Field<u64>,
+}
+
 const ANY: NumberRange = NumberRange::new(0, u64::MAX);
 const PORT: NumberRange = NumberRange::new(0, u16::MAX as u64);
 const TRANSACTION_TIMEOUT_MS: NumberRange = NumberRange::new(10, 600_000);
+const NOTIFY_TIMEOUT_MS: NumberRange = NumberRange::new(100, 60_000);
 /// The maximum depends on the store.
 const SLOTS: NumberRange = NumberRange {
     min: 1,
@@ -123,6 +134,7 @@ impl File {
             embedded: section(diagnostics, &mut document, "embedded", embedded),
             lock: section(diagnostics, &mut document, "lock", lock).value_or_default(),
             limits: section(diagnostics, &mut document, "limits", limits).value_or_default(),
+            notify: section(diagnostics, &mut document, "notify", notify),
         };
         warn_of_unknown(diagnostics, document);
         Some(file)
@@ -279,5 +291,15 @@ fn limits(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> LimitsSection
         connection_bytes: take("connection_bytes", 1 << 20, 1 << 40),
         waiting_requests_per_group: take("waiting_requests_per_group", 1, 10_000_000),
         max_pending_auth: take("max_pending_auth", 1, 10_000),
+    }
+}
+
+fn notify(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> NotifySection {
+    NotifySection {
+        url: table.take_string(diagnostics, "url"),
+        secret_path: table.take_unless_empty(diagnostics, "secret_path"),
+        ca_cert_path: table.take_unless_empty(diagnostics, "ca_cert_path"),
+        events: table.take_strings(diagnostics, "events"),
+        timeout_ms: table.take_number(diagnostics, "timeout_ms", &NOTIFY_TIMEOUT_MS),
     }
 }

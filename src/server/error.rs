@@ -7,6 +7,7 @@ use super::supervisor::TaskExit;
 use crate::auth::AuthError;
 use crate::http::BindError;
 use crate::names::NodeNamesError;
+use crate::notify::NotifyError;
 use crate::store::open::StoreSetupError;
 use crate::text::explain::Remedy;
 use crate::tls::TlsError;
@@ -30,6 +31,8 @@ pub(crate) enum ServeError {
     Auth(#[from] AuthError),
     #[error(transparent)]
     NodeNames(#[from] NodeNamesError),
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
     #[error("cannot handle signals")]
@@ -49,6 +52,7 @@ impl ServeError {
             ServeError::Store(error) => Some(error.key().to_owned()),
             ServeError::Tls { section, .. } => Some(format!("{section}.tls_cert_path")),
             ServeError::Auth(_) => Some("service.htpasswd_path".to_owned()),
+            ServeError::Notify(error) => Some(error.key().to_owned()),
             ServeError::NodeNames(_) => Some("service.node_names_path".to_owned()),
             ServeError::Rlimit(_)
             | ServeError::Metrics(_)
@@ -67,6 +71,7 @@ impl Remedy for ServeError {
             ServeError::Tls { source, .. } => source.remedy(),
             ServeError::Auth(error) => error.remedy(),
             ServeError::NodeNames(error) => error.remedy(),
+            ServeError::Notify(error) => error.remedy(),
             ServeError::Metrics(_) | ServeError::Signals(_) | ServeError::Task(_) => None,
         }
     }

@@ -12,6 +12,7 @@ use crate::fleet::{FleetCollector, FleetReceiver};
 use crate::group::GroupMetrics;
 use crate::http::ConnectionMetrics;
 use crate::logging;
+use crate::notify::NotifyMetrics;
 use crate::store::instrumented::StoreMetrics;
 
 /// The registered families, each for the module that updates it.
@@ -32,8 +33,8 @@ pub(super) struct ServerMetrics {
 // === impl ServerMetrics ===
 
 impl ServerMetrics {
-    /// Registers all families but those of [`ServerMetrics::register_groups`] and
-    /// [`ServerMetrics::register_fleet`].
+    /// Registers all families but those of [`ServerMetrics::register_groups`], [`ServerMetrics::register_fleet`] and
+    /// [`ServerMetrics::register_notify`].
     ///
     /// # Errors
     /// If two families have the same name.
@@ -67,6 +68,14 @@ impl ServerMetrics {
     pub(super) fn register_fleet(&self, fleet: FleetReceiver) -> Result<(), prometheus::Error> {
         self.registry
             .register(Box::new(FleetCollector::new(fleet)?))
+    }
+
+    /// Registers the families of the webhook.
+    ///
+    /// # Errors
+    /// If two families have the same name.
+    pub(super) fn register_notify(&self) -> Result<NotifyMetrics, prometheus::Error> {
+        NotifyMetrics::register(&self.registry)
     }
 
     /// Returns all metrics in the text format of Prometheus.

@@ -33,6 +33,7 @@ use crate::coordinator::{Coordinator, StateReceiver};
 use crate::fleet::{FleetReceiver, ServerId};
 use crate::http::Listener;
 use crate::names::{NodeNames, NodeNamesError};
+use crate::notify::Notifier;
 use crate::reloadable::FileWatcher;
 use crate::status::{self, Status};
 use crate::store::Store;
@@ -71,6 +72,7 @@ pub(crate) struct Server {
     authenticator: Option<Arc<Authenticator>>,
     #[expect(dead_code, reason = "no task shows them yet")]
     node_names: Arc<NodeNames>,
+    notifier: Option<Notifier>,
     status_listener: Option<Listener>,
     listener: Listener,
 }
@@ -102,6 +104,7 @@ impl Server {
         }
         let authenticator = load_authenticator(&settings, &mut files)?;
         let node_names = load_node_names(&settings, reloads, &mut files)?;
+        let notifier = load_notifier(&settings, &metrics, reloads, &mut files)?;
         let status_listener = match &settings.status {
             Some(listen) => {
                 let listener = bind("status", listen, reloads, &mut files).await?;
@@ -126,6 +129,7 @@ impl Server {
             store,
             authenticator,
             node_names,
+            notifier,
             status_listener,
             listener,
         })
@@ -138,6 +142,7 @@ impl Server {
     pub(crate) async fn run(self) -> Result<Stopped, ServeError> {
         let mut supervisor = Supervisor::default();
         monitor::inspect_etcd(&self.settings);
+        let notifier = self.notifier.clone();
         let (mut signals, mut reloader) = self.spawn(&mut supervisor)?;
         loop {
             // At the start, and after each reload.
@@ -153,7 +158,12 @@ impl Server {
         }
         tracing::info!("shutting down");
         let stopped = async {
-            tokio::join!(systemd::stopping(), supervisor.drain());
+            let flush = async {
+                if let Some(notifier) = notifier {
+                    notifier.flush().await;
+                }
+            };
+            tokio::join!(systemd::stopping(), supervisor.drain(flush));
         };
         tokio::select! {
             () = stopped => Ok(Stopped::Drained),
@@ -216,6 +226,9 @@ impl Server {
             &connections,
             &state,
         );
+        if let Some(notifier) = self.notifier {
+            supervisor.spawn("event delivery", notifier.deliver());
+        }
         spawn_systemd(supervisor, &store, &state);
         spawn_monitor(supervisor, &store, &state, self.config.clone());
         let files = Arc::new(self.files);
@@ -332,6 +345,23 @@ fn load_node_names(
     metrics.loaded(&ReloadTarget::NodeNames);
     files.push(ReloadTarget::NodeNames, Arc::clone(&names) as _);
     Ok(names)
+}
+
+fn load_notifier(
+    settings: &Settings,
+    metrics: &ServerMetrics,
+    reloads: &ReloadMetrics,
+    files: &mut FileWatcher<ReloadTarget>,
+) -> Result<Option<Notifier>, ServeError> {
+    let Some(settings) = settings.notify.clone() else {
+        return Ok(None);
+    };
+    let notifier = Notifier::load(settings, &host::name(), metrics.register_notify()?)?;
+    if let Some(loaded) = notifier.files() {
+        reloads.loaded(&ReloadTarget::Notify);
+        files.push(ReloadTarget::Notify, loaded);
+    }
+    Ok(Some(notifier))
 }
 
 async fn bind(

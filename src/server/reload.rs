@@ -155,6 +155,7 @@ fn needs_restart(running: &Settings, new: &Settings) -> Vec<&'static str> {
             "limits.max_pending_auth",
             running.limits.max_pending_auth != new.limits.max_pending_auth,
         ),
+        ("[notify]", running.notify != new.notify),
     ]
     .into_iter()
     .filter_map(|(section, differs)| differs.then_some(section))

@@ -63,14 +63,15 @@ impl Supervisor {
         }
     }
 
-    /// Stops accepting connections, and waits for the requests in flight.
-    pub(super) async fn drain(mut self) {
+    /// Stops accepting connections, and waits for the requests in flight, and then for `last`, before it ends the tasks.
+    pub(super) async fn drain(mut self, last: impl Future<Output = ()>) {
         self.shutdown.cancel();
         self.connections.close();
         let drained = time::timeout(DRAIN_TIMEOUT, self.connections.wait()).await;
         if drained.is_err() {
             tracing::warn!("some requests did not end in time and were cut off");
         }
+        last.await;
         self.running.shutdown().await;
     }
 }
@@ -78,6 +79,7 @@ impl Supervisor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::sync::oneshot;
 
     #[tokio::test]
     async fn invariant_10_a_task_that_ends_or_panics_ends_the_server() {
@@ -100,5 +102,21 @@ mod tests {
         supervisor.spawn_until_unused(panics());
         let exit = supervisor.first_exit().await;
         assert!(matches!(exit, TaskExit::Panicked(_)), "{exit}");
+    }
+
+    #[tokio::test]
+    async fn what_is_left_to_do_at_the_end_is_done_with_the_tasks() {
+        let (ask, asked) = oneshot::channel::<oneshot::Sender<()>>();
+        let mut supervisor = Supervisor::default();
+        supervisor.spawn("event delivery", async {
+            asked.await.unwrap().send(()).unwrap();
+            std::future::pending().await
+        });
+        let drained = supervisor.drain(async {
+            let (answer, answered) = oneshot::channel();
+            ask.send(answer).unwrap();
+            answered.await.unwrap();
+        });
+        drained.await;
     }
 }

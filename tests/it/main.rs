@@ -38,6 +38,7 @@ mod log;
 mod model;
 mod node_ids;
 mod node_names;
+mod notify;
 mod online;
 mod password_flood;
 mod preflight;

@@ -235,6 +235,8 @@ fn a_password_in_a_url_is_printed_nowhere() {
         "endpoints = [\"http://127.0.0.1:2379\"]\n[status]\nport = \"https://root:hunter2@host\"",
         "endpoints = [\"http://127.0.0.1:2379\"]\n[lock]\ndefault_group_name = \"https://root:hunter2@host\"\n\
          on_slots_mismatch = \"https://root:hunter2@host\"",
+        "endpoints = [\"http://127.0.0.1:2379\"]\n[notify]\nurl = \"https://root:hunter2@hooks/\"",
+        "endpoints = [\"http://127.0.0.1:2379\"]\n[notify]\nurl = \"https://root:hun/ter2hunter2@hooks/\"",
     ] {
         fs::write(&path, format!("[etcd3]\n{line}\n")).unwrap();
         for arguments in [

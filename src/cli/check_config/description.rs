@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::config::{GroupSettings, ListenSettings, Settings, StoreSettings};
+use crate::config::{GroupSettings, ListenSettings, NotifySettings, Settings, StoreSettings};
 use crate::lock::GroupName;
 use crate::lock::window::{Opening, WindowState, Windows};
 
@@ -35,7 +35,21 @@ pub(super) fn lines(settings: &Settings) -> Vec<String> {
     for (name, group) in &settings.groups {
         lines.extend(group_lines(name, group));
     }
+    lines.extend(settings.notify.as_ref().map(notify_line));
     lines
+}
+
+fn notify_line(notify: &NotifySettings) -> String {
+    let events: Vec<&str> = notify.events.iter().map(|kind| kind.name()).collect();
+    let signature = match &notify.secret_path {
+        Some(path) => format!("signed with the secret in {}", path.display()),
+        None => "without a signature".into(),
+    };
+    format!(
+        "sends events ({}) to {}, {signature}",
+        events.join(", "),
+        notify.receiver()
+    )
 }
 
 /// Describes a group. The upcoming windows show whether the configured ones are those that were meant.

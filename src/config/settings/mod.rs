@@ -7,6 +7,7 @@ mod groups;
 mod key_pair;
 mod limits;
 mod listen;
+mod notify;
 mod ports;
 mod store;
 mod windows;
@@ -25,6 +26,7 @@ pub(crate) use groups::{GroupSettings, SlotsMismatch};
 pub use key_pair::KeyPair;
 pub(crate) use limits::Limits;
 pub(crate) use listen::{ListenSettings, TlsSettings};
+pub(crate) use notify::{EventKind, NotifySettings};
 pub use store::{ClusterId, EtcdSettings, EtcdUser, MAX_ETCD_SLOTS};
 pub(crate) use store::{StoreSettings, TooManySlots};
 
@@ -55,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) slots_mismatch: SlotsMismatch,
     /// The limits on the resources that clients can use.
     pub(crate) limits: Limits,
+    /// The receiver of events; `None`: events are sent nowhere.
+    pub(crate) notify: Option<NotifySettings>,
 }
 
 // === impl Settings ===
@@ -104,6 +108,7 @@ impl Settings {
             groups,
             slots_mismatch,
             limits,
+            notify: notify::check(diagnostics, file.notify),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod document;
 mod groups;
 mod listeners;
+mod notify;
 mod stores;
 mod windows;
 

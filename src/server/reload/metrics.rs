@@ -34,8 +34,8 @@ impl ReloadMetrics {
             )?,
             tls_failures: register_int_counter_vec_with_registry!(
                 "airlock_tls_reload_failures_total",
-                "Failed reloads of certificates, keys, etcd passwords or names of nodes, by target: service, status, etcd3 or \
-                 node_names.",
+                "Failed reloads of certificates, keys, secrets or names of nodes, by target: service, status, etcd3, \
+                 node_names or notify.",
                 &["target"],
                 registry
             )?,
@@ -79,10 +79,22 @@ impl ReloadMetrics {
                 .with_label_values(&[tls.listener()])
                 .set(tls.expiry_seconds()),
             (ReloadTarget::Htpasswd, false) => self.htpasswd_failures.inc(),
-            (ReloadTarget::Listener(_) | ReloadTarget::Etcd | ReloadTarget::NodeNames, false) => {
+            (
+                ReloadTarget::Listener(_)
+                | ReloadTarget::Etcd
+                | ReloadTarget::NodeNames
+                | ReloadTarget::Notify,
+                false,
+            ) => {
                 self.tls_failures.with_label_values(&[target.label()]).inc();
             }
-            (ReloadTarget::Etcd | ReloadTarget::Htpasswd | ReloadTarget::NodeNames, true) => {}
+            (
+                ReloadTarget::Etcd
+                | ReloadTarget::Htpasswd
+                | ReloadTarget::NodeNames
+                | ReloadTarget::Notify,
+                true,
+            ) => {}
         }
     }
 

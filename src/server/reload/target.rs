@@ -10,6 +10,7 @@ pub(crate) enum ReloadTarget {
     Etcd,
     Htpasswd,
     NodeNames,
+    Notify,
 }
 
 // === impl ReloadTarget ===
@@ -22,6 +23,7 @@ impl ReloadTarget {
             ReloadTarget::Etcd => "etcd3",
             ReloadTarget::Htpasswd => "htpasswd",
             ReloadTarget::NodeNames => "node_names",
+            ReloadTarget::Notify => "notify",
         }
     }
 }

@@ -1,0 +1,113 @@
+//! The task that delivers the events, one after the other.
+
+use std::sync::Arc;
+
+use tokio::time::{self, Instant};
+
+use super::metrics::NotifyMetrics;
+use super::queue::{Queue, Queued};
+use super::receiver::{AttemptError, Receiver};
+use super::retry::RetryPolicy;
+use crate::text::explain::explain;
+
+/// The deliveries to the receiver.
+pub(super) struct Delivery {
+    pub(super) queue: Queue,
+    pub(super) receiver: Arc<Receiver>,
+    /// The attribute `source` of the events.
+    pub(super) source: String,
+    pub(super) policy: RetryPolicy,
+    pub(super) metrics: Arc<NotifyMetrics>,
+}
+
+/// The failed attempts since the last successful one.
+#[derive(Default)]
+struct Outage {
+    attempts: u64,
+    /// The latest failures in a row that may pass. They determine the pause.
+    failures: u32,
+    /// The time before which no attempt is made.
+    pause_until: Option<Instant>,
+    /// The number of events that were rejected or too old.
+    lost: u64,
+    is_failure_logged: bool,
+    is_rejection_logged: bool,
+}
+
+// === impl Delivery ===
+
+impl Delivery {
+    /// Delivers the events, oldest first. Never returns.
+    pub(super) async fn run(&self) {
+        let mut outage = Outage::default();
+        loop {
+            let next = self.queue.next().await;
+            self.deliver(next, &mut outage).await;
+        }
+    }
+
+    /// Attempts to deliver an event until it is delivered, rejected by the receiver, or too old.
+    async fn deliver(&self, queued: Queued, outage: &mut Outage) {
+        let body = queued.event.json(&queued.id, &self.source, queued.sent);
+        loop {
+            if let Some(until) = outage.pause_until.take() {
+                time::sleep_until(until).await;
+            }
+            let Err(error) = self.receiver.deliver(&queued.id, &body).await else {
+                self.metrics.delivered.inc();
+                self.end(outage);
+                return;
+            };
+            self.metrics.failures.inc();
+            outage.attempts += 1;
+            if error.is_rejection() {
+                self.metrics.rejected.inc();
+                self.reject(outage, &error);
+                return;
+            }
+            self.fail(outage, &error);
+            if queued.since.elapsed() >= self.policy.give_up {
+                self.metrics.dropped.inc();
+                outage.lost += 1 + self.queue.drop_older_than(self.policy.give_up);
+                return;
+            }
+        }
+    }
+
+    /// Records a failure that may pass.
+    fn fail(&self, outage: &mut Outage, error: &AttemptError) {
+        outage.failures = outage.failures.saturating_add(1);
+        let pause = self.policy.pause(outage.failures, error.retry_after());
+        outage.pause_until = Some(Instant::now() + pause);
+        if !std::mem::replace(&mut outage.is_failure_logged, true) {
+            let (receiver, reason) = (self.receiver.name(), explain(error));
+            tracing::warn!(
+                receiver,
+                reason,
+                "events cannot be delivered; each is tried again for an hour"
+            );
+        }
+    }
+
+    /// Records a rejection. The next event is sent at once.
+    fn reject(&self, outage: &mut Outage, error: &AttemptError) {
+        outage.failures = 0;
+        outage.lost += 1;
+        if !std::mem::replace(&mut outage.is_rejection_logged, true) {
+            let (receiver, reason) = (self.receiver.name(), explain(error));
+            tracing::error!(
+                receiver,
+                reason,
+                "the receiver rejects events, which are lost"
+            );
+        }
+    }
+
+    fn end(&self, outage: &mut Outage) {
+        let Outage { attempts, lost, .. } = std::mem::take(outage);
+        if attempts > 0 {
+            let receiver = self.receiver.name();
+            tracing::warn!(receiver, attempts, lost, "events are delivered again");
+        }
+    }
+}
