@@ -1,5 +1,6 @@
 //! The webhook as a whole, with real receivers on the loopback interface.
 
+mod example;
 mod failures;
 mod files;
 mod receiver;
