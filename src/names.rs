@@ -142,10 +142,6 @@ impl NodeNames {
     }
 
     /// Returns the name of the node with this id.
-    #[cfg_attr(
-        not(any(test, fuzzing)),
-        expect(dead_code, reason = "no list of nodes shows names yet")
-    )]
     pub(crate) fn name(&self, id: &str) -> Option<Arc<str>> {
         self.table.read().name(id).map(Arc::from)
     }

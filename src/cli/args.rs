@@ -6,7 +6,8 @@ use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
-    backup, check_config, get_slots, id, lock, pause, restore, resume, set_slots, unlock, watch,
+    backup, check_config, get_slots, history, id, lock, pause, restore, resume, set_slots, status,
+    unlock, watch,
 };
 use crate::config;
 use crate::logging::Format;
@@ -63,9 +64,17 @@ pub(super) enum CliCommand {
     /// The exit code is 0, 69 if the server does not reply, or 78 if the configuration is invalid. The check does not
     /// include the store, because a restart of the server does not repair it; /readyz of the status listener does.
     Healthcheck,
+    /// Tell why nodes are not updating: the state of the servers and groups, of one group, or of one node
+    ///
+    /// The groups that need attention come first. The exit code is 0 if a person need not look at anything, and 1
+    /// otherwise: a group is damaged, overdue, or has other slots than configured, or nodes wait while it is paused; or a
+    /// server is lost, or has another configuration than the others.
+    Status(status::Arguments),
     /// Print the state of the groups in the store
     #[command(subcommand)]
     Get(Get),
+    /// Print which nodes have rebooted, and what administrators have changed, the latest first
+    History(history::Arguments),
     /// Lock a slot for a node, inside and outside reboot windows
     Lock(lock::Arguments),
     /// Unlock a holder that will not release its slot

@@ -21,7 +21,6 @@ pub(super) struct StoreContext {
     pub(super) settings: Settings,
     pub(super) store: Arc<dyn Store>,
     /// The names of nodes; none if they are not configured, or cannot be used.
-    #[expect(dead_code, reason = "no command prints them yet")]
     pub(super) names: NodeNames,
     /// The configuration that names the store.
     pub(super) config: PathBuf,
@@ -176,6 +175,27 @@ impl StoreContext {
             );
         }
         Ok(target)
+    }
+
+    /// Reports whether the configuration or the store has a group called `name`.
+    pub(super) async fn is_group(&self, name: &str) -> Result<bool, CliError> {
+        let Some(group) = GroupName::new(name) else {
+            return Ok(false);
+        };
+        if self.settings.groups.contains_key(&group) {
+            return Ok(true);
+        }
+        let stored = self.store.read(&group).await;
+        let stored = stored.map_err(|error| self.store_error(error))?;
+        Ok(stored.value.is_some())
+    }
+
+    /// Returns the error about a name that is neither that of a group nor that of a known node.
+    pub(super) fn unknown_subject(&self, name: &str) -> CliError {
+        CliError::UnknownSubject {
+            name: name.to_owned(),
+            configured: self.settings.groups.keys().cloned().collect(),
+        }
     }
 
     fn unknown_group(&self, name: &str) -> CliError {

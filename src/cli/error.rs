@@ -25,6 +25,9 @@ pub(super) enum CliError {
     /// The configuration is invalid, and `check-config` has printed the reasons.
     #[error("the configuration is invalid")]
     CheckFailed,
+    /// A person should look at the fleet, and `status` has printed why.
+    #[error("the fleet needs attention")]
+    NeedsAttention,
     /// The store cannot be used, and `check-config` has printed the reasons.
     #[error("the store cannot be used")]
     StoreCheckFailed,
@@ -85,6 +88,12 @@ pub(super) enum CliError {
     UnknownGroup {
         name: String,
         config: PathBuf,
+        configured: Vec<GroupName>,
+    },
+    /// No group and no known node has this name.
+    #[error("{} is neither a group, nor the id, name or address of a node that holds a slot, waits, or has rebooted lately", quoted(.name))]
+    UnknownSubject {
+        name: String,
         configured: Vec<GroupName>,
     },
     /// A paused group is not configured, so the number of its slots is unknown.
@@ -186,7 +195,9 @@ impl CliError {
             CliError::Copy(error) if error.is_unavailable() => 69,
             CliError::Unknown { .. } => 75,
             CliError::Copy(error) if error.is_interrupted() => 75,
-            CliError::Damaged { .. }
+            CliError::NeedsAttention
+            | CliError::Damaged { .. }
+            | CliError::UnknownSubject { .. }
             | CliError::Copy(_)
             | CliError::Refused { .. }
             | CliError::UnknownGroup { .. }
@@ -242,7 +253,8 @@ impl CliError {
                 location.repair_command
             )),
             CliError::Refused { group, refused } => Some(refusal_hint(group, refused, config)),
-            CliError::UnknownGroup { configured, .. } => {
+            CliError::UnknownGroup { configured, .. }
+            | CliError::UnknownSubject { configured, .. } => {
                 Some(format!("configured groups: {}", joined(configured)))
             }
             CliError::NotConfigured { group, .. } => Some(format!(

@@ -1,15 +1,15 @@
 //! `airlock get slots`: prints the holders of each group, as a table or as JSON.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::CliError;
-use super::context::{StoreContext, Target};
+use super::context::StoreContext;
 use super::output::{print, print_json, table};
-use crate::lock::GroupState;
-use crate::lock::audit::{Action, AuditEntry};
-use crate::lock::window::Windows;
-use crate::status::{GroupFacts, GroupView};
+use super::overview::Overview;
+use crate::status::{GroupView, HolderView};
 use crate::text::duration::age;
 
 /// The arguments of `airlock get slots`.
@@ -22,52 +22,29 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-const HEADER: [&str; 6] = ["GROUP", "SLOTS", "HELD", "FREE", "HOLDER", "SINCE"];
+const HEADER: [&str; 9] = [
+    "GROUP", "STATE", "SLOTS", "HELD", "FREE", "WAITING", "HOLDER", "ADDRESS", "SINCE",
+];
 
 /// The columns of numbers.
-const NUMBERS: [usize; 3] = [1, 2, 3];
+const NUMBERS: [usize; 4] = [2, 3, 4, 5];
 
-/// The maximum width of a column: that of a UUID. With ids of Zincati, a table fits into 80 columns.
+/// The maximum width of a column: that of a UUID.
 const MAX_WIDTH: usize = 36;
 
 /// Runs the command. A damaged value is reported after the groups.
 pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
-    let targets = match &arguments.group {
-        Some(group) => vec![context.target(group).await?],
-        None => context.configured().collect(),
-    };
-    let now = Timestamp::now();
-    let mut views = Vec::new();
-    let mut damaged = None;
-    for target in targets {
-        let state = context.state(&target).await?;
-        if let (Err(reason), None) = (&state.semaphore, &damaged) {
-            damaged = Some(context.damaged(&target, reason.clone()));
-        }
-        views.push(view(&context, &target, &state, now));
-    }
+    let overview = Overview::read(&context, arguments.group.as_deref()).await?;
+    let views = overview.groups;
     if arguments.json {
         print_json(&json!({ "store": context.location(), "groups": views }))?;
     } else {
         print(context.location())?;
         print("")?;
         print_table(&views)?;
-        print_notes(&context, &views, now)?;
+        print_notes(&context, &views, overview.now)?;
     }
-    damaged.map_or(Ok(()), Err)
-}
-
-fn view(context: &StoreContext, target: &Target, state: &GroupState, now: Timestamp) -> GroupView {
-    let settings = context.settings.groups.get(&target.name);
-    let always = Windows::default();
-    let facts = GroupFacts {
-        name: &target.name,
-        configured_slots: target.configured_slots,
-        state: Some(state),
-        windows: settings.map_or(&always, |settings| &settings.windows),
-        waiting: None,
-    };
-    GroupView::new(facts, now)
+    overview.damaged.map_or(Ok(()), Err)
 }
 
 fn print_table(groups: &[GroupView]) -> Result<(), CliError> {
@@ -78,31 +55,53 @@ fn print_table(groups: &[GroupView]) -> Result<(), CliError> {
 }
 
 /// Returns a row for each holder of a group, and one row for a group without holders.
-fn rows_of(group: &GroupView) -> Vec<[String; 6]> {
-    let name = group.name.clone();
+fn rows_of(group: &GroupView) -> Vec<[String; 9]> {
+    let state = group.state.as_str().to_owned();
+    let waiting = waiting(group);
     let Some(lock) = &group.lock else {
-        return vec![[&name, "?", "?", "?", "damaged, see below", ""].map(Into::into)];
+        let unknown = || "?".to_owned();
+        let numbers = [unknown(), unknown(), unknown()];
+        let [slots, held, free] = numbers;
+        let [holder, address, since] = ["see below".to_owned(), String::new(), String::new()];
+        let name = group.name.clone();
+        return vec![[
+            name, state, slots, held, free, waiting, holder, address, since,
+        ]];
     };
-    let slots = if lock.paused {
-        "paused".into()
-    } else {
-        lock.slots.to_string()
-    };
-    let mut holders = lock.holders.iter().map(|holder| {
+    let holder = |holder: &HolderView| {
         let since = match &holder.age {
             Some(age) => format!("{age} ago"),
             None => "unknown".into(),
         };
-        (holder.id.clone(), since)
-    });
-    let (id, since) = holders.next().unwrap_or(("-".into(), String::new()));
-    let (held, free) = (lock.held.to_string(), lock.free.to_string());
-    let mut rows = vec![[name, slots, held, free, id, since]];
-    rows.extend(holders.map(|(id, since)| {
-        let empty = String::new;
-        [empty(), empty(), empty(), empty(), id, since]
+        [holder.id.clone(), address(holder.peer), since]
+    };
+    let mut holders = lock.holders.iter().map(holder);
+    let none = || ["-".to_owned(), String::new(), String::new()];
+    let [id, peer, since] = holders.next().unwrap_or_else(none);
+    let (slots, held) = (lock.slots.to_string(), lock.held.to_string());
+    let free = lock.free.to_string();
+    let name = group.name.clone();
+    let mut rows = vec![[name, state, slots, held, free, waiting, id, peer, since]];
+    rows.extend(holders.map(|[id, peer, since]| {
+        let [a, b, c, d, e, f] = [const { String::new() }; 6];
+        [a, b, c, d, e, f, id, peer, since]
     }));
     rows
+}
+
+/// Returns the number of waiting nodes as it is shown.
+pub(super) fn waiting(group: &GroupView) -> String {
+    match group.waiting_count {
+        None => "?".into(),
+        Some(0) => "-".into(),
+        Some(count) if group.more_may_wait => format!("{count}+"),
+        Some(count) => count.to_string(),
+    }
+}
+
+/// Returns an address as it is shown.
+pub(super) fn address(peer: Option<IpAddr>) -> String {
+    peer.map_or_else(|| "-".into(), |peer| peer.to_string())
 }
 
 fn print_notes(
@@ -124,8 +123,7 @@ fn note(context: &StoreContext, group: &GroupView, now: Timestamp) -> Option<Str
     let lock = group.lock.as_ref()?;
     let name = group.name.as_str();
     if lock.paused {
-        let is_pause = |entry: &&AuditEntry| entry.action == Action::Pause;
-        let by = match group.audit_log.iter().find(is_pause) {
+        let by = match group.paused_by() {
             Some(entry) => format!(" by {} {} ago", entry.by, age(entry.at, now)),
             None => String::new(),
         };
@@ -134,9 +132,13 @@ fn note(context: &StoreContext, group: &GroupView, now: Timestamp) -> Option<Str
             context.command_line("resume", &[name])
         ));
     }
-    let configured = group
-        .configured_slots
-        .filter(|slots| *slots != lock.slots)?;
+    let Some(configured) = group.configured_slots else {
+        let config = context.config.display();
+        return Some(format!("{name}: not configured in {config}"));
+    };
+    if configured == lock.slots {
+        return None;
+    }
     let slots = if configured == 1 { "slot" } else { "slots" };
     Some(format!(
         "{name}: the configuration has {configured} {slots}; to apply it: {}",

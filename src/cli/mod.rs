@@ -9,16 +9,20 @@ mod error;
 mod ex_get_slots;
 mod get_slots;
 mod healthcheck;
+mod history;
 mod id;
 mod lock;
 mod man;
+mod moment;
 mod output;
+mod overview;
 mod pause;
 mod preflight;
 mod restore;
 mod resume;
 mod serve;
 mod set_slots;
+mod status;
 mod store_file;
 mod unlock;
 mod usage;
@@ -92,6 +96,12 @@ impl Cli {
             CliCommand::Healthcheck => healthcheck::run(self.load()?, &self.config),
             CliCommand::Get(Get::Slots(arguments)) => {
                 self.with_context(|context| get_slots::run(context, arguments))
+            }
+            CliCommand::Status(arguments) => {
+                self.with_context(|context| status::run(context, arguments))
+            }
+            CliCommand::History(arguments) => {
+                self.with_context(|context| history::run(context, arguments))
             }
             CliCommand::Lock(arguments) => {
                 self.with_context(|context| lock::run(context, arguments))

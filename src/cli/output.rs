@@ -104,7 +104,10 @@ pub(super) fn print_error(error: &CliError, config: &Path) {
             return;
         }
         // The command has printed the reasons.
-        CliError::CheckFailed | CliError::StoreCheckFailed | CliError::InvalidMachineIds => return,
+        CliError::CheckFailed
+        | CliError::StoreCheckFailed
+        | CliError::NeedsAttention
+        | CliError::InvalidMachineIds => return,
         error => print_message(format_args!("error: {error}")),
     }
     for cause in causes(error) {

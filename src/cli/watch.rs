@@ -1,18 +1,23 @@
 //! `airlock watch`: prints every change of the groups, one line each, until it is interrupted.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use tokio::sync::mpsc::{self, UnboundedSender};
 
 use super::CliError;
 use super::apply::{differences, summary};
 use super::context::StoreContext;
-use super::output::print;
+use super::output::{print, print_raw};
+use crate::lock::audit::AuditEntry;
+use crate::lock::holders::{Client, Hold};
+use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
 use crate::store::Update;
-use crate::text::escape::shortened;
+use crate::text::escape::{escaped_json, printable, shortened};
 
 /// The maximum number of characters of an audit entry: it may name ids of any length.
 const MAX_ENTRY: usize = 1_000;
@@ -22,6 +27,9 @@ const MAX_ENTRY: usize = 1_000;
 pub(super) struct Arguments {
     /// Watch only this reboot group
     group: Option<String>,
+    /// Print one JSON object for each change; docs/reference.md describes it
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
@@ -30,16 +38,19 @@ pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<
         Some(group) => vec![context.target(group).await?.name],
         None => context.settings.groups.keys().cloned().collect(),
     };
-    print(context.location())?;
+    if !arguments.json {
+        print(context.location())?;
+    }
     let (sender, mut lines) = mpsc::unbounded_channel();
     let print_lines = async {
         while let Some(line) = lines.recv().await {
-            print(line)?;
+            // It is escaped already.
+            print_raw(line)?;
         }
         Ok(())
     };
     tokio::select! {
-        result = follow(&context, &groups, &sender) => result,
+        result = follow(&context, &groups, &sender, arguments.json) => result,
         result = print_lines => result,
     }
 }
@@ -49,6 +60,7 @@ async fn follow(
     context: &StoreContext,
     groups: &[GroupName],
     lines: &UnboundedSender<String>,
+    as_json: bool,
 ) -> Result<(), CliError> {
     let mut known = HashMap::new();
     loop {
@@ -57,9 +69,15 @@ async fn follow(
             let Some(state) = newer(before, update, configured_slots(context, group)) else {
                 return;
             };
-            for line in describe(context, group, before, &state) {
-                // The receiver lives as long as this future.
-                let _ = lines.send(format!("{:.0}  {group}: {line}", Timestamp::now()));
+            // The receiver lives as long as this future.
+            if as_json {
+                let change = change(group, before, &state);
+                let _ = lines.send(escaped_json(&change.to_string()).into_owned());
+            } else {
+                for line in describe(context, group, before, &state) {
+                    let line = format!("{:.0}  {group}: {line}", Timestamp::now());
+                    let _ = lines.send(printable(&line).into_owned());
+                }
             }
             known.insert(group.clone(), state);
         };
@@ -70,6 +88,40 @@ async fn follow(
         tracing::warn!("the watch was interrupted and starts again: {error}");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+}
+
+/// Describes the change from `before` to `after` for programs. Without `before`, all holders are new.
+fn change(group: &GroupName, before: Option<&GroupState>, after: &GroupState) -> Value {
+    let semaphore = after.semaphore.as_ref().ok();
+    let previous = before.and_then(|before| before.semaphore.as_ref().ok());
+    let holds = |semaphore: Option<&Arc<Semaphore>>, id: &str| {
+        semaphore.is_some_and(|semaphore| semaphore.holders.contains_key(id))
+    };
+    let difference = |of: Option<&Arc<Semaphore>>, other: Option<&Arc<Semaphore>>| {
+        let holders = of
+            .into_iter()
+            .flat_map(|semaphore| semaphore.holders.iter());
+        let holders = holders.filter(|(id, _)| !holds(other, id));
+        let holder = |(id, hold): (&Arc<str>, &Hold)| {
+            let Client { peer, name } = &hold.client;
+            json!({ "id": id, "name": name, "peer": peer, "since": hold.since })
+        };
+        holders.map(holder).collect::<Vec<_>>()
+    };
+    let known =
+        |entry: &&AuditEntry| before.is_some_and(|before| !before.audit_log.contains(entry));
+    let entries: Vec<&AuditEntry> = after.audit_log.iter().filter(known).collect();
+    json!({
+        "time": Timestamp::now(),
+        "group": group.as_str(),
+        "initial": before.is_none(),
+        "slots": semaphore.map(|semaphore| semaphore.slots),
+        "held": semaphore.map(|semaphore| semaphore.holders.len()),
+        "granted": difference(semaphore, previous),
+        "released": difference(previous, semaphore),
+        "audit_log": entries,
+        "damaged": after.semaphore.as_ref().err().map(ToString::to_string),
+    })
 }
 
 fn configured_slots(context: &StoreContext, group: &GroupName) -> u64 {

@@ -19,6 +19,7 @@ use crate::lock::holders::Client;
 use crate::lock::semaphore::{Command, Outcome};
 use crate::lock::window::{Opening, WindowState};
 use crate::lock::{GroupName, InvalidNodeId, RequestId};
+use crate::names::NodeNames;
 pub(crate) use metrics::GroupCollector;
 pub(crate) use state::{ConfiguredGroup, ServerState, StateReceiver};
 
@@ -27,12 +28,14 @@ pub(crate) struct Coordinator {
     state: StateReceiver,
     /// The time that a request may take for all of its work with the store.
     timeout: Duration,
+    names: Arc<NodeNames>,
 }
 
 /// One request, which uses the state of the server at its start: a reload in between does not change its authorization.
 pub(crate) struct Session {
     state: Arc<ServerState>,
     timeout: Duration,
+    names: Arc<NodeNames>,
 }
 
 /// The identity in a request: the node, and the group it claims to belong to.
@@ -92,8 +95,12 @@ pub(crate) enum DenialCause {
 // === impl Coordinator ===
 
 impl Coordinator {
-    pub(crate) fn new(state: StateReceiver, timeout: Duration) -> Self {
-        Coordinator { state, timeout }
+    pub(crate) fn new(state: StateReceiver, timeout: Duration, names: Arc<NodeNames>) -> Self {
+        Coordinator {
+            state,
+            timeout,
+            names,
+        }
     }
 
     /// Starts a request.
@@ -101,6 +108,7 @@ impl Coordinator {
         Session {
             state: self.state.get(),
             timeout: self.timeout,
+            names: Arc::clone(&self.names),
         }
     }
 }
@@ -209,8 +217,12 @@ impl Session {
     }
 
     /// Returns the node behind an id, as a person knows it.
-    fn client(&self, _id: &RequestId, peer: Option<IpAddr>) -> Client {
-        Client { peer, name: None }
+    fn client(&self, id: &RequestId, peer: Option<IpAddr>) -> Client {
+        let name = match id {
+            RequestId::Valid(id) => self.names.name(id.as_str()),
+            RequestId::Foreign { .. } => None,
+        };
+        Client { peer, name }
     }
 
     /// Looks the group up and checks that the user may lock it.

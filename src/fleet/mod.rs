@@ -51,7 +51,7 @@ pub(crate) struct Waiting {
 #[derive(Clone, Debug)]
 pub(crate) struct FleetWaiter {
     pub(crate) node: WaitingNode,
-    /// The host of the server.
+    /// The name of the server for people.
     pub(crate) server: String,
     /// The time of the latest denial and the number of denials, which only the server itself knows.
     pub(crate) latest: Option<(Timestamp, u64)>,
@@ -82,6 +82,17 @@ impl Fleet {
         self.servers.iter().filter(|server| server.is_alive())
     }
 
+    /// Returns the name of a server for people: its host, with the port if several run there.
+    pub(crate) fn label(&self, id: &ServerId) -> String {
+        let others = |server: &&FleetServer| {
+            server.document.id.host == id.host && !server.document.id.is_same_address(id)
+        };
+        match self.servers.iter().find(others) {
+            Some(_) => id.name(),
+            None => id.host.clone(),
+        }
+    }
+
     /// Returns the nodes that wait for `group` at the running servers, except those at the server `except`.
     pub(crate) fn waiting(&self, group: &GroupName, except: Option<&str>) -> Waiting {
         let mut all = Waiting::default();
@@ -94,7 +105,7 @@ impl Fleet {
                 all.nodes
                     .extend(waiting.nodes.iter().map(|node| FleetWaiter {
                         node: node.clone(),
-                        server: server.document.id.host.clone(),
+                        server: self.label(&server.document.id),
                         latest: None,
                     }));
             }

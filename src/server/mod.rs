@@ -70,7 +70,6 @@ pub(crate) struct Server {
     files: FileWatcher<ReloadTarget>,
     store: Arc<dyn Store>,
     authenticator: Option<Arc<Authenticator>>,
-    #[expect(dead_code, reason = "no task shows them yet")]
     node_names: Arc<NodeNames>,
     notifier: Option<Notifier>,
     status_listener: Option<Listener>,
@@ -192,7 +191,11 @@ impl Server {
 
         let api = Api {
             authenticator: self.authenticator.clone(),
-            coordinator: Coordinator::new(state.clone(), self.settings.transaction_timeout),
+            coordinator: Coordinator::new(
+                state.clone(),
+                self.settings.transaction_timeout,
+                Arc::clone(&self.node_names),
+            ),
             metrics: api,
         };
         let id = ServerId {
@@ -209,6 +212,7 @@ impl Server {
             health: store.health(),
             fleet,
             id,
+            names: self.node_names,
             metrics: Box::new(move || metrics.render()),
             config: self.config.clone(),
         };

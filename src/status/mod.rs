@@ -19,12 +19,16 @@ use tokio::sync::watch;
 
 use crate::coordinator::StateReceiver;
 use crate::fleet::{FleetReceiver, ServerId};
+use crate::names::NodeNames;
 use crate::store::health::Health;
 use crate::text::escape::{escaped_json, printable};
 use crate::text::explain::chain;
 use document::Document;
 use view::Sources;
-pub(crate) use view::{GroupFacts, GroupView, StatusView};
+pub(crate) use view::{
+    CompletedHoldView, Condition, GroupFacts, GroupView, HolderView, ServerView, StatusView,
+    WaiterView, servers,
+};
 
 /// The shared state of the handlers.
 pub(crate) struct Status {
@@ -35,6 +39,8 @@ pub(crate) struct Status {
     pub(crate) fleet: FleetReceiver,
     /// This server.
     pub(crate) id: ServerId,
+    /// The names of nodes.
+    pub(crate) names: Arc<NodeNames>,
     /// The configuration file, which the commands on the page use.
     pub(crate) config: PathBuf,
 }
@@ -131,6 +137,7 @@ impl Status {
             health: &health,
             fleet: fleet.as_deref(),
             id: &self.id,
+            names: &self.names,
         };
         StatusView::new(&sources, Timestamp::now())
     }

@@ -15,6 +15,7 @@ use crate::lock::audit::{Action, AuditEntry};
 use crate::lock::history::History;
 use crate::lock::window::Windows;
 use crate::lock::{GroupName, GroupState, NodeId};
+use crate::names::NodeNames;
 use crate::text::duration::{age, seconds};
 use crate::text::escape::shortened;
 
@@ -31,6 +32,8 @@ pub(crate) struct GroupFacts<'a> {
     pub(crate) windows: &'a Windows,
     /// The nodes that wait at all servers; `None`: unknown.
     pub(crate) waiting: Option<Waiting>,
+    /// The names of nodes, which take precedence over stored ones.
+    pub(crate) names: &'a NodeNames,
 }
 
 /// The view of a group.
@@ -113,10 +116,29 @@ impl GroupView {
             history_has_gap: history.is_some_and(History::has_gap),
             usual_hold_seconds,
         };
+        view.name_nodes(facts.names);
         view.state = condition(&view);
         view.needs_attention = needs_attention(&view);
         view.detail = detail(&view, now);
         view
+    }
+
+    /// Gives the nodes their present names.
+    fn name_nodes(&mut self, names: &NodeNames) {
+        let give = |id: &str, name: &mut Option<String>| {
+            if let Some(present) = names.name(id) {
+                *name = Some(present.to_string());
+            }
+        };
+        for holder in self.lock.iter_mut().flat_map(|lock| &mut lock.holders) {
+            give(&holder.id, &mut holder.name);
+        }
+        for waiter in self.waiting.iter_mut().flatten() {
+            give(&waiter.id, &mut waiter.name);
+        }
+        for hold in &mut self.history {
+            give(&hold.id, &mut hold.name);
+        }
     }
 
     /// Returns the entry of the latest pause.
@@ -230,7 +252,10 @@ fn detail(group: &GroupView, now: Timestamp) -> String {
             Some(entry) => format!("by {}, {} ago", entry.by, age(entry.at, now)),
             None => "the group has no slots".into(),
         },
-        Condition::Closed => group.windows.text.clone().unwrap_or_default(),
+        Condition::Closed => {
+            let text = group.windows.text.as_deref().unwrap_or_default();
+            text.strip_prefix("closed, ").unwrap_or(text).to_owned()
+        }
         Condition::Full | Condition::Rebooting => match oldest {
             Some(holder) => format!("oldest hold {}", hold_age(holder, group)),
             None => String::new(),
@@ -243,7 +268,7 @@ fn detail(group: &GroupView, now: Timestamp) -> String {
 }
 
 /// Formats how long a slot has been held, next to the usual time.
-pub(crate) fn hold_age(holder: &HolderView, group: &GroupView) -> String {
+fn hold_age(holder: &HolderView, group: &GroupView) -> String {
     let age = holder.age.as_deref().unwrap_or("an unknown time");
     match group.usual_hold_seconds {
         Some(usual) => format!("{age} (usually {})", seconds(usual)),

@@ -14,11 +14,12 @@ use serde::Serialize;
 use crate::coordinator::{ConfiguredGroup, ServerState};
 use crate::fleet::{Fleet, FleetWaiter, ServerId, Waiting, WaitingNode};
 use crate::group::{Group, Waiter};
+use crate::names::NodeNames;
 use crate::store::health::{Health, NotReady, Writes};
 use crate::text::explain::chain;
 pub(crate) use condition::Condition;
 use group::MAX_LISTED;
-pub(crate) use group::{GroupFacts, GroupView, hold_age};
+pub(crate) use group::{GroupFacts, GroupView};
 pub(crate) use rows::{CompletedHoldView, HolderView, LockView, WaiterView};
 pub(crate) use servers::{ServerView, servers};
 
@@ -56,6 +57,7 @@ pub(super) struct Sources<'a> {
     pub(super) fleet: Option<&'a Fleet>,
     /// This server.
     pub(super) id: &'a ServerId,
+    pub(super) names: &'a NodeNames,
 }
 
 // === impl StatusView ===
@@ -86,7 +88,9 @@ impl StatusView {
 fn view(configured: &ConfiguredGroup, sources: &Sources<'_>, now: Timestamp) -> GroupView {
     let group = &configured.group;
     let known = group.known();
-    let own = own_waiting(group, &sources.id.host);
+    let id = sources.id;
+    let label = sources.fleet.map(|fleet| fleet.label(id));
+    let own = own_waiting(group, label.as_deref().unwrap_or(&id.host));
     let others = |fleet: &Fleet| {
         let own = fleet
             .alive()
@@ -103,16 +107,17 @@ fn view(configured: &ConfiguredGroup, sources: &Sources<'_>, now: Timestamp) -> 
         state: known.as_ref(),
         windows: &configured.settings.windows,
         waiting: Some(waiting),
+        names: sources.names,
     };
     GroupView::new(facts, now)
 }
 
 /// Returns the nodes that wait at this server.
-fn own_waiting(group: &Group, host: &str) -> Waiting {
+fn own_waiting(group: &Group, server: &str) -> Waiting {
     let waiting = group.waiting(MAX_LISTED);
     let waiter = |waiter: &Waiter| FleetWaiter {
         node: WaitingNode::new(waiter),
-        server: host.to_owned(),
+        server: server.to_owned(),
         latest: Some((waiter.last_asked, waiter.times)),
     };
     Waiting {

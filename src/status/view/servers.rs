@@ -9,6 +9,9 @@ use crate::store::presence::Liveness;
 /// The view of a server.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ServerView {
+    /// The name for people: the host, with the port if several servers run there.
+    #[serde(skip)]
+    pub(crate) label: String,
     pub(crate) host: String,
     pub(crate) port: u16,
     /// Whether it is the one that made this document; always false from the command line.
@@ -35,6 +38,7 @@ pub(crate) fn servers(fleet: &Fleet, own: Option<&ServerId>, now: Timestamp) -> 
             Liveness::Gone { last_seen } => (false, last_seen.map(|at| at.min(now))),
         };
         ServerView {
+            label: fleet.label(&document.id),
             host: document.id.host.clone(),
             port: document.id.port,
             this: own == Some(&document.id),
