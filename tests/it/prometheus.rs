@@ -3,16 +3,33 @@
 use std::process::Command;
 
 use serde_json::Value;
+use yaml_rust2::{Yaml, YamlLoader};
 
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::eventually;
 use airlock_test_support::prometheus::{Prometheus, contrib};
 
+/// A receiver of events makes the metrics of events exist; this one is never reached.
+const CONFIG: &str = "[notify]\nurl = \"http://127.0.0.1:9/\"\n";
+
+/// The metrics without a series in the tests: there is no certificate.
+const WITHOUT_SERIES: [&str; 2] = [
+    "airlock_tls_certificate_expiry_timestamp_seconds",
+    "airlock_denied_clients",
+];
+
+/// An alert of contrib/prometheus.
+pub(crate) struct Rule {
+    pub(crate) alert: String,
+    pub(crate) expression: String,
+    pub(crate) runbook_url: String,
+}
+
 #[test]
 fn promtool_passes_the_tests_of_every_alert() {
     let output = Command::new("promtool")
-        .args(["test", "rules", "airlock.test.yml"])
+        .args(["test", "rules", "airlock.test.yml", "fleets.test.yml"])
         .current_dir(contrib("prometheus"))
         .output()
         .expect("promtool cannot be started; `make setup` installs what is missing");
@@ -22,83 +39,130 @@ fn promtool_passes_the_tests_of_every_alert() {
         "{}",
         String::from_utf8_lossy(&text)
     );
-    let tests = std::fs::read_to_string(contrib("prometheus/airlock.test.yml")).unwrap();
-    for (alert, _) in rules() {
-        assert!(
-            tests.contains(&format!("alertname: {alert}\n")),
-            "no test of {alert}"
-        );
+}
+
+#[test]
+fn each_alert_has_tests_in_both_directions() {
+    let document = yaml("airlock.test.yml");
+    let tests = document["tests"].as_vec().unwrap();
+    let checks: Vec<(&str, bool)> = tests
+        .iter()
+        .flat_map(|test| test["alert_rule_test"].as_vec().unwrap())
+        .map(|check| {
+            let expected = check["exp_alerts"].as_vec().unwrap();
+            (check["alertname"].as_str().unwrap(), !expected.is_empty())
+        })
+        .collect();
+    for rule in rules() {
+        for fires in [true, false] {
+            let check = (rule.alert.as_str(), fires);
+            assert!(checks.contains(&check), "no test: {check:?}");
+        }
     }
+}
+
+#[test]
+fn alerts_keep_the_fleets_apart() {
+    for Rule {
+        alert, expression, ..
+    } in rules()
+    {
+        for grouping in ["by (", "on ("] {
+            for labels in expression.split(grouping).skip(1) {
+                assert!(labels.starts_with("site"), "{alert}: {grouping}{labels}");
+            }
+        }
+        assert!(!expression.contains("ignoring"), "{alert}");
+        assert!(!expression.contains("without"), "{alert}");
+    }
+    let scrape = yaml("scrape.yml");
+    let fleet = &scrape["scrape_configs"][0]["static_configs"][0];
+    assert!(!fleet["labels"]["site"].is_badvalue());
 }
 
 #[test]
 fn every_query_of_the_dashboard_and_of_the_alerts_returns_data() {
     let etcd = Etcd::start();
-    let airlock = Airlock::on_etcd(&etcd.endpoints(), "");
+    let airlock = Airlock::on_etcd(&etcd.endpoints(), CONFIG);
     let client = airlock.client();
-    assert!(client.lock("default", "a").granted());
-    assert!(!client.lock("default", "b").granted());
     let prometheus = Prometheus::start(&[airlock.status_url().replace("http://", "")]);
-    for query in panel_queries() {
+    let has_series = |query: &&String| !WITHOUT_SERIES.iter().any(|metric| query.contains(metric));
+    for query in panel_queries().iter().filter(has_series) {
         // A rate needs two scrapes with a change between them.
-        eventually(&query, || {
+        eventually(query, || {
+            client.unlock("default", "a");
             client.lock("default", "a");
             client.lock("default", "b");
-            let result = prometheus.query(&query);
+            let result = prometheus.query(query);
             let number = |row: &Value| row["value"][1].as_str().unwrap().parse::<f64>().unwrap();
             (result.iter().any(|row| number(row).is_finite())).then_some(())
         });
     }
-    for (alert, expression) in rules() {
+    for Rule {
+        alert, expression, ..
+    } in rules()
+    {
         // No alert fires, so the test queries each series of its expression.
         let metrics = metrics_in(&expression);
         assert!(!metrics.is_empty(), "{alert}");
-        for metric in metrics {
-            // Without TLS this series does not exist.
-            if metric != "airlock_tls_certificate_expiry_timestamp_seconds" {
-                assert!(!prometheus.query(&metric).is_empty(), "{alert}: {metric}");
-            }
+        let (absent, present): (Vec<_>, Vec<_>) = metrics
+            .iter()
+            .partition(|metric| WITHOUT_SERIES.contains(&metric.as_str()));
+        for metric in present {
+            eventually(&format!("{alert}: {metric}"), || {
+                (!prometheus.query(metric).is_empty()).then_some(())
+            });
         }
-        assert!(prometheus.query(&expression).is_empty(), "{alert} fires");
+        if absent.is_empty() {
+            assert!(prometheus.query(&expression).is_empty(), "{alert} fires");
+        }
     }
+}
+
+fn dashboard() -> Value {
+    let text = std::fs::read_to_string(contrib("grafana/airlock.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
 }
 
 /// Returns the queries of all panels, with the variables of Grafana replaced.
 fn panel_queries() -> Vec<String> {
-    let text = std::fs::read_to_string(contrib("grafana/airlock.json")).unwrap();
-    let dashboard: Value = serde_json::from_str(&text).unwrap();
+    let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels
         .iter()
         .flat_map(|panel| panel["targets"].as_array().unwrap());
-    let queries = targets.map(|target| target["expr"].as_str().unwrap());
-    let filled = queries.map(|query| {
-        query
-            .replace("$__rate_interval", "30s")
-            .replace("$group", ".*")
-    });
-    let filled: Vec<String> = filled.collect();
-    assert!(filled.len() > 16, "{filled:?}");
-    filled
+    let queries = targets.map(|target| filled(target["expr"].as_str().unwrap()));
+    let queries: Vec<String> = queries.collect();
+    assert!(queries.len() > 16, "{queries:?}");
+    queries
 }
 
-/// Returns the name and the expression of each alert. Relies on the simple form of the file.
-fn rules() -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(contrib("prometheus/airlock.rules.yml")).unwrap();
-    let rules = text.split("- alert: ").skip(1);
-    let rules: Vec<_> = rules
-        .map(|rule| {
-            let (name, rest) = rule.split_once('\n').unwrap();
-            let after = rest.split_once("expr:").unwrap().1;
-            let end = after
-                .find("\n        for:")
-                .or(after.find("\n        labels:"));
-            let expression = after[..end.unwrap()].trim().trim_start_matches('|');
-            (name.to_owned(), expression.trim().to_owned())
-        })
-        .collect();
-    assert_eq!(rules.len(), text.matches("expr:").count());
+/// Returns a query with the variables of Grafana replaced.
+fn filled(query: &str) -> String {
+    query
+        .replace("$__rate_interval", "30s")
+        .replace("$site", ".*")
+        .replace("$group", ".*")
+}
+
+/// Returns all alerts.
+pub(crate) fn rules() -> Vec<Rule> {
+    let document = yaml("airlock.rules.yml");
+    let rules = document["groups"][0]["rules"].as_vec().unwrap();
+    let text = |value: &Yaml| value.as_str().unwrap_or_default().to_owned();
     rules
+        .iter()
+        .map(|rule| Rule {
+            alert: text(&rule["alert"]),
+            expression: text(&rule["expr"]),
+            runbook_url: text(&rule["annotations"]["runbook_url"]),
+        })
+        .collect()
+}
+
+fn yaml(file: &str) -> Yaml {
+    let text = std::fs::read_to_string(contrib("prometheus").join(file)).unwrap();
+    YamlLoader::load_from_str(&text).unwrap().remove(0)
 }
 
 fn metrics_in(expression: &str) -> Vec<String> {

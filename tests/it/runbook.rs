@@ -1,13 +1,93 @@
-//! The walkthrough of docs/operations.md: a node dies holding a lock, the alert fires, the page shows the holder,
-//! one command unlocks it, and the next node reboots.
+//! docs/operations.md: its links and the sections of the alerts, and its walkthrough: a node dies holding a lock, the
+//! alert fires, the page shows the holder, one command unlocks it, and the next node reboots.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
 
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::eventually;
-use airlock_test_support::prometheus::Prometheus;
+use airlock_test_support::prometheus::{Prometheus, contrib};
+use airlock_test_support::repository;
+
+use crate::prometheus::rules;
 
 const SEMAPHORE: &str = "com.coreos.airlock/groups/workers/v1/semaphore";
 const LOCK_TIMES: &str = "com.coreos.airlock/groups/workers/v1/lock-times";
+
+/// Returns the sections of docs/operations.md by the anchors that GitHub gives to their headings.
+fn sections() -> BTreeMap<String, String> {
+    let text = fs::read_to_string(repository().join("docs/operations.md")).unwrap();
+    let mut sections = BTreeMap::new();
+    for section in text.split("\n#").skip(1) {
+        let (heading, body) = section.split_once('\n').unwrap();
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        let anchor = heading.chars().filter(kept).collect::<String>();
+        let double = sections.insert(anchor.replace(' ', "-"), body.to_owned());
+        assert!(double.is_none(), "{heading}");
+    }
+    sections
+}
+
+#[test]
+fn the_runbook_url_of_each_alert_leads_to_a_section_that_names_it() {
+    let sections = sections();
+    for rule in rules() {
+        let anchor = rule.runbook_url.strip_prefix("docs/operations.md#");
+        let section = sections.get(anchor.expect(&rule.runbook_url));
+        let section = section.expect(&rule.runbook_url).trim_start();
+        let alerts = section.split('.').next().unwrap();
+        assert!(alerts.starts_with("Alert"), "{}: {section}", rule.alert);
+        assert!(alerts.contains(&rule.alert), "{}: {section}", rule.alert);
+    }
+}
+
+#[test]
+fn the_command_in_the_rules_makes_links_of_all_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("airlock.rules.yml");
+    let text = fs::read_to_string(contrib("prometheus/airlock.rules.yml")).unwrap();
+    fs::write(&copy, &text).unwrap();
+    let mut comments = text.lines().filter_map(|line| line.strip_prefix("# "));
+    let command = comments.find(|comment| comment.trim().starts_with("sed "));
+    let mut sed = Command::new("sh");
+    sed.args(["-c", command.unwrap()]).current_dir(&folder);
+    assert!(sed.status().unwrap().success());
+    let links = fs::read_to_string(copy).unwrap();
+    let links = links.matches("runbook_url: https://").count();
+    assert_eq!(links, rules().len());
+}
+
+#[test]
+fn every_link_to_a_section_of_the_runbook_leads_to_one() {
+    let sections = sections();
+    let docs = fs::read_dir(repository().join("docs")).unwrap();
+    let docs = docs.map(|entry| entry.unwrap().path());
+    let mut links = 0;
+    for file in docs.chain([repository().join("README.md")]) {
+        if file.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let own = if file.ends_with("operations.md") {
+            "](#"
+        } else {
+            "operations.md#"
+        };
+        for link in text.split(own).skip(1) {
+            let anchor = link.split(')').next().unwrap();
+            assert!(
+                sections.contains_key(anchor),
+                "{}: {anchor}",
+                file.display()
+            );
+            links += 1;
+        }
+    }
+    assert!(links > 40, "{links}");
+}
 
 #[test]
 fn one_unlock_resolves_a_node_that_died_holding_the_lock() {
@@ -80,8 +160,8 @@ fn assert_the_page_shows_the_holder_and_the_command(airlock: &Airlock) {
         "1 of 1 held",
         "node1",
         "<strong class=\"old\">2 h</strong>",
-        "1 slot held, the longest for 2 h in workers; 2 nodes waiting at this server.",
-        "Waiting (2, at this server)",
+        "1 slot held, the longest for 2 h in workers; 2 nodes waiting.",
+        "Waiting (2)",
         "node2",
         "node3",
         &airlock.suggested("unlock workers node1"),

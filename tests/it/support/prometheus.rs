@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::process::Process;
 use super::{eventually, free_port, repository};
 
-/// A running Prometheus with the rules of contrib/prometheus. It scrapes every second.
+/// A running Prometheus with the rules of contrib/prometheus. It scrapes one fleet every second.
 pub struct Prometheus {
     url: String,
     _process: Process,
@@ -31,7 +31,8 @@ impl Prometheus {
         let text = format!(
             "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
              rule_files: [{rules:?}]\n\
-             scrape_configs: [{{ job_name: airlock, static_configs: [{{ targets: {targets:?} }}] }}]\n"
+             scrape_configs: [{{ job_name: airlock, static_configs: [{{ targets: {targets:?}, \
+             labels: {{ site: here }} }}] }}]\n"
         );
         std::fs::write(&config, text).unwrap();
         let port = free_port();
