@@ -7,8 +7,8 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::etcd::Etcd;
-use airlock_test_support::eventually;
 use airlock_test_support::prometheus::{Prometheus, contrib};
+use airlock_test_support::{eventually, free_port};
 
 /// A receiver of events makes the metrics of events exist; this one is never reached.
 const CONFIG: &str = "[notify]\nurl = \"http://127.0.0.1:9/\"\n";
@@ -117,11 +117,127 @@ fn every_query_of_the_dashboard_and_of_the_alerts_returns_data() {
             assert!(prometheus.query(&expression).is_empty(), "{alert} fires");
         }
     }
+    for query in annotation_queries() {
+        assert!(prometheus.query(&query).is_empty(), "{query}");
+    }
+    let paused = airlock.command(&["pause", "default", "--yes"]);
+    assert!(paused.status.success(), "{paused:?}");
+    eventually("an annotation of the pause", || {
+        let queries = annotation_queries();
+        let mut results = queries.iter().map(|query| prometheus.query(query));
+        results.any(|result| !result.is_empty()).then_some(())
+    });
+}
+
+#[test]
+fn the_dashboard_is_red_when_one_of_the_servers_is_down() {
+    let etcd = Etcd::start();
+    let servers = [(); 2].map(|()| Airlock::on_etcd(&etcd.endpoints(), ""));
+    let mut targets = servers
+        .each_ref()
+        .map(|server| server.status_url())
+        .to_vec();
+    targets.push(format!("http://127.0.0.1:{}", free_port()));
+    let targets: Vec<_> = targets
+        .iter()
+        .map(|url| url.replace("http://", ""))
+        .collect();
+    let dashboard = dashboard();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let panel = panels.iter().find(|panel| panel["title"] == "Servers up");
+    let panel = panel.expect("the panel");
+    let query = filled(panel["targets"][0]["expr"].as_str().unwrap());
+    let steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+        .as_array()
+        .unwrap();
+    let shows = |prometheus: &Prometheus, color: &str| {
+        eventually(&format!("{query}: {color}"), || {
+            let result = prometheus.query(&query);
+            let value: f64 = result.first()?["value"][1].as_str()?.parse().ok()?;
+            let reached = |step: &&Value| step["value"].as_f64().is_none_or(|from| value >= from);
+            let step = steps.iter().rfind(reached)?;
+            (step["color"] == color).then_some(())
+        });
+    };
+    let two = Prometheus::start(&targets[..2]);
+    shows(&two, "green");
+    let three = Prometheus::start(&targets);
+    shows(&three, "red");
+    // A server that Prometheus does not scrape may be down as well.
+    let one = Prometheus::start(&targets[..1]);
+    shows(&one, "red");
+}
+
+#[test]
+fn each_panel_of_the_dashboard_has_a_unit_and_uses_the_variables() {
+    let dashboard = dashboard();
+    let mut rules = String::from("groups: [{ name: dashboard, rules: [\n");
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let title = &panel["title"];
+        let unit = panel["fieldConfig"]["defaults"]["unit"].as_str();
+        assert!(unit.is_some_and(|unit| !unit.is_empty()), "{title}");
+        for target in panel["targets"].as_array().unwrap() {
+            let query = target["expr"].as_str().unwrap();
+            assert_eq!(target["datasource"]["uid"], "${datasource}", "{title}");
+            assert_variables(query);
+        }
+    }
+    for annotation in annotations(&dashboard) {
+        assert_variables(annotation["expr"].as_str().unwrap());
+    }
+    for query in panel_queries().iter().chain(&annotation_queries()) {
+        rules.push_str(&format!("{{ record: query, expr: {query:?} }},\n"));
+    }
+    rules.push_str("] }]\n");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("queries.yml");
+    std::fs::write(&file, rules).unwrap();
+    // Without a linter, which would complain about the name that all queries have here.
+    let output = Command::new("promtool")
+        .args(["check", "rules", "--lint=none"])
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Asserts that each selector of a query selects the site, and the group of a metric that has one.
+fn assert_variables(query: &str) {
+    for selector in query.split('{').skip(1) {
+        let selector = selector.split('}').next().unwrap();
+        assert!(selector.contains("site=~\"$site\""), "{query}");
+    }
+    for metric in metrics_in(query) {
+        assert!(query.contains(&format!("{metric}{{")), "{query}");
+        let of_group = ["_semaphore_", "_lock_", "_group_", "_waiting_", "_window_"];
+        if of_group.iter().any(|part| metric.contains(part)) {
+            let selector = query.split(&format!("{metric}{{")).nth(1).unwrap();
+            let selector = selector.split('}').next().unwrap();
+            assert!(selector.contains("group=~\"$group\""), "{query}");
+        }
+    }
 }
 
 fn dashboard() -> Value {
     let text = std::fs::read_to_string(contrib("grafana/airlock.json")).unwrap();
     serde_json::from_str(&text).unwrap()
+}
+
+/// Returns the annotations that Prometheus provides.
+fn annotations(dashboard: &Value) -> Vec<&Value> {
+    let annotations = dashboard["annotations"]["list"].as_array().unwrap();
+    let queried = annotations.iter().filter(|entry| entry["expr"].is_string());
+    let queried: Vec<_> = queried.collect();
+    assert!(!queried.is_empty());
+    queried
+}
+
+fn annotation_queries() -> Vec<String> {
+    let dashboard = dashboard();
+    let queries = annotations(&dashboard).into_iter();
+    queries
+        .map(|entry| filled(entry["expr"].as_str().unwrap()))
+        .collect()
 }
 
 /// Returns the queries of all panels, with the variables of Grafana replaced.
