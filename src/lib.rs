@@ -18,6 +18,9 @@ mod file;
 // Layer: the configuration.
 pub mod config;
 
+// Layer: the networks of clients.
+mod network;
+
 // Layer: what the process has in common.
 mod logging;
 mod reloadable;

@@ -21,8 +21,9 @@ use super::response;
 use crate::auth::{Authenticator, BasicCredentials, QueueFull};
 use crate::config::Limits;
 use crate::coordinator::{Coordinator, Session};
-use crate::http::{ClientNetwork, Peer};
+use crate::http::Peer;
 use crate::lock::GroupName;
+use crate::network::ClientNetwork;
 use crate::text::explain::chain;
 
 /// The shared state of the handlers.

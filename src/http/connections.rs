@@ -10,9 +10,9 @@ use tokio::time::{self, Instant};
 use super::activity::{Activity, Idleness, shortest_timeout};
 use super::head;
 use super::metrics::ListenerMetrics;
-use super::network::ClientNetwork;
 use super::table::{Closable, Full, Party, Table};
 use crate::config::Limits;
+use crate::network::ClientNetwork;
 
 /// The bytes of a connection that has received nothing: its task, and its place in the table.
 const CONNECTION_BYTES: usize = 6 << 10;

@@ -15,8 +15,8 @@ use super::connections::{Connections, OpenConnection, Registration};
 use super::context::ConnectionContext;
 use super::forwarded;
 use super::io::WatchedIo;
-use super::network::ClientNetwork;
 use crate::config::ListenSettings;
+use crate::network::ClientNetwork;
 use crate::tls::ServerTls;
 
 /// A listener that is bound but does not accept connections yet.

@@ -13,7 +13,6 @@ mod io;
 mod lingering;
 mod listener;
 mod metrics;
-mod network;
 mod table;
 
 pub(crate) use address::{BindError, check_address};
@@ -21,4 +20,3 @@ pub(crate) use context::{ConnectionContext, Peer};
 pub(crate) use head::{HeadLimits, RefusedHead};
 pub(crate) use listener::Listener;
 pub(crate) use metrics::ConnectionMetrics;
-pub(crate) use network::ClientNetwork;

@@ -11,8 +11,8 @@ use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use super::activity::Idleness;
-use super::network::ClientNetwork;
 use crate::config::Limits;
+use crate::network::ClientNetwork;
 
 /// At a limit, this part of it is made available at once, because the choice considers all connections.
 const BATCH: usize = 64;
