@@ -22,6 +22,7 @@ pub mod config;
 mod network;
 
 // Layer: what the process has in common.
+mod denials;
 mod logging;
 mod reloadable;
 

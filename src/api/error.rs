@@ -5,14 +5,14 @@
 
 use std::fmt;
 
-use http::StatusCode;
+use http::{Method, StatusCode, Uri};
 
 use super::identity::InvalidIdentity;
 use crate::auth::{InvalidCredentials, MAX_PASSWORD};
 use crate::coordinator::{DenialCause, Denied};
 use crate::group::GroupError;
 use crate::http::{HeadLimits, RefusedHead};
-use crate::text::escape::quoted;
+use crate::text::escape::{quoted, redacted};
 
 /// A request that does not succeed.
 #[derive(Debug)]
@@ -30,11 +30,29 @@ pub(super) enum ApiError<'a> {
     /// The maximum number of passwords already waits to be verified.
     AuthQueueFull,
     /// The path does not exist.
-    NotFound,
+    NotFound { request: RequestLine },
     /// The method is not `POST`.
-    MethodNotAllowed,
+    MethodNotAllowed { request: RequestLine },
     /// The coordinator denied the request.
     Denied(Denied<'a>),
+}
+
+/// The method and the path of a request, for the operator.
+#[derive(Debug)]
+pub(super) struct RequestLine(String);
+
+// === impl RequestLine ===
+
+impl RequestLine {
+    /// Returns those of a request. A query is left out, and a password in the path, which belongs before the host.
+    pub(super) fn of(method: &Method, uri: &Uri) -> Self {
+        RequestLine(format!("{method} {}", redacted(uri.path())))
+    }
+
+    /// Returns them as text, which may contain any character.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 // === impl ApiError ===
@@ -52,8 +70,8 @@ impl ApiError<'_> {
             ApiError::RefusedHead(RefusedHead::Hosts(_)) => StatusCode::BAD_REQUEST,
             ApiError::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             ApiError::AuthQueueFull => StatusCode::SERVICE_UNAVAILABLE,
-            ApiError::NotFound => StatusCode::NOT_FOUND,
-            ApiError::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            ApiError::NotFound { .. } => StatusCode::NOT_FOUND,
+            ApiError::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             ApiError::Denied(denied) => match &denied.cause {
                 DenialCause::UnknownGroup { .. } | DenialCause::InvalidId(_) => {
                     StatusCode::BAD_REQUEST
@@ -86,8 +104,8 @@ impl ApiError<'_> {
             ApiError::RefusedHead(RefusedHead::Hosts(_)) => "invalid_request",
             ApiError::Unauthorized { .. } => "unauthorized",
             ApiError::AuthQueueFull => "server_busy",
-            ApiError::NotFound => "not_found",
-            ApiError::MethodNotAllowed => "method_not_allowed",
+            ApiError::NotFound { .. } => "not_found",
+            ApiError::MethodNotAllowed { .. } => "method_not_allowed",
             ApiError::Denied(denied) => match &denied.cause {
                 DenialCause::UnknownGroup { .. } => "unknown_group",
                 DenialCause::InvalidId(_) => "invalid_client_identity",
@@ -116,8 +134,24 @@ impl ApiError<'_> {
             | ApiError::RefusedHead(_)
             | ApiError::Unauthorized { .. }
             | ApiError::AuthQueueFull
-            | ApiError::NotFound
-            | ApiError::MethodNotAllowed => None,
+            | ApiError::NotFound { .. }
+            | ApiError::MethodNotAllowed { .. } => None,
+        }
+    }
+
+    /// Returns the request if the error is about its method or path.
+    pub(super) fn request_line(&self) -> Option<&str> {
+        match self {
+            ApiError::NotFound { request } | ApiError::MethodNotAllowed { request } => {
+                Some(request.as_str())
+            }
+            ApiError::InvalidIdentity(_)
+            | ApiError::BodyTooLarge { .. }
+            | ApiError::RequestTimeout
+            | ApiError::RefusedHead(_)
+            | ApiError::Unauthorized { .. }
+            | ApiError::AuthQueueFull
+            | ApiError::Denied(_) => None,
         }
     }
 
@@ -140,10 +174,10 @@ impl ApiError<'_> {
             ApiError::AuthQueueFull => {
                 "too many passwords wait to be verified, ask again later".into()
             }
-            ApiError::NotFound => {
+            ApiError::NotFound { .. } => {
                 "no such path; the paths are /v1/pre-reboot and /v1/steady-state".into()
             }
-            ApiError::MethodNotAllowed => "method not allowed, use POST".into(),
+            ApiError::MethodNotAllowed { .. } => "method not allowed, use POST".into(),
             ApiError::Denied(denied) => denial_text(&denied.cause),
         }
     }

@@ -40,7 +40,7 @@ impl ApiMetrics {
             )?,
             responses: register_int_counter_vec_with_registry!(
                 "airlock_responses_total",
-                "Responses to nodes. The group is empty if the request named no configured group.",
+                "Responses to nodes. The group is empty if the request named no configured group, the endpoint if it had none.",
                 &["endpoint", "group", "outcome"],
                 registry
             )?,
@@ -62,6 +62,11 @@ impl ApiMetrics {
             Endpoint::PreReboot => self.pre_reboot_requests.inc(),
             Endpoint::SteadyState => self.steady_state_requests.inc(),
         }
+    }
+
+    /// Counts a response to a request that was refused before it reached an endpoint.
+    pub(super) fn refused(&self, outcome: &str) {
+        self.responses.with_label_values(&["", "", outcome]).inc();
     }
 
     /// Counts a response. `group` is a configured group, or empty.

@@ -6,6 +6,7 @@ mod endpoint;
 mod error;
 pub(crate) mod identity;
 mod metrics;
+mod refusal;
 mod response;
 mod routes;
 

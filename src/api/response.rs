@@ -22,7 +22,7 @@ pub(super) fn error(error: &ApiError<'_>) -> Response<String> {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    if let ApiError::MethodNotAllowed = error {
+    if let ApiError::MethodNotAllowed { .. } = error {
         headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
     }
     if let ApiError::Unauthorized { .. } = error {

@@ -14,14 +14,16 @@ use http_body_util::BodyExt as _;
 use tokio::time;
 
 use super::endpoint::Endpoint;
-use super::error::ApiError;
+use super::error::{ApiError, RequestLine};
 use super::identity::{self, InvalidIdentity};
 use super::metrics::ApiMetrics;
+use super::refusal::Refusal;
 use super::response;
 use crate::auth::{Authenticator, BasicCredentials, QueueFull};
 use crate::config::Limits;
-use crate::coordinator::{Coordinator, Session};
-use crate::http::Peer;
+use crate::coordinator::{Coordinator, Identity, Session};
+use crate::denials::Denials;
+use crate::http::{Peer, RefusedHead};
 use crate::lock::GroupName;
 use crate::network::ClientNetwork;
 use crate::text::explain::chain;
@@ -31,6 +33,7 @@ pub(crate) struct Api {
     /// `None`: every client is accepted without a password.
     pub(crate) authenticator: Option<Arc<Authenticator>>,
     pub(crate) coordinator: Coordinator,
+    pub(crate) denials: Arc<Denials>,
     pub(crate) metrics: ApiMetrics,
 }
 
@@ -51,9 +54,17 @@ pub(crate) fn router(api: Arc<Api>, path_prefix: Option<&str>) -> Router {
             .route(&format!("{prefix}/v1/steady-state"), post(steady_state));
     }
     routes
-        .fallback(async || error(&ApiError::NotFound))
-        .method_not_allowed_fallback(async || error(&ApiError::MethodNotAllowed))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .with_state(api)
+}
+
+async fn not_found(State(api): State<Arc<Api>>, request: Request) -> Response {
+    api.refuse_request(request, |request| ApiError::NotFound { request })
+}
+
+async fn method_not_allowed(State(api): State<Arc<Api>>, request: Request) -> Response {
+    api.refuse_request(request, |request| ApiError::MethodNotAllowed { request })
 }
 
 fn pre_reboot(State(api): State<Arc<Api>>, request: Request) -> impl Future<Output = Response> {
@@ -85,10 +96,11 @@ impl Api {
             let result = self.respond(endpoint, &session, headers, body, peer).await;
             let (group, outcome, response) = match &result {
                 Ok(Success { group, outcome }) => (Some(*group), *outcome, response::ok()),
-                Err(error) => {
-                    log(error, peer);
+                Err(refusal) => {
+                    let error = &refusal.error;
+                    refusal.report(&self.denials, peer);
                     let group = error.denied().and_then(|denied| denied.group);
-                    (group, error.kind(), self::error(error))
+                    (group, error.kind(), response::error(error).map(Body::from))
                 }
             };
             let group = group.map_or("", GroupName::as_str);
@@ -96,6 +108,34 @@ impl Api {
                 .response(endpoint, group, outcome, started.elapsed());
             response
         }
+    }
+
+    /// Returns the response to a request of the client at `peer`, the head of which is refused.
+    pub(crate) fn refuse_head(&self, refused: &RefusedHead, peer: IpAddr) -> Response<String> {
+        self.refuse(ApiError::RefusedHead(*refused), Some(peer))
+    }
+
+    /// Returns the response to a request that is for no endpoint.
+    fn refuse_request<'a>(
+        &self,
+        request: Request,
+        error: impl FnOnce(RequestLine) -> ApiError<'a>,
+    ) -> Response {
+        let peer = request.extensions().get().map(|Peer(address)| *address);
+        let line = RequestLine::of(request.method(), request.uri());
+        self.refuse(error(line), peer).map(Body::from)
+    }
+
+    /// Refuses a request that has not reached an endpoint.
+    fn refuse(&self, error: ApiError<'_>, peer: Option<IpAddr>) -> Response<String> {
+        self.metrics.refused(error.kind());
+        let response = response::error(&error);
+        let refusal = Refusal {
+            error,
+            claimed: None,
+        };
+        refusal.report(&self.denials, peer);
+        response
     }
 
     /// Checks the request in the order of coreos/airlock, then passes it to the coordinator.
@@ -110,7 +150,7 @@ impl Api {
         headers: HeaderMap,
         body: Body,
         peer: Option<IpAddr>,
-    ) -> Result<Success<'a>, ApiError<'a>> {
+    ) -> Result<Success<'a>, Refusal<'a>> {
         let header = headers.get("fleet-lock-protocol");
         let header = identity::check_header(header.map(|value| value.as_bytes()));
         let (user, body) = tokio::join!(
@@ -119,26 +159,18 @@ impl Api {
         );
         // The headers share a buffer with the connection, which needs another one as long as they exist.
         drop(headers);
-        let user = user?;
-        header.map_err(ApiError::InvalidIdentity)?;
-        let identity = identity::parse_body(&body?).map_err(ApiError::InvalidIdentity)?;
-        let success = match endpoint {
-            Endpoint::PreReboot => {
-                let granted = session.pre_reboot(user, identity, peer).await;
-                granted.map(|granted| Success {
-                    outcome: granted.label(),
-                    group: granted.group,
-                })
-            }
-            Endpoint::SteadyState => {
-                let released = session.steady_state(user, identity, peer).await;
-                released.map(|released| Success {
-                    outcome: released.label(),
-                    group: released.group,
-                })
-            }
+        let identity =
+            body.and_then(|body| identity::parse_body(&body).map_err(ApiError::InvalidIdentity));
+        let claimed = identity.as_ref().ok().cloned();
+        let checked = user.and_then(|user| {
+            header.map_err(ApiError::InvalidIdentity)?;
+            Ok((user, identity?))
+        });
+        let result = match checked {
+            Ok((user, identity)) => decide(endpoint, session, user, identity, peer).await,
+            Err(error) => Err(error),
         };
-        success.map_err(ApiError::Denied)
+        result.map_err(|error| Refusal { error, claimed })
     }
 
     /// Returns the authenticated user; `None` if the server requires no password.
@@ -163,20 +195,31 @@ impl Api {
     }
 }
 
-fn error(error: &ApiError<'_>) -> Response {
-    response::error(error).map(Body::from)
-}
-
-/// Logs an error.
-fn log(error: &ApiError<'_>, peer: Option<IpAddr>) {
-    let message = error.log_message();
-    // The user is not logged: it may be a password in the wrong place.
-    if let ApiError::Unauthorized { .. } | ApiError::AuthQueueFull = error {
-        let peer = peer.map(|peer| peer.to_string());
-        tracing::error!(peer, "{message}");
-    } else {
-        tracing::error!("{message}");
-    }
+/// Passes a request to the coordinator.
+async fn decide<'a>(
+    endpoint: Endpoint,
+    session: &'a Session,
+    user: Option<String>,
+    identity: Identity,
+    peer: Option<IpAddr>,
+) -> Result<Success<'a>, ApiError<'a>> {
+    let success = match endpoint {
+        Endpoint::PreReboot => {
+            let granted = session.pre_reboot(user, identity, peer).await;
+            granted.map(|granted| Success {
+                outcome: granted.label(),
+                group: granted.group,
+            })
+        }
+        Endpoint::SteadyState => {
+            let released = session.steady_state(user, identity, peer).await;
+            released.map(|released| Success {
+                outcome: released.label(),
+                group: released.group,
+            })
+        }
+    };
+    success.map_err(ApiError::Denied)
 }
 
 /// Reads the body, within the limits.

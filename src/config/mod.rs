@@ -29,6 +29,7 @@ pub(crate) use settings::{
     EventKind, GroupSettings, Limits, ListenSettings, NotifySettings, Settings, SlotsMismatch,
     StoreSettings, TlsSettings, TooManySlots,
 };
+pub(crate) use suggest::nearest;
 
 use diagnostic::Diagnostics;
 

@@ -2,7 +2,7 @@
 
 /// Returns the candidate nearest to `word`, in at most `max` edits, regardless of case. Of equally near candidates, one
 /// that starts with `word` is preferred.
-pub(super) fn nearest<'c>(
+pub(crate) fn nearest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
     max: usize,

@@ -75,8 +75,8 @@ where
 {
     let limits = open.limits();
     let too_large = RefusedHead::TooLarge(HeadLimits::of(limits));
-    let refuse = context.refuse;
-    let mut io = WatchedIo::http1(io, Arc::clone(open), move || refuse(&too_large));
+    let refuse = Arc::clone(&context.refuse);
+    let mut io = WatchedIo::http1(io, Arc::clone(open), move || refuse(&too_large, peer));
     let expired = tokio::select! {
         biased;
         result = io.receive_head(limits.header_bytes) => result.is_err(),
@@ -162,7 +162,11 @@ fn service(
     Future: Send + 'static,
 > + use<> {
     let open = Arc::clone(open);
-    let router = CheckedRouter::new(context.router.clone(), open.limits(), context.refuse);
+    let router = CheckedRouter::new(
+        context.router.clone(),
+        open.limits(),
+        Arc::clone(&context.refuse),
+    );
     let trusted_proxies = Arc::clone(&context.trusted_proxies);
     service_fn(move |mut request: Request<Incoming>| {
         let head_bytes = match request.version() {
@@ -171,10 +175,10 @@ fn service(
             _ => 0,
         };
         let answering = open.request(REQUEST_BYTES + head_bytes);
-        let (router, open) = (router.clone(), Arc::clone(&open));
+        let open = Arc::clone(&open);
         let client = forwarded::client(&trusted_proxies, peer, request.headers());
         request.extensions_mut().insert(Peer(client));
-        let response = router.call(request.map(|body| request_body(body, &open)));
+        let response = router.call(request.map(|body| request_body(body, &open)), client);
         async move {
             let _answering = answering;
             Ok(watched(response.await?, &open))

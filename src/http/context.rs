@@ -4,12 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::response::Response;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::head::RefusedHead;
+use super::head::Refuse;
 use super::metrics::ListenerMetrics;
 use crate::config::Limits;
 
@@ -17,7 +16,7 @@ use crate::config::Limits;
 pub(crate) struct ConnectionContext {
     pub(crate) router: Router,
     /// Returns the response to a request with a refused head.
-    pub(crate) refuse: fn(&RefusedHead) -> Response<String>,
+    pub(crate) refuse: Refuse,
     /// Returns the current limits. A connection keeps the limits it started with.
     pub(crate) limits: Box<dyn Fn() -> Limits + Send + Sync>,
     pub(crate) metrics: ListenerMetrics,

@@ -1,6 +1,8 @@
 //! Checks of request heads that hyper does not make, or to which it would respond without a body.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -26,23 +28,21 @@ pub(crate) struct HeadLimits {
     pub(crate) fields: usize,
 }
 
+/// Returns the response to a request of the client at an address, the head of which is refused.
+pub(crate) type Refuse = Arc<dyn Fn(&RefusedHead, IpAddr) -> Response<String> + Send + Sync>;
+
 /// A router behind the checks. They are not a layer of the router itself, because axum boxes each layer: that costs
 /// every request more than the checks.
-#[derive(Clone)]
 pub(super) struct CheckedRouter {
     inner: Router,
     max: HeadLimits,
-    refuse: fn(&RefusedHead) -> Response<String>,
+    refuse: Refuse,
 }
 
 // === impl CheckedRouter ===
 
 impl CheckedRouter {
-    pub(super) fn new(
-        inner: Router,
-        limits: &Limits,
-        refuse: fn(&RefusedHead) -> Response<String>,
-    ) -> Self {
+    pub(super) fn new(inner: Router, limits: &Limits, refuse: Refuse) -> Self {
         CheckedRouter {
             inner,
             max: HeadLimits::of(limits),
@@ -50,16 +50,21 @@ impl CheckedRouter {
         }
     }
 
-    /// Passes the request on before it creates the future, which would otherwise hold all of it until it completes.
+    /// Passes the request of a client on before it creates the future, which would otherwise hold all of it until it
+    /// completes.
     pub(super) fn call(
-        mut self,
+        &self,
         request: Request<Body>,
-    ) -> impl Future<Output = Result<Response, Infallible>> {
-        let response = self.check(&request).map(|()| self.inner.call(request));
+        client: IpAddr,
+    ) -> impl Future<Output = Result<Response, Infallible>> + use<> {
+        let response = match self.check(&request) {
+            Ok(()) => Ok(self.inner.clone().call(request)),
+            Err(refused) => Err(Box::new((self.refuse)(&refused, client))),
+        };
         async move {
             match response {
                 Ok(response) => response.await,
-                Err(refused) => Ok((self.refuse)(&refused).map(Body::from)),
+                Err(refused) => Ok(refused.map(Body::from)),
             }
         }
     }

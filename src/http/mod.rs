@@ -17,6 +17,6 @@ mod table;
 
 pub(crate) use address::{BindError, check_address};
 pub(crate) use context::{ConnectionContext, Peer};
-pub(crate) use head::{HeadLimits, RefusedHead};
+pub(crate) use head::{HeadLimits, Refuse, RefusedHead};
 pub(crate) use listener::Listener;
 pub(crate) use metrics::ConnectionMetrics;

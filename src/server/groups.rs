@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::supervisor::Supervisor;
 use crate::config::{GroupSettings, Settings};
 use crate::coordinator::{ConfiguredGroup, ServerState};
+use crate::denials::Denials;
 use crate::group::{Group, GroupMetrics, max_waiters};
 use crate::lock::GroupName;
 use crate::store::Store;
@@ -14,6 +15,7 @@ use crate::store::Store;
 pub(super) struct GroupFactory {
     pub(super) store: Arc<dyn Store>,
     pub(super) metrics: GroupMetrics,
+    pub(super) denials: Arc<Denials>,
 }
 
 // === impl GroupFactory ===
@@ -41,6 +43,7 @@ impl GroupFactory {
             let settings = group_settings.clone();
             groups.insert(name.clone(), ConfiguredGroup { group, settings });
         }
+        self.denials.set_groups(groups.keys());
         ServerState {
             groups,
             slots_mismatch: settings.slots_mismatch,

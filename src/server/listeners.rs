@@ -6,13 +6,15 @@ use axum::Router;
 use ipnet::IpNet;
 
 use super::supervisor::Supervisor;
-use crate::api;
+use crate::api::{self, Api};
 use crate::config::Limits;
 use crate::coordinator::StateReceiver;
-use crate::http::{ConnectionContext, ConnectionMetrics, Listener};
+use crate::http::{ConnectionContext, ConnectionMetrics, Listener, Refuse};
 
-/// The routers of the two listeners.
-pub(super) struct Routers {
+/// What the two listeners serve.
+pub(super) struct Services {
+    pub(super) api: Arc<Api>,
+    /// The router of `api`.
     pub(super) main: Router,
     pub(super) status: Router,
 }
@@ -21,26 +23,30 @@ pub(super) struct Routers {
 pub(super) fn spawn(
     supervisor: &mut Supervisor,
     (main, status): (Listener, Option<Listener>),
-    routers: Routers,
+    services: Services,
     trusted_proxies: Arc<[IpNet]>,
     metrics: &ConnectionMetrics,
     state: &StateReceiver,
 ) {
-    let context = |name, router, limits: fn(&Limits) -> Limits, trusted_proxies| {
+    let context = |name, router, limits: fn(&Limits) -> Limits, refuse: Refuse| {
         let state = state.clone();
         ConnectionContext {
             router,
-            refuse: api::refused_head,
+            refuse,
             limits: Box::new(move || limits(&state.get().limits)),
             metrics: metrics.of(name),
-            trusted_proxies,
+            trusted_proxies: Arc::default(),
             shutdown: supervisor.shutdown.clone(),
             connections: supervisor.connections.clone(),
         }
     };
-    let main_context = context("service", routers.main, Limits::clone, trusted_proxies);
-    let no_proxies = Arc::default();
-    let status_context = context("status", routers.status, Limits::for_operators, no_proxies);
+    let refuse: Refuse = Arc::new(move |refused, peer| services.api.refuse_head(refused, peer));
+    let main_context = ConnectionContext {
+        trusted_proxies,
+        ..context("service", services.main, Limits::clone, refuse)
+    };
+    let refuse: Refuse = Arc::new(|refused, _| api::refused_head(refused));
+    let status_context = context("status", services.status, Limits::for_operators, refuse);
     supervisor.spawn("main listener", main.serve(main_context));
     if let Some(status) = status {
         supervisor.spawn("status listener", status.serve(status_context));

@@ -2,12 +2,15 @@
 //!
 //! Labels come from the configuration and from closed enums, never from clients.
 
+use std::sync::Arc;
+
 use prometheus::{Registry, TextEncoder};
 
 use super::process::ProcessMetrics;
 use super::reload::ReloadMetrics;
 use crate::api::ApiMetrics;
 use crate::coordinator::{GroupCollector, StateReceiver};
+use crate::denials::{DenialCollector, Denials};
 use crate::fleet::{FleetCollector, FleetReceiver};
 use crate::group::GroupMetrics;
 use crate::http::ConnectionMetrics;
@@ -33,7 +36,7 @@ pub(super) struct ServerMetrics {
 // === impl ServerMetrics ===
 
 impl ServerMetrics {
-    /// Registers all families but those of [`ServerMetrics::register_groups`], [`ServerMetrics::register_fleet`] and
+    /// Registers all families but those of [`ServerMetrics::register_collectors`], [`ServerMetrics::register_fleet`] and
     /// [`ServerMetrics::register_notify`].
     ///
     /// # Errors
@@ -52,13 +55,18 @@ impl ServerMetrics {
         Ok((ServerMetrics { registry, process }, families))
     }
 
-    /// Registers the gauges of the groups in `state`.
+    /// Registers the gauges that are computed at scrape time: of the groups in `state`, and of rejected clients.
     ///
     /// # Errors
     /// If two families have the same name.
-    pub(super) fn register_groups(&self, state: StateReceiver) -> Result<(), prometheus::Error> {
-        self.registry
-            .register(Box::new(GroupCollector::new(state)?))
+    pub(super) fn register_collectors(
+        &self,
+        state: StateReceiver,
+        denials: Arc<Denials>,
+    ) -> Result<(), prometheus::Error> {
+        let registry = &self.registry;
+        registry.register(Box::new(GroupCollector::new(state)?))?;
+        registry.register(Box::new(DenialCollector::new(denials)?))
     }
 
     /// Registers the gauges of the fleet.

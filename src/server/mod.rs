@@ -30,6 +30,7 @@ use crate::api::{self, Api};
 use crate::auth::{AuthError, Authenticator};
 use crate::config::{ListenSettings, Settings, StoreSettings};
 use crate::coordinator::{Coordinator, StateReceiver};
+use crate::denials::Denials;
 use crate::fleet::{FleetReceiver, ServerId};
 use crate::http::Listener;
 use crate::names::{NodeNames, NodeNamesError};
@@ -42,7 +43,7 @@ use crate::store::open::open_reloadable;
 use crate::tls::ServerTls;
 pub(crate) use error::ServeError;
 use groups::GroupFactory;
-use listeners::Routers;
+use listeners::Services;
 use metrics::{Families, ServerMetrics};
 use presence::Presence;
 use reload::{ReloadMetrics, ReloadTarget, Reloader};
@@ -180,24 +181,28 @@ impl Server {
             store,
         } = self.families;
         let store = Arc::new(InstrumentedStore::new(self.store, store));
+        let denials = Arc::<Denials>::default();
         let groups = GroupFactory {
             store: Arc::clone(&store) as _,
             metrics: groups,
+            denials: Arc::clone(&denials),
         };
         let initial = groups.state(supervisor, &self.settings, &BTreeMap::new());
         let (sender, receiver) = watch::channel(Arc::new(initial));
         let state = StateReceiver::new(receiver);
-        self.metrics.register_groups(state.clone())?;
+        self.metrics
+            .register_collectors(state.clone(), Arc::clone(&denials))?;
 
-        let api = Api {
+        let api = Arc::new(Api {
             authenticator: self.authenticator.clone(),
             coordinator: Coordinator::new(
                 state.clone(),
                 self.settings.transaction_timeout,
                 Arc::clone(&self.node_names),
             ),
+            denials: Arc::clone(&denials),
             metrics: api,
-        };
+        });
         let id = ServerId {
             host: host::name(),
             port: self.listener.local_addr().map_or(0, |bound| bound.port()),
@@ -213,11 +218,13 @@ impl Server {
             fleet,
             id,
             names: self.node_names,
+            denials,
             metrics: Box::new(move || metrics.render()),
             config: self.config.clone(),
         };
-        let routers = Routers {
-            main: api::router(Arc::new(api), self.settings.path_prefix.as_deref()),
+        let services = Services {
+            main: api::router(Arc::clone(&api), self.settings.path_prefix.as_deref()),
+            api,
             status: status::router(status, self.settings.allowed_hosts.clone()),
         };
         let bound = (self.listener, self.status_listener);
@@ -225,7 +232,7 @@ impl Server {
         listeners::spawn(
             supervisor,
             bound,
-            routers,
+            services,
             trusted_proxies,
             &connections,
             &state,

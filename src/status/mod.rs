@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::coordinator::StateReceiver;
+use crate::denials::Denials;
 use crate::fleet::{FleetReceiver, ServerId};
 use crate::names::NodeNames;
 use crate::store::health::Health;
@@ -34,6 +35,7 @@ pub(crate) use view::{
 pub(crate) struct Status {
     pub(crate) state: StateReceiver,
     pub(crate) health: watch::Receiver<Health>,
+    pub(crate) denials: Arc<Denials>,
     /// Returns the metrics in the text format of Prometheus.
     pub(crate) metrics: Box<dyn Fn() -> String + Send + Sync>,
     pub(crate) fleet: FleetReceiver,
@@ -44,6 +46,9 @@ pub(crate) struct Status {
     /// The configuration file, which the commands on the page use.
     pub(crate) config: PathBuf,
 }
+
+/// The maximum number of rejected clients that are listed.
+const MAX_DENIALS: usize = 256;
 
 /// The handlers' shared state, and the documents that they share.
 struct Pages {
@@ -132,13 +137,15 @@ impl Status {
     fn view(&self) -> StatusView {
         let health = self.health.borrow().clone();
         let fleet = self.fleet.borrow().clone();
+        let now = Timestamp::now();
         let sources = Sources {
             state: &self.state.get(),
             health: &health,
             fleet: fleet.as_deref(),
             id: &self.id,
             names: &self.names,
+            denials: self.denials.list(now, MAX_DENIALS),
         };
-        StatusView::new(&sources, Timestamp::now())
+        StatusView::new(sources, now)
     }
 }

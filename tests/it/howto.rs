@@ -73,7 +73,8 @@ fn the_how_to_works_as_it_is_written() {
         "{\"kind\":\"failed_lock\",\"value\":\"all 1 semaphore slots currently locked\"}\n500"
     );
     airlock.wait_for_log(
-        "level=error msg=\"failed to lock semaphore: all 1 semaphore slots currently locked\"",
+        "level=error msg=\"failed to lock semaphore: all 1 semaphore slots currently locked\" group=patroni id=second \
+         peer=127.0.0.1",
     );
     assert_eq!(
         etcd.get("com.coreos.airlock/groups/patroni/v1/semaphore"),

@@ -319,6 +319,8 @@ fn requests_beyond_the_queue_limit_of_a_group_are_a_503() {
             assert_eq!((answer.status, &*answer.kind()), (503, "server_busy"));
         }
         assert!(answers.iter().any(|answer| answer.granted()));
+        let denied = airlock.metric(r#"airlock_denied_clients{reason="server_busy"}"#);
+        assert_eq!(denied, Some(1.0));
     });
 }
 

@@ -18,6 +18,7 @@ mod cli_output;
 mod cluster;
 mod conformance;
 mod contrib;
+mod denials;
 mod documented_tests;
 mod etcd_compat;
 mod etcd_errors;

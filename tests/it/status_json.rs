@@ -10,7 +10,7 @@ use airlock_test_support::{eventually, repository};
 
 use crate::cli_output::{assert_filtered_snapshot, format_json};
 
-/// A server with a held group, a paused one that is waited for, and one with an open reboot window.
+/// A server with a held group, a paused one that is waited for, one with an open reboot window, and a rejected client.
 const GROUPS: &str = r#"
 [[lock.groups]]
 name = "paused"
@@ -30,6 +30,7 @@ fn the_status_of_a_server_has_the_documented_fields() {
     let paused = airlock.command(&["pause", "paused", "--yes"]);
     assert!(paused.status.success(), "{paused:?}");
     assert!(!client.lock("paused", "waiting").granted());
+    assert_eq!(client.lock("worker", "rejected").status, 400);
     let mut document = eventually("the servers to be known", || {
         let (status, text) = airlock.status("/v1/status");
         assert_eq!(status, 200);

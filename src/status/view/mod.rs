@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::coordinator::{ConfiguredGroup, ServerState};
+use crate::denials::DeniedClient;
 use crate::fleet::{Fleet, FleetWaiter, ServerId, Waiting, WaitingNode};
 use crate::group::{Group, Waiter};
 use crate::names::NodeNames;
@@ -34,6 +35,8 @@ pub(crate) struct StatusView {
     /// The servers of the fleet, this one included; `None` if the store has not returned them yet.
     pub(crate) servers: Option<Vec<ServerView>>,
     pub(crate) groups: Vec<GroupView>,
+    /// The clients that were rejected recently, the latest first.
+    pub(crate) denials: Vec<DeniedClient>,
 }
 
 /// The view of the store.
@@ -58,12 +61,14 @@ pub(super) struct Sources<'a> {
     /// This server.
     pub(super) id: &'a ServerId,
     pub(super) names: &'a NodeNames,
+    /// The clients that this server has rejected recently, the latest first.
+    pub(super) denials: Vec<DeniedClient>,
 }
 
 // === impl StatusView ===
 
 impl StatusView {
-    pub(super) fn new(sources: &Sources<'_>, now: Timestamp) -> Self {
+    pub(super) fn new(sources: Sources<'_>, now: Timestamp) -> Self {
         let health = sources.health;
         let problem = health.readiness(Instant::now()).err();
         let groups = sources.state.groups.values();
@@ -80,7 +85,8 @@ impl StatusView {
             servers: sources
                 .fleet
                 .map(|fleet| servers(fleet, Some(sources.id), now)),
-            groups: groups.map(|group| view(group, sources, now)).collect(),
+            groups: groups.map(|group| view(group, &sources, now)).collect(),
+            denials: sources.denials,
         }
     }
 }
