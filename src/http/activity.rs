@@ -136,6 +136,11 @@ impl Activity {
         self.encrypted += bytes;
     }
 
+    /// Reports whether TLS has received any bytes since it last returned some.
+    pub(super) fn has_received_encrypted(&self) -> bool {
+        self.encrypted > 0
+    }
+
     /// Records that what TLS has returned was discarded.
     pub(super) fn discarded(&mut self) {
         self.encrypted = 0;

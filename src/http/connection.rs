@@ -23,14 +23,45 @@ use super::context::{ConnectionContext, Peer};
 use super::forwarded;
 use super::head::{self, CheckedRouter, HeadLimits, RefusedHead};
 use super::io::WatchedIo;
+use crate::denials::DenialReason;
+use crate::tls::HandshakeError;
 
 /// The reason why a connection ended before its client closed it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
     #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    #[error(transparent)]
     Http(#[from] hyper::Error),
+    #[error(
+        "the client speaks TLS, but the listener does not; its URL may begin with https:// instead of http://"
+    )]
+    SpeaksTls,
+    #[error("request head not received completely and in time")]
+    SlowHead,
     #[error("the client did not close the connection in time")]
     TooLate,
+}
+
+// === impl ConnectionError ===
+
+impl ConnectionError {
+    /// Returns the reason if the client was rejected before a request. A head that is too large is a request that is
+    /// refused.
+    pub(super) fn denial(&self) -> Option<DenialReason> {
+        match self {
+            ConnectionError::Handshake(error) if error.is_about_certificates() => {
+                Some(DenialReason::TlsCertificate)
+            }
+            ConnectionError::Handshake(_) | ConnectionError::SpeaksTls => {
+                Some(DenialReason::TlsHandshake)
+            }
+            ConnectionError::SlowHead => Some(DenialReason::RequestTimeout),
+            ConnectionError::Http(error) if error.is_parse_too_large() => None,
+            ConnectionError::Http(error) if error.is_parse() => Some(DenialReason::InvalidRequest),
+            ConnectionError::Http(_) | ConnectionError::TooLate => None,
+        }
+    }
 }
 
 /// The reason why the server ends a connection.
@@ -77,23 +108,34 @@ where
     let too_large = RefusedHead::TooLarge(HeadLimits::of(limits));
     let refuse = Arc::clone(&context.refuse);
     let mut io = WatchedIo::http1(io, Arc::clone(open), move || refuse(&too_large, peer));
-    let expired = tokio::select! {
+    let is_slow = tokio::select! {
         biased;
-        result = io.receive_head(limits.header_bytes) => result.is_err(),
+        result = io.receive_head(limits.header_bytes) => match result {
+            Ok(()) => false,
+            Err(_) => return Ok(()),
+        },
         () = context.shutdown.cancelled() => false,
         () = open.expired() => true,
     };
     // A part of a request that was received before the shutdown is answered, too.
-    if expired || !io.has_received() {
+    if !io.has_received() {
         return Ok(());
     }
+    if is_slow {
+        return Err(ConnectionError::SlowHead);
+    }
+    let speaks_tls = io.has_received_tls();
     open.allocated(HTTP1_BYTES);
     let connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(limits.header_bytes)
         .max_headers(limits.max_headers)
         .serve_connection(TokioIo::new(io), service(peer, open, context));
-    run(pin!(connection), open, context).await
+    let result = run(pin!(connection), open, context).await;
+    match result {
+        Err(_) if speaks_tls => Err(ConnectionError::SpeaksTls),
+        result => result,
+    }
 }
 
 /// Serves HTTP/2.

@@ -80,21 +80,23 @@ impl Connections {
         })
     }
 
-    /// Registers a new connection of a network; `None` stands for a trusted proxy. Returns `None` if no other one may be
-    /// closed in favor of it.
+    /// Registers a new connection of a network; `None` stands for a trusted proxy.
+    ///
+    /// # Errors
+    /// The limit that is reached, as metrics name it, if no other connection may be closed in favor of this one.
     pub(super) fn register(
         self: &Arc<Self>,
         network: Option<ClientNetwork>,
         has_tls: bool,
         limits: Limits,
-    ) -> Option<Registration> {
+    ) -> Result<Registration, &'static str> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let party = network.map_or(Party::Proxied(id), Party::Network);
         let mut table = self.table.lock();
         if let Some(Full { limit, closed }) = table.make_place(party, &limits) {
             if closed == 0 {
                 self.metrics.rejected(limit);
-                return None;
+                return Err(limit);
             }
             self.metrics.evicted(limit, closed);
         }
@@ -116,7 +118,7 @@ impl Connections {
         table.insert(party, id, Arc::clone(&connection), bytes);
         table.limit_bytes(max_bytes);
         self.shrink(&mut table);
-        Some(Registration(connection))
+        Ok(Registration(connection))
     }
 
     /// Updates the table to the bytes that a connection holds now.
@@ -145,6 +147,16 @@ impl OpenConnection {
     /// The limits at the start of the connection, which it keeps.
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Reports whether the client has sent anything in a TLS handshake that has not ended.
+    pub(super) fn has_begun_handshake(&self) -> bool {
+        self.state.lock().activity.has_received_encrypted()
+    }
+
+    /// Reports whether the connection waits for a request, after at least one.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.idleness(), Idleness::Idle(_))
     }
 
     /// Waits until the connection has to be closed in favor of another one.

@@ -92,7 +92,8 @@ impl<I: AsyncRead + Unpin> WatchedIo<I> {
     /// Waits for the first request head, before hyper allocates the buffers of the connection. So a client that sends
     /// it slowly, or never, costs little memory.
     ///
-    /// It ends when the head is complete or has `max` bytes, or when the client has closed the connection.
+    /// It ends when the head is complete or has `max` bytes, when the client has closed the connection, or when it speaks
+    /// TLS.
     ///
     /// # Errors
     /// If the connection fails.
@@ -106,8 +107,8 @@ impl<I: AsyncRead + Unpin> WatchedIo<I> {
                 self.record(received.len());
                 let before = self.first.len();
                 self.first.extend_from_slice(received);
-                if received.is_empty() || self.first.len() >= max || ends_head(&self.first, before)
-                {
+                let is_complete = self.first.len() >= max || ends_head(&self.first, before);
+                if received.is_empty() || is_complete || self.has_received_tls() {
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -118,6 +119,11 @@ impl<I: AsyncRead + Unpin> WatchedIo<I> {
     /// Reports whether anything was received by [`WatchedIo::receive_head`].
     pub(super) fn has_received(&self) -> bool {
         !self.first.is_empty()
+    }
+
+    /// Reports whether that is the start of a TLS handshake (RFC 8446, section 5.1): no HTTP method begins with this byte.
+    pub(super) fn has_received_tls(&self) -> bool {
+        self.first.first() == Some(&22)
     }
 
     /// Copies what was received by [`WatchedIo::receive_head`].

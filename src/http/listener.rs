@@ -16,8 +16,9 @@ use super::context::ConnectionContext;
 use super::forwarded;
 use super::io::WatchedIo;
 use crate::config::ListenSettings;
+use crate::denials::DenialReason;
 use crate::network::ClientNetwork;
-use crate::tls::ServerTls;
+use crate::tls::{HandshakeError, ServerTls};
 
 /// A listener that is bound but does not accept connections yet.
 pub(crate) struct Listener {
@@ -72,9 +73,13 @@ impl Listener {
             let is_proxy = forwarded::is_trusted(&context.trusted_proxies, peer);
             let network = (!is_proxy).then(|| ClientNetwork::of(peer));
             let limits = (context.limits)();
-            let Some(registration) = connections.register(network, self.tls.is_some(), limits)
-            else {
-                continue;
+            let registration = match connections.register(network, self.tls.is_some(), limits) {
+                Ok(registration) => registration,
+                Err(limit) => {
+                    let detail = format!("limits.max_{limit} is reached");
+                    context.record(DenialReason::ConnectionLimit, peer, &detail);
+                    continue;
+                }
             };
             let (tls, context) = (self.tls.clone(), Arc::clone(&context));
             let tracker = context.connections.clone();
@@ -82,10 +87,8 @@ impl Listener {
                 let Registration(open) = &registration;
                 context.metrics.open.inc();
                 tokio::select! {
-                    () = serve(stream, peer, tls.as_deref(), open, &context) => {}
-                    () = open.evicted() => {
-                        tracing::trace!(%peer, "connection closed in favor of another one");
-                    }
+                    () = serve(self.name, stream, peer, tls.as_deref(), open, &context) => {}
+                    () = open.evicted() => evicted(peer, open, &context),
                 }
                 context.metrics.open.dec();
             });
@@ -99,8 +102,18 @@ async fn accept_failed(name: &str, error: &io::Error) {
     time::sleep(Duration::from_millis(100)).await;
 }
 
+/// Records that a connection was closed in favor of another one. The client of an idle one has lost nothing.
+fn evicted(peer: IpAddr, open: &OpenConnection, context: &ConnectionContext) {
+    tracing::trace!(%peer, "connection closed in favor of another one");
+    if !open.is_idle() {
+        let detail = "closed in favor of another connection";
+        context.record(DenialReason::ConnectionLimit, peer, detail);
+    }
+}
+
 /// Serves a connection to its end.
 async fn serve(
+    listener: &'static str,
     stream: TcpStream,
     peer: IpAddr,
     tls: Option<&ServerTls>,
@@ -115,8 +128,35 @@ async fn serve(
         Some(tls) => Box::pin(serve_tls(stream, peer, tls, open, context)).await,
     };
     if let Err(error) = result {
-        tracing::trace!(%peer, reason = %error, "connection ended");
+        failed(listener, peer, &error, open, context);
     }
+}
+
+/// Logs the end of a connection before its client has closed it, and records the client if it was rejected.
+fn failed(
+    listener: &'static str,
+    peer: IpAddr,
+    error: &ConnectionError,
+    open: &OpenConnection,
+    context: &ConnectionContext,
+) {
+    let Some(denial) = error.denial() else {
+        tracing::trace!(%peer, reason = %error, "connection ended");
+        return;
+    };
+    let reason = error.to_string();
+    if let ConnectionError::Handshake(_) = error {
+        context.metrics.rejected("tls_handshake");
+        if !open.has_begun_handshake() {
+            // A health check, or a connection that was opened in advance.
+            tracing::debug!(%peer, reason, listener, "TLS handshake failed");
+            return;
+        }
+        tracing::info!(%peer, reason, listener, "TLS handshake failed");
+    } else {
+        tracing::info!(%peer, reason, listener, "connection rejected");
+    }
+    context.record(denial, peer, &reason);
 }
 
 async fn serve_tls(
@@ -134,22 +174,17 @@ async fn serve_tls(
         () = context.shutdown.cancelled() => return Ok(()),
         result = time::timeout(timeout, handshake) => result,
     };
-    let result = result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    match result {
-        Ok(mut stream) => {
-            open.handshake_ended();
-            let (_, tls) = stream.get_mut();
-            tls.set_buffer_limit(Some(TLS_BUFFER));
-            if tls.alpn_protocol() == Some(b"h2") {
-                connection::http2(stream, peer, open, context).await
-            } else {
-                connection::http1(stream, peer, open, context).await
-            }
-        }
-        Err(reason) => {
-            context.metrics.rejected("tls_handshake");
-            tracing::debug!(%peer, %reason, "TLS handshake failed");
-            Ok(())
-        }
+    let mut stream = match result {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(HandshakeError::from(error).into()),
+        Err(_) => return Err(HandshakeError::TimedOut.into()),
+    };
+    open.handshake_ended();
+    let (_, tls) = stream.get_mut();
+    tls.set_buffer_limit(Some(TLS_BUFFER));
+    if tls.alpn_protocol() == Some(b"h2") {
+        connection::http2(stream, peer, open, context).await
+    } else {
+        connection::http1(stream, peer, open, context).await
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn spawn(
         ConnectionContext {
             router,
             refuse,
+            denials: None,
             limits: Box::new(move || limits(&state.get().limits)),
             metrics: metrics.of(name),
             trusted_proxies: Arc::default(),
@@ -40,8 +41,10 @@ pub(super) fn spawn(
             connections: supervisor.connections.clone(),
         }
     };
+    let denials = Arc::clone(&services.api.denials);
     let refuse: Refuse = Arc::new(move |refused, peer| services.api.refuse_head(refused, peer));
     let main_context = ConnectionContext {
+        denials: Some(denials),
         trusted_proxies,
         ..context("service", services.main, Limits::clone, refuse)
     };

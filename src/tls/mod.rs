@@ -1,6 +1,7 @@
 //! Certificates and keys from files, with aws-lc-rs as the only TLS provider in this program.
 
 mod client;
+mod handshake;
 mod pem;
 mod server;
 
@@ -13,6 +14,7 @@ use rustls::pki_types::pem as pem_types;
 use crate::file::FileError;
 use crate::text::explain::Remedy;
 pub(crate) use client::client_config;
+pub(crate) use handshake::HandshakeError;
 pub(crate) use pem::{ca_pem, certificates, common_name, key_pair_pem, private_key};
 pub(crate) use server::{ServerTls, check};
 

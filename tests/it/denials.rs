@@ -10,6 +10,7 @@ use airlock_test_support::client;
 use airlock_test_support::eventually;
 use airlock_test_support::pki::secret;
 
+mod connections;
 mod flood;
 
 /// Starts a server with more keys in `[service]`, and more sections.

@@ -18,7 +18,7 @@ fn connections() -> Arc<Connections> {
 /// Returns the only connection of a listener whose connections may hold 1 MiB.
 pub(in crate::http) fn open_connection() -> Registration {
     let limits = limits("connection_bytes = 1048576");
-    connections().register(None, false, limits).unwrap()
+    connections().register(None, false, limits).ok().unwrap()
 }
 
 /// The network with this number.
@@ -38,7 +38,7 @@ fn register<const N: usize>(
 ) -> [Registration; N] {
     networks.map(|number| {
         let registration = connections.register(Some(network(number)), false, limits.clone());
-        registration.unwrap_or_else(|| panic!("a connection of network {number} was rejected"))
+        registration.unwrap_or_else(|limit| panic!("network {number} was rejected: {limit}"))
     })
 }
 
@@ -61,7 +61,11 @@ fn a_network_at_its_limit_loses_its_longest_idle_connection() {
     assert_eq!(evicted(&open), [false, true, false]);
     let _busy = newer[0].0.request(0);
     let another = connections.register(Some(network(1)), false, limits.clone());
-    assert!(another.is_none(), "both connections answer requests");
+    assert_eq!(
+        another.err(),
+        Some("connections_per_peer"),
+        "both connections answer requests"
+    );
     assert_eq!(sums(&connections).0, 3);
 }
 
@@ -76,7 +80,7 @@ fn if_all_connections_are_open_the_network_with_the_most_loses_one() {
     let _busy_too = newer[0].0.request(0);
     // A network does not take a connection with a request from one that has only one more.
     let rejected = connections.register(Some(network(1)), false, limits.clone());
-    assert!(rejected.is_none());
+    assert_eq!(rejected.err(), Some("connections"));
     drop(_busy_too);
     drop(_busy);
     let _newest = register(&connections, &limits, [1]);
