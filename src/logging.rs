@@ -98,10 +98,15 @@ struct Lines {
     queue: Arc<Queue>,
 }
 
-/// Reports whether an event is logged: those of this crate up to `level`, and the warnings of libraries.
+/// The target of events that are logged at every verbosity.
+pub(crate) const ALWAYS: &str = "airlock::always";
+
+/// Reports whether an event is logged: those of this crate up to `level` or with the target [`ALWAYS`], and the warnings
+/// of libraries.
 pub(crate) fn is_enabled(level: Level, metadata: &Metadata<'_>) -> bool {
-    let is_own = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
-    *metadata.level() <= if is_own { level } else { Level::WARN }
+    let target = metadata.target();
+    let is_own = target.split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    target == ALWAYS || *metadata.level() <= if is_own { level } else { Level::WARN }
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -110,7 +115,8 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level.max(Level::WARN).into())
+        // Events with the target `ALWAYS` have this level.
+        Some(self.level.max(Level::INFO).into())
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {

@@ -1,4 +1,4 @@
-//! The network of a client: the unit for which connections and passwords are limited.
+//! The network of a client: the unit for which connections and passwords are limited, and rejected clients counted.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -1,5 +1,6 @@
 //! The server process: binds everything first, then spawns everything, and ends as one.
 
+mod announce;
 pub(crate) mod arena;
 mod error;
 mod groups;
@@ -28,7 +29,7 @@ use tokio::sync::watch;
 use crate::admin::host;
 use crate::api::{self, Api};
 use crate::auth::{AuthError, Authenticator};
-use crate::config::{ListenSettings, Settings, StoreSettings};
+use crate::config::{ListenSettings, Settings};
 use crate::coordinator::{Coordinator, StateReceiver};
 use crate::denials::Denials;
 use crate::fleet::{FleetReceiver, ServerId};
@@ -89,7 +90,7 @@ impl Server {
         config: PathBuf,
         hangups: Signal,
     ) -> Result<Self, ServeError> {
-        log_settings(&settings);
+        announce::settings(&settings);
         let limits = &mut settings.limits;
         limits.max_connections = rlimit::raise_nofile_limit(limits.max_connections);
         let signals = Signals::listen().map_err(ServeError::Signals)?;
@@ -108,7 +109,7 @@ impl Server {
         let status_listener = match &settings.status {
             Some(listen) => {
                 let listener = bind("status", listen, reloads, &mut files).await?;
-                announce("status service", listen, &listener);
+                announce::listener("status service", listen, &listener);
                 Some(listener)
             }
             None => {
@@ -117,7 +118,8 @@ impl Server {
             }
         };
         let listener = bind("service", &settings.service, reloads, &mut files).await?;
-        announce("main service", &settings.service, &listener);
+        announce::listener("main service", &settings.service, &listener);
+        announce::started(&settings, &listener, status_listener.as_ref());
         Ok(Server {
             settings,
             config,
@@ -396,31 +398,4 @@ async fn bind(
         }
     };
     Ok(Listener::bind(name, settings, tls).await?)
-}
-
-/// Logs the address of a listener, in the words of coreos/airlock.
-fn announce(what: &str, settings: &ListenSettings, listener: &Listener) {
-    let port = listener
-        .local_addr()
-        .map_or(settings.port, |bound| bound.port());
-    tracing::info!(address = settings.address, port = u64::from(port), "{what}");
-}
-
-/// Logs the settings, in the words of coreos/airlock.
-fn log_settings(settings: &Settings) {
-    match &settings.store {
-        StoreSettings::Etcd(etcd) => {
-            let endpoints = format!("[{}]", etcd.endpoints.join(" "));
-            tracing::debug!(endpoints, "etcd3 configuration");
-        }
-        StoreSettings::Embedded { path } => {
-            tracing::debug!(path = %path.display(), "embedded configuration");
-        }
-    }
-    let groups: Vec<String> = settings
-        .groups
-        .iter()
-        .map(|(name, group)| format!("{name}:{}", group.slots))
-        .collect();
-    tracing::debug!(groups = format!("map[{}]", groups.join(" ")), "lock groups");
 }

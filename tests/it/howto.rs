@@ -98,6 +98,13 @@ fn assert_the_configuration_is_logged(airlock: &Airlock, endpoints: &[String]) {
         "level=debug msg=\"lock groups\" groups=\"map[default:2 patroni:1]\"",
         "level=info msg=\"status service\" address=localhost port=",
         "level=info msg=\"main service\" address=localhost port=",
+        &format!(
+            "level=info msg=\"airlock started\" version={} store=\"etcd {} {}\" service=\"127.0.0.1:",
+            env!("CARGO_PKG_VERSION"),
+            endpoints[0],
+            endpoints[1]
+        ),
+        " (plain HTTP)\" groups=\"2 (default:2 patroni:1)\"",
     ] {
         assert!(
             airlock.log().contains(expected),

@@ -15,7 +15,73 @@ use tempfile::TempDir;
 use airlock_test_support::airlock::{LISTEN, airlock, port_in};
 use airlock_test_support::client::Client;
 use airlock_test_support::eventually;
-use airlock_test_support::process::resident_bytes;
+use airlock_test_support::pki::Ca;
+use airlock_test_support::process::{Process, resident_bytes};
+
+/// Starts a server with these arguments, ends it once it has started, and returns its log.
+fn log_of_start(folder: &TempDir, arguments: &[&str]) -> String {
+    let mut serve = airlock();
+    serve
+        .args(["serve", "-c"])
+        .arg(folder.path().join("config.toml"));
+    serve.args(arguments);
+    let log = folder.path().join("log");
+    let _ = fs::remove_file(&log);
+    let mut server = Process::start(serve, &log);
+    eventually("the server to start", || {
+        server.log().contains("airlock started").then_some(())
+    });
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    server.log()
+}
+
+#[test]
+fn a_start_writes_one_line_unless_more_is_asked_for_or_something_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::new("ca");
+    let pair = ca.issue("server", &["localhost"]);
+    let (cert, key, path) = (pair.cert, pair.key, folder.path().join("airlock.db"));
+    let tls = format!("tls = true\ntls_cert_path = {cert:?}\ntls_key_path = {key:?}");
+    let listen = LISTEN.replacen("tls = false", &tls, 1);
+    let groups: String = (0..7)
+        .map(|number| format!("[[lock.groups]]\nname = \"g{number}\"\n"))
+        .collect();
+    let config = format!("{listen}[embedded]\npath = {path:?}\n{groups}");
+    fs::write(folder.path().join("config.toml"), &config).unwrap();
+    // A new store is a warning.
+    assert_eq!(log_of_start(&folder, &[]).lines().count(), 2);
+    let log = log_of_start(&folder, &[]);
+    let (_, line) = log.split_once(" level=info ").unwrap();
+    let port = |name: &str| {
+        let (_, rest) = line.split_once(&format!("{name}=\"127.0.0.1:")).unwrap();
+        rest.split(' ').next().unwrap().to_owned()
+    };
+    let expected = format!(
+        "msg=\"airlock started\" version={} store=\"file {}\" service=\"127.0.0.1:{} (TLS)\" \
+         status=\"127.0.0.1:{} (plain HTTP)\" groups=\"8 (default:1 g0:1 g1:1 g2:1 g3:1 g4:1 g5:1 g6:1)\"\n",
+        env!("CARGO_PKG_VERSION"),
+        path.display(),
+        port("service"),
+        port("status"),
+    );
+    assert_eq!(line, expected);
+
+    let without_status = config.replace("enabled = true", "enabled = false");
+    let more = format!("{without_status}[[lock.groups]]\nname = \"g7\"\n");
+    fs::write(folder.path().join("config.toml"), more).unwrap();
+    let log = log_of_start(&folder, &["--log-format", "json"]);
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    assert_eq!(lines[0]["msg"], "status service disabled");
+    assert_eq!(
+        (&lines[1]["status"], &lines[1]["groups"]),
+        (&"disabled".into(), &"9".into())
+    );
+}
 
 /// Returns the port of a service that listens, from a log of either format.
 fn port(log: &str, service: &str) -> Option<u16> {
