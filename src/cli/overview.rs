@@ -8,7 +8,7 @@ use super::context::{StoreContext, Target};
 use crate::fleet::Fleet;
 use crate::lock::GroupState;
 use crate::lock::window::Windows;
-use crate::status::{GroupFacts, GroupView, ServerView, servers};
+use crate::status::{DenialView, GroupFacts, GroupView, ServerView, of_fleet, servers};
 use crate::text::explain::chain;
 
 /// The number of groups that are read at the same time.
@@ -21,6 +21,8 @@ pub(super) struct Overview {
     pub(super) groups: Vec<GroupView>,
     /// `None`: the store does not return the documents of the servers.
     pub(super) servers: Option<Vec<ServerView>>,
+    /// The clients that running servers have rejected lately; most likely nodes.
+    pub(super) denials: Vec<DenialView>,
     /// The first stored value that cannot be used.
     pub(super) damaged: Option<CliError>,
 }
@@ -58,6 +60,9 @@ impl Overview {
             now,
             groups: Vec::new(),
             servers: fleet.as_ref().map(|fleet| servers(fleet, None, now)),
+            denials: fleet
+                .as_ref()
+                .map_or_else(Vec::new, |fleet| of_fleet(fleet, None)),
             damaged: None,
         };
         for read in states {

@@ -15,7 +15,7 @@ use super::CliError;
 use super::context::StoreContext;
 use super::output::{print, print_json, print_raw};
 use super::overview::Overview;
-use crate::status::GroupView;
+use crate::status::{DenialView, GroupView};
 
 /// The interval of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
@@ -104,6 +104,7 @@ async fn once(context: &StoreContext, arguments: &Arguments) -> Result<(), CliEr
             "store": context.location(),
             "servers": overview.servers,
             "groups": overview.groups,
+            "denials": overview.denials,
         }))?,
         (Format::Name, ..) => {
             let mut names = overview.groups.iter().map(|group| &group.name);
@@ -129,6 +130,7 @@ async fn once(context: &StoreContext, arguments: &Arguments) -> Result<(), CliEr
 fn needs_attention(overview: &Overview) -> bool {
     let servers = overview.servers.iter().flatten();
     overview.groups.iter().any(|group| group.needs_attention)
+        || overview.denials.iter().any(DenialView::concerns_nodes)
         || servers
             .into_iter()
             .any(|server| !server.alive || server.configuration_differs)

@@ -15,11 +15,13 @@ use tracing::field;
 
 use crate::config::Limits;
 use crate::group::{DenyReason, Group, GroupError};
+use crate::lock::history::CompletedHold;
 use crate::lock::holders::Client;
 use crate::lock::semaphore::{Command, Outcome};
 use crate::lock::window::{Opening, WindowState};
 use crate::lock::{GroupName, InvalidNodeId, RequestId};
 use crate::names::NodeNames;
+use crate::notify::{Event, Notifier};
 pub(crate) use metrics::GroupCollector;
 pub(crate) use state::{ConfiguredGroup, ServerState, StateReceiver};
 
@@ -29,6 +31,8 @@ pub(crate) struct Coordinator {
     /// The time that a request may take for all of its work with the store.
     timeout: Duration,
     names: Arc<NodeNames>,
+    /// `None`: nothing is told about events.
+    notifier: Option<Notifier>,
 }
 
 /// One request, which uses the state of the server at its start: a reload in between does not change its authorization.
@@ -36,6 +40,7 @@ pub(crate) struct Session {
     state: Arc<ServerState>,
     timeout: Duration,
     names: Arc<NodeNames>,
+    notifier: Option<Notifier>,
 }
 
 /// The identity in a request: the node, and the group it claims to belong to.
@@ -95,11 +100,17 @@ pub(crate) enum DenialCause {
 // === impl Coordinator ===
 
 impl Coordinator {
-    pub(crate) fn new(state: StateReceiver, timeout: Duration, names: Arc<NodeNames>) -> Self {
+    pub(crate) fn new(
+        state: StateReceiver,
+        timeout: Duration,
+        names: Arc<NodeNames>,
+        notifier: Option<Notifier>,
+    ) -> Self {
         Coordinator {
             state,
             timeout,
             names,
+            notifier,
         }
     }
 
@@ -109,6 +120,7 @@ impl Coordinator {
             state: self.state.get(),
             timeout: self.timeout,
             names: Arc::clone(&self.names),
+            notifier: self.notifier.clone(),
         }
     }
 }
@@ -144,6 +156,13 @@ impl Session {
                 if !already_held {
                     let (peer, node) = (client.peer.map(field::display), client.name.as_deref());
                     tracing::info!(group = %name, %id, peer, name = node, "lock granted");
+                    self.notify(|| Event::Granted {
+                        group: name.clone(),
+                        id: id.shared(),
+                        name: client.name.clone(),
+                        peer: client.peer,
+                        at: Timestamp::now(),
+                    });
                 }
                 tracing::debug!(group = %name, %id, "givin green-flag to pre-reboot request");
                 Ok(Granted {
@@ -194,7 +213,18 @@ impl Session {
                 let was_held = answer.outcome == Outcome::Unlocked;
                 if was_held {
                     let Client { peer, name: node } = self.client(&id, peer);
-                    let held = answer.ended.and_then(|hold| hold.duration());
+                    let ended = answer.ended.as_ref();
+                    let since = ended.and_then(|hold| hold.from);
+                    let held = ended.and_then(CompletedHold::duration);
+                    self.notify(|| Event::Released {
+                        group: name.clone(),
+                        id: id.shared(),
+                        name: node.clone(),
+                        peer,
+                        since,
+                        at: Timestamp::now(),
+                        by: None,
+                    });
                     let held_seconds = held.map(|held| held.as_secs());
                     if let Some(held) = held {
                         found.group.record_hold(held);
@@ -214,6 +244,13 @@ impl Session {
             group: Some(name),
             cause,
         })
+    }
+
+    /// Tells the receiver of events about one, if there is a receiver.
+    fn notify(&self, event: impl FnOnce() -> Event) {
+        if let Some(notifier) = &self.notifier {
+            notifier.send(event());
+        }
     }
 
     /// Returns the node behind an id, as a person knows it.

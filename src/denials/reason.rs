@@ -81,6 +81,56 @@ impl DenialReason {
         }
     }
 
+    /// Returns the reason with this label; `None` if a later version has added it.
+    pub(crate) fn from_label(label: &str) -> Option<Self> {
+        DenialReason::ALL
+            .into_iter()
+            .find(|reason| reason.label() == label)
+    }
+
+    /// Returns the words for people.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            DenialReason::UnknownGroup => "unknown group",
+            DenialReason::WrongPassword => "wrong user or password",
+            DenialReason::NoCredentials => "no password",
+            DenialReason::Forbidden => "user may not lock the group",
+            DenialReason::InvalidIdentity => "invalid header, body or id",
+            DenialReason::InvalidRequest => "no valid HTTP request",
+            DenialReason::BodyTooLarge => "body too large",
+            DenialReason::RequestTimeout => "request not received in time",
+            DenialReason::HeadersTooLarge => "headers too large",
+            DenialReason::NotFound => "no such path",
+            DenialReason::MethodNotAllowed => "method not allowed",
+            DenialReason::TlsCertificate => "TLS certificate rejected",
+            DenialReason::TlsHandshake => "TLS handshake failed",
+            DenialReason::ConnectionLimit => "limit of connections",
+            DenialReason::ServerBusy => "server busy",
+        }
+    }
+
+    /// Reports whether the client is most likely a node that cannot update. Scanners and browsers cause the other
+    /// reasons, too.
+    pub(crate) fn concerns_nodes(self) -> bool {
+        match self {
+            DenialReason::UnknownGroup
+            | DenialReason::WrongPassword
+            | DenialReason::NoCredentials
+            | DenialReason::Forbidden
+            | DenialReason::InvalidIdentity
+            | DenialReason::TlsCertificate => true,
+            DenialReason::InvalidRequest
+            | DenialReason::BodyTooLarge
+            | DenialReason::RequestTimeout
+            | DenialReason::HeadersTooLarge
+            | DenialReason::NotFound
+            | DenialReason::MethodNotAllowed
+            | DenialReason::TlsHandshake
+            | DenialReason::ConnectionLimit
+            | DenialReason::ServerBusy => false,
+        }
+    }
+
     /// Returns the place in [`DenialReason::ALL`].
     pub(super) fn index(self) -> usize {
         self as usize
@@ -105,6 +155,7 @@ mod tests {
         assert_eq!(labels.len(), DenialReason::ALL.len());
         for (place, reason) in DenialReason::ALL.into_iter().enumerate() {
             assert_eq!(reason.index(), place, "{reason:?}");
+            assert_eq!(DenialReason::from_label(reason.label()), Some(reason));
         }
     }
 }

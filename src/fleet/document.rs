@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::coordinator::ServerState;
+use crate::denials::DeniedClient;
 use crate::group;
 
 /// What a server publishes about itself. docs/reference.md documents its JSON.
@@ -26,6 +27,25 @@ pub(crate) struct ServerDocument {
     /// The groups for which nodes wait at this server.
     #[serde(default)]
     pub(crate) groups: Vec<GroupWaiting>,
+    /// The clients that this server has rejected lately, the first one first.
+    #[serde(default)]
+    pub(crate) rejected: Vec<RejectedClient>,
+}
+
+/// A client that a server has rejected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RejectedClient {
+    /// The label of the reason, which may be one of a later version.
+    pub(crate) reason: String,
+    pub(crate) peer: IpAddr,
+    /// The configured group that the client claims to belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<String>,
+    /// What else is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
+    /// The first denial.
+    pub(crate) first: Timestamp,
 }
 
 /// The identity of a server.
@@ -71,6 +91,9 @@ pub(crate) struct WaitingNode {
 /// The maximum number of nodes in a document. Each takes at most some 600 bytes.
 const MAX_NODES: usize = 100;
 
+/// The maximum number of rejected clients in a document, each of at most some 600 bytes.
+const MAX_REJECTED: usize = 50;
+
 /// The minimum number of nodes of a group, if it has as many.
 const MIN_NODES_OF_GROUP: usize = 5;
 
@@ -86,6 +109,7 @@ impl ServerDocument {
         started: Timestamp,
         configuration: String,
         state: &ServerState,
+        rejected: &[DeniedClient],
     ) -> Self {
         let groups = state.groups.values().map(|configured| &configured.group);
         let waiting = groups.filter(|group| group.waiting_count() > 0);
@@ -106,7 +130,31 @@ impl ServerDocument {
             started,
             configuration,
             groups: waiting.iter().map(of_group).collect(),
+            rejected: RejectedClient::stable(rejected),
         }
+    }
+}
+
+// === impl RejectedClient ===
+
+impl RejectedClient {
+    /// Returns those of the clients that are most likely nodes, in an order that does not change with each denial. The
+    /// id is left out: behind one address, there can be many, in turn.
+    fn stable(clients: &[DeniedClient]) -> Vec<Self> {
+        let nodes = clients
+            .iter()
+            .filter(|client| client.reason.concerns_nodes());
+        let mut nodes: Vec<&DeniedClient> = nodes.collect();
+        nodes.sort_by_key(|client| (client.first, client.reason, client.peer));
+        nodes.truncate(MAX_REJECTED);
+        let client = |client: &DeniedClient| RejectedClient {
+            reason: client.reason.label().to_owned(),
+            peer: client.peer,
+            group: client.group.clone(),
+            detail: client.detail.clone(),
+            first: client.first,
+        };
+        nodes.into_iter().map(client).collect()
     }
 }
 

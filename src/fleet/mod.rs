@@ -17,7 +17,7 @@ use crate::store::presence::{Liveness, Published};
 use crate::store::{Store, StoreError};
 #[cfg(test)]
 use document::GroupWaiting;
-pub(crate) use document::{ServerDocument, ServerId, WaitingNode};
+pub(crate) use document::{RejectedClient, ServerDocument, ServerId, WaitingNode};
 pub(crate) use metrics::FleetCollector;
 
 /// The servers of the fleet.
@@ -111,6 +111,21 @@ impl Fleet {
             }
         }
         all
+    }
+
+    /// Returns the clients that running servers have rejected, with the name of the server, except those of `except`.
+    pub(crate) fn rejected(
+        &self,
+        except: Option<&ServerId>,
+    ) -> impl Iterator<Item = (String, &RejectedClient)> {
+        let others = self
+            .alive()
+            .filter(move |server| Some(&server.document.id) != except);
+        others.flat_map(|server| {
+            let label = self.label(&server.document.id);
+            let rejected = server.document.rejected.iter();
+            rejected.map(move |client| (label.clone(), client))
+        })
     }
 
     /// Removes the servers that are gone and whose address another one has taken since.

@@ -31,6 +31,7 @@ fn document(host: &str, instance: &str, nodes: Vec<WaitingNode>) -> ServerDocume
             may_be_more: false,
             nodes,
         }],
+        rejected: Vec::new(),
     }
 }
 
@@ -58,7 +59,7 @@ fn golden_a_document_in_json() {
             r#"{"host":"ops-1","port":3333,"instance":"1","version":"1.0.0","started":"1970-01-01T00:00:00Z","#,
             r#""configuration":"3f9c","groups":[{"name":"workers","count":2,"may_be_more":false,"nodes":["#,
             r#"{"id":"n","name":"db-1","peer":"192.0.2.1","first_asked":"1970-01-01T00:00:00Z","#,
-            r#""reason":"all slots held"}]}]}"#
+            r#""reason":"all slots held"}]}],"rejected":[]}"#
         )
     );
 }

@@ -13,10 +13,6 @@ use crate::lock::GroupName;
 use crate::text::escape::{escaped_json, printable};
 
 /// Something that has happened. `name` is the display name of a node, `peer` the address that it asked from.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the events of requests are not connected yet")
-)]
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A node was granted a slot.

@@ -80,10 +80,6 @@ impl Notifier {
     }
 
     /// Sends an event, if the receiver gets events of its kind. Never waits: the oldest events make room.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the events of requests are not connected yet")
-    )]
     pub(crate) fn send(&self, event: Event) {
         if self.settings.events.contains(&event.kind()) {
             self.delivery.queue.push(event);

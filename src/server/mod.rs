@@ -3,6 +3,7 @@
 mod announce;
 pub(crate) mod arena;
 mod error;
+mod events;
 mod groups;
 mod listeners;
 mod metrics;
@@ -43,6 +44,7 @@ use crate::store::instrumented::InstrumentedStore;
 use crate::store::open::open_reloadable;
 use crate::tls::ServerTls;
 pub(crate) use error::ServeError;
+use events::EventSource;
 use groups::GroupFactory;
 use listeners::Services;
 use metrics::{Families, ServerMetrics};
@@ -201,6 +203,7 @@ impl Server {
                 state.clone(),
                 self.settings.transaction_timeout,
                 Arc::clone(&self.node_names),
+                self.notifier.clone(),
             ),
             denials: Arc::clone(&denials),
             metrics: api,
@@ -210,17 +213,16 @@ impl Server {
             port: self.listener.local_addr().map_or(0, |bound| bound.port()),
             instance: format!("{:016x}", fastrand::u64(..)),
         };
-        let started = Timestamp::now();
-        let fleet = spawn_presence(supervisor, &store, &state, &id, started);
+        let fleet = spawn_presence(supervisor, &store, &state, &denials, &id);
         self.metrics.register_fleet(fleet.clone())?;
         let metrics = self.metrics;
         let status = Status {
             state: state.clone(),
             health: store.health(),
-            fleet,
-            id,
-            names: self.node_names,
-            denials,
+            fleet: fleet.clone(),
+            id: id.clone(),
+            names: Arc::clone(&self.node_names),
+            denials: Arc::clone(&denials),
             metrics: Box::new(move || metrics.render()),
             config: self.config.clone(),
         };
@@ -240,6 +242,15 @@ impl Server {
             &state,
         );
         if let Some(notifier) = self.notifier {
+            let events = EventSource {
+                state: state.clone(),
+                fleet,
+                id,
+                denials,
+                names: self.node_names,
+                notifier: notifier.clone(),
+            };
+            supervisor.spawn("event source", events.run());
             supervisor.spawn("event delivery", notifier.deliver());
         }
         spawn_systemd(supervisor, &store, &state);
@@ -285,15 +296,16 @@ fn spawn_presence(
     supervisor: &mut Supervisor,
     store: &Arc<InstrumentedStore>,
     state: &StateReceiver,
+    denials: &Arc<Denials>,
     id: &ServerId,
-    started: Timestamp,
 ) -> FleetReceiver {
     let (sender, fleet) = watch::channel(None);
     let presence = Presence {
         store: Arc::clone(store) as _,
         state: state.clone(),
+        denials: Arc::clone(denials),
         id: id.clone(),
-        started,
+        started: Timestamp::now(),
         fleet: sender,
         shutdown: supervisor.shutdown.clone(),
         ending: supervisor.connections.token(),

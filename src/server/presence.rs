@@ -10,12 +10,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::coordinator::StateReceiver;
+use crate::denials::Denials;
 use crate::fleet::{Fleet, ServerDocument, ServerId};
 use crate::store::{Store, StoreError, presence};
 use crate::text::explain::chain;
 
 /// The time without attempts after the store has refused one: the user of etcd may use the keys of groups only.
 const AFTER_REFUSAL: Duration = Duration::from_secs(600);
+
+/// The maximum number of rejected clients of which the document names some.
+const MAX_LISTED: usize = 256;
 
 /// The time that the end of the server waits for its document to be removed.
 const MAX_WITHDRAWING: Duration = Duration::from_secs(1);
@@ -24,6 +28,7 @@ const MAX_WITHDRAWING: Duration = Duration::from_secs(1);
 pub(super) struct Presence {
     pub(super) store: Arc<dyn Store>,
     pub(super) state: StateReceiver,
+    pub(super) denials: Arc<Denials>,
     pub(super) id: ServerId,
     pub(super) started: Timestamp,
     pub(super) fleet: watch::Sender<Option<Arc<Fleet>>>,
@@ -90,7 +95,14 @@ impl Presence {
     async fn exchange(&self, name: &mut String) -> Result<(), StoreError> {
         let state = self.state.get();
         let configuration = state.configuration.clone();
-        let document = ServerDocument::new(self.id.clone(), self.started, configuration, &state);
+        let rejected = self.denials.list(Timestamp::now(), MAX_LISTED);
+        let document = ServerDocument::new(
+            self.id.clone(),
+            self.started,
+            configuration,
+            &state,
+            &rejected,
+        );
         // It has no maps with keys other than texts, which JSON could not represent.
         let json = serde_json::to_string(&document).unwrap_or_default();
         self.store.publish(name, &json).await?;

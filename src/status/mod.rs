@@ -27,8 +27,8 @@ use crate::text::explain::chain;
 use document::Document;
 use view::Sources;
 pub(crate) use view::{
-    CompletedHoldView, Condition, GroupFacts, GroupView, HolderView, ServerView, StatusView,
-    WaiterView, servers,
+    CompletedHoldView, Condition, DenialView, GroupFacts, GroupView, HolderView, ServerView,
+    StatusView, WaiterView, of_fleet, overdue_seconds, servers,
 };
 
 /// The shared state of the handlers.

@@ -1,5 +1,7 @@
 //! The output for the whole fleet: one line for each group.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::remedy;
 use crate::cli::CliError;
 use crate::cli::context::StoreContext;
@@ -7,8 +9,11 @@ use crate::cli::get_slots::{address, waiting};
 use crate::cli::moment;
 use crate::cli::output::{count, print, table};
 use crate::cli::overview::Overview;
-use crate::status::{Condition, GroupView, ServerView};
+use crate::status::{Condition, DenialView, GroupView, ServerView};
 use crate::text::duration::age;
+
+/// The maximum number of addresses in a line.
+const MAX_ADDRESSES: usize = 8;
 
 /// The maximum width of a column: that of a UUID.
 const MAX_WIDTH: usize = 36;
@@ -26,7 +31,34 @@ pub(super) fn print_fleet(context: &StoreContext, overview: &Overview) -> Result
             detail(context, group),
         ]
     }));
-    print_table(rows)
+    print_table(rows)?;
+    print_rejected(&overview.denials)
+}
+
+/// Prints the rejected clients, those with the same reason together.
+fn print_rejected(denials: &[DenialView]) -> Result<(), CliError> {
+    let mut by_reason: BTreeMap<String, Vec<&DenialView>> = BTreeMap::new();
+    for denial in denials {
+        by_reason.entry(denial.text()).or_default().push(denial);
+    }
+    if by_reason.is_empty() {
+        return Ok(());
+    }
+    print("")?;
+    print("Rejected clients:")?;
+    for (reason, clients) in by_reason {
+        let listed = clients.iter().take(MAX_ADDRESSES);
+        let listed: Vec<String> = listed.map(|client| client.peer.to_string()).collect();
+        let more = match clients.len().saturating_sub(MAX_ADDRESSES) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let servers: BTreeSet<&str> = clients.iter().map(|client| &*client.server).collect();
+        let servers: Vec<&str> = servers.into_iter().collect();
+        let (addresses, servers) = (listed.join(", "), servers.join(", "));
+        print(format_args!("  {addresses}{more} at {servers}: {reason}"))?;
+    }
+    Ok(())
 }
 
 /// Prints more about each group: its oldest holder, and the node that has waited longest.
@@ -67,7 +99,8 @@ pub(super) fn print_wide(context: &StoreContext, overview: &Overview) -> Result<
             detail(context, group),
         ]
     }));
-    print_table(rows)
+    print_table(rows)?;
+    print_rejected(&overview.denials)
 }
 
 fn print_table<const N: usize>(rows: Vec<[String; N]>) -> Result<(), CliError> {

@@ -50,6 +50,6 @@ impl Condition {
 }
 
 /// Returns the time in seconds after which a hold is overdue, in a group whose holds usually take this long.
-pub(super) fn overdue_seconds(usual: Option<i64>) -> i64 {
+pub(crate) fn overdue_seconds(usual: Option<i64>) -> i64 {
     OVERDUE_SECONDS.max(usual.unwrap_or_default().saturating_mul(3))
 }

@@ -1,6 +1,7 @@
 //! The view of the fleet that the page, `/v1/status` and the command line share. docs/reference.md documents its JSON.
 
 mod condition;
+mod denials;
 mod group;
 mod rows;
 mod servers;
@@ -18,7 +19,8 @@ use crate::group::{Group, Waiter};
 use crate::names::NodeNames;
 use crate::store::health::{Health, NotReady, Writes};
 use crate::text::explain::chain;
-pub(crate) use condition::Condition;
+pub(crate) use condition::{Condition, overdue_seconds};
+pub(crate) use denials::{DenialView, of_fleet};
 use group::MAX_LISTED;
 pub(crate) use group::{GroupFacts, GroupView};
 pub(crate) use rows::{CompletedHoldView, HolderView, LockView, WaiterView};
@@ -36,7 +38,7 @@ pub(crate) struct StatusView {
     pub(crate) servers: Option<Vec<ServerView>>,
     pub(crate) groups: Vec<GroupView>,
     /// The clients that were rejected recently, the latest first.
-    pub(crate) denials: Vec<DeniedClient>,
+    pub(crate) denials: Vec<DenialView>,
 }
 
 /// The view of the store.
@@ -86,9 +88,21 @@ impl StatusView {
                 .fleet
                 .map(|fleet| servers(fleet, Some(sources.id), now)),
             groups: groups.map(|group| view(group, &sources, now)).collect(),
-            denials: sources.denials,
+            denials: denials(sources),
         }
     }
+}
+
+/// Returns the clients that this server has rejected, and then those of the others.
+fn denials(sources: Sources<'_>) -> Vec<DenialView> {
+    let id = sources.id;
+    let label = sources.fleet.map(|fleet| fleet.label(id));
+    let label = label.as_deref().unwrap_or(&id.host);
+    let own = sources.denials.into_iter();
+    let own = own.map(|client| DenialView::new(client, label));
+    let others = sources.fleet.into_iter();
+    own.chain(others.flat_map(|fleet| of_fleet(fleet, Some(id))))
+        .collect()
 }
 
 fn view(configured: &ConfiguredGroup, sources: &Sources<'_>, now: Timestamp) -> GroupView {
