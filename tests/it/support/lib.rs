@@ -9,6 +9,7 @@
 )]
 
 pub mod airlock;
+pub mod browser;
 pub mod client;
 pub mod coreos_airlock;
 pub mod etcd;
