@@ -83,17 +83,13 @@ pub(crate) fn router(status: Status, allowed_hosts: Option<Vec<String>>) -> Rout
     }
 }
 
-/// The page may load and run nothing, whatever a client managed to put into it.
-const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
-                              frame-ancestors 'none'";
-
 async fn index(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
     let shared = Arc::clone(&pages);
     let render = move || {
         let status = &shared.status;
         page::render(&status.view(), &status.config)
     };
-    let policy = [(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY)];
+    let policy = [(header::CONTENT_SECURITY_POLICY, page::content_policy())];
     (policy, pages.page.respond(&headers, render).await).into_response()
 }
 

@@ -50,6 +50,7 @@ mod repair;
 mod runbook;
 mod sqlite;
 mod sqlite_files;
+mod status_browser;
 mod status_json;
 mod status_page;
 mod systemd;

@@ -157,10 +157,10 @@ fn assert_the_page_shows_the_holder_and_the_command(airlock: &Airlock) {
     let (status, page) = airlock.status("/");
     assert_eq!(status, 200);
     for expected in [
-        "1 of 1 held",
-        "node1",
-        "<strong class=\"old\">2 h</strong>",
-        "1 slot held, the longest for 2 h in workers; 2 nodes waiting.",
+        "<title>(1) workers: overdue - Airlock</title>",
+        "<b>workers: node1 has held the only slot for 2 h.</b> 2 nodes waiting. <a href=\"#workers\">What to do</a>",
+        "1 of 1",
+        "<b class=\"old\">2 h</b>",
         "Waiting (2)",
         "node2",
         "node3",

@@ -75,6 +75,11 @@ pub(crate) struct GroupView {
 
 impl GroupView {
     pub(crate) fn new(facts: GroupFacts<'_>, now: Timestamp) -> Self {
+        GroupView::as_of(facts, now, now)
+    }
+
+    /// Returns the view at `now` of a state that the store confirmed at `known` for the last time.
+    pub(super) fn as_of(facts: GroupFacts<'_>, known: Timestamp, now: Timestamp) -> Self {
         let history = facts.state.map(|state| &state.history);
         let usual_hold_seconds = history
             .and_then(History::usual)
@@ -82,7 +87,7 @@ impl GroupView {
         let (lock, damaged) = match facts.state.map(|state| &state.semaphore) {
             None => (None, None),
             Some(Ok(semaphore)) => (
-                Some(LockView::new(semaphore, usual_hold_seconds, now)),
+                Some(LockView::new(semaphore, usual_hold_seconds, known)),
                 None,
             ),
             Some(Err(reason)) => (None, Some(reason.to_string())),
@@ -119,7 +124,7 @@ impl GroupView {
         view.name_nodes(facts.names);
         view.state = condition(&view);
         view.needs_attention = needs_attention(&view);
-        view.detail = detail(&view, now);
+        view.detail = detail(&view, known);
         view
     }
 
@@ -268,10 +273,54 @@ fn detail(group: &GroupView, now: Timestamp) -> String {
 }
 
 /// Formats how long a slot has been held, next to the usual time.
-fn hold_age(holder: &HolderView, group: &GroupView) -> String {
+pub(crate) fn hold_age(holder: &HolderView, group: &GroupView) -> String {
     let age = holder.age.as_deref().unwrap_or("an unknown time");
     match group.usual_hold_seconds {
         Some(usual) => format!("{age} (usually {})", seconds(usual)),
         None => age.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::codec::{Revision, Stored};
+    use crate::lock::holders::Hold;
+    use crate::lock::semaphore::Semaphore;
+
+    #[test]
+    fn ages_are_those_of_the_time_at_which_the_state_was_known() {
+        let minute = |minute| Timestamp::from_second(60_i64 * minute).unwrap();
+        let hold = Hold {
+            since: Some(minute(0)),
+            ..Hold::default()
+        };
+        let semaphore = Semaphore {
+            slots: 1,
+            holders: [("node".into(), hold)].into_iter().collect(),
+        };
+        let state = GroupState {
+            semaphore: Ok(semaphore.into()),
+            ..GroupState::new(Stored::absent(Revision::ABSENT), 1)
+        };
+        let name = GroupName::new("workers").unwrap();
+        let shown = |known, now| {
+            let facts = GroupFacts {
+                name: &name,
+                configured_slots: Some(1),
+                state: Some(&state),
+                windows: &Windows::default(),
+                waiting: None,
+                names: &NodeNames::default(),
+            };
+            let view = GroupView::as_of(facts, known, now);
+            (view.state, view.detail)
+        };
+        assert_eq!(
+            shown(minute(10), minute(190)),
+            (Condition::Full, "oldest hold 10 min".into())
+        );
+        let (overdue, _) = shown(minute(190), minute(190));
+        assert_eq!(overdue, Condition::Overdue);
     }
 }

@@ -9,7 +9,7 @@ mod windows;
 
 use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::coordinator::{ConfiguredGroup, ServerState};
@@ -17,12 +17,11 @@ use crate::denials::DeniedClient;
 use crate::fleet::{Fleet, FleetWaiter, ServerId, Waiting, WaitingNode};
 use crate::group::{Group, Waiter};
 use crate::names::NodeNames;
-use crate::store::health::{Health, NotReady, Writes};
+use crate::store::health::{Health, NotReady, Replies, Writes};
 use crate::text::explain::chain;
 pub(crate) use condition::{Condition, overdue_seconds};
 pub(crate) use denials::{DenialView, of_fleet};
-use group::MAX_LISTED;
-pub(crate) use group::{GroupFacts, GroupView};
+pub(crate) use group::{GroupFacts, GroupView, MAX_LISTED, hold_age};
 pub(crate) use rows::{CompletedHoldView, HolderView, LockView, WaiterView};
 pub(crate) use servers::{ServerView, servers};
 
@@ -48,6 +47,8 @@ pub(crate) struct StoreView {
     pub(crate) up: bool,
     /// Whether the store accepts writes, as far as is known.
     pub(crate) writable: bool,
+    /// When it stopped replying; `None` while it replies, and before its first reply.
+    pub(crate) unavailable_since: Option<Timestamp>,
     /// The reason if one of the two is false.
     pub(crate) problem: Option<String>,
     /// Facts about the store that do not stop it.
@@ -73,21 +74,35 @@ impl StatusView {
     pub(super) fn new(sources: Sources<'_>, now: Timestamp) -> Self {
         let health = sources.health;
         let problem = health.readiness(Instant::now()).err();
+        let up = matches!(problem, None | Some(NotReady::ReadOnly { .. }));
+        let unavailable_since = match &health.replies {
+            Replies::Up { at } | Replies::Down { since: at, .. } if !up => {
+                SignedDuration::try_from(at.elapsed())
+                    .ok()
+                    .and_then(|elapsed| now.checked_sub(elapsed).ok())
+            }
+            Replies::Unknown | Replies::Up { .. } | Replies::Down { .. } => None,
+        };
+        // The ages of holds are those that were known then.
+        let known = unavailable_since.unwrap_or(now);
         let groups = sources.state.groups.values();
         StatusView {
             version: env!("CARGO_PKG_VERSION"),
             host: sources.id.host.clone(),
             now,
             store: StoreView {
-                up: matches!(problem, None | Some(NotReady::ReadOnly { .. })),
+                up,
                 writable: !matches!(health.writes, Writes::Refused { .. }),
+                unavailable_since,
                 problem: problem.map(|problem| chain(&problem)),
                 notices: health.notices.iter().map(ToString::to_string).collect(),
             },
             servers: sources
                 .fleet
                 .map(|fleet| servers(fleet, Some(sources.id), now)),
-            groups: groups.map(|group| view(group, &sources, now)).collect(),
+            groups: groups
+                .map(|group| view(group, &sources, known, now))
+                .collect(),
             denials: denials(sources),
         }
     }
@@ -105,9 +120,14 @@ fn denials(sources: Sources<'_>) -> Vec<DenialView> {
         .collect()
 }
 
-fn view(configured: &ConfiguredGroup, sources: &Sources<'_>, now: Timestamp) -> GroupView {
+fn view(
+    configured: &ConfiguredGroup,
+    sources: &Sources<'_>,
+    known: Timestamp,
+    now: Timestamp,
+) -> GroupView {
     let group = &configured.group;
-    let known = group.known();
+    let state = group.known();
     let id = sources.id;
     let label = sources.fleet.map(|fleet| fleet.label(id));
     let own = own_waiting(group, label.as_deref().unwrap_or(&id.host));
@@ -124,12 +144,12 @@ fn view(configured: &ConfiguredGroup, sources: &Sources<'_>, now: Timestamp) -> 
     let facts = GroupFacts {
         name: group.name(),
         configured_slots: Some(group.configured_slots()),
-        state: known.as_ref(),
+        state: state.as_ref(),
         windows: &configured.settings.windows,
         waiting: Some(waiting),
         names: sources.names,
     };
-    GroupView::new(facts, now)
+    GroupView::as_of(facts, known, now)
 }
 
 /// Returns the nodes that wait at this server.

@@ -40,26 +40,20 @@ pub(crate) fn show_the_store<'a>(
 fn caption_of((slots, holders): &Contents) -> String {
     let held = holders.len();
     match slots {
-        0 => format!("{held} held; no new locks while paused"),
-        slots => format!("{held} of {slots} held"),
+        0 => format!("{held} held"),
+        slots => format!("{held} of {slots}"),
     }
 }
 
 /// Returns the caption of the slots and the holders of a group on a page.
 fn shown_on(page: &str, group: &str) -> Option<(String, Vec<String>)> {
-    let mut sections = page.split("<section>").skip(1);
-    let section = sections.find(|section| section.contains(&format!("<h2>{group}</h2>")))?;
-    // The waiting nodes have a table of their own.
-    let section = section.split("<table class=\"waiting\">").next()?;
-    let texts = |tag| {
-        section
-            .split(tag)
-            .skip(1)
-            .map(|rest| rest.split('<').next())
-    };
-    let caption = texts("<span class=\"words\">").next()??.to_owned();
-    let mut holders: Vec<String> = texts("<td class=\"id\">")
-        .map(|id| id.map(str::to_owned))
+    let mut rows = page.split("<details class=\"group").skip(1);
+    let row = rows.find(|row| row.contains(&format!("<b>{group}</b>")))?;
+    let caption = row.split("<span class=\"number\">").nth(1)?;
+    let caption = caption.split('<').next()?.to_owned();
+    let holders = row.split("<tr data-key=\"").skip(1);
+    let mut holders: Vec<String> = holders
+        .map(|rest| rest.split('"').next().map(str::to_owned))
         .collect::<Option<_>>()?;
     // The page lists the oldest lock first.
     holders.sort();

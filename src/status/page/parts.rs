@@ -1,0 +1,121 @@
+//! The parts that several sections of the page have in common.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+use crate::lock::NodeId;
+use crate::text::escape::shortened;
+
+/// The address of the directory that contains operations.md, with a slash at its end. While it is empty, the page names
+/// the sections instead of linking to them.
+const RUNBOOK: &str = "";
+
+/// Renders a reference to a section of docs/operations.md.
+pub(super) fn runbook(section: &str) -> Markup {
+    html! {
+        @match runbook_address() {
+            None => span.runbook { "See docs/operations.md, “" (section) "”." },
+            Some(address) => a href={ (address) "#" (slug(section)) } { (section) },
+        }
+    }
+}
+
+/// Returns the address of the runbook, if it has one.
+pub(super) fn runbook_address() -> Option<String> {
+    (!RUNBOOK.is_empty()).then(|| format!("{RUNBOOK}operations.md"))
+}
+
+/// Returns the anchor of a heading, as renderers of Markdown make it.
+fn slug(heading: &str) -> String {
+    let words = heading.to_lowercase();
+    let words = words.replace(|c: char| !c.is_alphanumeric() && c != ' ' && c != '-', "");
+    words.replace(' ', "-")
+}
+
+/// Returns the id of a section. It is not the [`group_id`] of any group, because it is not in ASCII.
+pub(super) fn section_id(section: &str) -> String {
+    format!("§{section}")
+}
+
+/// Returns the id of a group: its name, escaped as a browser escapes the fragment of an address.
+pub(super) fn group_id(name: &str) -> String {
+    let mut id = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'!'..=b'~' if !b"\"<>`%".contains(&byte) => id.push(byte.into()),
+            // Writing to a String cannot fail.
+            _ => drop(write!(id, "%{byte:02X}")),
+        }
+    }
+    id
+}
+
+/// Renders a command. The script adds a button that copies it.
+pub(super) fn command(command: &str) -> Markup {
+    html! { code { (command) } }
+}
+
+/// Renders a node: its name if it is known, its address, and its id.
+pub(super) fn node(name: Option<&str>, peer: Option<IpAddr>, id: &str) -> Markup {
+    let id = shortened(id, NodeId::MAX_BYTES);
+    html! {
+        @match name {
+            Some(name) => { b { (shortened(name, NodeId::MAX_BYTES)) } (address(peer)) br; span.id { (id) } }
+            None => { span.id { (id) } (address(peer)) }
+        }
+    }
+}
+
+fn address(peer: Option<IpAddr>) -> Markup {
+    html! { @if let Some(peer) = peer { " " span.quiet { (peer) } } }
+}
+
+/// Renders a time, which the script shows in the time zone of the reader.
+pub(super) fn timestamp(at: Timestamp) -> Markup {
+    html! {
+        time datetime=(at.strftime("%Y-%m-%dT%H:%M:%SZ")) { (at.strftime("%Y-%m-%d %H:%M:%S UTC")) }
+    }
+}
+
+/// Renders a time of today.
+pub(super) fn time_of_day(at: Timestamp) -> Markup {
+    html! {
+        time.clock datetime=(at.strftime("%Y-%m-%dT%H:%M:%SZ")) { (at.strftime("%H:%M:%S UTC")) }
+    }
+}
+
+/// Formats a number of things, such as `no slots held` and `2 nodes waiting`.
+pub(super) fn count(number: usize, thing: &str, state: &str) -> String {
+    match number {
+        0 => format!("no {thing}s {state}"),
+        1 => format!("1 {thing} {state}"),
+        _ => format!("{number} {thing}s {state}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_a_group_is_the_fragment_that_a_browser_makes_of_its_name() {
+        for (name, id) in [
+            ("workers", "workers"),
+            ("a+b/c?d#e'&", "a+b/c?d#e'&"),
+            ("my group", "my%20group"),
+            ("100%", "100%25"),
+            ("büro\"<>`", "b%C3%BCro%22%3C%3E%60"),
+        ] {
+            assert_eq!(group_id(name), id);
+        }
+    }
+
+    #[test]
+    fn a_heading_has_the_anchor_that_renderers_make_of_it() {
+        assert_eq!(slug("Respond to an alert"), "respond-to-an-alert");
+        assert_eq!(slug("Walkthrough: a node dies"), "walkthrough-a-node-dies");
+    }
+}

@@ -1,0 +1,69 @@
+//! The servers of the fleet.
+
+use maud::{Markup, html};
+
+use super::parts::{section_id, timestamp};
+use crate::status::view::{ServerView, StatusView};
+use crate::text::duration::age;
+use crate::text::escape::shortened;
+
+/// The number of characters of a digest that are shown.
+const MAX_DIGEST: usize = 8;
+
+/// Renders the servers.
+pub(super) fn section(view: &StatusView) -> Markup {
+    html! {
+        section data-key="servers" aria-labelledby=(section_id("servers")) {
+            h2 id=(section_id("servers")) { "Servers" }
+            div.list.flat.servers {
+                @match &view.servers {
+                    None => p.quiet { "The other servers are not known yet: the store has not replied about them." },
+                    Some(servers) => (table(view, servers)),
+                }
+            }
+        }
+    }
+}
+
+fn table(view: &StatusView, servers: &[ServerView]) -> Markup {
+    html! {
+        table aria-labelledby=(section_id("servers")) {
+            thead {
+                tr {
+                    th scope="col" { "Host" } th scope="col" { "Version" } th scope="col" { "Configuration" }
+                    th scope="col" { "Running for" } th scope="col" { "Last seen" }
+                }
+            }
+            tbody {
+                @for server in servers {
+                    tr {
+                        th scope="row" { (server.host) ":" (server.port) @if server.this { " (this one)" } }
+                        td { (server.version) }
+                        td {
+                            span.id { (shortened(&server.configuration, MAX_DIGEST)) }
+                            @if server.configuration_differs { " " span.chip.warn { "differs" } }
+                        }
+                        td.when { @if server.alive { (age(server.started, view.now)) } }
+                        td.when { (last_seen(view, server)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn last_seen(view: &StatusView, server: &ServerView) -> Markup {
+    html! {
+        @if server.alive && let Some(at) = view.store.unavailable_since && !server.this {
+            (age(at, view.now)) " ago, before the store became unavailable"
+        } @else if server.alive {
+            "now"
+        } @else {
+            span.chip.bad { "lost" } " "
+            @match server.last_seen {
+                Some(at) => { (age(at, view.now)) " ago " (timestamp(at)) }
+                None => { "at an unknown time" }
+            }
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! The status page in Chromium: with and without scripts, in each color scheme, narrow, and large. The pictures of it
+//! are in target/tmp/.
+
+mod night;
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use airlock_test_support::airlock::Airlock;
+use airlock_test_support::browser::Tab;
+use airlock_test_support::{eventually, repository};
+use night::{ORDER, id, night, put};
+
+fn picture(name: &str) -> PathBuf {
+    repository()
+        .join("target/tmp")
+        .join(format!("status-{name}.png"))
+}
+
+/// Lets the page refresh itself now.
+fn refresh(tab: &mut Tab) {
+    tab.evaluate("document.dispatchEvent(new Event('visibilitychange'))");
+}
+
+fn wait_until(tab: &mut Tab, what: &str, expression: &str) {
+    eventually(what, || (tab.evaluate(expression) == true).then_some(()));
+}
+
+/// Asserts that axe-core finds nothing.
+fn assert_accessible(tab: &mut Tab) {
+    let axe = repository().join("target/tools/axe-core/axe.min.js");
+    let axe = fs::read_to_string(axe).expect("axe-core is missing; `make setup` installs it");
+    tab.evaluate(&format!("{axe};0"));
+    let violations = "axe.run().then(({violations}) => violations.map(({id, nodes}) => \
+                      id + ': ' + nodes.map(({html, any}) => html + ' ' + any.map(a => a.message)).join('\\n')).join('\\n'))";
+    assert_eq!(tab.text(violations), "");
+}
+
+fn open_everything(tab: &mut Tab) {
+    tab.evaluate("document.querySelectorAll('details').forEach((details) => details.open = true)");
+}
+
+#[test]
+fn the_page_is_accessible_in_each_color_scheme_and_fits_into_390_pixels() {
+    let (_etcd, airlock) = night();
+    let url = airlock.status_url();
+    for (name, width, dark) in [
+        ("light", 1280, false),
+        ("dark", 1280, true),
+        ("narrow", 390, false),
+        ("narrow-dark", 390, true),
+    ] {
+        let mut tab = Tab::new(width);
+        if dark {
+            tab.prefer_dark();
+        }
+        tab.navigate(&url);
+        wait_until(
+            &mut tab,
+            "the state",
+            "!document.title.includes('not known')",
+        );
+        tab.screenshot(&picture(name));
+        let back = tab.text("getComputedStyle(document.body).backgroundColor");
+        let expected = if dark {
+            "rgb(15, 19, 24)"
+        } else {
+            "rgb(245, 246, 248)"
+        };
+        assert_eq!(back, expected);
+        assert_accessible(&mut tab);
+        open_everything(&mut tab);
+        tab.screenshot(&picture(&format!("{name}-open")));
+        let scroll = tab.evaluate("document.documentElement.scrollWidth");
+        assert!(scroll.as_u64().unwrap() <= width.into(), "{name}: {scroll}");
+        assert_accessible(&mut tab);
+    }
+}
+
+#[test]
+fn what_needs_attention_comes_first_and_the_title_and_the_headline_name_the_worst() {
+    let (_etcd, airlock) = night();
+    let mut tab = Tab::open(&airlock.status_url());
+    let names =
+        "[...document.querySelectorAll('.group > summary > b')].map((b) => b.textContent).join()";
+    assert_eq!(tab.text(names), ORDER.join(","));
+    assert_eq!(tab.text("document.title"), "(4) storage: damaged - Airlock");
+    let headline = tab.text("document.querySelector('.headline').textContent");
+    assert!(headline.starts_with("storage: damaged, "), "{headline}");
+    let page = tab.text("document.body.innerText");
+    assert!(page.contains("100 of 100"), "{page}");
+    let open = tab.text(
+        "[...document.querySelectorAll('.group[open]')].map((row) => row.dataset.key).join()",
+    );
+    assert_eq!(open, "storage");
+
+    let runbook = fs::read_to_string(repository().join("docs/operations.md")).unwrap();
+    let sections = "[...document.querySelectorAll('.runbook')].map((text) => text.textContent.split(/[“”]/)[1]).join('\\n')";
+    let sections = tab.text(sections);
+    assert!(sections.lines().count() > ORDER.len(), "{sections}");
+    for section in sections.lines() {
+        assert!(runbook.contains(&format!("\n## {section}\n")), "{section}");
+    }
+}
+
+#[test]
+fn the_row_of_a_group_is_found_by_its_link_with_and_without_scripts() {
+    let (_etcd, airlock) = night();
+    for scripts in [true, false] {
+        let mut tab = Tab::new(1280);
+        if !scripts {
+            tab.disable_scripts();
+        }
+        tab.navigate(&format!("{}/#100%20slots", airlock.status_url()));
+        let open = "document.querySelector('[data-key=\"100 slots\"]').open";
+        wait_until(&mut tab, "the row to be open", open);
+        tab.navigate(&format!("{}/#workers", airlock.status_url()));
+        wait_until(
+            &mut tab,
+            "the row to be in view",
+            "document.querySelector('[data-key=workers]').open && \
+             Math.abs(document.querySelector('[data-key=workers]').getBoundingClientRect().top) < 400",
+        );
+    }
+}
+
+#[test]
+fn a_refresh_keeps_open_rows_focus_filter_and_scroll_position_and_waits_for_a_selection() {
+    let (etcd, airlock) = night();
+    let mut tab = Tab::open(&airlock.status_url());
+    tab.evaluate("document.querySelector('[data-key=workers] > summary').click()");
+    tab.evaluate("document.querySelector('[data-key=storage] > summary').click()");
+    tab.evaluate("document.querySelector('[data-key=workers] .more > summary').click()");
+    tab.evaluate("document.querySelector('input').focus()");
+    tab.type_text("DB-WORKER");
+    let shown = "[...document.querySelectorAll('.group:not([hidden])')].map((row) => row.dataset.key).join()";
+    assert_eq!(tab.text(shown), "workers,ingress,gpu,100 slots,web");
+    assert_eq!(
+        tab.text("document.querySelector('output:not(.note)').textContent"),
+        "5 of 8 groups"
+    );
+    tab.evaluate("document.querySelector('button[value=attention]').click()");
+    assert_eq!(tab.text(shown), "workers,ingress,gpu");
+    tab.evaluate("document.querySelector('[data-key=workers] .copy').focus(); scrollTo(0, 50)");
+    tab.evaluate("window.before = document.activeElement; getSelection().selectAllChildren(document.querySelector('h1'))");
+
+    put(&etcd, "web", 7, &json!({}), &json!([]));
+    put(&etcd, "ingress", 2, &json!({}), &json!([]));
+    eventually("the server to know", || {
+        let (_, page) = airlock.status("/");
+        page.contains("0 of 7").then_some(())
+    });
+    let note = "document.querySelector('.note').textContent";
+    refresh(&mut tab);
+    wait_until(
+        &mut tab,
+        "the note",
+        &format!("{note}.includes('while text is selected')"),
+    );
+    assert_eq!(tab.text("getSelection().toString()"), "Airlock");
+    tab.evaluate("getSelection().removeAllRanges()");
+    refresh(&mut tab);
+    wait_until(
+        &mut tab,
+        "the refresh",
+        "document.body.innerText.includes('0 of 7') || document.body.textContent.includes('0 of 7')",
+    );
+
+    // The order has changed, and with it what the filter shows.
+    wait_until(
+        &mut tab,
+        "the filter",
+        &format!("{shown} === 'workers,gpu'"),
+    );
+    tab.evaluate(
+        "document.querySelector('input').value = ''; document.dispatchEvent(new Event('input'))",
+    );
+    assert_eq!(tab.text(shown), "storage,workers,web,gpu");
+    let kept = "document.activeElement === window.before && scrollY === 50 && \
+                document.querySelector('[data-key=workers]').open && \
+                !document.querySelector('[data-key=storage]').open && \
+                document.querySelector('[data-key=workers] .more').open && \
+                document.querySelector('.note').hidden";
+    assert_eq!(tab.evaluate(kept), true);
+    assert_eq!(
+        tab.text("document.querySelector('[aria-pressed=true]').value"),
+        "attention"
+    );
+}
+
+#[test]
+fn a_command_is_copied_with_the_keyboard() {
+    let (_etcd, airlock) = night();
+    let mut tab = Tab::open(&airlock.status_url());
+    tab.evaluate("document.querySelector('[data-key=workers] > summary').focus()");
+    tab.press("Enter");
+    tab.press("Tab");
+    assert_eq!(tab.text("document.activeElement.textContent"), "Copy");
+    let copied = "new Promise((resolve) => document.addEventListener('copy', () => resolve(getSelection().toString())))";
+    tab.evaluate(&format!("window.copied = {copied}; 0"));
+    tab.press("Enter");
+    let unlock = airlock.suggested(&format!("unlock workers {}", id(7)));
+    assert_eq!(tab.text("window.copied"), unlock);
+    assert_eq!(tab.text("document.activeElement.textContent"), "Copied");
+    assert_eq!(tab.evaluate("getSelection().isCollapsed"), true);
+}
+
+#[test]
+fn without_scripts_the_page_is_complete_and_reloads_itself() {
+    let (_etcd, airlock) = night();
+    let mut tab = Tab::new(1280);
+    tab.disable_scripts();
+    tab.navigate(&airlock.status_url());
+    assert_eq!(
+        tab.evaluate("getComputedStyle(document.querySelector('.bar')).display"),
+        "none"
+    );
+    assert_eq!(tab.evaluate("document.querySelectorAll('.copy').length"), 0);
+    open_everything(&mut tab);
+    let text = tab.text("document.body.innerText");
+    for expected in [
+        "All 12 waiting nodes",
+        &id(112),
+        "Last reboots",
+        "admin@ops-1",
+        "UTC",
+        "Servers",
+    ] {
+        assert!(
+            text.contains(expected),
+            "{expected} is not on the page: {text}"
+        );
+    }
+    tab.evaluate("window.before = 1");
+    tab.wait_for_reload();
+}
+
+#[test]
+fn a_server_that_does_not_respond_and_a_store_that_is_down_dim_the_page_and_ages_stand_still() {
+    let (mut etcd, mut airlock) = night();
+    let mut tab = Tab::open(&airlock.status_url());
+    let dimmed = "getComputedStyle(document.querySelector('.list')).filter";
+    assert_eq!(tab.text(dimmed), "none");
+    etcd.members[0].kill();
+    eventually("the page to say so", || {
+        let (_, page) = airlock.status("/");
+        page.contains("store unavailable").then_some(())
+    });
+    refresh(&mut tab);
+    wait_until(
+        &mut tab,
+        "the title",
+        "document.title.includes('store unavailable')",
+    );
+    assert_eq!(tab.text(dimmed), "grayscale(1)");
+    let text = tab.text("document.querySelector('main').innerText");
+    assert!(
+        text.contains("The holders and their ages below are as of "),
+        "{text}"
+    );
+    tab.evaluate("document.querySelector('[data-key=workers]').open = true");
+    assert!(
+        tab.text("document.querySelector('[data-key=workers]').innerText")
+            .contains("Holders as of ")
+    );
+    tab.screenshot(&picture("store-down"));
+    assert_accessible(&mut tab);
+
+    airlock.process().kill();
+    refresh(&mut tab);
+    let note = "document.querySelector('.note').textContent";
+    wait_until(
+        &mut tab,
+        "the note",
+        &format!("{note}.endsWith('the server does not respond.')"),
+    );
+    assert_eq!(tab.text("document.body.className"), "stale");
+    tab.screenshot(&picture("stale"));
+    assert_accessible(&mut tab);
+}
+
+#[test]
+fn a_thousand_groups_are_shown_at_once() {
+    let groups: String = (0..1000)
+        .map(|number| format!("[[lock.groups]]\nname = \"group-{number}\"\nslots = 2\n"))
+        .collect();
+    let airlock = Airlock::embedded(&format!("[lock]\n{groups}"));
+    let client = airlock.client();
+    for number in 0..1000 {
+        let group = format!("group-{number}");
+        for node in 0..4 {
+            client.lock(&group, &id(4 * number + node));
+        }
+    }
+    let mut tab = Tab::open(&airlock.status_url());
+    wait_until(
+        &mut tab,
+        "the state",
+        "!document.title.includes('not known')",
+    );
+    let (_, page) = airlock.status("/");
+    assert!(page.len() < 8_000_000, "{} bytes", page.len());
+    let timing = "(() => { const {responseEnd, loadEventEnd} = performance.getEntriesByType('navigation')[0]; \
+                  return loadEventEnd - responseEnd })()";
+    let load = tab.evaluate(timing).as_f64().unwrap();
+    tab.evaluate("window.started = performance.now(); document.querySelector('input').value = 'group-77'; \
+                  document.dispatchEvent(new Event('input')); window.filtered = performance.now() - started");
+    let filtered = tab.evaluate("window.filtered").as_f64().unwrap();
+    assert_eq!(
+        tab.evaluate("document.querySelectorAll('.group:not([hidden])').length"),
+        11
+    );
+    tab.evaluate(
+        "document.querySelector('time').textContent = 'old'; window.started = performance.now()",
+    );
+    refresh(&mut tab);
+    wait_until(
+        &mut tab,
+        "the refresh",
+        "document.querySelector('time').textContent !== 'old'",
+    );
+    let refreshed = tab
+        .evaluate("performance.now() - window.started")
+        .as_f64()
+        .unwrap();
+    println!(
+        "1,000 groups: {} kB, loaded after {load:.0} ms, filtered in {filtered:.0} ms, refreshed within {refreshed:.0} ms",
+        page.len() / 1000
+    );
+    tab.screenshot(&picture("thousand"));
+    assert!(load < 10_000.0 && filtered < 2_000.0 && refreshed < 20_000.0);
+}
