@@ -11,6 +11,7 @@ use crate::lock::codec::DecodeError;
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
 use crate::names::NodeNames;
+use crate::status::GroupView;
 use crate::store::etcd;
 use crate::store::open::open;
 use crate::store::{DamagedValue, Store, StoreError};
@@ -112,6 +113,12 @@ impl StoreContext {
     /// Returns the command line of another command on the same store.
     pub(super) fn command_line(&self, command: &str, arguments: &[&str]) -> String {
         command_line(&self.config, command, arguments)
+    }
+
+    /// Returns the command that ends what is unusual about a group, after a colon; nothing if there is none.
+    pub(super) fn remedy(&self, group: &GroupView) -> String {
+        let remedy = group.remedy(&self.config);
+        remedy.map_or_else(String::new, |command| format!(": {command}"))
     }
 
     fn store_name(&self) -> String {

@@ -15,7 +15,7 @@ use super::CliError;
 use super::context::StoreContext;
 use super::output::{print, print_json, print_raw};
 use super::overview::Overview;
-use crate::status::{DenialView, GroupView};
+use crate::status::DenialView;
 
 /// The interval of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
@@ -134,10 +134,4 @@ fn needs_attention(overview: &Overview) -> bool {
         || servers
             .into_iter()
             .any(|server| !server.alive || server.configuration_differs)
-}
-
-/// Returns the command that ends what is unusual about a group, after a colon.
-fn remedy(context: &StoreContext, group: &GroupView) -> String {
-    let remedy = group.remedy(&context.config);
-    remedy.map_or_else(String::new, |command| format!(": {command}"))
 }

@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn an_unknown_command_lists_the_commands_and_suggests_none() {
-        for unknown in ["status", "unlok", "resum", "pasue"] {
+        for unknown in ["state", "unlok", "resum", "pasue"] {
             let message = message(&[unknown]);
             assert!(
                 message.contains("tip: the commands are: serve, check-config, "),

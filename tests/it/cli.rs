@@ -162,12 +162,12 @@ fn warnings_and_errors_of_commands_are_plain_text_each_printed_once() {
 
 #[test]
 fn an_unknown_command_lists_the_commands_and_suggests_none_of_them() {
-    let output = run(&["status"]);
+    let output = run(&["state"]);
     assert_eq!(output.status.code(), Some(2));
     let errors = stderr(&output);
     assert!(
-        errors.contains("unrecognized subcommand 'status'")
-            && errors.contains("the commands are: serve, check-config, healthcheck, get, "),
+        errors.contains("unrecognized subcommand 'state'")
+            && errors.contains("the commands are: serve, check-config, healthcheck, status, "),
         "{errors}"
     );
     assert!(!errors.contains("similar"), "{errors}");

@@ -187,7 +187,7 @@ fn each_refused_request_is_listed_counted_and_logged_with_the_address_that_the_p
         let time = &denial["first"];
         let expected = json!({
             "reason": reason, "peer": peer, "group": group, "id": id, "detail": detail,
-            "first": time, "last": time, "times": 1,
+            "first": time, "last": time, "times": 1, "server": denial["server"],
         });
         assert_eq!(denial, expected);
         let counted = REFUSED.iter().filter(|other| other.reason == *reason);

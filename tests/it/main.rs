@@ -37,6 +37,7 @@ mod limits;
 mod linearizability;
 mod log;
 mod model;
+mod night;
 mod node_ids;
 mod node_names;
 mod notify;

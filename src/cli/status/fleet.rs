@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::remedy;
 use crate::cli::CliError;
 use crate::cli::context::StoreContext;
 use crate::cli::get_slots::{address, waiting};
@@ -149,7 +148,7 @@ fn held(group: &GroupView) -> String {
 fn detail(context: &StoreContext, group: &GroupView) -> String {
     match group.state {
         Condition::Paused | Condition::SlotsDiffer => {
-            format!("{}{}", group.detail, remedy(context, group))
+            format!("{}{}", group.detail, context.remedy(group))
         }
         _ => group.detail.clone(),
     }

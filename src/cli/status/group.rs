@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use super::remedy;
 use crate::cli::CliError;
 use crate::cli::context::StoreContext;
 use crate::cli::get_slots::address;
@@ -42,14 +41,14 @@ fn sentence(context: &StoreContext, group: &GroupView) -> String {
     match group.state {
         Condition::Damaged => format!(
             "damaged. No request is granted until the stored value is repaired: {detail}; the command to repair it{}",
-            remedy(context, group)
+            context.remedy(group)
         ),
         Condition::Overdue => format!("overdue. {detail}; a reboot does not take that long."),
         Condition::Unknown => format!("not known yet: {detail}."),
-        Condition::SlotsDiffer => format!("{detail}{}", remedy(context, group)),
+        Condition::SlotsDiffer => format!("{detail}{}", context.remedy(group)),
         Condition::Paused => format!(
             "paused {detail}. No node is granted a slot until the group is resumed{}",
-            remedy(context, group)
+            context.remedy(group)
         ),
         Condition::Closed => {
             format!("closed. No node is granted a slot outside the reboot windows: {detail}.")

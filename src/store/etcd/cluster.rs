@@ -143,6 +143,32 @@ impl Cluster {
         result.ok_or_else(|| into_error(failures))
     }
 
+    /// Makes a call that no lock depends on, to the preferred endpoint only. It has no influence on which one that is: an
+    /// endpoint that replies to it need not be able to commit.
+    pub(super) async fn call_aside<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, StoreError>
+    where
+        T: Response,
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.settle().await?;
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        let endpoint = self.endpoints.get(preferred).or(self.endpoints.first());
+        let Some(endpoint) = endpoint else {
+            return Err(into_error(Failures::new()));
+        };
+        endpoint
+            .call(self.attempt_timeout, call)
+            .await
+            .map_err(|error| {
+                let is_denied = error.problem.is_denied();
+                let error = EtcdError::Endpoints(vec![error]);
+                match is_denied {
+                    true => StoreError::rejected(error),
+                    false => StoreError::unreachable(error),
+                }
+            })
+    }
+
     /// Decides which cluster is used, at the first call: asks all endpoints, also those that are not needed.
     ///
     /// A call that waits for the attempt of another one takes its result, so that many calls wait no longer than one.

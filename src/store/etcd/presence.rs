@@ -10,9 +10,9 @@ use etcd_client::{Client, GetOptions, LeaseKeepAliveStream, LeaseKeeper, PutOpti
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Mutex;
 
-use super::cluster::{Cluster, Effect};
+use super::cluster::Cluster;
 use super::keys;
-use super::transaction::{get, transact};
+use super::transaction::{MAX_RESPONSE, transact};
 use crate::store::StoreError;
 use crate::store::presence::{KEPT, Liveness, MAX_SILENCE, Published};
 
@@ -64,7 +64,7 @@ impl Presence {
             ];
             transact(client, Txn::new().and_then(puts))
         };
-        cluster.call(Effect::Writes, put).await?;
+        cluster.call_aside(put).await?;
         own.document = Some(document.to_owned());
         Ok(())
     }
@@ -78,7 +78,7 @@ impl Presence {
             ];
             transact(client, Txn::new().and_then(deletes))
         };
-        cluster.call(Effect::Writes, delete).await?;
+        cluster.call_aside(delete).await?;
         *self.own.lock().await = Own::default();
         Ok(())
     }
@@ -87,7 +87,15 @@ impl Presence {
     pub(super) async fn published(&self, cluster: &Cluster) -> Result<Vec<Published>, StoreError> {
         // No lock depends on it, so the state of any member is good enough.
         let options = GetOptions::new().with_prefix().with_serializable();
-        let mut response = get(cluster, keys::SERVERS, Some(options)).await?;
+        let get = |client: Client| {
+            let options = options.clone();
+            async move {
+                let client = client.kv_client();
+                let mut client = client.max_decoding_message_size(MAX_RESPONSE);
+                client.get(keys::SERVERS, Some(options)).await
+            }
+        };
+        let mut response = cluster.call_aside(get).await?;
         let (mut documents, mut alive) = (Vec::new(), Vec::new());
         for entry in response.take_kvs() {
             let lease = entry.lease();
@@ -130,7 +138,7 @@ impl Presence {
         }
         let ask =
             |client: Client| async move { client.lease_client().time_to_live(lease, None).await };
-        let response = cluster.call(Effect::Reads, ask).await.ok()?;
+        let response = cluster.call_aside(ask).await.ok()?;
         let age = response.granted_ttl().checked_sub(response.ttl())?;
         Timestamp::now()
             .checked_sub(SignedDuration::from_secs(age))
@@ -168,7 +176,7 @@ impl Own {
 async fn grant(cluster: &Cluster, time: Duration) -> Result<i64, StoreError> {
     let seconds = time.as_secs().cast_signed();
     let grant = |client: Client| async move { client.lease_client().grant(seconds, None).await };
-    let response = cluster.call(Effect::Writes, grant).await?;
+    let response = cluster.call_aside(grant).await?;
     Ok(response.id())
 }
 
@@ -177,5 +185,5 @@ async fn keep(
     lease: i64,
 ) -> Result<(LeaseKeeper, LeaseKeepAliveStream), StoreError> {
     let call = |client: Client| async move { client.lease_client().keep_alive(lease).await };
-    cluster.call(Effect::Writes, call).await
+    cluster.call_aside(call).await
 }
