@@ -101,7 +101,7 @@ fn what_needs_attention_comes_first_and_the_title_and_the_headline_name_the_wors
     let sections = tab.text(sections);
     assert!(sections.lines().count() > ORDER.len(), "{sections}");
     for section in sections.lines() {
-        assert!(runbook.contains(&format!("\n## {section}\n")), "{section}");
+        assert!(runbook.contains(&format!("# {section}\n")), "{section}");
     }
 }
 

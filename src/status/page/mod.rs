@@ -160,7 +160,7 @@ impl Page<'_> {
             footer {
                 p.quiet {
                     (timestamp(self.view.now)) " on " (self.view.host) ", Airlock " (self.view.version) ". "
-                    (runbook("Find out why a node does not reboot"))
+                    (runbook("Nothing is updating"))
                 }
             }
         }

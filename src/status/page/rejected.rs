@@ -47,7 +47,7 @@ pub(super) fn section(clients: &[DenialView], now: Timestamp) -> Markup {
                     }
                     p.quiet {
                         "Rejected in the last 15 minutes. Only the server itself knows how often. "
-                        (runbook("Find out why a node does not reboot"))
+                        (runbook("Clients are rejected"))
                     }
                 }
             }
