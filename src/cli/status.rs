@@ -121,17 +121,20 @@ async fn once(context: &StoreContext, arguments: &Arguments) -> Result<(), CliEr
         (Format::Wide, None, None) => fleet::print_wide(context, &overview)?,
         (Format::Table, None, None) => fleet::print_fleet(context, &overview)?,
     }
-    match needs_attention(&overview) {
+    match needs_attention(&overview, subject.is_none()) {
         true => Err(CliError::NeedsAttention),
         false => Ok(()),
     }
 }
 
-fn needs_attention(overview: &Overview) -> bool {
-    let servers = overview.servers.iter().flatten();
-    overview.groups.iter().any(|group| group.needs_attention)
+/// Reports whether a person should look at one of the groups, or with `is_fleet` at the servers or the rejected clients.
+fn needs_attention(overview: &Overview, is_fleet: bool) -> bool {
+    let mut servers = overview.servers.iter().flatten();
+    let groups = overview.groups.iter().any(|group| group.needs_attention);
+    if !is_fleet {
+        return groups;
+    }
+    groups
         || overview.denials.iter().any(DenialView::concerns_nodes)
-        || servers
-            .into_iter()
-            .any(|server| !server.alive || server.configuration_differs)
+        || servers.any(|server| !server.alive || server.configuration_differs)
 }

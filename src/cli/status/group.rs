@@ -78,14 +78,16 @@ fn print_holders(
     }));
     let mut lines = table(rows, &[], MAX_WIDTH).into_iter();
     lines.try_for_each(print)?;
-    // The oldest one, or all that are overdue.
-    let overdue: Vec<_> = holders.iter().filter(|holder| holder.overdue).collect();
-    if overdue.is_empty() {
-        return Ok(());
-    }
+    // All that are overdue, or the oldest one.
+    let mut listed: Vec<_> = holders.iter().filter(|holder| holder.overdue).collect();
     print("")?;
-    print("  Check the node first: an update that broke it would break the next one. Then:")?;
-    for holder in overdue {
+    if listed.is_empty() {
+        listed.extend(holders.first());
+        print("  If a node does not come back, check it first. Then:")?;
+    } else {
+        print("  Check the node first: an update that broke it would break the next one. Then:")?;
+    }
+    for holder in listed {
         let unlock = context.command_line("unlock", &[&group.name, &holder.id]);
         print(format_args!("    {unlock}"))?;
     }
