@@ -143,6 +143,8 @@ impl NodeNames {
 
     /// Returns the name of the node with this id.
     pub(crate) fn name(&self, id: &str) -> Option<Arc<str>> {
+        // Without a file, no request waits for the lock.
+        self.path.as_ref()?;
         self.table.read().name(id).map(Arc::from)
     }
 }

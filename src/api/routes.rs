@@ -146,7 +146,7 @@ impl Api {
     async fn respond<'a>(
         &self,
         endpoint: Endpoint,
-        session: &'a Session,
+        session: &'a Session<'_>,
         headers: HeaderMap,
         body: Body,
         peer: Option<IpAddr>,
@@ -161,14 +161,17 @@ impl Api {
         drop(headers);
         let identity =
             body.and_then(|body| identity::parse_body(&body).map_err(ApiError::InvalidIdentity));
-        let claimed = identity.as_ref().ok().cloned();
         let checked = user.and_then(|user| {
             header.map_err(ApiError::InvalidIdentity)?;
-            Ok((user, identity?))
+            Ok(user)
         });
-        let result = match checked {
-            Ok((user, identity)) => decide(endpoint, session, user, identity, peer).await,
-            Err(error) => Err(error),
+        let (result, claimed) = match (checked, identity) {
+            (Ok(user), Ok(identity)) => {
+                let result = decide(endpoint, session, user, &identity, peer).await;
+                (result, Some(identity))
+            }
+            (Ok(_), Err(error)) => (Err(error), None),
+            (Err(error), identity) => (Err(error), identity.ok()),
         };
         result.map_err(|error| Refusal { error, claimed })
     }
@@ -198,9 +201,9 @@ impl Api {
 /// Passes a request to the coordinator.
 async fn decide<'a>(
     endpoint: Endpoint,
-    session: &'a Session,
+    session: &'a Session<'_>,
     user: Option<String>,
-    identity: Identity,
+    identity: &Identity,
     peer: Option<IpAddr>,
 ) -> Result<Success<'a>, ApiError<'a>> {
     let success = match endpoint {

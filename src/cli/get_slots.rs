@@ -1,14 +1,12 @@
 //! `airlock get slots`: prints the holders of each group, as a table or as JSON.
 
-use std::net::IpAddr;
-
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::CliError;
 use super::context::StoreContext;
 use super::output::{print, print_json, table};
-use super::overview::Overview;
+use super::overview::{Overview, address, waiting};
 use crate::status::{GroupView, HolderView};
 use crate::text::duration::age;
 
@@ -87,21 +85,6 @@ fn rows_of(group: &GroupView) -> Vec<[String; 9]> {
         [a, b, c, d, e, f, id, peer, since]
     }));
     rows
-}
-
-/// Returns the number of waiting nodes as it is shown.
-pub(super) fn waiting(group: &GroupView) -> String {
-    match group.waiting_count {
-        None => "?".into(),
-        Some(0) => "-".into(),
-        Some(count) if group.more_may_wait => format!("{count}+"),
-        Some(count) => count.to_string(),
-    }
-}
-
-/// Returns an address as it is shown.
-pub(super) fn address(peer: Option<IpAddr>) -> String {
-    peer.map_or_else(|| "-".into(), |peer| peer.to_string())
 }
 
 fn print_notes(

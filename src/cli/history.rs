@@ -5,10 +5,9 @@ use serde_json::json;
 
 use super::CliError;
 use super::context::StoreContext;
-use super::get_slots::address;
 use super::moment;
 use super::output::{print, print_json, table};
-use super::overview::Overview;
+use super::overview::{Overview, address, is_node};
 use crate::lock::audit::{Action, AuditEntry};
 use crate::status::{CompletedHoldView, GroupView};
 use crate::text::duration;
@@ -59,11 +58,7 @@ impl Event<'_> {
     /// Reports whether it concerns the node with this id, name or address.
     fn concerns(&self, node: &str) -> bool {
         match self {
-            Event::Hold(hold) => {
-                hold.id == node
-                    || hold.name.as_deref() == Some(node)
-                    || hold.peer.is_some_and(|peer| peer.to_string() == node)
-            }
+            Event::Hold(hold) => is_node(node, &hold.id, hold.name.as_deref(), hold.peer),
             Event::Command(entry) => match &entry.action {
                 Action::Lock { id } => **id == *node,
                 Action::Unlock { ids, .. } => ids.iter().any(|id| **id == *node),

@@ -1,5 +1,7 @@
 //! What the store tells about the fleet: the groups, configured or not, and the servers with the nodes that wait at them.
 
+use std::net::IpAddr;
+
 use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 
@@ -117,4 +119,25 @@ fn view(
         names: &context.names,
     };
     GroupView::new(facts, now)
+}
+
+/// Returns the number of waiting nodes as it is shown.
+pub(super) fn waiting(group: &GroupView) -> String {
+    match group.waiting_count {
+        None => "?".into(),
+        Some(0) => "-".into(),
+        Some(count) if group.more_may_wait => format!("{count}+"),
+        Some(count) => count.to_string(),
+    }
+}
+
+/// Returns an address as it is shown.
+pub(super) fn address(peer: Option<IpAddr>) -> String {
+    peer.map_or_else(|| "-".into(), |peer| peer.to_string())
+}
+
+/// Reports whether `wanted` is the id, the name or the address of a node.
+pub(super) fn is_node(wanted: &str, id: &str, name: Option<&str>, peer: Option<IpAddr>) -> bool {
+    let address = wanted.parse::<IpAddr>().ok();
+    id == wanted || name == Some(wanted) || (address.is_some() && address == peer)
 }

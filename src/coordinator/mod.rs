@@ -36,11 +36,9 @@ pub(crate) struct Coordinator {
 }
 
 /// One request, which uses the state of the server at its start: a reload in between does not change its authorization.
-pub(crate) struct Session {
+pub(crate) struct Session<'c> {
+    coordinator: &'c Coordinator,
     state: Arc<ServerState>,
-    timeout: Duration,
-    names: Arc<NodeNames>,
-    notifier: Option<Notifier>,
 }
 
 /// The identity in a request: the node, and the group it claims to belong to.
@@ -115,19 +113,17 @@ impl Coordinator {
     }
 
     /// Starts a request.
-    pub(crate) fn begin(&self) -> Session {
+    pub(crate) fn begin(&self) -> Session<'_> {
         Session {
+            coordinator: self,
             state: self.state.get(),
-            timeout: self.timeout,
-            names: Arc::clone(&self.names),
-            notifier: self.notifier.clone(),
         }
     }
 }
 
 // === impl Session ===
 
-impl Session {
+impl Session<'_> {
     pub(crate) fn limits(&self) -> &Limits {
         &self.state.limits
     }
@@ -139,7 +135,7 @@ impl Session {
     pub(crate) async fn pre_reboot(
         &self,
         user: Option<String>,
-        identity: Identity,
+        identity: &Identity,
         peer: Option<IpAddr>,
     ) -> Result<Granted<'_>, Denied<'_>> {
         let Identity { group, id } = identity;
@@ -147,10 +143,10 @@ impl Session {
         tracing::trace!(%group, %id, user, peer = peer.map(field::display), "pre-reboot request");
         let found = self.authorize(user, group)?;
         let name = found.group.name();
-        let client = self.client(&id, peer);
-        match self.lock(found, &id, &client).await {
+        let client = self.client(id, peer);
+        match self.lock(found, id, &client).await {
             Ok(already_held) => {
-                if let RequestId::Valid(id) = &id {
+                if let RequestId::Valid(id) = id {
                     found.group.record_served(id);
                 }
                 if !already_held {
@@ -171,7 +167,7 @@ impl Session {
                 })
             }
             Err((reason, cause)) => {
-                if let (RequestId::Valid(id), Some(reason)) = (&id, reason) {
+                if let (RequestId::Valid(id), Some(reason)) = (id, reason) {
                     found.group.record_denied(id, client, reason);
                 }
                 Err(Denied {
@@ -187,7 +183,7 @@ impl Session {
     pub(crate) async fn steady_state(
         &self,
         user: Option<String>,
-        identity: Identity,
+        identity: &Identity,
         peer: Option<IpAddr>,
     ) -> Result<Released<'_>, Denied<'_>> {
         let Identity { group, id } = identity;
@@ -199,21 +195,21 @@ impl Session {
             id: id.shared(),
             at: Timestamp::now(),
         };
-        let result = found.group.execute(command, self.timeout).await;
-        let cause = match (result, &id) {
+        let result = found.group.execute(command, self.coordinator.timeout).await;
+        let cause = match (result, id) {
             (Ok(answer), RequestId::Foreign { reason, .. })
                 if answer.outcome == Outcome::NotHeld =>
             {
                 DenialCause::InvalidId(*reason)
             }
             (Ok(answer), _) => {
-                if let RequestId::Valid(id) = &id {
+                if let RequestId::Valid(id) = id {
                     found.group.record_served(id);
                 }
                 let was_held = answer.outcome == Outcome::Unlocked;
                 if was_held {
-                    let Client { peer, name: node } = self.client(&id, peer);
-                    let ended = answer.ended.as_ref();
+                    let Client { peer, name: node } = self.client(id, peer);
+                    let ended = answer.ended.as_deref();
                     let since = ended.and_then(|hold| hold.from);
                     let held = ended.and_then(CompletedHold::duration);
                     self.notify(|| Event::Released {
@@ -248,7 +244,7 @@ impl Session {
 
     /// Tells the receiver of events about one, if there is a receiver.
     fn notify(&self, event: impl FnOnce() -> Event) {
-        if let Some(notifier) = &self.notifier {
+        if let Some(notifier) = &self.coordinator.notifier {
             notifier.send(event());
         }
     }
@@ -256,22 +252,20 @@ impl Session {
     /// Returns the node behind an id, as a person knows it.
     fn client(&self, id: &RequestId, peer: Option<IpAddr>) -> Client {
         let name = match id {
-            RequestId::Valid(id) => self.names.name(id.as_str()),
+            RequestId::Valid(id) => self.coordinator.names.name(id.as_str()),
             RequestId::Foreign { .. } => None,
         };
         Client { peer, name }
     }
 
     /// Looks the group up and checks that the user may lock it.
-    fn authorize(
-        &self,
-        user: Option<String>,
-        name: String,
-    ) -> Result<&ConfiguredGroup, Denied<'_>> {
-        let Some(found) = self.state.groups.get(name.as_str()) else {
+    fn authorize(&self, user: Option<String>, name: &str) -> Result<&ConfiguredGroup, Denied<'_>> {
+        let Some(found) = self.state.groups.get(name) else {
             return Err(Denied {
                 group: None,
-                cause: DenialCause::UnknownGroup { name },
+                cause: DenialCause::UnknownGroup {
+                    name: name.to_owned(),
+                },
             });
         };
         if let (Some(user), Some(users)) = (user, &found.settings.users)
@@ -312,7 +306,7 @@ impl Session {
             (RequestId::Valid(_), WindowState::Closed { next }) => (renew, next),
         };
         let group: &Group = &found.group;
-        let answer = group.execute(command, self.timeout).await;
+        let answer = group.execute(command, self.coordinator.timeout).await;
         let (reason, cause) = match answer.map(|answer| answer.outcome) {
             Ok(Outcome::Locked) => return Ok(false),
             Ok(Outcome::AlreadyHeld) => return Ok(true),

@@ -29,6 +29,9 @@ pub(crate) use reason::DenialReason;
 /// The maximum number of clients that are known without a configured group. A client takes at most 700 bytes.
 const MAX_OF_SERVER: usize = 256;
 
+/// The maximum number of clients in a list for people or other servers.
+pub(crate) const MAX_LISTED: usize = 256;
+
 /// The maximum number of clients that are known for each configured group.
 const MAX_OF_GROUP: usize = 64;
 

@@ -82,6 +82,11 @@ impl Fleet {
         self.servers.iter().filter(|server| server.is_alive())
     }
 
+    fn alive_except(&self, except: Option<&ServerId>) -> impl Iterator<Item = &FleetServer> {
+        self.alive()
+            .filter(move |server| Some(&server.document.id) != except)
+    }
+
     /// Returns the name of a server for people: its host, with the port if several run there.
     pub(crate) fn label(&self, id: &ServerId) -> String {
         let others = |server: &&FleetServer| {
@@ -94,10 +99,10 @@ impl Fleet {
     }
 
     /// Returns the nodes that wait for `group` at the running servers, except those at the server `except`.
-    pub(crate) fn waiting(&self, group: &GroupName, except: Option<&str>) -> Waiting {
+    pub(crate) fn waiting(&self, group: &GroupName, except: Option<&ServerId>) -> Waiting {
         let mut all = Waiting::default();
-        let others = self.alive().filter(|server| Some(&*server.name) != except);
-        for server in others {
+        for server in self.alive_except(except) {
+            let label = self.label(&server.document.id);
             let groups = server.document.groups.iter();
             for waiting in groups.filter(|waiting| waiting.name == group.as_str()) {
                 all.count += waiting.count;
@@ -105,7 +110,7 @@ impl Fleet {
                 all.nodes
                     .extend(waiting.nodes.iter().map(|node| FleetWaiter {
                         node: node.clone(),
-                        server: self.label(&server.document.id),
+                        server: label.clone(),
                         latest: None,
                     }));
             }

@@ -103,7 +103,8 @@ fn the_nodes_of_running_servers_wait() {
             server("c", "3", GONE),
         ],
     };
-    let waiting = fleet.waiting(&group, Some("a:3333"));
+    let first = &fleet.servers[0].document.id;
+    let waiting = fleet.waiting(&group, Some(first));
     assert_eq!((waiting.count, &*waiting.nodes[0].server), (2, "b"));
     assert_eq!(fleet.waiting(&group, None).count, 4);
     let other = GroupName::new("other").unwrap();

@@ -48,7 +48,7 @@ pub(super) struct Request {
 pub(crate) struct Answer {
     pub(crate) outcome: Outcome,
     /// The hold that the command has ended, if the outcome is [`Outcome::Unlocked`].
-    pub(crate) ended: Option<CompletedHold>,
+    pub(crate) ended: Option<Box<CompletedHold>>,
 }
 
 /// The reason why the latest attempt of a group failed.

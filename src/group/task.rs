@@ -158,7 +158,7 @@ impl Work for Batch {
         let mut released = attempt.released.into_iter();
         for (request, outcome) in self.requests.drain(..answered).zip(attempt.outcomes) {
             let ended = match outcome {
-                Outcome::Unlocked => released.next(),
+                Outcome::Unlocked => released.next().map(Box::new),
                 Outcome::Locked
                 | Outcome::AlreadyHeld
                 | Outcome::Full { .. }

@@ -115,6 +115,9 @@ impl History {
     /// Returns the history with these holds appended, without the oldest ones if there are too many.
     #[must_use]
     pub fn append(&self, holds: &[CompletedHold]) -> Self {
+        if holds.is_empty() {
+            return self.clone();
+        }
         // A batch can end any number.
         let skipped = holds.len().saturating_sub(History::MAX_HOLDS);
         let mut after_gap = self.has_gap;

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::coordinator::StateReceiver;
-use crate::denials::{DenialReason, Denials, DeniedClient};
+use crate::denials::{self, DenialReason, Denials, DeniedClient};
 use crate::fleet::{FleetReceiver, ServerId};
 use crate::lock::audit::{AuditEntry, AuditLog};
 use crate::lock::holders::Hold;
@@ -23,9 +23,6 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The time after which a client that is still rejected causes another event.
 const REPEATED: SignedDuration = SignedDuration::from_hours(1);
-
-/// The maximum number of rejected clients that can cause events.
-const MAX_DENIALS: usize = 256;
 
 /// A rejected client: its reason, its address, and the group that it claims to belong to.
 type DeniedKey = (DenialReason, IpAddr, Option<String>);
@@ -87,7 +84,7 @@ impl EventSource {
                 self.notifier.send(event);
             }
         }
-        for event in observed.denials(self.denials.list(now, MAX_DENIALS), now) {
+        for event in observed.denials(self.denials.list(now, denials::MAX_LISTED), now) {
             self.notifier.send(event);
         }
     }

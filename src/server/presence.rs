@@ -10,16 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::coordinator::StateReceiver;
-use crate::denials::Denials;
+use crate::denials::{self, Denials};
 use crate::fleet::{Fleet, ServerDocument, ServerId};
 use crate::store::{Store, StoreError, presence};
 use crate::text::explain::chain;
 
 /// The time without attempts after the store has refused one: the user of etcd may use the keys of groups only.
 const AFTER_REFUSAL: Duration = Duration::from_secs(600);
-
-/// The maximum number of rejected clients of which the document names some.
-const MAX_LISTED: usize = 256;
 
 /// The time that the end of the server waits for its document to be removed.
 const MAX_WITHDRAWING: Duration = Duration::from_secs(1);
@@ -95,7 +92,7 @@ impl Presence {
     async fn exchange(&self, name: &mut String) -> Result<(), StoreError> {
         let state = self.state.get();
         let configuration = state.configuration.clone();
-        let rejected = self.denials.list(Timestamp::now(), MAX_LISTED);
+        let rejected = self.denials.list(Timestamp::now(), denials::MAX_LISTED);
         let document = ServerDocument::new(
             self.id.clone(),
             self.started,

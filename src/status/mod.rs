@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::coordinator::StateReceiver;
-use crate::denials::Denials;
+use crate::denials::{self, Denials};
 use crate::fleet::{FleetReceiver, ServerId};
 use crate::names::NodeNames;
 use crate::store::health::Health;
@@ -46,9 +46,6 @@ pub(crate) struct Status {
     /// The configuration file, which the commands on the page use.
     pub(crate) config: PathBuf,
 }
-
-/// The maximum number of rejected clients that are listed.
-const MAX_DENIALS: usize = 256;
 
 /// The handlers' shared state, and the documents that they share.
 struct Pages {
@@ -140,7 +137,7 @@ impl Status {
             fleet: fleet.as_deref(),
             id: &self.id,
             names: &self.names,
-            denials: self.denials.list(now, MAX_DENIALS),
+            denials: self.denials.list(now, denials::MAX_LISTED),
         };
         StatusView::new(sources, now)
     }

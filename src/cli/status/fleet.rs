@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cli::CliError;
 use crate::cli::context::StoreContext;
-use crate::cli::get_slots::{address, waiting};
 use crate::cli::moment;
 use crate::cli::output::{count, print, table};
-use crate::cli::overview::Overview;
+use crate::cli::overview::{Overview, address, waiting};
 use crate::status::{Condition, DenialView, GroupView, ServerView};
 use crate::text::duration::age;
 

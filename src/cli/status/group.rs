@@ -4,9 +4,9 @@ use jiff::Timestamp;
 
 use crate::cli::CliError;
 use crate::cli::context::StoreContext;
-use crate::cli::get_slots::address;
 use crate::cli::moment;
 use crate::cli::output::{count, print, table};
+use crate::cli::overview::address;
 use crate::status::{CompletedHoldView, Condition, GroupView, HolderView, WaiterView};
 use crate::text::duration::{age, seconds};
 

@@ -6,7 +6,7 @@ use crate::cli::CliError;
 use crate::cli::context::StoreContext;
 use crate::cli::moment;
 use crate::cli::output::print;
-use crate::cli::overview::Overview;
+use crate::cli::overview::{Overview, is_node};
 use crate::status::GroupView;
 use crate::text::duration::seconds;
 
@@ -80,12 +80,6 @@ pub(super) fn concerns(group: &GroupView, node: &str) -> bool {
         is_node(node, id, name.as_deref(), peer)
     };
     holders.any(found) || waiting.any(found) || history.any(found)
-}
-
-/// Reports whether `wanted` is the id, the name or the address of a node.
-fn is_node(wanted: &str, id: &str, name: Option<&str>, peer: Option<IpAddr>) -> bool {
-    let address = wanted.parse::<IpAddr>().ok();
-    id == wanted || name == Some(wanted) || (address.is_some() && address == peer)
 }
 
 /// Describes a node, such as `db-worker-7 (2204af7f…, 10.0.4.17)`.

@@ -68,6 +68,16 @@ pub(super) struct Sources<'a> {
     pub(super) denials: Vec<DeniedClient>,
 }
 
+// === impl Sources ===
+
+impl Sources<'_> {
+    /// Returns the name of this server for people.
+    fn label(&self) -> String {
+        let label = self.fleet.map(|fleet| fleet.label(self.id));
+        label.unwrap_or_else(|| self.id.host.clone())
+    }
+}
+
 // === impl StatusView ===
 
 impl StatusView {
@@ -86,6 +96,7 @@ impl StatusView {
         // The ages of holds are those that were known then.
         let known = unavailable_since.unwrap_or(now);
         let groups = sources.state.groups.values();
+        let label = sources.label();
         StatusView {
             version: env!("CARGO_PKG_VERSION"),
             host: sources.id.host.clone(),
@@ -101,7 +112,7 @@ impl StatusView {
                 .fleet
                 .map(|fleet| servers(fleet, Some(sources.id), now)),
             groups: groups
-                .map(|group| view(group, &sources, known, now))
+                .map(|group| view(group, &sources, &label, known, now))
                 .collect(),
             denials: denials(sources),
         }
@@ -110,35 +121,26 @@ impl StatusView {
 
 /// Returns the clients that this server has rejected, and then those of the others.
 fn denials(sources: Sources<'_>) -> Vec<DenialView> {
-    let id = sources.id;
-    let label = sources.fleet.map(|fleet| fleet.label(id));
-    let label = label.as_deref().unwrap_or(&id.host);
+    let label = sources.label();
     let own = sources.denials.into_iter();
-    let own = own.map(|client| DenialView::new(client, label));
+    let own = own.map(|client| DenialView::new(client, &label));
     let others = sources.fleet.into_iter();
-    own.chain(others.flat_map(|fleet| of_fleet(fleet, Some(id))))
+    own.chain(others.flat_map(|fleet| of_fleet(fleet, Some(sources.id))))
         .collect()
 }
 
 fn view(
     configured: &ConfiguredGroup,
     sources: &Sources<'_>,
+    label: &str,
     known: Timestamp,
     now: Timestamp,
 ) -> GroupView {
     let group = &configured.group;
     let state = group.known();
-    let id = sources.id;
-    let label = sources.fleet.map(|fleet| fleet.label(id));
-    let own = own_waiting(group, label.as_deref().unwrap_or(&id.host));
-    let others = |fleet: &Fleet| {
-        let own = fleet
-            .alive()
-            .find(|server| server.document.id == *sources.id);
-        fleet.waiting(group.name(), own.map(|own| own.name.as_str()))
-    };
+    let own = own_waiting(group, label);
     let waiting = match sources.fleet {
-        Some(fleet) => own.merge(others(fleet)),
+        Some(fleet) => own.merge(fleet.waiting(group.name(), Some(sources.id))),
         None => own,
     };
     let facts = GroupFacts {
