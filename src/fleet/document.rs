@@ -88,14 +88,14 @@ pub(crate) struct WaitingNode {
     pub(crate) reason: String,
 }
 
-/// The maximum number of nodes in a document. Each takes at most some 600 bytes.
-const MAX_NODES: usize = 100;
+/// The maximum size of the JSON of a document. etcd keeps each version of it, and every server reads those of all.
+const MAX_BYTES: usize = 64 << 10;
 
-/// The maximum number of rejected clients in a document, each of at most some 600 bytes.
+/// The maximum number of nodes in a document.
+const MAX_NODES: usize = 200;
+
+/// The maximum number of rejected clients in a document.
 const MAX_REJECTED: usize = 50;
-
-/// The minimum number of nodes of a group, if it has as many.
-const MIN_NODES_OF_GROUP: usize = 5;
 
 /// The maximum number of groups in a document: the first ones with waiting nodes.
 const MAX_GROUPS: usize = 500;
@@ -114,9 +114,8 @@ impl ServerDocument {
         let groups = state.groups.values().map(|configured| &configured.group);
         let waiting = groups.filter(|group| group.waiting_count() > 0);
         let waiting: Vec<_> = waiting.take(MAX_GROUPS).collect();
-        let listed = (MAX_NODES / waiting.len().max(1)).max(MIN_NODES_OF_GROUP);
-        let of_group = |group: &&group::Group| {
-            let waiting = group.waiting(listed);
+        let of_group = |(index, group): (usize, &&group::Group)| {
+            let waiting = group.waiting(share(MAX_NODES, waiting.len(), index));
             GroupWaiting {
                 name: group.name().to_string(),
                 count: waiting.count,
@@ -129,10 +128,40 @@ impl ServerDocument {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started,
             configuration,
-            groups: waiting.iter().map(of_group).collect(),
+            groups: waiting.iter().enumerate().map(of_group).collect(),
             rejected: RejectedClient::stable(rejected),
         }
     }
+
+    /// Returns the JSON, in which as much is left out as is necessary for its maximum size: details of nodes and of
+    /// rejected clients, at last groups.
+    pub(crate) fn into_json(mut self) -> String {
+        loop {
+            // It has no maps with keys other than texts, which JSON could not represent.
+            let json = serde_json::to_string(&self).unwrap_or_default();
+            if json.len() <= MAX_BYTES {
+                return json;
+            }
+            let listed = self
+                .groups
+                .iter()
+                .map(|group| group.nodes.len())
+                .sum::<usize>();
+            let groups = self.groups.len();
+            for (index, group) in self.groups.iter_mut().enumerate() {
+                group.nodes.truncate(share(listed / 2, groups, index));
+            }
+            self.rejected.truncate(self.rejected.len() / 2);
+            if listed == 0 && self.rejected.is_empty() {
+                self.groups.truncate(groups / 2);
+            }
+        }
+    }
+}
+
+/// Returns the share of `all` that the group at `index` has among `groups`.
+fn share(all: usize, groups: usize, index: usize) -> usize {
+    all / groups + usize::from(index < all % groups)
 }
 
 // === impl RejectedClient ===

@@ -64,6 +64,43 @@ fn golden_a_document_in_json() {
     );
 }
 
+#[test]
+fn a_document_is_bounded_and_keeps_its_groups_as_long_as_it_can() {
+    let rejected = RejectedClient {
+        reason: "unknown_group".into(),
+        peer: [192, 0, 2, 1].into(),
+        group: None,
+        detail: Some("x".repeat(500)),
+        first: second(0),
+    };
+    let groups = |count, nodes, id: &str| ServerDocument {
+        groups: (0..count)
+            .map(|number| GroupWaiting {
+                name: format!("group-{number}"),
+                count: 7,
+                may_be_more: false,
+                nodes: vec![node(id, 0); nodes],
+            })
+            .collect(),
+        rejected: vec![rejected.clone(); 50],
+        ..document("a", "1", Vec::new())
+    };
+    let sizes = |document: ServerDocument| {
+        let json = document.into_json();
+        assert!(json.len() <= 64 << 10, "{}", json.len());
+        let read: ServerDocument = serde_json::from_str(&json).unwrap();
+        let listed = read.groups.iter().map(|group| group.nodes.len());
+        (
+            read.groups.len(),
+            listed.sum::<usize>(),
+            read.rejected.len(),
+        )
+    };
+    assert_eq!(sizes(groups(20, 10, "n")), (20, 200, 50));
+    assert_eq!(sizes(groups(500, 1, &"n".repeat(250))), (500, 62, 6));
+    assert_eq!(sizes(groups(4000, 0, "n")), (1000, 0, 0));
+}
+
 #[tokio::test]
 async fn documents_of_later_versions_are_read_as_far_as_they_are_known() {
     let store = MemoryStore::default();

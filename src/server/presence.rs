@@ -100,9 +100,7 @@ impl Presence {
             &state,
             &rejected,
         );
-        // It has no maps with keys other than texts, which JSON could not represent.
-        let json = serde_json::to_string(&document).unwrap_or_default();
-        self.store.publish(name, &json).await?;
+        self.store.publish(name, &document.into_json()).await?;
         let fleet = Fleet::read(&*self.store).await?;
         let mut servers = fleet.servers.iter();
         if let Some(found) = servers.find(|server| server.name == *name)

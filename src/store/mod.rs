@@ -109,8 +109,8 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Shows a document to all that use the store, under the name of this server. The caller repeats it every
-    /// [`presence::INTERVAL`]; a document that has not changed is not written again. Like the two methods below, this is
-    /// for information only, and not linearizable.
+    /// [`presence::INTERVAL`]; a document that has not changed is not written again, and a store that keeps old versions
+    /// writes large ones less often. Like the two methods below, this is for information only, and not linearizable.
     async fn publish(&self, _server: &str, _document: &str) -> Result<(), StoreError> {
         Ok(())
     }

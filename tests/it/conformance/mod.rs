@@ -59,6 +59,26 @@ fn servers_tell_each_other_through_etcd_that_they_lose() {
 }
 
 #[test]
+fn a_server_that_changes_its_name_is_published_again_and_large_documents_are_written_less_often() {
+    let etcd = Etcd::start();
+    let [own, other] = [(), ()].map(|()| etcd_store(etcd.endpoints(), MAX_WAIT));
+    let large = "x".repeat(100_000);
+    let documents = async || -> Vec<String> {
+        let published = other.published().await.unwrap();
+        published.into_iter().map(|found| found.document).collect()
+    };
+    Runtime::new().unwrap().block_on(async {
+        own.publish("a", "small").await.unwrap();
+        own.publish("b", "small").await.unwrap();
+        assert_eq!(documents().await, ["small", "small"]);
+        own.publish("b", &large).await.unwrap();
+        assert_eq!(documents().await, ["small", &large]);
+        own.publish("b", "changed").await.unwrap();
+        assert_eq!(documents().await, ["small", &large]);
+    });
+}
+
+#[test]
 fn a_user_of_single_keys_cannot_announce_that_it_loses_and_still_commits() {
     for version in Version::ALL {
         let mut etcd = Etcd::with(version, 1, &[]);
