@@ -11,7 +11,7 @@ use crate::lock::codec::DecodeError;
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
 use crate::names::NodeNames;
-use crate::status::GroupView;
+use crate::status::{Condition, GroupView, StoreView};
 use crate::store::etcd;
 use crate::store::open::open;
 use crate::store::{DamagedValue, Store, StoreError};
@@ -107,7 +107,24 @@ impl StoreContext {
 
     /// Names the store and the file that configures it.
     pub(super) fn location(&self) -> String {
-        format!("{} (from {})", self.store_name(), self.config.display())
+        format!(
+            "{} (from {})",
+            self.settings.store.location(),
+            self.config.display()
+        )
+    }
+
+    /// Describes the store before it is inspected: as far as is known, it works.
+    pub(super) fn store_view(&self) -> StoreView {
+        StoreView {
+            location: self.settings.store.location(),
+            etcd: None,
+            up: true,
+            writable: true,
+            unavailable_since: None,
+            problem: None,
+            notices: Vec::new(),
+        }
     }
 
     /// Returns the command line of another command on the same store.
@@ -115,20 +132,10 @@ impl StoreContext {
         command_line(&self.config, command, arguments)
     }
 
-    /// Returns the command that ends what is unusual about a group, after a colon; nothing if there is none.
-    pub(super) fn remedy(&self, group: &GroupView) -> String {
-        let remedy = group.remedy(&self.config);
+    /// Returns the command that ends a condition of a group, after a colon; nothing if there is none.
+    pub(super) fn remedy(&self, group: &GroupView, condition: Condition) -> String {
+        let remedy = group.remedy(condition, &self.config);
         remedy.map_or_else(String::new, |command| format!(": {command}"))
-    }
-
-    fn store_name(&self) -> String {
-        match &self.settings.store {
-            StoreSettings::Etcd(etcd) => format!("etcd {}", etcd.endpoints.join(" ")),
-            StoreSettings::Embedded { path } => {
-                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-                format!("file {}", path.display())
-            }
-        }
     }
 
     /// Explains an error of the store.
@@ -157,7 +164,7 @@ impl StoreContext {
         CliError::Store {
             message: format!(
                 "{problem} ({}, from {}){effect}",
-                self.store_name(),
+                self.settings.store.location(),
                 self.config.display()
             ),
             hint,

@@ -195,9 +195,10 @@ impl CliError {
             CliError::Copy(error) if error.is_unavailable() => 69,
             CliError::Unknown { .. } => 75,
             CliError::Copy(error) if error.is_interrupted() => 75,
+            // As of an invalid argument: 1 tells that a person should look at something.
+            CliError::UnknownSubject { .. } => 2,
             CliError::NeedsAttention
             | CliError::Damaged { .. }
-            | CliError::UnknownSubject { .. }
             | CliError::Copy(_)
             | CliError::Refused { .. }
             | CliError::UnknownGroup { .. }

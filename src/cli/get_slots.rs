@@ -32,15 +32,16 @@ const MAX_WIDTH: usize = 36;
 
 /// Runs the command. A damaged value is reported after the groups.
 pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
-    let overview = Overview::read(&context, arguments.group.as_deref()).await?;
-    let views = overview.groups;
+    let overview =
+        Overview::read(&context, arguments.group.as_deref(), context.store_view()).await?;
+    let (views, now) = (overview.view.groups, overview.view.now);
     if arguments.json {
         print_json(&json!({ "store": context.location(), "groups": views }))?;
     } else {
         print(context.location())?;
         print("")?;
         print_table(&views)?;
-        print_notes(&context, &views, overview.now)?;
+        print_notes(&context, &views, now)?;
     }
     overview.damaged.map_or(Ok(()), Err)
 }

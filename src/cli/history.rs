@@ -70,8 +70,9 @@ impl Event<'_> {
 
 /// Runs the command.
 pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
-    let overview = Overview::read(&context, arguments.group.as_deref()).await?;
-    let now = overview.now;
+    let overview =
+        Overview::read(&context, arguments.group.as_deref(), context.store_view()).await?;
+    let now = overview.view.now;
     let after = arguments
         .since
         .and_then(|since| now.checked_sub(since).ok())
@@ -81,7 +82,7 @@ pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<
         event.at() >= after && node.is_none_or(|node| event.concerns(node))
     };
     let mut events: Vec<(&GroupView, Event<'_>)> = Vec::new();
-    for group in &overview.groups {
+    for group in &overview.view.groups {
         let holds = group.history.iter().map(Event::Hold);
         let commands = group.audit_log.iter().map(Event::Command);
         let wanted = holds.chain(commands).filter(&is_wanted);
@@ -90,6 +91,7 @@ pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<
     events.sort_by_key(|(_, event)| std::cmp::Reverse(event.at()));
     if arguments.json {
         let groups: Vec<_> = overview
+            .view
             .groups
             .iter()
             .map(|group| {
@@ -120,7 +122,7 @@ pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<
     rows.extend(events.iter().map(|(group, event)| row(group, event, now)));
     let mut lines = table(rows, &[], MAX_WIDTH).into_iter();
     lines.try_for_each(print)?;
-    print_notes(&overview.groups)
+    print_notes(&overview.view.groups)
 }
 
 fn row(group: &GroupView, event: &Event<'_>, now: Timestamp) -> [String; 6] {

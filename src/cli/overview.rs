@@ -10,7 +10,7 @@ use super::context::{StoreContext, Target};
 use crate::fleet::Fleet;
 use crate::lock::GroupState;
 use crate::lock::window::Windows;
-use crate::status::{DenialView, GroupFacts, GroupView, ServerView, of_fleet, servers};
+use crate::status::{DenialView, GroupFacts, GroupView, StatusView, StoreView, denials};
 use crate::text::explain::chain;
 
 /// The number of groups that are read at the same time.
@@ -18,13 +18,7 @@ const CONCURRENT_READS: usize = 16;
 
 /// The groups and the servers.
 pub(super) struct Overview {
-    pub(super) now: Timestamp,
-    /// By name.
-    pub(super) groups: Vec<GroupView>,
-    /// `None`: the store does not return the documents of the servers.
-    pub(super) servers: Option<Vec<ServerView>>,
-    /// The clients that running servers have rejected lately; most likely nodes.
-    pub(super) denials: Vec<DenialView>,
+    pub(super) view: StatusView,
     /// The first stored value that cannot be used.
     pub(super) damaged: Option<CliError>,
 }
@@ -32,13 +26,14 @@ pub(super) struct Overview {
 // === impl Overview ===
 
 impl Overview {
-    /// Reads one group, or all groups if `group` is `None`.
+    /// Reads one group, or all groups if `group` is `None`. `store` is what is known about the store.
     ///
     /// # Errors
-    /// If a group cannot be read.
+    /// If no group can be read.
     pub(super) async fn read(
         context: &StoreContext,
         group: Option<&str>,
+        store: StoreView,
     ) -> Result<Self, CliError> {
         let targets = match group {
             Some(group) => vec![context.target(group).await?],
@@ -53,29 +48,44 @@ impl Overview {
             }
         };
         let read = stream::iter(targets).map(async |target| {
-            let state = context.state(&target).await?;
-            Ok::<_, CliError>((target, state))
+            let state = context.state(&target).await;
+            (target, state)
         });
         let states: Vec<_> = read.buffered(CONCURRENT_READS).collect().await;
         let now = Timestamp::now();
-        let mut overview = Overview {
-            now,
-            groups: Vec::new(),
-            servers: fleet.as_ref().map(|fleet| servers(fleet, None, now)),
-            denials: fleet
-                .as_ref()
-                .map_or_else(Vec::new, |fleet| of_fleet(fleet, None)),
-            damaged: None,
-        };
-        for read in states {
-            let (target, state) = read?;
-            if let (Err(reason), None) = (&state.semaphore, &overview.damaged) {
-                overview.damaged = Some(context.damaged(&target, reason.clone()));
+        let denials = denials(Vec::new(), "", fleet.as_ref(), None, &context.names);
+        let (mut groups, mut damaged, mut failed) = (Vec::new(), None, Vec::new());
+        for (target, state) in states {
+            let state = match state {
+                Ok(state) => Some(state),
+                Err(error) => {
+                    failed.push((target.name.clone(), error));
+                    None
+                }
+            };
+            if let Some(Err(reason)) = state.as_ref().map(|state| &state.semaphore) {
+                damaged.get_or_insert_with(|| context.damaged(&target, reason.clone()));
             }
-            let view = view(context, &target, &state, fleet.as_ref(), now);
-            overview.groups.push(view);
+            groups.push(view(
+                context,
+                &target,
+                state.as_ref(),
+                fleet.as_ref(),
+                &denials,
+                now,
+            ));
         }
-        Ok(overview)
+        let none_is_known = failed.len() == groups.len();
+        for (name, error) in failed {
+            if none_is_known {
+                return Err(error);
+            }
+            tracing::warn!("group {name} is not known: {}", chain(&error));
+        }
+        Ok(Overview {
+            view: StatusView::from_store(store, groups, fleet.as_ref(), denials, now),
+            damaged,
+        })
     }
 }
 
@@ -104,21 +114,25 @@ async fn all_targets(context: &StoreContext) -> Vec<Target> {
 fn view(
     context: &StoreContext,
     target: &Target,
-    state: &GroupState,
+    state: Option<&GroupState>,
     fleet: Option<&Fleet>,
+    denials: &[DenialView],
     now: Timestamp,
 ) -> GroupView {
     let settings = context.settings.groups.get(&target.name);
     let always = Windows::default();
+    // Without a running server, nothing is known about waiting nodes.
+    let fleet = fleet.filter(|fleet| fleet.alive().next().is_some());
     let facts = GroupFacts {
         name: &target.name,
         configured_slots: target.configured_slots,
-        state: Some(state),
+        state,
         windows: settings.map_or(&always, |settings| &settings.windows),
         waiting: fleet.map(|fleet| fleet.waiting(&target.name, None).merge(Default::default())),
+        denials,
         names: &context.names,
     };
-    GroupView::new(facts, now)
+    facts.view(now)
 }
 
 /// Returns the number of waiting nodes as it is shown.

@@ -3,19 +3,22 @@
 mod fleet;
 mod group;
 mod node;
+mod rejected;
+mod store;
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde_json::json;
 use tokio::time;
 
 use super::CliError;
 use super::context::StoreContext;
-use super::output::{print, print_json, print_raw};
+use super::output::print_raw;
 use super::overview::Overview;
 use crate::status::DenialView;
+use crate::text::escape::{escaped_json, printable};
+use crate::text::explain::chain;
 
 /// The interval of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
@@ -57,84 +60,95 @@ enum Format {
 /// Runs the command.
 ///
 /// # Errors
-/// [`CliError::NeedsAttention`] if a person should look at a group or at the servers.
+/// [`CliError::NeedsAttention`] if a person should look at a group, the store, the servers, or the rejected clients.
 pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
     if !arguments.watch {
-        return once(&context, arguments).await;
+        return once(&context, arguments).await?.print("");
     }
-    let clears = io::stdout().is_terminal();
+    let is_text = !matches!(arguments.output, Format::Json | Format::Name);
+    let clear = match is_text && io::stdout().is_terminal() {
+        true => CLEAR,
+        false => "",
+    };
     loop {
-        if clears {
-            print_raw(CLEAR)?;
-        }
-        match once(&context, arguments).await {
+        // The screen keeps the last state until there is a new one.
+        let result = match once(&context, arguments).await {
+            Ok(report) => report.print(clear),
+            Err(error) => Err(error),
+        };
+        match result {
             Ok(()) | Err(CliError::NeedsAttention) => {}
-            Err(error @ CliError::Store { .. }) => tracing::error!("{error}"),
+            Err(error @ (CliError::Store { .. } | CliError::UnknownSubject { .. })) => {
+                tracing::error!("{}", chain(&error));
+            }
             Err(error) => return Err(error),
         }
         time::sleep(WATCH_INTERVAL).await;
-        if !clears {
-            print("")?;
+    }
+}
+
+/// What the command prints.
+struct Report {
+    lines: Vec<String>,
+    needs_attention: bool,
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Prints the lines, after `clear`.
+    fn print(self, clear: &str) -> Result<(), CliError> {
+        let lines = self.lines.iter().map(|line| printable(line));
+        print_raw(format!("{clear}{}", lines.collect::<Vec<_>>().join("\n")))?;
+        match self.needs_attention {
+            true => Err(CliError::NeedsAttention),
+            false => Ok(()),
         }
     }
 }
 
-async fn once(context: &StoreContext, arguments: &Arguments) -> Result<(), CliError> {
+async fn once(context: &StoreContext, arguments: &Arguments) -> Result<Report, CliError> {
     let subject = arguments.subject.as_deref();
     let group = match subject {
         Some(name) if context.is_group(name).await? => Some(name),
         Some(_) | None => None,
     };
-    let mut overview = Overview::read(context, group).await?;
-    match (group, subject) {
-        (None, Some(node)) => {
-            overview.groups.retain(|group| node::concerns(group, node));
-            if overview.groups.is_empty() {
-                return Err(context.unknown_subject(node));
-            }
+    let store = store::store_view(context).await;
+    let mut view = Overview::read(context, group, store).await?.view;
+    let node = subject.filter(|_| group.is_none());
+    if let Some(node) = node {
+        view.groups.retain(|group| node::concerns(group, node));
+        view.denials.retain(|client| node::is_client(client, node));
+        if view.groups.is_empty() && view.denials.is_empty() {
+            return Err(context.unknown_subject(node));
         }
-        _ => overview.groups.sort_by_key(|group| {
-            let is_normal = !group.needs_attention;
-            (is_normal, group.state, group.name.clone())
-        }),
     }
-    match (arguments.output, group, subject) {
-        (Format::Json, ..) => print_json(&json!({
-            "now": overview.now,
-            "store": context.location(),
-            "servers": overview.servers,
-            "groups": overview.groups,
-            "denials": overview.denials,
-        }))?,
-        (Format::Name, ..) => {
-            let mut names = overview.groups.iter().map(|group| &group.name);
-            names.try_for_each(print)?;
+    view.groups.sort_by_key(|group| {
+        let is_normal = !group.needs_attention;
+        (is_normal, group.state, group.name.clone())
+    });
+    if let Some(group) = group {
+        let is_of_group = |client: &DenialView| client.group.as_deref() == Some(group);
+        view.denials.retain(is_of_group);
+    }
+    if subject.is_some() {
+        let groups = view.groups.iter().any(|group| group.needs_attention);
+        let clients = view.denials.iter().any(|client| client.needs_attention);
+        view.needs_attention = groups || clients;
+    }
+    let lines = match (arguments.output, group, node) {
+        (Format::Json, ..) => {
+            let json = serde_json::to_string(&view).unwrap_or_default();
+            vec![escaped_json(&json).into_owned()]
         }
-        (Format::Table | Format::Wide, Some(_), _) => {
-            for view in &overview.groups {
-                group::print_group(context, view, arguments.all, overview.now)?;
-            }
-        }
-        (Format::Table | Format::Wide, None, Some(node)) => {
-            node::print_node(context, &overview, node)?;
-        }
-        (Format::Wide, None, None) => fleet::print_wide(context, &overview)?,
-        (Format::Table, None, None) => fleet::print_fleet(context, &overview)?,
-    }
-    match needs_attention(&overview, subject.is_none()) {
-        true => Err(CliError::NeedsAttention),
-        false => Ok(()),
-    }
-}
-
-/// Reports whether a person should look at one of the groups, or with `is_fleet` at the servers or the rejected clients.
-fn needs_attention(overview: &Overview, is_fleet: bool) -> bool {
-    let mut servers = overview.servers.iter().flatten();
-    let groups = overview.groups.iter().any(|group| group.needs_attention);
-    if !is_fleet {
-        return groups;
-    }
-    groups
-        || overview.denials.iter().any(DenialView::concerns_nodes)
-        || servers.any(|server| !server.alive || server.configuration_differs)
+        (Format::Name, ..) => view.groups.iter().map(|group| group.name.clone()).collect(),
+        (Format::Table | Format::Wide, Some(_), _) => group::lines(context, &view, arguments.all),
+        (Format::Table | Format::Wide, None, Some(node)) => node::lines(context, &view, node),
+        (Format::Wide, None, None) => fleet::wide_lines(context, &view),
+        (Format::Table, None, None) => fleet::lines(context, &view),
+    };
+    Ok(Report {
+        lines,
+        needs_attention: view.needs_attention,
+    })
 }

@@ -109,8 +109,8 @@ impl DenialReason {
         }
     }
 
-    /// Reports whether the client is most likely a node that cannot update. Scanners and browsers cause the other
-    /// reasons, too.
+    /// Reports whether a single client is most likely a node that cannot update. Scanners and browsers cause the other
+    /// reasons, too; the alert AirlockClientsRejected tells them apart in the same way.
     pub(crate) fn concerns_nodes(self) -> bool {
         match self {
             DenialReason::UnknownGroup
@@ -118,16 +118,16 @@ impl DenialReason {
             | DenialReason::NoCredentials
             | DenialReason::Forbidden
             | DenialReason::InvalidIdentity
-            | DenialReason::TlsCertificate => true,
-            DenialReason::InvalidRequest
             | DenialReason::BodyTooLarge
-            | DenialReason::RequestTimeout
             | DenialReason::HeadersTooLarge
+            | DenialReason::TlsCertificate
+            | DenialReason::ServerBusy => true,
+            DenialReason::InvalidRequest
+            | DenialReason::RequestTimeout
             | DenialReason::NotFound
             | DenialReason::MethodNotAllowed
             | DenialReason::TlsHandshake
-            | DenialReason::ConnectionLimit
-            | DenialReason::ServerBusy => false,
+            | DenialReason::ConnectionLimit => false,
         }
     }
 

@@ -3,6 +3,7 @@
 //! It contains nothing that changes all the time, since etcd keeps each version: not how often a node has asked, nor when
 //! last.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::coordinator::ServerState;
-use crate::denials::DeniedClient;
+use crate::denials::{DenialReason, DeniedClient};
 use crate::group;
 
 /// What a server publishes about itself. docs/reference.md documents its JSON.
@@ -27,9 +28,12 @@ pub(crate) struct ServerDocument {
     /// The groups for which nodes wait at this server.
     #[serde(default)]
     pub(crate) groups: Vec<GroupWaiting>,
-    /// The clients that this server has rejected lately, the first one first.
+    /// The clients that this server has rejected lately, some of each reason, the first one first.
     #[serde(default)]
     pub(crate) rejected: Vec<RejectedClient>,
+    /// There are more of them.
+    #[serde(default)]
+    pub(crate) more_rejected: bool,
 }
 
 /// A client that a server has rejected.
@@ -41,11 +45,17 @@ pub(crate) struct RejectedClient {
     /// The configured group that the client claims to belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) group: Option<String>,
+    /// The node that it claimed to be first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
     /// What else is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) detail: Option<String>,
     /// The first denial.
     pub(crate) first: Timestamp,
+    /// Whether it was rejected more than once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) repeated: bool,
 }
 
 /// The identity of a server.
@@ -123,13 +133,15 @@ impl ServerDocument {
                 nodes: waiting.longest.iter().map(WaitingNode::new).collect(),
             }
         };
+        let (rejected, more_rejected) = RejectedClient::stable(rejected);
         ServerDocument {
             id,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started,
             configuration,
             groups: waiting.iter().enumerate().map(of_group).collect(),
-            rejected: RejectedClient::stable(rejected),
+            rejected,
+            more_rejected,
         }
     }
 
@@ -151,6 +163,7 @@ impl ServerDocument {
             for (index, group) in self.groups.iter_mut().enumerate() {
                 group.nodes.truncate(share(listed / 2, groups, index));
             }
+            self.more_rejected |= !self.rejected.is_empty();
             self.rejected.truncate(self.rejected.len() / 2);
             if listed == 0 && self.rejected.is_empty() {
                 self.groups.truncate(groups / 2);
@@ -167,23 +180,35 @@ fn share(all: usize, groups: usize, index: usize) -> usize {
 // === impl RejectedClient ===
 
 impl RejectedClient {
-    /// Returns those of the clients that are most likely nodes, in an order that does not change with each denial. The
-    /// id is left out: behind one address, there can be many, in turn.
-    fn stable(clients: &[DeniedClient]) -> Vec<Self> {
-        let nodes = clients
-            .iter()
-            .filter(|client| client.reason.concerns_nodes());
-        let mut nodes: Vec<&DeniedClient> = nodes.collect();
-        nodes.sort_by_key(|client| (client.first, client.reason, client.peer));
-        nodes.truncate(MAX_REJECTED);
-        let client = |client: &DeniedClient| RejectedClient {
+    /// Returns up to [`MAX_REJECTED`] of the clients, in an order that does not change with each denial, and whether there
+    /// are more. Each reason has its share, so that a new one is seen however many clients another one has.
+    fn stable(clients: &[DeniedClient]) -> (Vec<Self>, bool) {
+        let mut by_reason: BTreeMap<DenialReason, Vec<&DeniedClient>> = BTreeMap::new();
+        for client in clients {
+            by_reason.entry(client.reason).or_default().push(client);
+        }
+        let share = MAX_REJECTED / by_reason.len().max(1);
+        let mut listed = Vec::new();
+        for mut clients in by_reason.into_values() {
+            clients.sort_by_key(|client| (client.first, client.peer));
+            clients.truncate(share);
+            listed.extend(clients);
+        }
+        listed.sort_by_key(|client| (client.first, client.reason, client.peer));
+        let more = listed.len() < clients.len();
+        (listed.into_iter().map(RejectedClient::new).collect(), more)
+    }
+
+    fn new(client: &DeniedClient) -> Self {
+        RejectedClient {
             reason: client.reason.label().to_owned(),
             peer: client.peer,
             group: client.group.clone(),
+            id: client.id.clone(),
             detail: client.detail.clone(),
             first: client.first,
-        };
-        nodes.into_iter().map(client).collect()
+            repeated: client.times > 1,
+        }
     }
 }
 

@@ -123,14 +123,17 @@ impl Fleet {
         &self,
         except: Option<&ServerId>,
     ) -> impl Iterator<Item = (String, &RejectedClient)> {
-        let others = self
-            .alive()
-            .filter(move |server| Some(&server.document.id) != except);
-        others.flat_map(|server| {
+        self.alive_except(except).flat_map(|server| {
             let label = self.label(&server.document.id);
             let rejected = server.document.rejected.iter();
             rejected.map(move |client| (label.clone(), client))
         })
+    }
+
+    /// Reports whether the running servers, except `except`, have rejected more clients than they have published.
+    pub(crate) fn more_rejected(&self, except: Option<&ServerId>) -> bool {
+        self.alive_except(except)
+            .any(|server| server.document.more_rejected)
     }
 
     /// Removes the servers that are gone and whose address another one has taken since.

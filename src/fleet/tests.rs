@@ -32,6 +32,7 @@ fn document(host: &str, instance: &str, nodes: Vec<WaitingNode>) -> ServerDocume
             nodes,
         }],
         rejected: Vec::new(),
+        more_rejected: false,
     }
 }
 
@@ -59,7 +60,7 @@ fn golden_a_document_in_json() {
             r#"{"host":"ops-1","port":3333,"instance":"1","version":"1.0.0","started":"1970-01-01T00:00:00Z","#,
             r#""configuration":"3f9c","groups":[{"name":"workers","count":2,"may_be_more":false,"nodes":["#,
             r#"{"id":"n","name":"db-1","peer":"192.0.2.1","first_asked":"1970-01-01T00:00:00Z","#,
-            r#""reason":"all slots held"}]}],"rejected":[]}"#
+            r#""reason":"all slots held"}]}],"rejected":[],"more_rejected":false}"#
         )
     );
 }
@@ -70,8 +71,10 @@ fn a_document_is_bounded_and_keeps_its_groups_as_long_as_it_can() {
         reason: "unknown_group".into(),
         peer: [192, 0, 2, 1].into(),
         group: None,
+        id: None,
         detail: Some("x".repeat(500)),
         first: second(0),
+        repeated: false,
     };
     let groups = |count, nodes, id: &str| ServerDocument {
         groups: (0..count)

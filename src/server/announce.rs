@@ -1,18 +1,15 @@
 //! The lines of the log about the start.
 
-use std::iter;
-
 use crate::config::{ListenSettings, Settings, StoreSettings};
 use crate::http::Listener;
 use crate::logging::ALWAYS;
-use crate::text::escape::redacted;
 
 /// The maximum number of groups that are named.
 const MAX_NAMED: usize = 8;
 
 /// Logs what the server is and where it listens: the one line that a start writes at every verbosity.
 pub(super) fn started(settings: &Settings, service: &Listener, status: Option<&Listener>) {
-    let store = store(&settings.store);
+    let store = settings.store.location();
     let service = address(&settings.service, service);
     let status = match (&settings.status, status) {
         (Some(settings), Some(listener)) => address(settings, listener),
@@ -62,17 +59,6 @@ fn address(settings: &ListenSettings, listener: &Listener) -> String {
     match listener.local_addr() {
         Ok(bound) => format!("{bound} ({tls})"),
         Err(_) => format!("{}:{} ({tls})", settings.address, settings.port),
-    }
-}
-
-fn store(settings: &StoreSettings) -> String {
-    match settings {
-        StoreSettings::Etcd(etcd) => {
-            let endpoints = etcd.endpoints.iter().map(|endpoint| redacted(endpoint));
-            let words: Vec<_> = iter::once("etcd".into()).chain(endpoints).collect();
-            words.join(" ")
-        }
-        StoreSettings::Embedded { path } => format!("file {}", path.display()),
     }
 }
 

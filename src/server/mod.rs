@@ -225,6 +225,7 @@ impl Server {
             denials: Arc::clone(&denials),
             metrics: Box::new(move || metrics.render()),
             config: self.config.clone(),
+            location: self.settings.store.location(),
         };
         let services = Services {
             main: api::router(Arc::clone(&api), self.settings.path_prefix.as_deref()),

@@ -18,6 +18,9 @@ use crate::text::explain::chain;
 /// The time without attempts after the store has refused one: the user of etcd may use the keys of groups only.
 const AFTER_REFUSAL: Duration = Duration::from_secs(600);
 
+/// The age at which the documents that were read last are not shown any more.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
 /// The time that the end of the server waits for its document to be removed.
 const MAX_WITHDRAWING: Duration = Duration::from_secs(1);
 
@@ -60,36 +63,42 @@ impl Presence {
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut refused: Option<Instant> = None;
         let mut warned = false;
+        let mut read = Instant::now();
         loop {
             interval.tick().await;
-            if refused.is_some_and(|at| at.elapsed() < AFTER_REFUSAL) {
-                continue;
+            let mut results = Vec::new();
+            if refused.is_none_or(|at| at.elapsed() > AFTER_REFUSAL) {
+                let published = self.publish(name).await;
+                let is_refused = matches!(published, Err(StoreError::Rejected(_)));
+                refused = is_refused.then(Instant::now);
+                results.push(published);
             }
-            let result = self.exchange(name).await;
-            let Err(error) = result else {
-                refused = None;
-                continue;
-            };
-            let reason = chain(&error);
-            if let StoreError::Rejected(_) = error {
-                refused = Some(Instant::now());
+            // Also if the store refuses the write.
+            results.push(self.read(name).await.map(|()| read = Instant::now()));
+            if read.elapsed() > MAX_AGE {
+                self.fleet.send_replace(None);
             }
-            if refused.is_some() && !warned {
-                warned = true;
-                tracing::warn!(
-                    reason,
-                    "the store refuses the document of this server; each server shows only the nodes that it denied itself"
-                );
-            } else {
-                tracing::debug!(
-                    reason,
-                    "the documents of servers cannot be exchanged, retrying"
-                );
+            for error in results.into_iter().filter_map(Result::err) {
+                let reason = chain(&error);
+                if let StoreError::Rejected(_) = error
+                    && !warned
+                {
+                    warned = true;
+                    tracing::warn!(
+                        reason,
+                        "the store refuses the document of this server; each server shows only the nodes that it denied itself"
+                    );
+                } else {
+                    tracing::debug!(
+                        reason,
+                        "the documents of servers cannot be exchanged, retrying"
+                    );
+                }
             }
         }
     }
 
-    async fn exchange(&self, name: &mut String) -> Result<(), StoreError> {
+    async fn publish(&self, name: &str) -> Result<(), StoreError> {
         let state = self.state.get();
         let configuration = state.configuration.clone();
         let rejected = self.denials.list(Timestamp::now(), denials::MAX_LISTED);
@@ -100,13 +109,17 @@ impl Presence {
             &state,
             &rejected,
         );
-        self.store.publish(name, &document.into_json()).await?;
+        self.store.publish(name, &document.into_json()).await
+    }
+
+    /// Reads the documents of all servers. Changes the name of this one if another has it: two containers can have the
+    /// same host name.
+    async fn read(&self, name: &mut String) -> Result<(), StoreError> {
         let fleet = Fleet::read(&*self.store).await?;
         let mut servers = fleet.servers.iter();
         if let Some(found) = servers.find(|server| server.name == *name)
             && found.document.id.instance != self.id.instance
         {
-            // Two containers can have the same host name.
             tracing::debug!(%name, "another server publishes under this name");
             *name = format!("{}#{}", self.id.name(), self.id.instance);
         }

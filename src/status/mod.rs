@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::coordinator::StateReceiver;
-use crate::denials::{self, Denials};
+use crate::denials::{Denials, MAX_LISTED};
 use crate::fleet::{FleetReceiver, ServerId};
 use crate::names::NodeNames;
 use crate::store::health::Health;
@@ -27,8 +27,8 @@ use crate::text::explain::chain;
 use document::Document;
 use view::Sources;
 pub(crate) use view::{
-    CompletedHoldView, Condition, DenialView, GroupFacts, GroupView, HolderView, ServerView,
-    StatusView, WaiterView, of_fleet, overdue_seconds, servers,
+    CompletedHoldView, Condition, DenialView, EtcdView, GroupFacts, GroupView, HolderView,
+    ServerView, StatusView, StoreView, WaiterView, denials, overdue_seconds,
 };
 
 /// The shared state of the handlers.
@@ -45,6 +45,8 @@ pub(crate) struct Status {
     pub(crate) names: Arc<NodeNames>,
     /// The configuration file, which the commands on the page use.
     pub(crate) config: PathBuf,
+    /// The endpoints or the file of the store.
+    pub(crate) location: String,
 }
 
 /// The handlers' shared state, and the documents that they share.
@@ -137,7 +139,8 @@ impl Status {
             fleet: fleet.as_deref(),
             id: &self.id,
             names: &self.names,
-            denials: self.denials.list(now, denials::MAX_LISTED),
+            denials: self.denials.list(now, MAX_LISTED),
+            location: &self.location,
         };
         StatusView::new(sources, now)
     }

@@ -226,6 +226,11 @@ impl Finding {
     }
 
     /// Returns the message and the remedy.
+    /// Returns the endpoints or files and the message.
+    pub(crate) fn describe(&self) -> String {
+        format!("{}: {}", self.subjects.join(" "), self.text())
+    }
+
     fn text(&self) -> String {
         match &self.remedy {
             Some(remedy) => format!("{}; {remedy}", self.message),

@@ -187,7 +187,8 @@ fn each_refused_request_is_listed_counted_and_logged_with_the_address_that_the_p
         let time = &denial["first"];
         let expected = json!({
             "reason": reason, "peer": peer, "group": group, "id": id, "detail": detail,
-            "first": time, "last": time, "times": 1, "server": denial["server"],
+            "first": time, "last": time, "times": 1, "server": denial["server"], "name": null,
+            "needs_attention": denial["needs_attention"],
         });
         assert_eq!(denial, expected);
         let counted = REFUSED.iter().filter(|other| other.reason == *reason);

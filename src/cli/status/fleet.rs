@@ -1,26 +1,20 @@
 //! The output for the whole fleet: one line for each group.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use crate::cli::CliError;
+use super::rejected;
 use crate::cli::context::StoreContext;
 use crate::cli::moment;
-use crate::cli::output::{count, print, table};
-use crate::cli::overview::{Overview, address, waiting};
-use crate::status::{Condition, DenialView, GroupView, ServerView};
+use crate::cli::output::{count, table};
+use crate::cli::overview::{address, waiting};
+use crate::status::{Condition, GroupView, ServerView, StatusView};
 use crate::text::duration::age;
-
-/// The maximum number of addresses in a line.
-const MAX_ADDRESSES: usize = 8;
 
 /// The maximum width of a column: that of a UUID.
 const MAX_WIDTH: usize = 36;
 
-/// Prints the store, the servers, and the groups.
-pub(super) fn print_fleet(context: &StoreContext, overview: &Overview) -> Result<(), CliError> {
-    print_head(context, overview)?;
+/// Returns the store, the servers, the groups, and the rejected clients.
+pub(super) fn lines(context: &StoreContext, view: &StatusView) -> Vec<String> {
     let mut rows = vec![["GROUP", "STATE", "HELD", "WAITING", "DETAIL"].map(str::to_owned)];
-    rows.extend(overview.groups.iter().map(|group| {
+    rows.extend(view.groups.iter().map(|group| {
         [
             group.name.clone(),
             group.state.as_str().to_owned(),
@@ -29,58 +23,30 @@ pub(super) fn print_fleet(context: &StoreContext, overview: &Overview) -> Result
             detail(context, group),
         ]
     }));
-    print_table(rows)?;
-    print_rejected(&overview.denials)
+    with_table(context, view, table(rows, &[], MAX_WIDTH))
 }
 
-/// Prints the rejected clients, those with the same reason together.
-fn print_rejected(denials: &[DenialView]) -> Result<(), CliError> {
-    let mut by_reason: BTreeMap<String, Vec<&DenialView>> = BTreeMap::new();
-    for denial in denials {
-        by_reason.entry(denial.text()).or_default().push(denial);
-    }
-    if by_reason.is_empty() {
-        return Ok(());
-    }
-    print("")?;
-    print("Rejected clients:")?;
-    for (reason, clients) in by_reason {
-        let listed = clients.iter().take(MAX_ADDRESSES);
-        let listed: Vec<String> = listed.map(|client| client.peer.to_string()).collect();
-        let more = match clients.len().saturating_sub(MAX_ADDRESSES) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let servers: BTreeSet<&str> = clients.iter().map(|client| &*client.server).collect();
-        let servers: Vec<&str> = servers.into_iter().collect();
-        let (addresses, servers) = (listed.join(", "), servers.join(", "));
-        print(format_args!("  {addresses}{more} at {servers}: {reason}"))?;
-    }
-    Ok(())
-}
-
-/// Prints more about each group: its oldest holder, and the node that has waited longest.
-pub(super) fn print_wide(context: &StoreContext, overview: &Overview) -> Result<(), CliError> {
-    print_head(context, overview)?;
+/// Returns more about each group: its oldest holder, and the node that has waited longest.
+pub(super) fn wide_lines(context: &StoreContext, view: &StatusView) -> Vec<String> {
     let header = [
         "GROUP",
         "STATE",
         "HELD",
         "OLDEST HOLDER",
         "ADDRESS",
-        "SINCE",
+        "HELD SINCE",
         "WAITING",
         "LONGEST WAITING",
         "AT SERVER",
-        "SINCE",
+        "WAITING SINCE",
         "DETAIL",
     ];
     let mut rows = vec![header.map(str::to_owned)];
-    rows.extend(overview.groups.iter().map(|group| {
+    rows.extend(view.groups.iter().map(|group| {
         let oldest = group.lock.as_ref().and_then(|lock| lock.holders.first());
         let longest = group.waiting.iter().flatten().next();
         let none = || "-".to_owned();
-        let since = |at| moment::local(at, overview.now);
+        let since = |at| moment::local(at, view.now);
         [
             group.name.clone(),
             group.state.as_str().to_owned(),
@@ -97,42 +63,71 @@ pub(super) fn print_wide(context: &StoreContext, overview: &Overview) -> Result<
             detail(context, group),
         ]
     }));
-    print_table(rows)?;
-    print_rejected(&overview.denials)
+    with_table(context, view, table(rows, &[], MAX_WIDTH))
 }
 
-fn print_table<const N: usize>(rows: Vec<[String; N]>) -> Result<(), CliError> {
-    print("")?;
-    let mut lines = table(rows, &[], MAX_WIDTH).into_iter();
-    lines.try_for_each(print)
-}
-
-fn print_head(context: &StoreContext, overview: &Overview) -> Result<(), CliError> {
-    print(context.location())?;
-    print(match &overview.servers {
+fn with_table(context: &StoreContext, view: &StatusView, table: Vec<String>) -> Vec<String> {
+    let mut lines = vec![store(context, view)];
+    lines.extend(
+        view.store
+            .problem
+            .iter()
+            .map(|problem| format!("  problem: {problem}")),
+    );
+    lines.extend(
+        view.store
+            .notices
+            .iter()
+            .map(|notice| format!("  warning: {notice}")),
+    );
+    lines.push(match &view.servers {
         None => "servers: not known".to_owned(),
-        Some(servers) => describe_servers(servers, overview),
-    })
+        Some(servers) => describe_servers(servers, view),
+    });
+    lines.push(String::new());
+    lines.extend(table);
+    let rejected = rejected::lines(&view.denials, view.more_denials, view.now);
+    if !rejected.is_empty() {
+        lines.extend([String::new(), "Rejected clients:".to_owned()]);
+        lines.extend(rejected.into_iter().map(|line| format!("  {line}")));
+    }
+    lines
+}
+
+/// Describes the store in one line.
+fn store(context: &StoreContext, view: &StatusView) -> String {
+    let mut parts = vec![context.location()];
+    if let Some(etcd) = &view.store.etcd {
+        parts.extend(etcd.cluster_id.as_ref().map(|id| format!("cluster {id}")));
+        parts.push(match etcd.endpoints {
+            1 if etcd.replied == 1 => "replies".to_owned(),
+            endpoints => format!("{} of {} reply", etcd.replied, count(endpoints, "endpoint")),
+        });
+    }
+    parts.push(match view.store.writable {
+        true => "accepts writes".to_owned(),
+        false => "refuses writes".to_owned(),
+    });
+    parts.join(", ")
 }
 
 /// Describes the servers in one line.
-fn describe_servers(servers: &[ServerView], overview: &Overview) -> String {
+fn describe_servers(servers: &[ServerView], view: &StatusView) -> String {
     let alive = servers.iter().filter(|server| server.alive);
     let describe = |server: &ServerView| {
         let host = &server.label;
         match (server.alive, server.last_seen) {
             (true, _) if server.configuration_differs => format!("{host} (configuration differs)"),
             (true, _) => host.clone(),
-            (false, Some(at)) => format!("{host} (lost {} ago)", age(at, overview.now)),
+            (false, Some(at)) => format!("{host} (lost {} ago)", age(at, view.now)),
             (false, None) => format!("{host} (lost)"),
         }
     };
-    match servers {
-        [] => "no server runs".to_owned(),
-        servers => {
-            let listed: Vec<String> = servers.iter().map(describe).collect();
-            format!("{}: {}", count(alive.count(), "server"), listed.join(", "))
-        }
+    let listed: Vec<String> = servers.iter().map(describe).collect();
+    match (alive.count(), servers) {
+        (0, []) => "no running server has published itself in the store".to_owned(),
+        (0, _) => format!("no running server: {}", listed.join(", ")),
+        (alive, _) => format!("{}: {}", count(alive, "server"), listed.join(", ")),
     }
 }
 
@@ -144,11 +139,16 @@ fn held(group: &GroupView) -> String {
     }
 }
 
+/// Describes the state, with the command that ends it, and names the other conditions that a person may not expect.
 fn detail(context: &StoreContext, group: &GroupView) -> String {
-    match group.state {
-        Condition::Paused | Condition::SlotsDiffer => {
-            format!("{}{}", group.detail, context.remedy(group))
-        }
-        _ => group.detail.clone(),
+    let mut text = group.detail().to_owned();
+    if matches!(group.state, Condition::Paused | Condition::SlotsDiffer) {
+        text.push_str(&context.remedy(group, group.state));
     }
+    for condition in group.conditions.iter().skip(1) {
+        if *condition < Condition::Full {
+            text = format!("{text}; also {}", condition.as_str());
+        }
+    }
+    text
 }

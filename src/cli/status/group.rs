@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 
-use crate::cli::CliError;
+use super::rejected;
 use crate::cli::context::StoreContext;
 use crate::cli::moment;
-use crate::cli::output::{count, print, table};
+use crate::cli::output::{count, table};
 use crate::cli::overview::address;
-use crate::status::{CompletedHoldView, Condition, GroupView, HolderView, WaiterView};
+use crate::status::{CompletedHoldView, Condition, GroupView, HolderView, StatusView, WaiterView};
 use crate::text::duration::{age, seconds};
 
 /// The maximum width of a column.
@@ -16,56 +16,85 @@ const MAX_WIDTH: usize = 64;
 /// The number of waiting nodes and completed holds in a line.
 const SHORT: usize = 3;
 
-/// Prints a group, with `all` waiting nodes and completed holds.
-pub(super) fn print_group(
+/// Describes the groups of `view`, with `all` waiting nodes and completed holds.
+pub(super) fn lines(context: &StoreContext, view: &StatusView, all: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    for group in &view.groups {
+        lines.extend(of_group(context, view, group, all));
+    }
+    lines
+}
+
+fn of_group(
     context: &StoreContext,
+    view: &StatusView,
     group: &GroupView,
     all: bool,
-    now: Timestamp,
-) -> Result<(), CliError> {
-    print(format_args!("{}: {}", group.name, sentence(context, group)))?;
+) -> Vec<String> {
+    let now = view.now;
+    let mut lines = Vec::new();
+    let conditions = group.conditions.iter().zip(&group.details);
+    for (index, (condition, detail)) in conditions.enumerate() {
+        let sentence = sentence(context, group, *condition, detail);
+        match index {
+            0 => lines.push(format!("{}: {sentence}", group.name)),
+            _ if *condition < Condition::Full => lines.push(format!("  Also {sentence}")),
+            _ => {}
+        }
+    }
     let holders = group.lock.iter().flat_map(|lock| &lock.holders);
     let holders: Vec<&HolderView> = holders.collect();
     if !holders.is_empty() {
-        print_holders(context, group, &holders, now)?;
+        lines.extend(of_holders(context, group, &holders, now));
     }
-    print("")?;
-    print_waiting(context, group, all, now)?;
-    print_last(context, group, all, now)?;
-    print(format_args!("NEXT     {}", next(group)))
+    lines.push(String::new());
+    let rejected = rejected::lines(&view.denials, view.more_denials, now);
+    lines.extend(rejected.into_iter().map(|line| format!("REJECTED {line}")));
+    lines.extend(waiting(context, group, all, now));
+    lines.extend(last(context, group, all, now));
+    lines.push(format!("NEXT     {}", next(group)));
+    lines
 }
 
-/// Explains the state.
-fn sentence(context: &StoreContext, group: &GroupView) -> String {
-    let detail = &group.detail;
-    match group.state {
+/// Explains a condition.
+fn sentence(
+    context: &StoreContext,
+    group: &GroupView,
+    condition: Condition,
+    detail: &str,
+) -> String {
+    let remedy = context.remedy(group, condition);
+    match condition {
         Condition::Damaged => format!(
-            "damaged. No request is granted until the stored value is repaired: {detail}; the command to repair it{}",
-            context.remedy(group)
+            "damaged. No request is granted until the stored value is repaired: {detail}; this command prints the one \
+             that repairs it{remedy}"
         ),
         Condition::Overdue => format!("overdue. {detail}; a reboot does not take that long."),
-        Condition::Unknown => format!("not known yet: {detail}."),
-        Condition::SlotsDiffer => format!("{detail}{}", context.remedy(group)),
-        Condition::Paused => format!(
-            "paused {detail}. No node is granted a slot until the group is resumed{}",
-            context.remedy(group)
-        ),
+        Condition::RejectedClients => {
+            format!("rejected clients. {detail}, so they cannot update; see below.")
+        }
+        Condition::Failing => format!("failing. Nodes are denied although no policy is: {detail}."),
+        Condition::Unknown => format!("not known: {detail}."),
+        Condition::SlotsDiffer => format!("slots differ. {detail}{remedy}"),
+        Condition::NotConfigured => format!("not configured: {detail}."),
+        Condition::Paused => {
+            format!("paused {detail}. No node is granted a slot until the group is resumed{remedy}")
+        }
         Condition::Closed => {
             format!("closed. No node is granted a slot outside the reboot windows: {detail}.")
         }
         Condition::Full => format!("full. Every slot is held; {detail}."),
-        Condition::Rebooting => format!("some slots are held; {detail}."),
+        Condition::Rebooting => format!("rebooting. Some slots are held; {detail}."),
         Condition::Free => format!("free. No slot is held; {detail}."),
     }
 }
 
-fn print_holders(
+fn of_holders(
     context: &StoreContext,
     group: &GroupView,
     holders: &[&HolderView],
     now: Timestamp,
-) -> Result<(), CliError> {
-    print("")?;
+) -> Vec<String> {
     let mut rows = vec![["HOLDER", "ADDRESS", "SINCE", "ID"].map(str::to_owned)];
     rows.extend(holders.iter().map(|holder| {
         let since = holder.since;
@@ -76,44 +105,41 @@ fn print_holders(
             holder.id.clone(),
         ]
     }));
-    let mut lines = table(rows, &[], MAX_WIDTH).into_iter();
-    lines.try_for_each(print)?;
+    let mut lines = vec![String::new()];
+    lines.extend(table(rows, &[], MAX_WIDTH));
+    lines.push(String::new());
     // All that are overdue, or the oldest one.
     let mut listed: Vec<_> = holders.iter().filter(|holder| holder.overdue).collect();
-    print("")?;
-    if listed.is_empty() {
-        listed.extend(holders.first());
-        print("  If a node does not come back, check it first. Then:")?;
-    } else {
-        print("  Check the node first: an update that broke it would break the next one. Then:")?;
-    }
-    for holder in listed {
+    let advice = match listed.is_empty() {
+        true => {
+            listed.extend(holders.first());
+            "If a node does not come back, check it first. Then:"
+        }
+        false => "Check the node first: an update that broke it would break the next one. Then:",
+    };
+    lines.push(format!("  {advice}"));
+    lines.extend(listed.iter().map(|holder| {
         let unlock = context.command_line("unlock", &[&group.name, &holder.id]);
-        print(format_args!("    {unlock}"))?;
-    }
-    Ok(())
+        format!("    {unlock}")
+    }));
+    lines
 }
 
-fn print_waiting(
-    context: &StoreContext,
-    group: &GroupView,
-    all: bool,
-    now: Timestamp,
-) -> Result<(), CliError> {
+fn waiting(context: &StoreContext, group: &GroupView, all: bool, now: Timestamp) -> Vec<String> {
     let listed = group.waiting.as_deref().unwrap_or_default();
+    let at_least = group.at_least();
+    let number = group.waiting_nodes();
     let Some(longest) = listed.first() else {
-        return match group.waiting_count {
-            Some(_) => print("WAITING  no node"),
-            None => print("WAITING  not known: the documents of the servers cannot be read"),
+        let text = match group.waiting_count {
+            Some(0) => "no node".to_owned(),
+            Some(_) => format!("{at_least}{}", count(number, "node")),
+            None => "not known: no running server has published the nodes that wait".to_owned(),
         };
+        return vec![format!("WAITING  {text}")];
     };
-    let number = count(group.waiting_nodes(), "node");
-    let at_least = if group.more_may_wait { "at least " } else { "" };
+    let number = count(number, "node");
     let waited = age(longest.first_asked, now);
     if all {
-        print(format_args!(
-            "WAITING  {at_least}{number}, the longest for {waited}"
-        ))?;
         let mut rows = vec![["NODE", "ADDRESS", "SINCE", "AT SERVER", "REASON"].map(str::to_owned)];
         rows.extend(listed.iter().map(|waiter| {
             [
@@ -124,51 +150,51 @@ fn print_waiting(
                 waiter.reason.clone(),
             ]
         }));
-        for line in table(rows, &[], MAX_WIDTH) {
-            print(format_args!("  {line}"))?;
+        let table = table(rows, &[], MAX_WIDTH).into_iter();
+        let mut lines = vec![format!(
+            "WAITING  {at_least}{number}, the longest for {waited}"
+        )];
+        lines.extend(table.map(|line| format!("  {line}")));
+        if let more @ 1.. = group.waiting_nodes().saturating_sub(listed.len()) {
+            lines.push(format!("  and {more} more, which the servers do not list"));
         }
-        return Ok(());
+        return lines;
     }
     let nodes: Vec<&str> = listed.iter().take(SHORT).map(WaiterView::node).collect();
     let more = match group.waiting_nodes() > nodes.len() {
-        true => {
-            let command = context.command_line("status", &[&group.name]);
-            format!(", … ({command} --all)")
-        }
+        true => format!(
+            ", … ({})",
+            context.command_line("status --all", &[&group.name])
+        ),
         false => String::new(),
     };
-    print(format_args!(
+    vec![format!(
         "WAITING  {at_least}{number}, the longest for {waited} ({}, at {}): {}{more}",
         longest.reason,
         longest.server,
         nodes.join(", ")
-    ))
+    )]
 }
 
-fn print_last(
-    context: &StoreContext,
-    group: &GroupView,
-    all: bool,
-    now: Timestamp,
-) -> Result<(), CliError> {
+fn last(context: &StoreContext, group: &GroupView, all: bool, now: Timestamp) -> Vec<String> {
     let history = &group.history;
     if history.is_empty() {
-        return print("LAST     no completed hold is recorded");
+        return vec!["LAST     no completed hold is recorded".to_owned()];
     }
     if all {
-        print("LAST")?;
-        for hold in history {
+        let mut lines = vec!["LAST".to_owned()];
+        lines.extend(history.iter().map(|hold| {
             let until = moment::since(hold.until, now);
-            print(format_args!("  {until}  {}", hold_text(hold)))?;
-        }
-        return Ok(());
+            format!("  {until}  {}", hold_text(hold))
+        }));
+        return lines;
     }
     let holds: Vec<String> = history.iter().take(SHORT).map(hold_text).collect();
     let more = match history.len() > SHORT {
         true => format!(" ({})", context.command_line("history", &[&group.name])),
         false => String::new(),
     };
-    print(format_args!("LAST     {}{more}", holds.join(", ")))
+    vec![format!("LAST     {}{more}", holds.join(", "))]
 }
 
 /// Describes a completed hold, such as `db-worker-8 40 min (released by admin@ops-1)`.
@@ -187,11 +213,20 @@ fn next(group: &GroupView) -> String {
     let Some(lock) = &group.lock else {
         return "nothing is granted until the stored value is known".into();
     };
+    if group.configured_slots.is_none() {
+        return "nothing is granted until the group is configured".into();
+    }
     if lock.paused {
         return "nothing is granted until the group is resumed".into();
     }
+    let above = (lock.held as u64).saturating_sub(lock.slots);
     let slot = match lock.holders.first() {
         _ if lock.free > 0 => "a slot is free".to_owned(),
+        _ if above > 0 => format!(
+            "a slot becomes free when {} of the {} holders have reported or are unlocked",
+            above + 1,
+            lock.held
+        ),
         Some(oldest) if lock.held == 1 => {
             let node = oldest.node();
             format!("a slot becomes free when {node} reports or is unlocked")

@@ -1,72 +1,80 @@
-//! The output for one node: where it holds a slot, where it waits, and when it was last granted one.
+//! The output for one node: where it holds a slot, waits or is rejected, and when it last held one.
 
 use std::net::IpAddr;
 
-use crate::cli::CliError;
+use super::rejected;
 use crate::cli::context::StoreContext;
 use crate::cli::moment;
-use crate::cli::output::print;
-use crate::cli::overview::{Overview, is_node};
-use crate::status::GroupView;
+use crate::cli::overview::is_node;
+use crate::status::{DenialView, GroupView, StatusView};
 use crate::text::duration::seconds;
 
-/// Prints what is known about the node with this id, name or address.
-pub(super) fn print_node(
+/// Describes what is known about the node with this id, name or address.
+pub(super) fn lines(context: &StoreContext, view: &StatusView, node: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let rejected = rejected::lines(&view.denials, false, view.now);
+    lines.extend(rejected.into_iter().map(|line| format!("rejected: {line}")));
+    for group in &view.groups {
+        lines.extend(of_group(context, view, group, node));
+    }
+    lines
+}
+
+fn of_group(
     context: &StoreContext,
-    overview: &Overview,
+    view: &StatusView,
+    group: &GroupView,
     node: &str,
-) -> Result<(), CliError> {
-    let now = overview.now;
-    for group in &overview.groups {
-        let name = &group.name;
-        for holder in group.lock.iter().flat_map(|lock| &lock.holders) {
-            if !is_node(node, &holder.id, holder.name.as_deref(), holder.peer) {
-                continue;
-            }
-            let who = who(&holder.id, holder.name.as_deref(), holder.peer);
-            let since = holder.since.map_or_else(
-                || "an unknown time".to_owned(),
-                |since| moment::since(since, now),
-            );
-            print(format_args!(
-                "{who} holds a slot of group {name} since {since}"
-            ))?;
-            let unlock = context.command_line("unlock", &[name, &holder.id]);
-            print(format_args!(
-                "  to release it by hand, after a check of the node: {unlock}"
-            ))?;
+) -> Vec<String> {
+    let (now, name) = (view.now, &group.name);
+    let mut lines = Vec::new();
+    for holder in group.lock.iter().flat_map(|lock| &lock.holders) {
+        if !is_node(node, &holder.id, holder.name.as_deref(), holder.peer) {
+            continue;
         }
-        for waiter in group.waiting.iter().flatten() {
-            if is_node(node, &waiter.id, waiter.name.as_deref(), waiter.peer) {
-                let who = who(&waiter.id, waiter.name.as_deref(), waiter.peer);
-                let since = moment::since(waiter.first_asked, now);
-                let (server, reason) = (&waiter.server, &waiter.reason);
-                print(format_args!(
-                    "{who} waits for a slot of group {name} since {since}, at {server}: {reason}"
-                ))?;
-                let group = context.command_line("status", &[name]);
-                print(format_args!("  the state of the group: {group}"))?;
-            }
-        }
-        for hold in &group.history {
-            if is_node(node, &hold.id, hold.name.as_deref(), hold.peer) {
-                let who = who(&hold.id, hold.name.as_deref(), hold.peer);
-                let until = moment::since(hold.until, now);
-                let held = match hold.held_seconds {
-                    Some(held) => format!(" after {}", seconds(held)),
-                    None => String::new(),
-                };
-                let by = match &hold.by {
-                    Some(by) => format!(", by {by}"),
-                    None => String::new(),
-                };
-                print(format_args!(
-                    "{who} released a slot of group {name} at {until}{held}{by}"
-                ))?;
-            }
+        let described = describe(&holder.id, holder.name.as_deref(), holder.peer);
+        let since = holder.since.map_or_else(
+            || "an unknown time".to_owned(),
+            |since| moment::since(since, now),
+        );
+        lines.push(format!(
+            "{described} has held a slot of group {name} since {since}"
+        ));
+        let unlock = context.command_line("unlock", &[name, &holder.id]);
+        lines.push(format!(
+            "  to release it by hand, after a check of the node: {unlock}"
+        ));
+    }
+    for waiter in group.waiting.iter().flatten() {
+        if is_node(node, &waiter.id, waiter.name.as_deref(), waiter.peer) {
+            let described = describe(&waiter.id, waiter.name.as_deref(), waiter.peer);
+            let since = moment::since(waiter.first_asked, now);
+            let (server, reason) = (&waiter.server, &waiter.reason);
+            lines.push(format!(
+                "{described} has waited for a slot of group {name} since {since}, at {server}: {reason}"
+            ));
+            let status = context.command_line("status", &[name]);
+            lines.push(format!("  the state of the group: {status}"));
         }
     }
-    Ok(())
+    for hold in &group.history {
+        if is_node(node, &hold.id, hold.name.as_deref(), hold.peer) {
+            let described = describe(&hold.id, hold.name.as_deref(), hold.peer);
+            let until = moment::since(hold.until, now);
+            let held = match hold.held_seconds {
+                Some(held) => format!(" after {}", seconds(held)),
+                None => String::new(),
+            };
+            let by = match &hold.by {
+                Some(by) => format!(", by {by}"),
+                None => String::new(),
+            };
+            lines.push(format!(
+                "{described} released a slot of group {name}{held}{by}: {until}"
+            ));
+        }
+    }
+    lines
 }
 
 /// Reports whether a group knows a node.
@@ -82,8 +90,14 @@ pub(super) fn concerns(group: &GroupView, node: &str) -> bool {
     holders.any(found) || waiting.any(found) || history.any(found)
 }
 
+/// Reports whether a rejected client is a node.
+pub(super) fn is_client(client: &DenialView, node: &str) -> bool {
+    let id = client.id.as_deref().unwrap_or_default();
+    is_node(node, id, client.name.as_deref(), Some(client.peer))
+}
+
 /// Describes a node, such as `db-worker-7 (2204af7f…, 10.0.4.17)`.
-fn who(id: &str, name: Option<&str>, peer: Option<IpAddr>) -> String {
+fn describe(id: &str, name: Option<&str>, peer: Option<IpAddr>) -> String {
     let peer = peer.map(|peer| peer.to_string());
     match (name, peer) {
         (Some(name), Some(peer)) => format!("{name} ({id}, {peer})"),

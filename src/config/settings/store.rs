@@ -1,15 +1,16 @@
 //! `[etcd3]` and `[embedded]`: exactly one of them is configured.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
+use std::{fmt, iter};
 
 use super::{KeyPair, endpoint};
 use crate::config::diagnostic::{Diagnostics, Located, quote};
 use crate::config::field::{Field, Pair};
 use crate::config::schema::{EmbeddedSection, Etcd3Section};
 use crate::file;
+use crate::text::escape::redacted;
 
 /// The settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,25 @@ pub(crate) enum StoreSettings {
         /// The database file.
         path: PathBuf,
     },
+}
+
+// === impl StoreSettings ===
+
+impl StoreSettings {
+    /// Returns the kind of the store with its endpoints or its file, for people. It contains no passwords.
+    pub(crate) fn location(&self) -> String {
+        match self {
+            StoreSettings::Etcd(etcd) => {
+                let endpoints = etcd.endpoints.iter().map(|endpoint| redacted(endpoint));
+                let words: Vec<_> = iter::once("etcd".into()).chain(endpoints).collect();
+                words.join(" ")
+            }
+            StoreSettings::Embedded { path } => {
+                let absolute = std::path::absolute(path);
+                format!("file {}", absolute.as_ref().unwrap_or(path).display())
+            }
+        }
+    }
 }
 
 /// The settings of the etcd client.

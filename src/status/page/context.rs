@@ -45,9 +45,15 @@ impl<'a> Page<'a> {
             false => count(held, "slot", "known to be held"),
         };
         let waiting = self.groups.iter().map(|group| group.waiting_nodes()).sum();
-        let waiting = count(waiting, "node", "waiting");
-        let may_be_more = self.groups.iter().any(|group| group.more_may_wait);
-        let at_least = if may_be_more { "at least " } else { "" };
+        let may_be_more = self
+            .groups
+            .iter()
+            .any(|group| group.more_may_wait || group.waiting_count.is_none());
+        let waiting = match (waiting, may_be_more) {
+            (0, true) => "waiting nodes not known yet".to_owned(),
+            (waiting, true) => format!("at least {}", count(waiting, "node", "waiting")),
+            (waiting, false) => count(waiting, "node", "waiting"),
+        };
         let unknown = |state| {
             let groups = self.groups.iter().filter(|group| group.state == state);
             groups.count()
@@ -64,6 +70,6 @@ impl<'a> Page<'a> {
             1 => " The state of 1 group is not known yet.".into(),
             unknown => format!(" The state of {unknown} groups is not known yet."),
         };
-        format!("{held}, {at_least}{waiting}.{damaged}{unknown}")
+        format!("{held}, {waiting}.{damaged}{unknown}")
     }
 }

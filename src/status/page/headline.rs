@@ -1,9 +1,11 @@
 //! The headline and the title: the worst problem of all, or that nothing needs attention.
 
 use super::context::Page;
-use super::parts::{count, group_id, section_id};
+use super::parts::{capitalized, count, group_id, section_id};
 use crate::lock::NodeId;
-use crate::status::view::{Condition, GroupView, HolderView, ServerView, hold_age};
+use crate::status::view::{
+    Condition, DenialView, GroupView, Problem, ServerView, StoreView, hold_age,
+};
 use crate::text::duration::age;
 use crate::text::escape::shortened;
 
@@ -30,8 +32,8 @@ pub(super) struct Headline<'a> {
     pub(super) group: Option<&'a String>,
 }
 
-/// A problem, its name for the title, and where the page has more.
-struct Problem<'a> {
+/// A problem in words: its name for the title, a sentence, what else is known, and where the page has more.
+struct Words<'a> {
     severity: Severity,
     name: String,
     sentence: String,
@@ -64,7 +66,8 @@ impl<'a> Headline<'a> {
     pub(super) fn new(page: &Page<'a>) -> Self {
         let groups = page.groups.iter().filter(|group| group.needs_attention);
         let attention = groups.count();
-        let Some(problem) = worst(page) else {
+        let problems = page.view.problems();
+        let Some(problem) = problems.first().map(|problem| words(page, problem)) else {
             return Headline {
                 severity: Severity::Good,
                 title: format!("Airlock: {}", page.summary().trim_end_matches('.')),
@@ -105,29 +108,58 @@ impl<'a> Headline<'a> {
     }
 }
 
-/// Returns the worst problem.
-fn worst<'a>(page: &Page<'a>) -> Option<Problem<'a>> {
-    let group = |state| {
-        let mut groups = page.groups.iter();
-        groups
-            .find(|group| group.needs_attention && group.state == state)
-            .map(|group| of_group(group))
+fn words<'a>(page: &Page<'a>, problem: &Problem<'a>) -> Words<'a> {
+    let warning = |name: &str, sentence: &str, place| Words {
+        severity: Severity::Warning,
+        name: name.into(),
+        sentence: sentence.into(),
+        text: String::new(),
+        place,
     };
-    store(page)
-        .or_else(|| group(Condition::Damaged))
-        .or_else(|| overdue(page))
-        .or_else(|| rejected(page))
-        .or_else(|| servers(page))
-        .or_else(|| group(Condition::Unknown))
-        .or_else(|| group(Condition::SlotsDiffer))
-        .or_else(|| group(Condition::Paused))
-        .or_else(|| notice(page))
+    let servers = Place::Section("servers");
+    match problem {
+        Problem::Store(store) => of_store(store),
+        Problem::Group(group) if group.state == Condition::Overdue => overdue(group),
+        Problem::Group(group) => of_group(group),
+        Problem::Rejected { latest, clients } => rejected(page, latest, *clients),
+        Problem::NoServer => warning(
+            "no server published",
+            "No running server has published itself in the store.",
+            servers,
+        ),
+        Problem::ConfigurationsDiffer(differing) => warning(
+            "configurations differ",
+            &format!("The configuration of {} differs.", names(differing)),
+            servers,
+        ),
+        Problem::Lost(lost) => {
+            let last = lost.iter().filter_map(|server| server.last_seen).max();
+            let last = last.map(|at| format!(", last seen {} ago", age(at, page.view.now)));
+            let are = if lost.len() == 1 { "is" } else { "are" };
+            let last = last.unwrap_or_default();
+            let sentence = format!("{} {are} not running{last}.", names(lost));
+            warning("server lost", &sentence, servers)
+        }
+        Problem::ServersUnknown => warning(
+            "other servers not known",
+            "The other servers, and the nodes that wait at them, are not known.",
+            servers,
+        ),
+        Problem::Notices => warning(
+            "warning about the store",
+            "No group needs attention, but the store does.",
+            Place::Here,
+        ),
+    }
 }
 
-fn store<'a>(page: &Page<'a>) -> Option<Problem<'a>> {
-    let store = &page.view.store;
+fn names(servers: &[&ServerView]) -> String {
+    let names: Vec<&str> = servers.iter().map(|server| &*server.label).collect();
+    names.join(" and ")
+}
+
+fn of_store<'a>(store: &StoreView) -> Words<'a> {
     let (name, sentence, text) = match () {
-        () if store.up && store.writable => return None,
         () if store.up => (
             "store refuses writes",
             "The store refuses writes.",
@@ -144,129 +176,80 @@ fn store<'a>(page: &Page<'a>) -> Option<Problem<'a>> {
             "Requests are denied until it replies again.",
         ),
     };
-    Some(Problem {
+    Words {
         severity: Severity::Bad,
         name: name.into(),
         sentence: sentence.into(),
         text: text.into(),
         place: Place::Here,
-    })
+    }
 }
 
-/// Returns the problem of a group that needs attention.
-fn of_group(group: &GroupView) -> Problem<'_> {
+/// Describes a group that needs attention.
+fn of_group(group: &GroupView) -> Words<'_> {
     let (severity, text) = match group.state {
         Condition::Damaged => (Severity::Bad, "All its requests are denied."),
+        Condition::Failing => (Severity::Bad, ""),
         _ => (Severity::Warning, ""),
     };
     let state = group.state.as_str();
-    Problem {
+    Words {
         severity,
         name: format!("{}: {state}", group.name),
-        sentence: format!("{}: {state}, {}.", group.name, group.detail),
+        sentence: format!("{}: {state}, {}.", group.name, group.detail()),
         text: format!("{text}{}", waiting(group)),
         place: Place::Group(group),
     }
 }
 
 fn waiting(group: &GroupView) -> String {
-    let at_least = if group.more_may_wait { "at least " } else { "" };
     match group.waiting_nodes() {
         0 => String::new(),
-        number => format!(" {at_least}{}.", count(number, "node", "waiting")),
+        number => format!(" {}{}.", group.at_least(), count(number, "node", "waiting")),
     }
 }
 
-/// Returns the longest of the overdue holds.
-fn overdue<'a>(page: &Page<'a>) -> Option<Problem<'a>> {
-    let holds = page.groups.iter().filter_map(|group| {
-        let holders = &group.lock.as_ref()?.holders;
-        let oldest = holders.iter().find(|holder| holder.overdue)?;
-        Some((*group, oldest))
-    });
-    let (group, holder) = holds.max_by_key(|(_, holder): &(_, &HolderView)| holder.age_seconds)?;
-    let node = shortened(holder.node(), NodeId::MAX_BYTES);
-    let slot = match &group.lock {
-        Some(lock) if lock.slots == 1 => "the only slot",
-        _ => "a slot",
+/// Describes the longest of the overdue holds of a group.
+fn overdue(group: &GroupView) -> Words<'_> {
+    let (slot, oldest) = match &group.lock {
+        Some(lock) if lock.slots == 1 => ("the only slot", lock.holders.first()),
+        lock => (
+            "a slot",
+            lock.as_ref().and_then(|lock| lock.holders.first()),
+        ),
     };
-    Some(Problem {
+    let sentence = match oldest {
+        Some(holder) => {
+            let node = shortened(holder.node(), NodeId::MAX_BYTES);
+            let age = hold_age(holder, group);
+            format!("{}: {node} has held {slot} for {age}.", group.name)
+        }
+        None => group.detail().to_owned(),
+    };
+    Words {
         severity: Severity::Bad,
         name: format!("{}: overdue", group.name),
-        sentence: format!(
-            "{}: {node} has held {slot} for {}.",
-            group.name,
-            hold_age(holder, group)
-        ),
+        sentence,
         text: waiting(group).trim_start().to_owned(),
         place: Place::Group(group),
-    })
+    }
 }
 
-fn rejected<'a>(page: &Page<'a>) -> Option<Problem<'a>> {
-    let nodes = || {
-        let denials = page.view.denials.iter();
-        denials.filter(|client| client.concerns_nodes())
+fn rejected<'a>(page: &Page<'_>, latest: &DenialView, clients: usize) -> Words<'a> {
+    let more = page.view.more_denials;
+    let at_least = if more { "at least " } else { "" };
+    let number = match clients {
+        1 => "1 client is rejected".into(),
+        _ => format!("{clients} clients are rejected"),
     };
-    let (latest, number) = (nodes().next()?, nodes().count());
-    Some(Problem {
+    let sentence = format!("{at_least}{number}.");
+    Words {
         severity: Severity::Bad,
         name: "clients rejected".into(),
-        sentence: match number {
-            1 => "1 client is rejected.".into(),
-            _ => format!("{number} clients are rejected."),
-        },
-        text: format!("The latest: {}, {}.", latest.peer, latest.text()),
+        sentence: capitalized(&sentence),
+        text: format!("For example: {}, {}.", latest.node(), latest.text()),
         place: Place::Section("rejected"),
-    })
-}
-
-fn servers<'a>(page: &Page<'a>) -> Option<Problem<'a>> {
-    let servers = page.view.servers.iter().flatten();
-    let hosts = |matches: fn(&ServerView) -> bool| -> Vec<&str> {
-        let servers = servers.clone().filter(|server| matches(server));
-        servers.map(|server| &*server.host).collect()
-    };
-    let lost = hosts(|server| !server.alive);
-    let differing = hosts(|server| server.configuration_differs);
-    let (name, sentence) = match () {
-        () if !differing.is_empty() => (
-            "configurations differ",
-            format!("The configuration of {} differs.", differing.join(" and ")),
-        ),
-        () if !lost.is_empty() => {
-            let last = servers.clone().filter_map(|server| server.last_seen).max();
-            let last = last.map(|at| format!(", last seen {} ago", age(at, page.view.now)));
-            (
-                "server lost",
-                format!(
-                    "{} {} not running{}.",
-                    lost.join(" and "),
-                    if lost.len() == 1 { "is" } else { "are" },
-                    last.unwrap_or_default()
-                ),
-            )
-        }
-        () => return None,
-    };
-    Some(Problem {
-        severity: Severity::Warning,
-        name: name.into(),
-        sentence,
-        text: String::new(),
-        place: Place::Section("servers"),
-    })
-}
-
-fn notice<'a>(page: &Page<'a>) -> Option<Problem<'a>> {
-    let notices = page.view.store.notices.len();
-    (notices > 0).then(|| Problem {
-        severity: Severity::Warning,
-        name: "warning about the store".into(),
-        sentence: "No group needs attention, but the store does.".into(),
-        text: String::new(),
-        place: Place::Here,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -276,23 +259,27 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::*;
-    use crate::status::view::{DenialView, StatusView, StoreView};
+    use crate::status::view::StatusView;
 
     fn view() -> StatusView {
         StatusView {
             version: "1.0.0",
             host: "ops-1".into(),
             now: Timestamp::UNIX_EPOCH,
+            needs_attention: false,
             store: StoreView {
+                location: "file airlock.db".into(),
+                etcd: None,
                 up: true,
                 writable: true,
                 unavailable_since: None,
                 problem: None,
                 notices: Vec::new(),
             },
-            servers: Some(Vec::new()),
+            servers: Some(vec![server("ops-1")]),
             groups: Vec::new(),
             denials: Vec::new(),
+            more_denials: false,
         }
     }
 
@@ -343,7 +330,7 @@ mod tests {
                 last_seen,
                 ..server("ops-2")
             };
-            view.servers = Some(vec![lost]);
+            view.servers = Some(vec![server("ops-1"), lost]);
         };
         expect(
             &lost,
@@ -370,16 +357,19 @@ mod tests {
             peer: [192, 0, 2, 1].into(),
             group: None,
             id: None,
+            name: None,
             detail: None,
             first: Timestamp::UNIX_EPOCH,
             last: None,
             times: None,
+            repeated: false,
+            needs_attention: reason == "wrong_password",
         };
         expect(
             // A scanner is not a problem.
             &|view| view.denials = vec![rejected("not_found"), rejected("wrong_password")],
             "(!) clients rejected - Airlock",
-            "1 client is rejected. The latest: 192.0.2.1, wrong user or password.",
+            "1 client is rejected. For example: 192.0.2.1, wrong user or password.",
         );
         expect(
             &|view| view.store.up = false,

@@ -23,8 +23,8 @@ use super::view::{GroupView, StatusView};
 use crate::text::duration::age;
 use crate::text::escape::printable_lines;
 use context::Page;
-use headline::Headline;
-use parts::{runbook, section_id, time_of_day, timestamp};
+use headline::{Headline, Severity};
+use parts::{capitalized, runbook, section_id, time_of_day, timestamp};
 use policy::{SCRIPT, STYLE};
 
 /// The interval in seconds at which the page is refreshed. The script has it too.
@@ -55,7 +55,7 @@ impl Page<'_> {
                     meta name="color-scheme" content="light dark";
                     noscript { meta http-equiv="refresh" content=(REFRESH_SECONDS); }
                     title { (headline.title) }
-                    link rel="icon" href=(policy::icon(headline.severity));
+                    link rel="icon" href=(policy::icon(headline.severity)) data-bad=(policy::icon(Severity::Bad));
                     style { (PreEscaped(STYLE)) }
                 }
                 body {
@@ -64,7 +64,7 @@ impl Page<'_> {
                         (self.alarm(&headline))
                         (self.filter())
                         (self.list(&headline))
-                        (rejected::section(&self.view.denials, self.view.now))
+                        (rejected::section(&self.view.denials, self.view.more_denials, self.view.now))
                         (servers::section(self.view))
                     }
                     (self.footer())
@@ -87,7 +87,7 @@ impl Page<'_> {
                 h1 { "Airlock" }
                 span.chip.(class) { (text) }
                 p.meta {
-                    (self.view.host) ", version " (self.view.version)
+                    (store.location) " · " (self.view.host) ", version " (self.view.version)
                     " · " (time_of_day(self.view.now))
                     " · refreshed every " (REFRESH_SECONDS) " s · "
                     a href="/v1/status" { "JSON" } " · " a href="/metrics" { "metrics" }
@@ -169,8 +169,5 @@ impl Page<'_> {
 
 /// Makes a sentence of a message.
 fn sentence(message: &str) -> String {
-    let mut letters = message.chars();
-    let first = letters.next().into_iter().flat_map(char::to_uppercase);
-    let rest = first.chain(letters);
-    rest.chain(['.']).collect()
+    format!("{}.", capitalized(message))
 }

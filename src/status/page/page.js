@@ -78,7 +78,6 @@
   };
 
   const refresh = async () => {
-    if (document.hidden) return;
     const last = `Last update ${clock.format(updated)}`;
     try {
       const options = { cache: 'no-store', signal: AbortSignal.timeout(9000) };
@@ -99,6 +98,8 @@
       if (focused.isConnected) focused.focus({ preventScroll: true });
     } catch {
       document.body.className = 'stale';
+      document.title = '(!) no response - Airlock';
+      one('link').href = one('link').dataset.bad;
       say('.note', `${last}: the server does not respond.`);
     }
   };

@@ -87,6 +87,13 @@ pub(super) fn time_of_day(at: Timestamp) -> Markup {
     }
 }
 
+/// Returns a sentence with a capital letter at its beginning.
+pub(super) fn capitalized(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).collect()
+}
+
 /// Formats a number of things, such as `no slots held` and `2 nodes waiting`.
 pub(super) fn count(number: usize, thing: &str, state: &str) -> String {
     match number {

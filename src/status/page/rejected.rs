@@ -1,7 +1,7 @@
 //! The clients that were rejected recently.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -20,16 +20,18 @@ const IPV6_PREFIX: u8 = 64;
 
 /// The rejected clients of a network, of the same group, with the same reason and detail.
 struct Row<'a> {
-    /// The latest of them.
+    /// One of them.
     client: &'a DenialView,
     network: Option<IpNet>,
-    clients: usize,
+    addresses: HashSet<IpAddr>,
+    first: Timestamp,
     /// As far as they are known.
+    last: Option<Timestamp>,
     times: u64,
 }
 
-/// Renders the rejected clients, the latest first.
-pub(super) fn section(clients: &[DenialView], now: Timestamp) -> Markup {
+/// Renders the rejected clients, the latest first. There may be `more` of them.
+pub(super) fn section(clients: &[DenialView], more: bool, now: Timestamp) -> Markup {
     html! {
         @if !clients.is_empty() {
             section data-key="rejected" aria-labelledby=(section_id("rejected")) {
@@ -39,14 +41,15 @@ pub(super) fn section(clients: &[DenialView], now: Timestamp) -> Markup {
                         thead {
                             tr {
                                 th scope="col" { "Address" } th scope="col" { "Reason" }
-                                th scope="col" { "Since" } th scope="col" { "Times" }
-                                th scope="col" { "Server" }
+                                th scope="col" { "First" } th scope="col" { "Last" }
+                                th scope="col" { "Times" } th scope="col" { "Server" }
                             }
                         }
                         tbody { @for row in rows(clients) { (html(&row, now)) } }
                     }
                     p.quiet {
-                        "Rejected in the last 15 minutes. Only the server itself knows how often. "
+                        "Rejected in the last 15 minutes" @if more { "; there may be more" }
+                        ". Only the server itself knows how often, and when last. "
                         (runbook("Clients are rejected"))
                     }
                 }
@@ -61,15 +64,20 @@ fn html(row: &Row<'_>, now: Timestamp) -> Markup {
         tr {
             th scope="row" {
                 @match row.network {
-                    Some(network) if row.clients > 1 => { (network) " (" (row.clients) " addresses)" }
+                    Some(network) if row.addresses.len() > 1 => {
+                        (network) " (" (row.addresses.len()) " addresses)"
+                    }
                     _ => { (client.peer) }
                 }
-                @if let Some(id) = &client.id {
-                    br; span.id { (shortened(id, NodeId::MAX_BYTES)) @if row.clients > 1 { " …" } }
+                @if let Some(node) = client.name.as_ref().or(client.id.as_ref()) {
+                    br; span.id {
+                        (shortened(node, NodeId::MAX_BYTES)) @if row.addresses.len() > 1 { " …" }
+                    }
                 }
             }
             td { (client.text()) }
-            td.when { time datetime=(client.first) { (age(client.first, now)) } }
+            td.when { (age(row.first, now)) " ago" }
+            td.when { @match row.last { Some(last) => { (age(last, now)) " ago" } None => { "-" } } }
             td.number { @if row.times > 0 { (row.times) } }
             td { (client.server) }
         }
@@ -91,7 +99,9 @@ fn rows<'a>(clients: &'a [DenialView]) -> Vec<Row<'a>> {
         )) {
             Entry::Occupied(row) => {
                 let row: &mut Row<'_> = &mut rows[*row.get()];
-                row.clients += 1;
+                row.addresses.insert(client.peer);
+                row.first = row.first.min(client.first);
+                row.last = row.last.max(client.last);
                 row.times += client.times.unwrap_or_default();
             }
             Entry::Vacant(row) => {
@@ -99,7 +109,9 @@ fn rows<'a>(clients: &'a [DenialView]) -> Vec<Row<'a>> {
                 rows.push(Row {
                     client,
                     network,
-                    clients: 1,
+                    addresses: HashSet::from([client.peer]),
+                    first: client.first,
+                    last: client.last,
                     times: client.times.unwrap_or_default(),
                 });
             }
@@ -130,10 +142,13 @@ mod tests {
             peer: peer.parse().unwrap(),
             group: None,
             id: None,
+            name: None,
             detail: Some("unknown CA".into()),
             first: Timestamp::UNIX_EPOCH,
             last: None,
             times: Some(times),
+            repeated: false,
+            needs_attention: true,
         };
         let clients = [
             client("tls_handshake", "10.0.4.1", 5),
@@ -143,7 +158,7 @@ mod tests {
             client("tls_handshake", "2001:db8::1", 1),
             client("tls_handshake", "2001:db8::ff:1", 1),
         ];
-        let page = section(&clients, Timestamp::UNIX_EPOCH).into_string();
+        let page = section(&clients, false, Timestamp::UNIX_EPOCH).into_string();
         for expected in [
             "10.0.4.0/24 (2 addresses)</th><td>TLS handshake failed: unknown CA</td>",
             "10.0.4.1</th><td>wrong user or password: unknown CA</td>",
@@ -152,6 +167,10 @@ mod tests {
         ] {
             assert!(page.contains(expected), "{expected} is not in {page}");
         }
-        assert!(section(&[], Timestamp::UNIX_EPOCH).into_string().is_empty());
+        assert!(
+            section(&[], false, Timestamp::UNIX_EPOCH)
+                .into_string()
+                .is_empty()
+        );
     }
 }

@@ -16,7 +16,6 @@ const MAX_LARGE: u64 = 10;
 
 /// Renders the row of a group.
 pub(super) fn row(page: &Page<'_>, group: &GroupView, open: bool) -> Markup {
-    let at_least = if group.more_may_wait { "at least " } else { "" };
     let waiting = group.waiting_nodes();
     html! {
         details.group.attention[group.needs_attention].waiting[waiting > 0].closed[is_closed(group)]
@@ -25,16 +24,21 @@ pub(super) fn row(page: &Page<'_>, group: &GroupView, open: bool) -> Markup {
                 b { (group.name) }
                 span.chip.(class(group)) { (group.state.as_str()) }
                 (slots(group))
-                @if waiting > 0 {
-                    span.number { (at_least) (waiting) " waiting" }
-                } @else {
-                    span.quiet { "none waiting" }
+                @match (group.waiting_count, group.more_may_wait) {
+                    (None, _) | (Some(0), true) => span.quiet { "waiting not known" },
+                    (Some(0), false) => span.quiet { "none waiting" },
+                    (Some(waiting), _) => span.number { (group.at_least()) (waiting) " waiting" },
                 }
-                span.quiet { (group.detail) }
+                span.quiet {
+                    (group.detail())
+                    @for condition in group.conditions.iter().skip(1).filter(|other| **other < Condition::Full) {
+                        ", also " (condition.as_str())
+                    }
+                }
             }
             // The element is inside of the details, so that a link to it opens them.
             div.in id=(group_id(&group.name)) {
-                (advice(page, group))
+                @for condition in &group.conditions { (advice(page, group, *condition)) }
                 (holders::table(page, group))
                 (waiting::tables(page, group))
                 (past::tables(page, group))
@@ -52,10 +56,13 @@ pub(super) fn is_closed(group: &GroupView) -> bool {
 /// Returns the class that has the color of the state of a group.
 fn class(group: &GroupView) -> &'static str {
     match group.state {
-        Condition::Damaged | Condition::Overdue => "bad",
+        Condition::Damaged
+        | Condition::Overdue
+        | Condition::RejectedClients
+        | Condition::Failing => "bad",
         Condition::Unknown | Condition::SlotsDiffer => "warn",
         Condition::Paused if group.needs_attention => "warn",
-        Condition::Paused | Condition::Closed => "calm",
+        Condition::NotConfigured | Condition::Paused | Condition::Closed => "calm",
         Condition::Full | Condition::Rebooting | Condition::Free => "ok",
     }
 }
@@ -98,9 +105,9 @@ fn drawn(lock: &LockView) -> (u64, u64) {
     (part.clamp(held.min(1), most), MAX_DRAWN)
 }
 
-/// Renders what to do about the state of a group.
-fn advice(page: &Page<'_>, group: &GroupView) -> Markup {
-    let (text, section) = match group.state {
+/// Renders what to do about a condition of a group.
+fn advice(page: &Page<'_>, group: &GroupView, condition: Condition) -> Markup {
+    let (text, section) = match condition {
         Condition::Damaged => (
             "The stored value cannot be used, so all requests of the group are denied. This command prints the one that \
              repairs the value:",
@@ -109,6 +116,14 @@ fn advice(page: &Page<'_>, group: &GroupView) -> Markup {
         Condition::Overdue => (
             "Check the node before you unlock it: an update that broke it would break the next one.",
             "Release the slot of a dead node",
+        ),
+        Condition::RejectedClients => (
+            "Nodes of this group are rejected, so they cannot update; the rejected clients are listed below the groups.",
+            "Clients are rejected",
+        ),
+        Condition::Failing => (
+            "The store fails for requests of this group, although it replies.",
+            "Nodes wait although no slot is held",
         ),
         Condition::Unknown => (
             "The store has not replied about this group yet, so its slots and holders are not known.",
@@ -122,14 +137,16 @@ fn advice(page: &Page<'_>, group: &GroupView) -> Markup {
             "No slot is granted until this command resumes the group:",
             "Stop a group",
         ),
-        Condition::Closed | Condition::Full | Condition::Rebooting | Condition::Free => {
-            return Markup::default();
-        }
+        Condition::NotConfigured
+        | Condition::Closed
+        | Condition::Full
+        | Condition::Rebooting
+        | Condition::Free => return Markup::default(),
     };
     // The table of holders has the command that unlocks one.
-    let remedy = match group.state {
+    let remedy = match condition {
         Condition::Overdue => None,
-        _ => group.remedy(page.config),
+        _ => group.remedy(condition, page.config),
     };
     html! {
         p.advice {

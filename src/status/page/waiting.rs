@@ -23,7 +23,7 @@ const MAX_SERVERS: usize = 10;
 pub(super) fn tables(page: &Page<'_>, group: &GroupView) -> Markup {
     let nodes = group.waiting.as_deref().unwrap_or_default();
     let number = group.waiting_nodes();
-    let at_least = if group.more_may_wait { "at least " } else { "" };
+    let at_least = group.at_least();
     if number == 0 {
         return Markup::default();
     }

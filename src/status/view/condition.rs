@@ -1,8 +1,8 @@
-//! What matters most about a group, in one word.
+//! The conditions of a group.
 
 use serde::Serialize;
 
-/// What matters most about a group, the most severe first.
+/// A condition of a group, the most severe one first. Those that need attention precede the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Condition {
@@ -10,12 +10,18 @@ pub(crate) enum Condition {
     Damaged,
     /// A node has held its slot for much longer than a reboot takes.
     Overdue,
+    /// Nodes of the group are rejected, so that they cannot update.
+    RejectedClients,
+    /// Nodes are denied because the store fails, although it replies now.
+    Failing,
     /// The store has not replied about the group yet.
     Unknown,
     /// The store has another number of slots than the configuration.
     SlotsDiffer,
     /// An administrator has paused the group.
     Paused,
+    /// The store has the group, the configuration does not: all its requests are denied.
+    NotConfigured,
     /// No reboot window is open.
     Closed,
     /// Every slot is held.
@@ -30,6 +36,9 @@ pub(crate) enum Condition {
 /// AirlockLockHeldTooLong.
 const OVERDUE_SECONDS: i64 = 3600;
 
+/// The time after which a hold is overdue however long the group usually takes: a few long failures are not usual.
+const MAX_OVERDUE_SECONDS: i64 = 4 * 3600;
+
 // === impl Condition ===
 
 impl Condition {
@@ -38,8 +47,11 @@ impl Condition {
         match self {
             Condition::Damaged => "damaged",
             Condition::Overdue => "overdue",
+            Condition::RejectedClients => "rejected clients",
+            Condition::Failing => "failing",
             Condition::Unknown => "not known yet",
             Condition::SlotsDiffer => "slots differ",
+            Condition::NotConfigured => "not configured",
             Condition::Paused => "paused",
             Condition::Closed => "closed",
             Condition::Full => "full",
@@ -51,5 +63,6 @@ impl Condition {
 
 /// Returns the time in seconds after which a hold is overdue, in a group whose holds usually take this long.
 pub(crate) fn overdue_seconds(usual: Option<i64>) -> i64 {
-    OVERDUE_SECONDS.max(usual.unwrap_or_default().saturating_mul(3))
+    let usual = usual.unwrap_or_default().saturating_mul(3);
+    usual.clamp(OVERDUE_SECONDS, MAX_OVERDUE_SECONDS)
 }

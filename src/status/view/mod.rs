@@ -1,8 +1,11 @@
 //! The view of the fleet that the page, `/v1/status` and the command line share. docs/reference.md documents its JSON.
 
 mod condition;
+mod conditions;
 mod denials;
+mod facts;
 mod group;
+mod problems;
 mod rows;
 mod servers;
 mod windows;
@@ -12,16 +15,19 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use crate::admin::host;
 use crate::coordinator::{ConfiguredGroup, ServerState};
-use crate::denials::DeniedClient;
+use crate::denials::{DeniedClient, MAX_LISTED as MAX_LISTED_DENIALS};
 use crate::fleet::{Fleet, FleetWaiter, ServerId, Waiting, WaitingNode};
 use crate::group::{Group, Waiter};
 use crate::names::NodeNames;
 use crate::store::health::{Health, NotReady, Replies, Writes};
 use crate::text::explain::chain;
 pub(crate) use condition::{Condition, overdue_seconds};
-pub(crate) use denials::{DenialView, of_fleet};
-pub(crate) use group::{GroupFacts, GroupView, MAX_LISTED, hold_age};
+pub(crate) use denials::{DenialView, denials};
+pub(crate) use facts::GroupFacts;
+pub(crate) use group::{GroupView, MAX_LISTED, hold_age};
+pub(crate) use problems::Problem;
 pub(crate) use rows::{CompletedHoldView, HolderView, LockView, WaiterView};
 pub(crate) use servers::{ServerView, servers};
 
@@ -32,17 +38,25 @@ pub(crate) struct StatusView {
     /// The name of this machine.
     pub(crate) host: String,
     pub(crate) now: Timestamp,
+    /// Whether an operator should look at anything of what follows.
+    pub(crate) needs_attention: bool,
     pub(crate) store: StoreView,
-    /// The servers of the fleet, this one included; `None` if the store has not returned them yet.
+    /// The servers of the fleet; `None` if the store does not return them.
     pub(crate) servers: Option<Vec<ServerView>>,
     pub(crate) groups: Vec<GroupView>,
-    /// The clients that were rejected recently, the latest first.
+    /// The clients that were rejected recently; of those of this server the latest first.
     pub(crate) denials: Vec<DenialView>,
+    /// More clients were rejected, or may have been: not all servers are known.
+    pub(crate) more_denials: bool,
 }
 
 /// The view of the store.
 #[derive(Debug, Serialize)]
 pub(crate) struct StoreView {
+    /// The endpoints or the file, as configured.
+    pub(crate) location: String,
+    /// The id of the etcd cluster, and how many of the endpoints replied; `None`: they were not asked.
+    pub(crate) etcd: Option<EtcdView>,
     /// Whether the store replied recently.
     pub(crate) up: bool,
     /// Whether the store accepts writes, as far as is known.
@@ -53,6 +67,17 @@ pub(crate) struct StoreView {
     pub(crate) problem: Option<String>,
     /// Facts about the store that do not stop it.
     pub(crate) notices: Vec<String>,
+}
+
+/// The view of an etcd cluster.
+#[derive(Debug, Serialize)]
+pub(crate) struct EtcdView {
+    /// The id in hexadecimal digits; `None` if no endpoint told it.
+    pub(crate) cluster_id: Option<String>,
+    /// The number of configured endpoints.
+    pub(crate) endpoints: usize,
+    /// The number of endpoints that replied.
+    pub(crate) replied: usize,
 }
 
 /// The sources of the view of a server.
@@ -66,6 +91,8 @@ pub(super) struct Sources<'a> {
     pub(super) names: &'a NodeNames,
     /// The clients that this server has rejected recently, the latest first.
     pub(super) denials: Vec<DeniedClient>,
+    /// The endpoints or the file of the store.
+    pub(super) location: &'a str,
 }
 
 // === impl Sources ===
@@ -97,11 +124,25 @@ impl StatusView {
         let known = unavailable_since.unwrap_or(now);
         let groups = sources.state.groups.values();
         let label = sources.label();
-        StatusView {
+        let more_denials = sources.denials.len() >= MAX_LISTED_DENIALS
+            || sources
+                .fleet
+                .is_none_or(|fleet| fleet.more_rejected(Some(sources.id)));
+        let denials = denials(
+            sources.denials.clone(),
+            &label,
+            sources.fleet,
+            Some(sources.id),
+            sources.names,
+        );
+        let view = StatusView {
             version: env!("CARGO_PKG_VERSION"),
             host: sources.id.host.clone(),
             now,
+            needs_attention: false,
             store: StoreView {
+                location: sources.location.to_owned(),
+                etcd: None,
                 up,
                 writable: !matches!(health.writes, Writes::Refused { .. }),
                 unavailable_since,
@@ -112,27 +153,50 @@ impl StatusView {
                 .fleet
                 .map(|fleet| servers(fleet, Some(sources.id), now)),
             groups: groups
-                .map(|group| view(group, &sources, &label, known, now))
+                .map(|group| view(group, &sources, &label, &denials, known, now))
                 .collect(),
-            denials: denials(sources),
+            denials,
+            more_denials,
+        };
+        view.judged()
+    }
+
+    /// Returns the view of what the store tells, without a server.
+    pub(crate) fn from_store(
+        store: StoreView,
+        groups: Vec<GroupView>,
+        fleet: Option<&Fleet>,
+        denials: Vec<DenialView>,
+        now: Timestamp,
+    ) -> Self {
+        let view = StatusView {
+            version: env!("CARGO_PKG_VERSION"),
+            host: host::name(),
+            now,
+            needs_attention: false,
+            store,
+            servers: fleet.map(|fleet| servers(fleet, None, now)),
+            groups,
+            denials,
+            more_denials: fleet.is_none_or(|fleet| fleet.more_rejected(None)),
+        };
+        view.judged()
+    }
+
+    /// Returns the view with its verdict.
+    fn judged(self) -> Self {
+        StatusView {
+            needs_attention: !self.problems().is_empty(),
+            ..self
         }
     }
-}
-
-/// Returns the clients that this server has rejected, and then those of the others.
-fn denials(sources: Sources<'_>) -> Vec<DenialView> {
-    let label = sources.label();
-    let own = sources.denials.into_iter();
-    let own = own.map(|client| DenialView::new(client, &label));
-    let others = sources.fleet.into_iter();
-    own.chain(others.flat_map(|fleet| of_fleet(fleet, Some(sources.id))))
-        .collect()
 }
 
 fn view(
     configured: &ConfiguredGroup,
     sources: &Sources<'_>,
     label: &str,
+    denials: &[DenialView],
     known: Timestamp,
     now: Timestamp,
 ) -> GroupView {
@@ -140,18 +204,24 @@ fn view(
     let state = group.known();
     let own = own_waiting(group, label);
     let waiting = match sources.fleet {
-        Some(fleet) => own.merge(fleet.waiting(group.name(), Some(sources.id))),
-        None => own,
+        Some(fleet) => Some(own.merge(fleet.waiting(group.name(), Some(sources.id)))),
+        // What nodes the others know is not known.
+        None if own.count == 0 => None,
+        None => Some(Waiting {
+            may_be_more: true,
+            ..own
+        }),
     };
     let facts = GroupFacts {
         name: group.name(),
         configured_slots: Some(group.configured_slots()),
         state: state.as_ref(),
         windows: &configured.settings.windows,
-        waiting: Some(waiting),
+        waiting,
+        denials,
         names: sources.names,
     };
-    GroupView::as_of(facts, known, now)
+    facts.view_as_of(known, now)
 }
 
 /// Returns the nodes that wait at this server.

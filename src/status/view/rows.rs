@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::condition::overdue_seconds;
 use crate::fleet::FleetWaiter;
+use crate::group::DenyReason;
 use crate::lock::history::CompletedHold;
 use crate::lock::holders::Hold;
 use crate::lock::semaphore::Semaphore;
@@ -60,6 +61,9 @@ pub(crate) struct WaiterView {
     pub(crate) times: Option<u64>,
     /// The reason for the latest denial.
     pub(crate) reason: String,
+    /// Whether the store or the server failed, so that it is no matter of waiting.
+    #[serde(skip)]
+    pub(crate) is_failing: bool,
 }
 
 /// The view of a completed hold.
@@ -125,6 +129,7 @@ impl HolderView {
 impl WaiterView {
     pub(super) fn new(waiter: &FleetWaiter) -> Self {
         let node = &waiter.node;
+        let failures = [DenyReason::Unavailable, DenyReason::Rejected].map(DenyReason::as_str);
         WaiterView {
             id: node.id.clone(),
             name: node.name.as_deref().map(str::to_owned),
@@ -133,6 +138,7 @@ impl WaiterView {
             first_asked: node.first_asked,
             last_asked: waiter.latest.map(|(at, _)| at),
             times: waiter.latest.map(|(_, times)| times),
+            is_failing: failures.contains(&&*node.reason),
             reason: node.reason.clone(),
         }
     }
