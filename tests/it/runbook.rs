@@ -17,7 +17,7 @@ const SEMAPHORE: &str = "com.coreos.airlock/groups/workers/v1/semaphore";
 const LOCK_TIMES: &str = "com.coreos.airlock/groups/workers/v1/lock-times";
 
 /// Returns the sections of docs/operations.md by the anchors that GitHub gives to their headings.
-fn sections() -> BTreeMap<String, String> {
+pub(crate) fn sections() -> BTreeMap<String, String> {
     let text = fs::read_to_string(repository().join("docs/operations.md")).unwrap();
     let mut sections = BTreeMap::new();
     for section in text.split("\n#").skip(1) {
