@@ -10,7 +10,7 @@ use crate::status::view::{Condition, GroupView, HolderView, MAX_LISTED};
 use crate::text::escape::shortened;
 
 /// The number of holders that are shown at once, the oldest locks. The others are in a list of their own.
-const SHOWN: usize = 10;
+const SHOWN: usize = 8;
 
 /// Renders the holders of a group.
 pub(super) fn table(page: &Page<'_>, group: &GroupView) -> Markup {
