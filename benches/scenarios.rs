@@ -10,6 +10,7 @@ use crate::baseline::{self, Shape};
 use crate::connection_per_request::connection_per_request;
 use crate::harness::{Bench, Case, lock, locks, nodes, row, unlock};
 use crate::load::{self, Connection, Load, Until};
+use crate::presence::presence;
 use crate::server::{Server, Usage};
 use crate::startup::{memory, startup};
 
@@ -32,6 +33,8 @@ pub(crate) enum Scenario {
     Waiting,
     /// 20 servers on one etcd cluster and one group
     Servers,
+    /// What 100 servers tell each other
+    Presence,
     /// The embedded store
     Embedded,
     /// A new connection for each request
@@ -61,6 +64,7 @@ impl Scenario {
             Scenario::Slots => slots(bench),
             Scenario::Waiting => waiting(bench),
             Scenario::Servers => servers(bench),
+            Scenario::Presence => presence(bench),
             Scenario::Embedded => embedded(bench),
             Scenario::ConnectionPerRequest => connection_per_request(bench),
             Scenario::Memory => memory(bench),

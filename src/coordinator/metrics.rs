@@ -28,6 +28,7 @@ struct Gauges {
     window_open: IntGaugeVec,
     paused: IntGaugeVec,
     damaged: IntGaugeVec,
+    admin_command: GaugeVec,
 }
 
 // === impl GroupCollector ===
@@ -111,10 +112,17 @@ impl Gauges {
                 "airlock_group_damaged",
                 "1 if the stored value of the group cannot be used, so that all its requests are denied.",
             )?,
+            admin_command: GaugeVec::new(
+                Opts::new(
+                    "airlock_admin_command_timestamp_seconds",
+                    "Time of the latest administrators' command of a kind, as far as the audit log reaches.",
+                ),
+                &["group", "action"],
+            )?,
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 9] {
+    fn all(&self) -> [&dyn Collector; 10] {
         [
             &self.config_groups,
             &self.config_slots,
@@ -125,6 +133,7 @@ impl Gauges {
             &self.window_open,
             &self.paused,
             &self.damaged,
+            &self.admin_command,
         ]
     }
 
@@ -142,6 +151,12 @@ impl Gauges {
         };
         set(&self.window_open, open.into());
         let Some(known) = group.known() else { return };
+        // The latest entry is the last one.
+        for entry in &*known.audit_log {
+            let labels = &[group.name().as_str(), entry.action.name()];
+            let at = entry.at.as_second() as f64;
+            self.admin_command.with_label_values(labels).set(at);
+        }
         set(&self.damaged, known.semaphore.is_err().into());
         let Ok(semaphore) = known.semaphore else {
             return;

@@ -72,6 +72,17 @@ pub fn append(log: &AuditLog, entry: AuditEntry) -> AuditLog {
 // === impl Action ===
 
 impl Action {
+    /// Returns the word for programs, as stored.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Action::Lock { .. } => "lock",
+            Action::Unlock { .. } => "unlock",
+            Action::SetSlots { .. } => "set_slots",
+            Action::Pause => "pause",
+            Action::Resume { .. } => "resume",
+        }
+    }
+
     /// The maximum number of ids in one entry.
     pub const MAX_IDS: usize = 16;
 
@@ -106,6 +117,21 @@ impl fmt::Display for Action {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_action_is_stored_under_its_name() {
+        let ids = vec!["a".into()];
+        for action in [
+            Action::Lock { id: "a".into() },
+            Action::Unlock { ids, more: 0 },
+            Action::SetSlots { slots: 1 },
+            Action::Pause,
+            Action::Resume { slots: 1 },
+        ] {
+            let stored = serde_json::to_value(&action).unwrap();
+            assert_eq!(stored["action"], action.name());
+        }
+    }
 
     fn entry(slots: u64) -> AuditEntry {
         AuditEntry {
