@@ -24,7 +24,7 @@ use crate::text::escape::quoted;
 pub(crate) use list::Denial;
 use list::{DenialList, Entry, Key, bounded};
 pub(crate) use metrics::DenialCollector;
-pub(crate) use reason::DenialReason;
+pub(crate) use reason::{DenialReason, Relevance};
 
 /// The maximum number of clients that are known without a configured group. A client takes at most 700 bytes.
 const MAX_OF_SERVER: usize = 256;

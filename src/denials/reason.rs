@@ -37,6 +37,17 @@ pub(crate) enum DenialReason {
     ServerBusy,
 }
 
+/// What a reason tells about the clients that are rejected for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relevance {
+    /// They are most likely nodes that cannot update.
+    Node,
+    /// Many of them are most likely nodes; a few can be scanners.
+    IfMany,
+    /// They are most likely scanners and browsers.
+    None,
+}
+
 // === impl DenialReason ===
 
 impl DenialReason {
@@ -109,9 +120,8 @@ impl DenialReason {
         }
     }
 
-    /// Reports whether a single client is most likely a node that cannot update. Scanners and browsers cause the other
-    /// reasons, too; the alert AirlockClientsRejected tells them apart in the same way.
-    pub(crate) fn concerns_nodes(self) -> bool {
+    /// Returns the relevance of the reason, as the alert AirlockClientsRejected tells them apart.
+    pub(crate) fn relevance(self) -> Relevance {
         match self {
             DenialReason::UnknownGroup
             | DenialReason::WrongPassword
@@ -121,13 +131,13 @@ impl DenialReason {
             | DenialReason::BodyTooLarge
             | DenialReason::HeadersTooLarge
             | DenialReason::TlsCertificate
-            | DenialReason::ServerBusy => true,
+            | DenialReason::ServerBusy => Relevance::Node,
+            DenialReason::TlsHandshake => Relevance::IfMany,
             DenialReason::InvalidRequest
             | DenialReason::RequestTimeout
             | DenialReason::NotFound
             | DenialReason::MethodNotAllowed
-            | DenialReason::TlsHandshake
-            | DenialReason::ConnectionLimit => false,
+            | DenialReason::ConnectionLimit => Relevance::None,
         }
     }
 

@@ -27,8 +27,8 @@ use crate::text::explain::chain;
 use document::Document;
 use view::Sources;
 pub(crate) use view::{
-    CompletedHoldView, Condition, DenialView, EtcdView, GroupFacts, GroupView, HolderView,
-    ServerView, StatusView, StoreView, WaiterView, denials, overdue_seconds,
+    CompletedHoldView, Condition, DenialView, GroupFacts, GroupView, HolderView, ServerView,
+    StatusView, StoreView, WaiterView, denials, overdue_seconds,
 };
 
 /// The shared state of the handlers.

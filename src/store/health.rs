@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Notice, StoreError};
+use super::{Endpoints, Notice, StoreError};
 
 /// The health of the store, as the calls of this server show it.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,8 @@ pub(crate) struct Health {
     pub(crate) writes: Writes,
     /// Facts about the store that do not stop it.
     pub(crate) notices: Vec<Notice>,
+    /// `None`: the store has none, or they have not been verified yet.
+    pub(crate) endpoints: Option<Endpoints>,
 }
 
 /// Whether the store replied to the latest call.

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::health::{Health, Replies, Writes};
 use super::presence::Published;
-use super::{CommitOutcome, Location, Notice, Report, Store, StoreError};
+use super::{CommitOutcome, Endpoints, Location, Notice, Report, Store, StoreError};
 use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
 
@@ -75,12 +75,13 @@ impl InstrumentedStore {
 
     /// Asks the store for facts that an operator should know.
     pub(crate) fn refresh_notices(&self) {
-        let notices = self.inner.notices();
+        let (notices, endpoints) = (self.inner.notices(), self.inner.endpoints());
         let foreign = notices.iter().filter(|notice| notice.is_foreign_endpoint());
         self.metrics.foreign_endpoints.set(foreign.count() as f64);
         self.health.send_if_modified(|health| {
-            let changed = health.notices != notices;
+            let changed = health.notices != notices || health.endpoints != endpoints;
             health.notices = notices;
+            health.endpoints = endpoints;
             changed
         });
     }
@@ -165,6 +166,10 @@ impl Store for InstrumentedStore {
 
     fn notices(&self) -> Vec<Notice> {
         self.inner.notices()
+    }
+
+    fn endpoints(&self) -> Option<Endpoints> {
+        self.inner.endpoints()
     }
 
     fn accept_current(&self) {

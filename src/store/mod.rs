@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use crate::lock::GroupName;
 use crate::lock::codec::{DecodeError, Revision, Stored, Value};
@@ -91,6 +92,12 @@ pub trait Store: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Returns what the latest [`Store::verify`] has found about the endpoints; `None` if the store has none, or they have
+    /// not been verified yet.
+    fn endpoints(&self) -> Option<Endpoints> {
+        None
+    }
+
     /// Accepts the store that is there now, although it is another one than before: an operator says that it is the
     /// right one.
     fn accept_current(&self) {}
@@ -129,6 +136,17 @@ pub trait Store: Send + Sync + 'static {
     /// values may be skipped, the latest never is. Returns only if it cannot continue; changes may have been missed
     /// then, and the caller calls it again.
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError;
+}
+
+/// The endpoints of a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Endpoints {
+    /// The id of the etcd cluster, in hexadecimal digits; `None` if it is not known.
+    pub cluster_id: Option<String>,
+    /// The number of configured endpoints.
+    pub configured: usize,
+    /// The number of endpoints that replied, and belong to the cluster.
+    pub replied: usize,
 }
 
 /// A fact about a store that does not stop it. The message contains the remedy.

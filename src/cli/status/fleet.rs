@@ -99,7 +99,7 @@ fn store(context: &StoreContext, view: &StatusView) -> String {
     let mut parts = vec![context.location()];
     if let Some(etcd) = &view.store.etcd {
         parts.extend(etcd.cluster_id.as_ref().map(|id| format!("cluster {id}")));
-        parts.push(match etcd.endpoints {
+        parts.push(match etcd.configured {
             1 if etcd.replied == 1 => "replies".to_owned(),
             endpoints => format!("{} of {} reply", etcd.replied, count(endpoints, "endpoint")),
         });

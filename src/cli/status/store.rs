@@ -2,7 +2,8 @@
 
 use crate::cli::context::StoreContext;
 use crate::config::StoreSettings;
-use crate::status::{EtcdView, StoreView};
+use crate::status::StoreView;
+use crate::store::Endpoints;
 use crate::store::findings::{Check, Finding, Severity, StoreReport};
 use crate::store::inspect::inspect;
 use crate::text::explain::chain;
@@ -34,9 +35,9 @@ fn of_etcd(view: StoreView, report: StoreReport) -> StoreView {
         .endpoints
         .iter()
         .filter_map(|endpoint| endpoint.cluster_id.clone());
-    let etcd = EtcdView {
+    let etcd = Endpoints {
         cluster_id: clusters.next(),
-        endpoints: report.endpoints.len(),
+        configured: report.endpoints.len(),
         replied: replied.count(),
     };
     let errors: Vec<String> = findings(&report, Severity::Error).collect();

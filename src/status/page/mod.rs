@@ -87,7 +87,12 @@ impl Page<'_> {
                 h1 { "Airlock" }
                 span.chip.(class) { (text) }
                 p.meta {
-                    (store.location) " · " (self.view.host) ", version " (self.view.version)
+                    (store.location)
+                    @if let Some(etcd) = &store.etcd {
+                        @if let Some(id) = &etcd.cluster_id { ", cluster " (id) }
+                        ", " (etcd.replied) " of " (etcd.configured) " endpoints reply"
+                    }
+                    " · " (self.view.host) ", version " (self.view.version)
                     " · " (time_of_day(self.view.now))
                     " · refreshed every " (REFRESH_SECONDS) " s · "
                     a href="/v1/status" { "JSON" } " · " a href="/metrics" { "metrics" }

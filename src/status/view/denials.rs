@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::denials::{DenialReason, DeniedClient};
+use crate::denials::{DenialReason, DeniedClient, Relevance};
 use crate::fleet::{Fleet, RejectedClient, ServerId};
 use crate::names::NodeNames;
 
-/// The number of clients from which a reason needs attention that a single scanner or browser can cause, and also one
-/// for which no client has been rejected again yet. The alert AirlockClientsRejected has it, too.
+/// The number of clients from which a reason needs attention that a few scanners can cause, and also one for which no
+/// client has been rejected again yet. The alert AirlockClientsRejected has it, too.
 const MANY: usize = 5;
 
 /// The view of a rejected client.
@@ -73,12 +73,18 @@ fn mark(denials: &mut [DenialView]) {
         servers.insert(client.server.clone());
     }
     for client in denials {
-        let known = DenialReason::from_label(&client.reason);
-        let concerns_nodes = known.is_none_or(DenialReason::concerns_nodes);
+        // A reason of a later version.
+        let relevance = DenialReason::from_label(&client.reason)
+            .map_or(Relevance::Node, DenialReason::relevance);
         // A node can ask another server each time.
         let servers = &servers[&(client.reason.clone(), client.peer)];
         let repeated = client.repeated || servers.len() > 1;
-        client.needs_attention = concerns_nodes && repeated || peers[&client.reason].len() >= MANY;
+        let are_many = peers[&client.reason].len() >= MANY;
+        client.needs_attention = match relevance {
+            Relevance::Node => repeated || are_many,
+            Relevance::IfMany => are_many,
+            Relevance::None => false,
+        };
     }
 }
 
@@ -163,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_node_that_is_rejected_again_or_many_clients_need_attention() {
-        use DenialReason::{TlsHandshake, WrongPassword};
+        use DenialReason::{NotFound, TlsHandshake, WrongPassword};
         let marked = |clients: &[DeniedClient]| {
             let all = denials(clients.to_vec(), "a", None, None, &NodeNames::default());
             all.iter().filter(|client| client.needs_attention).count()
@@ -177,6 +183,7 @@ mod tests {
         assert_eq!(marked(&clients(WrongPassword, 5)), 5);
         assert_eq!(marked(&[client(TlsHandshake, 1, 100)]), 0);
         assert_eq!(marked(&clients(TlsHandshake, 5)), 5);
+        assert_eq!(marked(&clients(NotFound, 5)), 0);
     }
 
     #[test]

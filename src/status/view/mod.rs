@@ -21,6 +21,7 @@ use crate::denials::{DeniedClient, MAX_LISTED as MAX_LISTED_DENIALS};
 use crate::fleet::{Fleet, FleetWaiter, ServerId, Waiting, WaitingNode};
 use crate::group::{Group, Waiter};
 use crate::names::NodeNames;
+use crate::store::Endpoints;
 use crate::store::health::{Health, NotReady, Replies, Writes};
 use crate::text::explain::chain;
 pub(crate) use condition::{Condition, overdue_seconds};
@@ -55,8 +56,8 @@ pub(crate) struct StatusView {
 pub(crate) struct StoreView {
     /// The endpoints or the file, as configured.
     pub(crate) location: String,
-    /// The id of the etcd cluster, and how many of the endpoints replied; `None`: they were not asked.
-    pub(crate) etcd: Option<EtcdView>,
+    /// The endpoints of etcd; `None` if they have not been called yet, or the store is embedded.
+    pub(crate) etcd: Option<Endpoints>,
     /// Whether the store replied recently.
     pub(crate) up: bool,
     /// Whether the store accepts writes, as far as is known.
@@ -67,17 +68,6 @@ pub(crate) struct StoreView {
     pub(crate) problem: Option<String>,
     /// Facts about the store that do not stop it.
     pub(crate) notices: Vec<String>,
-}
-
-/// The view of an etcd cluster.
-#[derive(Debug, Serialize)]
-pub(crate) struct EtcdView {
-    /// The id in hexadecimal digits; `None` if no endpoint told it.
-    pub(crate) cluster_id: Option<String>,
-    /// The number of configured endpoints.
-    pub(crate) endpoints: usize,
-    /// The number of endpoints that replied.
-    pub(crate) replied: usize,
 }
 
 /// The sources of the view of a server.
@@ -142,7 +132,7 @@ impl StatusView {
             needs_attention: false,
             store: StoreView {
                 location: sources.location.to_owned(),
-                etcd: None,
+                etcd: health.endpoints.clone(),
                 up,
                 writable: !matches!(health.writes, Writes::Refused { .. }),
                 unavailable_since,

@@ -20,7 +20,7 @@ use super::credentials::Credentials;
 use super::error::{EndpointError, EtcdError};
 use super::identity::{Identity, Settled};
 use super::response::Response;
-use crate::store::{Notice, StoreError};
+use crate::store::{Endpoints, Notice, StoreError};
 
 /// The endpoints of a cluster.
 pub(super) struct Cluster {
@@ -31,6 +31,8 @@ pub(super) struct Cluster {
     attempt_timeout: Duration,
     identity: Arc<Identity>,
     settling: Settling,
+    /// The number of endpoints that replied when all were called last, or [`NONE`].
+    replied: AtomicUsize,
 }
 
 /// The attempts to find out to which cluster the endpoints belong, one at a time.
@@ -42,7 +44,7 @@ struct Settling {
     latest: Mutex<Option<StoreError>>,
 }
 
-/// No endpoint is preferred: the preferred one failed, and none has replied since.
+/// No endpoint is preferred: the preferred one failed, and none has replied since. Or: the endpoints were not called yet.
 const NONE: usize = usize::MAX;
 
 /// The effect of a call, which determines what may follow if its outcome is unknown.
@@ -83,6 +85,7 @@ impl Cluster {
             attempt_timeout,
             identity,
             settling: Settling::default(),
+            replied: AtomicUsize::new(NONE),
         }
     }
 
@@ -111,7 +114,20 @@ impl Cluster {
                 .iter()
                 .map(|endpoint| endpoint.verify(timeout)),
         );
-        verified.await.into_iter().filter_map(Result::err).collect()
+        let verified = verified.await;
+        let replied = verified.iter().filter(|result| result.is_ok()).count();
+        self.replied.store(replied, Ordering::Relaxed);
+        verified.into_iter().filter_map(Result::err).collect()
+    }
+
+    /// Returns what the latest call of every endpoint has found.
+    pub(super) fn endpoints(&self) -> Option<Endpoints> {
+        let replied = self.replied.load(Ordering::Relaxed);
+        (replied != NONE).then(|| Endpoints {
+            cluster_id: self.identity.cluster().map(|id| id.to_string()),
+            configured: self.endpoints.len(),
+            replied,
+        })
     }
 
     /// Returns the URLs of the endpoints.

@@ -100,6 +100,11 @@ impl Identity {
         }
     }
 
+    /// Returns the cluster in use, if it is known.
+    pub(super) fn cluster(&self) -> Option<ClusterId> {
+        self.expected(&self.state.lock())
+    }
+
     /// Reports whether the endpoint has ever replied.
     pub(super) fn has_seen(&self, url: &str) -> bool {
         self.state.lock().seen.contains_key(url)

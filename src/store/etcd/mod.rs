@@ -21,7 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::presence::Published;
-use super::{CommitOutcome, Location, Notice, Report, Store, StoreError};
+use super::{CommitOutcome, Endpoints, Location, Notice, Report, Store, StoreError};
 use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
 use crate::text::escape::shell_word;
@@ -97,6 +97,10 @@ impl Store for EtcdStore {
     fn notices(&self) -> Vec<Notice> {
         let user = self.credentials.settings().user.as_ref();
         self.cluster.notices(user.map(|user| user.name.as_str()))
+    }
+
+    fn endpoints(&self) -> Option<Endpoints> {
+        self.cluster.endpoints()
     }
 
     fn accept_current(&self) {
