@@ -15,13 +15,11 @@ use tracing::field;
 
 use crate::config::Limits;
 use crate::group::{DenyReason, Group, GroupError};
-use crate::lock::history::CompletedHold;
 use crate::lock::holders::Client;
 use crate::lock::semaphore::{Command, Outcome};
 use crate::lock::window::{Opening, WindowState};
 use crate::lock::{GroupName, InvalidNodeId, RequestId};
 use crate::names::NodeNames;
-use crate::notify::{Event, Notifier};
 pub(crate) use metrics::GroupCollector;
 pub(crate) use state::{ConfiguredGroup, ServerState, StateReceiver};
 
@@ -31,8 +29,6 @@ pub(crate) struct Coordinator {
     /// The time that a request may take for all of its work with the store.
     timeout: Duration,
     names: Arc<NodeNames>,
-    /// `None`: nothing is told about events.
-    notifier: Option<Notifier>,
 }
 
 /// One request, which uses the state of the server at its start: a reload in between does not change its authorization.
@@ -98,17 +94,11 @@ pub(crate) enum DenialCause {
 // === impl Coordinator ===
 
 impl Coordinator {
-    pub(crate) fn new(
-        state: StateReceiver,
-        timeout: Duration,
-        names: Arc<NodeNames>,
-        notifier: Option<Notifier>,
-    ) -> Self {
+    pub(crate) fn new(state: StateReceiver, timeout: Duration, names: Arc<NodeNames>) -> Self {
         Coordinator {
             state,
             timeout,
             names,
-            notifier,
         }
     }
 
@@ -149,17 +139,6 @@ impl Session<'_> {
                 if let RequestId::Valid(id) = id {
                     found.group.record_served(id);
                 }
-                if !already_held {
-                    let (peer, node) = (client.peer.map(field::display), client.name.as_deref());
-                    tracing::info!(group = %name, %id, peer, name = node, "lock granted");
-                    self.notify(|| Event::Granted {
-                        group: name.clone(),
-                        id: id.shared(),
-                        name: client.name.clone(),
-                        peer: client.peer,
-                        at: Timestamp::now(),
-                    });
-                }
                 tracing::debug!(group = %name, %id, "givin green-flag to pre-reboot request");
                 Ok(Granted {
                     group: name,
@@ -194,44 +173,21 @@ impl Session<'_> {
         let command = Command::Unlock {
             id: id.shared(),
             at: Timestamp::now(),
+            peer,
         };
         let result = found.group.execute(command, self.coordinator.timeout).await;
         let cause = match (result, id) {
-            (Ok(answer), RequestId::Foreign { reason, .. })
-                if answer.outcome == Outcome::NotHeld =>
-            {
+            (Ok(Outcome::NotHeld), RequestId::Foreign { reason, .. }) => {
                 DenialCause::InvalidId(*reason)
             }
-            (Ok(answer), _) => {
+            (Ok(outcome), _) => {
                 if let RequestId::Valid(id) = id {
                     found.group.record_served(id);
-                }
-                let was_held = answer.outcome == Outcome::Unlocked;
-                if was_held {
-                    let Client { peer, name: node } = self.client(id, peer);
-                    let ended = answer.ended.as_deref();
-                    let since = ended.and_then(|hold| hold.from);
-                    let held = ended.and_then(CompletedHold::duration);
-                    self.notify(|| Event::Released {
-                        group: name.clone(),
-                        id: id.shared(),
-                        name: node.clone(),
-                        peer,
-                        since,
-                        at: Timestamp::now(),
-                        by: None,
-                    });
-                    let held_seconds = held.map(|held| held.as_secs());
-                    if let Some(held) = held {
-                        found.group.record_hold(held);
-                    }
-                    let (peer, node) = (peer.map(field::display), node.as_deref());
-                    tracing::info!(group = %name, %id, peer, name = node, held_seconds, "lock released");
                 }
                 tracing::debug!(group = %name, %id, "steady-state confirmed");
                 return Ok(Released {
                     group: name,
-                    was_held,
+                    was_held: outcome == Outcome::Unlocked,
                 });
             }
             (Err(error), _) => DenialCause::Group(error),
@@ -240,13 +196,6 @@ impl Session<'_> {
             group: Some(name),
             cause,
         })
-    }
-
-    /// Tells the receiver of events about one, if there is a receiver.
-    fn notify(&self, event: impl FnOnce() -> Event) {
-        if let Some(notifier) = &self.coordinator.notifier {
-            notifier.send(event());
-        }
     }
 
     /// Returns the node behind an id, as a person knows it.
@@ -306,8 +255,8 @@ impl Session<'_> {
             (RequestId::Valid(_), WindowState::Closed { next }) => (renew, next),
         };
         let group: &Group = &found.group;
-        let answer = group.execute(command, self.coordinator.timeout).await;
-        let (reason, cause) = match answer.map(|answer| answer.outcome) {
+        let outcome = group.execute(command, self.coordinator.timeout).await;
+        let (reason, cause) = match outcome {
             Ok(Outcome::Locked) => return Ok(false),
             Ok(Outcome::AlreadyHeld) => return Ok(true),
             Ok(Outcome::Full { slots: 0 }) => {

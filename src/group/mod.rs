@@ -8,6 +8,7 @@ mod backoff;
 mod cache;
 mod contention;
 mod metrics;
+mod report;
 mod shared;
 mod task;
 mod waiters;
@@ -18,19 +19,19 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use prometheus::Histogram;
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::holders::Client;
-use crate::lock::semaphore::Command;
+use crate::lock::semaphore::{Command, Outcome};
 use crate::lock::{GroupName, GroupState, NodeId};
 use crate::store::{Store, Update};
 pub(crate) use attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 pub(crate) use metrics::{GroupMetrics, TaskMetrics};
-pub(crate) use shared::{Answer, GroupError};
+pub(crate) use report::Reporter;
+pub(crate) use shared::GroupError;
 use shared::{Request, Shared};
 pub(crate) use task::GroupTask;
 pub(crate) use waiters::{DenyReason, Waiter, Waiting, max_waiters};
@@ -40,7 +41,6 @@ pub(crate) use waiters::{DenyReason, Waiter, Waiting, max_waiters};
 pub(crate) struct Group {
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
-    hold_seconds: Histogram,
 }
 
 // === impl Group ===
@@ -56,13 +56,8 @@ impl Group {
     ) -> (Self, GroupTask) {
         let (requests, queued) = mpsc::channel(queue);
         let shared = Arc::new(Shared::new(name, configured_slots));
-        let hold_seconds = metrics.hold_seconds.clone();
         let task = GroupTask::new(Arc::clone(&shared), queued, store, metrics);
-        let group = Group {
-            shared,
-            requests,
-            hold_seconds,
-        };
+        let group = Group { shared, requests };
         (group, task)
     }
 
@@ -83,11 +78,6 @@ impl Group {
     pub(crate) fn record_denied(&self, id: &NodeId, client: Client, reason: DenyReason) {
         let mut waiters = self.shared.waiters.lock();
         waiters.denied(id, client, reason, Timestamp::now());
-    }
-
-    /// Records how long a node has held the slot that it released.
-    pub(crate) fn record_hold(&self, held: SignedDuration) {
-        self.hold_seconds.observe(held.as_secs_f64());
     }
 
     /// Records that a node no longer waits: its request succeeded.
@@ -119,7 +109,7 @@ impl Group {
         &self,
         command: Command,
         timeout: Duration,
-    ) -> Result<Answer, GroupError> {
+    ) -> Result<Outcome, GroupError> {
         let (reply, answer) = oneshot::channel();
         match self.requests.try_send(Request::new(command, reply)) {
             Ok(()) => {}

@@ -11,7 +11,6 @@ use super::contention::Contention;
 use super::waiters::{MAX_WAITERS, Waiters};
 use crate::lock::GroupName;
 use crate::lock::codec::Revision;
-use crate::lock::history::CompletedHold;
 use crate::lock::semaphore::{Command, Outcome};
 use crate::store::{DamagedValue, StoreError};
 
@@ -32,7 +31,7 @@ pub(super) struct Shared {
 /// A command on its way to the task. If `reply` is closed, its client no longer waits.
 pub(super) struct Request {
     pub(super) command: Command,
-    pub(super) reply: oneshot::Sender<Result<Answer, GroupError>>,
+    pub(super) reply: oneshot::Sender<Result<Outcome, GroupError>>,
     /// The revision on which a commit was based that was to change something for this request, and that may have been
     /// applied without a reply that says so.
     pub(super) in_doubt: Option<Revision>,
@@ -41,14 +40,6 @@ pub(super) struct Request {
     /// The store had no space for a commit that this request needed. Unless the value shows what the request asked for,
     /// it is refused with this error.
     pub(super) no_space: Option<StoreError>,
-}
-
-/// The result of a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) outcome: Outcome,
-    /// The hold that the command has ended, if the outcome is [`Outcome::Unlocked`].
-    pub(crate) ended: Option<Box<CompletedHold>>,
 }
 
 /// The reason why the latest attempt of a group failed.
@@ -125,7 +116,7 @@ impl Shared {
 impl Request {
     pub(super) fn new(
         command: Command,
-        reply: oneshot::Sender<Result<Answer, GroupError>>,
+        reply: oneshot::Sender<Result<Outcome, GroupError>>,
     ) -> Self {
         Request {
             command,

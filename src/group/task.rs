@@ -10,11 +10,13 @@ use tokio::task;
 
 use super::attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 use super::metrics::TaskMetrics;
-use super::shared::{Answer, GroupError, LastFailure, Request, Shared};
+use super::report::Reporter;
+use super::shared::{GroupError, LastFailure, Request, Shared};
 use crate::lock::GroupState;
 use crate::lock::codec::{Revision, Stored, Value};
+use crate::lock::history::{CompletedHold, History};
 use crate::lock::protocol::{Attempt, Protocol};
-use crate::lock::semaphore::{Command, Outcome, Semaphore};
+use crate::lock::semaphore::{Command, Outcome, Semaphore, whole_seconds};
 use crate::store::{Store, StoreError};
 
 /// The maximum number of requests in one commit.
@@ -31,6 +33,7 @@ struct Batch {
     shared: Arc<Shared>,
     queue: mpsc::Receiver<Request>,
     metrics: TaskMetrics,
+    reporter: Reporter,
     requests: Vec<Request>,
 }
 
@@ -49,9 +52,16 @@ impl GroupTask {
                 shared,
                 queue,
                 metrics,
+                reporter: Reporter::default(),
                 requests: Vec::new(),
             },
         }
+    }
+
+    /// Replaces the reporter, which otherwise writes only to the log.
+    pub(crate) fn report_to(mut self, reporter: Reporter) -> Self {
+        self.batch.reporter = reporter;
+        self
     }
 
     pub(crate) async fn run(mut self) {
@@ -150,22 +160,22 @@ impl Work for Batch {
         if let Some(written) = written {
             self.shared.cache.set_if_newer(GroupState {
                 stored: Arc::new(written),
-                semaphore: Ok(attempt.next),
+                semaphore: Ok(Arc::clone(&attempt.next)),
                 audit_log,
-                history,
+                history: history.clone(),
             });
         }
         let mut released = attempt.released.into_iter();
-        for (request, outcome) in self.requests.drain(..answered).zip(attempt.outcomes) {
+        for (request, outcome) in self.requests.iter().zip(&attempt.outcomes) {
             let ended = match outcome {
-                Outcome::Unlocked => released.next().map(Box::new),
-                Outcome::Locked
-                | Outcome::AlreadyHeld
-                | Outcome::Full { .. }
-                | Outcome::NotHeld => None,
+                Outcome::Unlocked => released.next(),
+                _ => None,
             };
+            self.report(request, *outcome, ended, &attempt.next, &history);
+        }
+        for (request, outcome) in self.requests.drain(..answered).zip(attempt.outcomes) {
             // A client that has disconnected meanwhile holds what it asked for; asking again is harmless.
-            let _ = request.reply.send(Ok(Answer { outcome, ended }));
+            let _ = request.reply.send(Ok(outcome));
         }
         self.shared.last_failure.lock().take();
     }
@@ -232,6 +242,43 @@ impl Work for Batch {
 }
 
 impl Batch {
+    /// Reports what a request has changed: in this commit, or in an earlier one of unknown outcome, which recorded the
+    /// time of the request.
+    fn report(
+        &self,
+        request: &Request,
+        outcome: Outcome,
+        ended: Option<CompletedHold>,
+        semaphore: &Semaphore,
+        history: &History,
+    ) {
+        let was_in_doubt = request.in_doubt.is_some();
+        let group = &self.shared.name;
+        match &request.command {
+            Command::Lock { id, at, client } => {
+                let hold = semaphore.holders.get(id.as_str());
+                let Some(since) = hold.and_then(|hold| hold.since) else {
+                    return;
+                };
+                let is_done = outcome == Outcome::AlreadyHeld && was_in_doubt;
+                if outcome == Outcome::Locked || is_done && since == whole_seconds(*at) {
+                    self.reporter.granted(group, &id.shared(), client, since);
+                }
+            }
+            Command::Unlock { id, at, peer } => {
+                let is_done = outcome == Outcome::NotHeld && was_in_doubt;
+                let is_own =
+                    |hold: &&CompletedHold| hold.id == *id && hold.until == whole_seconds(*at);
+                let earlier = is_done.then(|| history.holds().find(is_own).cloned());
+                if let Some(hold) = ended.or_else(|| earlier.flatten()) {
+                    let seconds = &self.metrics.hold_seconds;
+                    self.reporter.released(group, &hold, *peer, seconds);
+                }
+            }
+            Command::Renew { .. } => {}
+        }
+    }
+
     async fn gather_all(&mut self) {
         loop {
             let before = self.requests.len();

@@ -3,6 +3,7 @@
 //! "Full" is an outcome, not an error.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -44,6 +45,8 @@ pub enum Command {
         id: Arc<str>,
         /// The time that is recorded as the end of the hold.
         at: Timestamp,
+        /// The address of the client.
+        peer: Option<IpAddr>,
     },
 }
 
@@ -144,7 +147,7 @@ impl Semaphore {
                 self.holders.insert(id.shared(), Hold { since, client });
                 None
             }
-            (Outcome::Unlocked, Command::Unlock { id, at }) => self.release(id, *at),
+            (Outcome::Unlocked, Command::Unlock { id, at, .. }) => self.release(id, *at),
             _ => None,
         };
         (outcome, released)
@@ -191,8 +194,8 @@ impl Semaphore {
     }
 }
 
-/// Lock times are stored to the second.
-fn whole_seconds(at: Timestamp) -> Timestamp {
+/// Returns a time as it is stored: to the second.
+pub fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
@@ -216,6 +219,7 @@ mod tests {
         Command::Unlock {
             id: text.into(),
             at: Timestamp::UNIX_EPOCH,
+            peer: None,
         }
     }
 

@@ -7,7 +7,7 @@ use super::supervisor::Supervisor;
 use crate::config::{GroupSettings, Settings};
 use crate::coordinator::{ConfiguredGroup, ServerState};
 use crate::denials::Denials;
-use crate::group::{Group, GroupMetrics, max_waiters};
+use crate::group::{Group, GroupMetrics, Reporter, max_waiters};
 use crate::lock::GroupName;
 use crate::store::Store;
 
@@ -16,6 +16,7 @@ pub(super) struct GroupFactory {
     pub(super) store: Arc<dyn Store>,
     pub(super) metrics: GroupMetrics,
     pub(super) denials: Arc<Denials>,
+    pub(super) reporter: Reporter,
 }
 
 // === impl GroupFactory ===
@@ -66,6 +67,7 @@ impl GroupFactory {
             Arc::clone(&self.store),
             self.metrics.of(name),
         );
+        let task = task.report_to(self.reporter.clone());
         supervisor.spawn_until_unused(task.run());
         group
     }

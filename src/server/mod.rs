@@ -34,6 +34,7 @@ use crate::config::{ListenSettings, Settings};
 use crate::coordinator::{Coordinator, StateReceiver};
 use crate::denials::Denials;
 use crate::fleet::{FleetReceiver, ServerId};
+use crate::group::Reporter;
 use crate::http::Listener;
 use crate::names::{NodeNames, NodeNamesError};
 use crate::notify::Notifier;
@@ -190,6 +191,10 @@ impl Server {
             store: Arc::clone(&store) as _,
             metrics: groups,
             denials: Arc::clone(&denials),
+            reporter: Reporter {
+                names: Arc::clone(&self.node_names),
+                notifier: self.notifier.clone(),
+            },
         };
         let initial = groups.state(supervisor, &self.settings, &BTreeMap::new());
         let (sender, receiver) = watch::channel(Arc::new(initial));
@@ -203,7 +208,6 @@ impl Server {
                 state.clone(),
                 self.settings.transaction_timeout,
                 Arc::clone(&self.node_names),
-                self.notifier.clone(),
             ),
             denials: Arc::clone(&denials),
             metrics: api,

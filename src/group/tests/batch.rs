@@ -63,7 +63,7 @@ async fn requests_that_are_about_to_be_sent_join_the_batch() {
             // It is in the queue once it was polled.
             assert!(futures_util::poll!(&mut asking).is_pending());
             let _ = next.send(());
-            Answer::Ok(asking.await?.outcome)
+            Answer::Ok(asking.await?)
         }));
     }
     run_until_idle().await;

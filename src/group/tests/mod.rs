@@ -6,6 +6,7 @@ mod batch;
 mod contention;
 mod handle;
 mod refused;
+mod report;
 mod unknown;
 
 use std::sync::Arc;
@@ -98,7 +99,7 @@ impl Fixture {
     }
 
     async fn execute(&self, command: Command, timeout: Duration) -> Answer {
-        Ok(self.group.execute(command, timeout).await?.outcome)
+        Ok(self.group.execute(command, timeout).await?)
     }
 
     /// Sends commands that can share one batch, and returns their answers in order.
@@ -110,8 +111,7 @@ impl Fixture {
     /// Sends a command, and continues once it is in the queue.
     async fn send(&self, command: Command) -> JoinHandle<Answer> {
         let group = self.group.clone();
-        let asking =
-            tokio::spawn(async move { Ok(group.execute(command, DEADLINE).await?.outcome) });
+        let asking = tokio::spawn(async move { Ok(group.execute(command, DEADLINE).await?) });
         run_until_idle().await;
         asking
     }
@@ -153,6 +153,7 @@ fn unlock(id: &str) -> Command {
     Command::Unlock {
         id: id.into(),
         at: Timestamp::UNIX_EPOCH,
+        peer: None,
     }
 }
 

@@ -121,7 +121,7 @@ impl Fleet {
         let answer = handle.execute(command(kind, node, number), REQUEST_TIMEOUT);
         let answer = time::timeout(patience, answer).await;
         let reply = match &answer {
-            Ok(Ok(answer)) => Reply::Outcome(answer.outcome),
+            Ok(Ok(answer)) => Reply::Outcome(*answer),
             Ok(Err(GroupError::Rejected(_) | GroupError::Damaged(_) | GroupError::QueueFull)) => {
                 Reply::Refused
             }
@@ -239,6 +239,7 @@ fn command(kind: Kind, node: &str, number: u64) -> Command {
         Kind::Unlock => Command::Unlock {
             id: node.into(),
             at: time_of(number),
+            peer: None,
         },
     }
 }

@@ -87,6 +87,7 @@ impl Waiting {
             Endpoint::SteadyState => Command::Unlock {
                 id,
                 at: Timestamp::UNIX_EPOCH,
+                peer: None,
             },
         }
     }
