@@ -166,11 +166,7 @@ pub fn decode(value: &Value) -> Result<Decoded, DecodeError> {
     }
     let (slots, holders) = decode_fields(&value.semaphore)
         .map_err(|problem| DecodeError::malformed(problem, &value.semaphore))?;
-    let beside = match &value.lock_times {
-        LockTimes::Unknown => lock_times::decode(&[], false),
-        LockTimes::Current(bytes) => lock_times::decode(bytes, true),
-        LockTimes::Outdated(bytes) => lock_times::decode(bytes, false),
-    };
+    let beside = decode_beside(value);
     let hold = |id: &Arc<str>| beside.hold(id);
     let semaphore = Semaphore {
         slots,
@@ -184,6 +180,20 @@ pub fn decode(value: &Value) -> Result<Decoded, DecodeError> {
         audit_log: beside.audit_log,
         history: beside.history,
     })
+}
+
+/// Decodes the audit log and the history beside a semaphore that cannot be decoded.
+pub fn decode_records(value: &Value) -> (AuditLog, History) {
+    let beside = decode_beside(value);
+    (beside.audit_log, beside.history)
+}
+
+fn decode_beside(value: &Value) -> lock_times::Beside {
+    match &value.lock_times {
+        LockTimes::Unknown => lock_times::decode(&[], false),
+        LockTimes::Current(bytes) => lock_times::decode(bytes, true),
+        LockTimes::Outdated(bytes) => lock_times::decode(bytes, false),
+    }
 }
 
 fn decode_fields(semaphore: &[u8]) -> Result<(u64, Vec<Arc<str>>), JsonProblem> {

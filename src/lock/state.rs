@@ -25,7 +25,7 @@ impl GroupState {
     /// Decodes `stored`. `configured_slots` applies where the store has no value.
     pub(crate) fn new(stored: Stored, configured_slots: u64) -> Self {
         let decoded = match &stored.value {
-            Some(value) => codec::decode(value),
+            Some(value) => codec::decode(value).map_err(|invalid| (invalid, value)),
             None => Ok(Decoded::absent(configured_slots)),
         };
         let (semaphore, audit_log, history) = match decoded {
@@ -34,7 +34,11 @@ impl GroupState {
                 decoded.audit_log,
                 decoded.history,
             ),
-            Err(invalid) => (Err(invalid), AuditLog::default(), History::default()),
+            // The next write, after the repair, keeps them.
+            Err((invalid, value)) => {
+                let (audit_log, history) = codec::decode_records(value);
+                (Err(invalid), audit_log, history)
+            }
         };
         GroupState {
             stored: Arc::new(stored),

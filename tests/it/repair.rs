@@ -18,6 +18,12 @@ const GROUPS: &str = "[[lock.groups]]\nname = '''it's \"$HOME\" `x` \\ !é%'''\n
 /// Runs the repair command for a damaged value of `group`, and checks that the server uses the repaired value.
 fn repair(airlock: &Airlock, group: &str) {
     let client = airlock.client();
+    let records = |airlock: &Airlock| {
+        let shown = airlock.command(&["history", "--json", "--", group]);
+        let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+        let found = &shown["groups"][0];
+        [&found["history"], &found["audit_log"]].map(|list| list.as_array().unwrap().len())
+    };
     let damaged = client.lock(group, "a");
     assert_eq!((damaged.status, &*damaged.kind()), (500, "failed_sem_init"));
     assert!(!damaged.value().contains("SLOTS"), "{damaged:?}");
@@ -58,6 +64,19 @@ fn repair(airlock: &Airlock, group: &str) {
     assert_eq!(client.lock(group, "a").kind(), "failed_lock");
     assert!(client.unlock(group, "holder").granted());
     assert!(client.lock(group, "a").granted());
+    // What was recorded before the damage is still there.
+    assert_eq!(records(airlock), [2, 2]);
+}
+
+/// Lets the store record a hold and two commands.
+fn record(airlock: &Airlock, group: &str) {
+    let client = airlock.client();
+    assert!(client.lock(group, "before").granted());
+    assert!(client.unlock(group, "before").granted());
+    for command in ["pause", "resume"] {
+        let changed = airlock.command(&[command, "--yes", "--", group]);
+        assert!(changed.status.success(), "{changed:?}");
+    }
 }
 
 #[test]
@@ -67,7 +86,7 @@ fn a_damaged_value_in_sqlite_is_repaired_with_the_command_in_the_message() {
     file.busy_timeout(std::time::Duration::from_secs(10))
         .unwrap();
     for group in ["default", GROUP] {
-        assert!(airlock.client().lock(group, "a").granted());
+        record(&airlock, group);
         file.execute_batch(
             "BEGIN; UPDATE clock SET revision = revision + 1; \
              UPDATE semaphores SET semaphore = 'x', revision = (SELECT revision FROM clock); COMMIT",
@@ -86,6 +105,7 @@ fn a_damaged_value_in_etcd_is_repaired_with_the_command_in_the_message() {
             ("default", "default"),
             (GROUP, "it%27s+%22%24HOME%22+%60x%60+%5C+%21%C3%A9%25"),
         ] {
+            record(&airlock, group);
             etcd.put(
                 &format!("com.coreos.airlock/groups/{key}/v1/semaphore"),
                 "x",
@@ -114,6 +134,7 @@ fn the_repair_command_uses_the_certificates_of_the_server() {
         client.cert, client.key
     );
     let airlock = Airlock::on_etcd(&etcd.endpoints(), &keys);
+    record(&airlock, "default");
     etcd.put("com.coreos.airlock/groups/default/v1/semaphore", "x");
     repair(&airlock, "default");
 }

@@ -248,7 +248,8 @@ pub(super) fn location(path: &Path, group: &GroupName) -> Location {
 
 /// Returns the command that overwrites the value of a group.
 ///
-/// The immediate transaction keeps another writer from using the same revision, and the timeout waits for one that is
+/// The audit log and the history, which the last column contains too, are kept; `char(36)` is a dollar sign, which a
+/// shell would replace. The immediate transaction keeps another writer from using the same revision, and the timeout waits for one that is
 /// writing now.
 fn repair_command(path: &Path, group: &GroupName) -> String {
     // The command must not depend on the directory in which it is run.
@@ -257,7 +258,8 @@ fn repair_command(path: &Path, group: &GroupName) -> String {
     let group = group.as_str().replace('\'', "''");
     let sql = format!(
         "BEGIN IMMEDIATE; UPDATE clock SET revision = revision + 1; \
-         UPDATE semaphores SET revision = (SELECT revision FROM clock), lock_times = NULL, \
+         UPDATE semaphores SET revision = (SELECT revision FROM clock), \
+         lock_times = CASE WHEN json_valid(lock_times) THEN json_remove(lock_times, char(36)||'.holders') END, \
          semaphore = json_object('total_slots', SLOTS, 'holders', json_array('ID')) WHERE group_name = '{group}'; COMMIT"
     );
     format!(
