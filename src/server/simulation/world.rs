@@ -32,6 +32,9 @@ pub(super) struct State {
     /// `None` if the group has no value.
     pub(super) semaphore: Option<Arc<Semaphore>>,
     pub(super) audit_log: AuditLog,
+    pub(super) history: History,
+    /// Whether Airlock wrote it, not coreos/airlock.
+    pub(super) is_ours: bool,
     pub(super) cause: Cause,
     /// The number of times that an older state was restored.
     pub(super) epoch: u32,
@@ -65,6 +68,8 @@ impl World {
             from: 0,
             semaphore: None,
             audit_log: AuditLog::default(),
+            history: History::default(),
+            is_ours: false,
             cause: Cause::Operator,
             epoch: 0,
         };
@@ -249,15 +254,22 @@ impl Inner {
             from,
             semaphore,
             audit_log,
+            history,
+            is_ours,
             cause,
             epoch: self.epoch,
         };
         let states = self.states.entry(group.clone()).or_default();
         if let (Cause::Commit, true, Some(before)) = (cause, is_ours, states.last()) {
             let released = state.released(before);
-            let recorded = history.holds().take(released.len());
-            let recorded: BTreeSet<_> = recorded.map(|hold| Arc::clone(&hold.id)).collect();
-            if !released.is_subset(&recorded) {
+            let recorded = state.recorded(before);
+            let is_exact = recorded
+                .as_ref()
+                .is_some_and(|nodes| released.iter().eq(nodes));
+            // A server may know more of the time before another program wrote, or the value was deleted.
+            let latest = state.history.holds().take(released.len());
+            let latest: BTreeSet<_> = latest.map(|hold| Arc::clone(&hold.id)).collect();
+            if !is_exact && (before.is_ours || !released.is_subset(&latest)) {
                 let problem = format!("{group}: {released:?} released, {recorded:?} recorded");
                 let violation = Violation { at: from, problem };
                 self.violation.get_or_insert(violation);
@@ -339,6 +351,22 @@ impl State {
             .flat_map(|known| known.holders.keys());
         let released = known.filter(|node| !self.holds(node) || granted.contains(*node));
         released.cloned().collect()
+    }
+
+    /// Returns the nodes of the holds that were recorded between `before` and this state, sorted; `None` if the earlier
+    /// ones have changed.
+    pub(super) fn recorded(&self, before: &State) -> Option<Vec<Arc<str>>> {
+        let holds: Vec<_> = self.history.holds().collect();
+        let earlier: Vec<_> = before.history.holds().collect();
+        let is_new = |new: &usize| earlier.starts_with(&holds[*new..]);
+        let new = (0..=holds.len()).find(is_new)?;
+        let is_lost = earlier.len() + new > holds.len() && holds.len() < History::MAX_HOLDS;
+        let mut nodes: Vec<_> = holds[..new]
+            .iter()
+            .map(|hold| Arc::clone(&hold.id))
+            .collect();
+        nodes.sort();
+        (!is_lost).then_some(nodes)
     }
 
     /// Returns the time of the grant of a holder, if it is known.
