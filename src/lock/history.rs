@@ -148,7 +148,8 @@ impl History {
                 hold: OnceLock::new(),
             })
         };
-        History::bounded(holds.iter().map(entry), has_gap)
+        let skipped = holds.len().saturating_sub(History::MAX_HOLDS);
+        History::bounded(holds[skipped..].iter().map(entry), has_gap)
     }
 
     /// Returns the encoded holds, oldest first.
