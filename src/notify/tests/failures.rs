@@ -90,9 +90,7 @@ fn a_receiver_that_starts_late_gets_every_event() {
         let notifier = start(settings(&format!("http://{address}")));
         notifier.send(granted(1));
         notifier.send(granted(2));
-        while counts(&notifier)[3] < 3 {
-            tokio::task::yield_now().await;
-        }
+        wait_for_failures(&notifier, 3).await;
         let receiver = TestReceiver::serve(socket.listen(16).unwrap(), None);
         receiver.wait_for(2).await;
         settle(&notifier).await;

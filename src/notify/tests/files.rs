@@ -131,9 +131,7 @@ async fn a_receiver_with_a_certificate_of_a_private_ca_is_verified() {
     fs::copy(other.path(), &path).unwrap();
     let notifier = start(with_ca(&receiver.url, &path));
     notifier.send(granted(1));
-    while counts(&notifier)[3] < 2 {
-        tokio::task::yield_now().await;
-    }
+    wait_for_failures(&notifier, 2).await;
     assert_eq!(receiver.count(), 0);
 
     fs::copy(ca.path(), &path).unwrap();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use prometheus::Registry;
 use serde_json::Value;
-use tokio::time;
+use tokio::{task, time};
 
 use super::queue::MAX_EVENTS;
 use super::retry::RetryPolicy;
@@ -65,6 +65,17 @@ fn granted(number: usize) -> Event {
 async fn settle(notifier: &Notifier) {
     let idle = time::timeout(MAX_WAIT, notifier.delivery.queue.idle()).await;
     idle.expect("no event to be left");
+}
+
+/// Waits until this many attempts have failed.
+async fn wait_for_failures(notifier: &Notifier, count: u64) {
+    let failed = async {
+        while counts(notifier)[3] < count {
+            task::yield_now().await;
+        }
+    };
+    let failed = time::timeout(MAX_WAIT, failed).await;
+    failed.expect("attempts to fail");
 }
 
 /// Returns the numbers of delivered, rejected, and dropped events, and of failed attempts.
