@@ -1,6 +1,7 @@
 //! The task that delivers the events, one after the other.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{self, Instant};
 
@@ -19,6 +20,10 @@ pub(super) struct Delivery {
     pub(super) policy: RetryPolicy,
     pub(super) metrics: Arc<NotifyMetrics>,
 }
+
+/// The number of attempts after which an event waits behind all others, if the receiver responds to each with an error
+/// that may be about this event.
+const MAX_FAILURES: u32 = 3;
 
 /// The failed attempts since the last successful one.
 #[derive(Default)]
@@ -46,8 +51,9 @@ impl Delivery {
         }
     }
 
-    /// Attempts to deliver an event until it is delivered, rejected by the receiver, or too old.
-    async fn deliver(&self, queued: Queued, outage: &mut Outage) {
+    /// Attempts to deliver an event until it is delivered, rejected by the receiver, too old, or deferred in favor of the
+    /// others.
+    async fn deliver(&self, mut queued: Queued, outage: &mut Outage) {
         let body = queued.event.json(&queued.id, &self.source, queued.sent);
         loop {
             if let Some(until) = outage.pause_until.take() {
@@ -59,26 +65,39 @@ impl Delivery {
                 return;
             };
             self.metrics.failures.inc();
-            outage.attempts += 1;
             if error.is_rejection() {
                 self.metrics.rejected.inc();
+                outage.attempts += 1;
                 self.reject(outage, &error);
                 return;
             }
-            self.fail(outage, &error);
+            let was_deferred = queued.failures >= MAX_FAILURES;
+            queued.failures += u32::from(error.may_be_about_event());
+            let is_deferred = error.may_be_about_event() && queued.failures >= MAX_FAILURES;
+            // The demand of a receiver that fails because of one event does not hold for the others.
+            let retry_after = error.retry_after().filter(|_| !is_deferred);
+            outage.pause(self.policy, retry_after);
             if queued.since.elapsed() >= self.policy.give_up {
                 self.metrics.dropped.inc();
+                outage.attempts += 1;
                 outage.lost += 1 + self.queue.drop_older_than(self.policy.give_up);
+                return;
+            }
+            // Others may be delivered between its attempts: each of these is no outage of its own.
+            if !(was_deferred && is_deferred) {
+                outage.attempts += 1;
+                self.fail(outage, &error);
+            }
+            if is_deferred {
+                let pause = self.policy.pause(queued.failures, error.retry_after());
+                self.queue.defer(queued, Instant::now() + pause);
                 return;
             }
         }
     }
 
-    /// Records a failure that may pass.
+    /// Logs a failure that may pass.
     fn fail(&self, outage: &mut Outage, error: &AttemptError) {
-        outage.failures = outage.failures.saturating_add(1);
-        let pause = self.policy.pause(outage.failures, error.retry_after());
-        outage.pause_until = Some(Instant::now() + pause);
         if !std::mem::replace(&mut outage.is_failure_logged, true) {
             let (receiver, reason) = (self.receiver.name(), explain(error));
             tracing::warn!(
@@ -109,5 +128,15 @@ impl Delivery {
             let receiver = self.receiver.name();
             tracing::warn!(receiver, attempts, lost, "events are delivered again");
         }
+    }
+}
+
+// === impl Outage ===
+
+impl Outage {
+    /// Delays the next attempt after one that has failed.
+    fn pause(&mut self, policy: RetryPolicy, retry_after: Option<Duration>) {
+        self.failures = self.failures.saturating_add(1);
+        self.pause_until = Some(Instant::now() + policy.pause(self.failures, retry_after));
     }
 }

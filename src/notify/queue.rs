@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{self, Instant};
 
 use super::event::Event;
 use super::metrics::NotifyMetrics;
@@ -38,6 +38,19 @@ pub(super) struct Queued {
     pub(super) sent: Timestamp,
     /// The same, for its age.
     pub(super) since: Instant,
+    /// How often the receiver has failed because of this event, as far as its responses tell.
+    pub(super) failures: u32,
+    /// The time before which no attempt is made.
+    due: Option<Instant>,
+}
+
+/// What the consumer does next.
+enum Next {
+    Deliver(Box<Queued>),
+    /// No event is due until then.
+    WaitUntil(Instant),
+    /// There is no event.
+    Wait,
 }
 
 struct Waiting {
@@ -70,40 +83,39 @@ impl Queue {
         }
     }
 
-    /// Adds an event. The oldest ones are dropped to make room for it.
+    /// Adds an event. Others are dropped to make room for it: first the oldest ones about denied requests, of which
+    /// clients can cause any number.
     pub(super) fn push(&self, event: Event) {
-        let dropped = {
-            let mut waiting = self.waiting.lock();
-            let dropped = waiting.push(event);
-            self.count(&waiting);
-            dropped
-        };
-        self.metrics.dropped.inc_by(dropped);
+        let mut waiting = self.waiting.lock();
+        let queued = waiting.queued(event);
+        self.add(waiting, queued);
         self.pushed.notify_one();
     }
 
-    /// Waits for the next event. The caller is done with the one before.
+    /// Adds an event that [`Queue::next`] has returned, behind all others. It is not due before `due`.
+    pub(super) fn defer(&self, mut queued: Queued, due: Instant) {
+        queued.due = Some(due);
+        self.add(self.waiting.lock(), queued);
+    }
+
+    /// Waits for the next event that is due. The caller is done with the one before.
     pub(super) async fn next(&self) -> Queued {
         loop {
-            if let Some(next) = self.take() {
-                return next;
+            match self.take() {
+                Next::Deliver(next) => return *next,
+                Next::WaitUntil(due) => {
+                    // Whether a new event or the time has ended the wait, the queue knows.
+                    let _elapsed = time::timeout_at(due, self.pushed.notified()).await;
+                }
+                Next::Wait => self.pushed.notified().await,
             }
-            self.pushed.notified().await;
         }
     }
 
     /// Drops the events of at least this age, and returns their number.
     pub(super) fn drop_older_than(&self, age: Duration) -> u64 {
         let mut waiting = self.waiting.lock();
-        let mut dropped = 0;
-        while waiting
-            .events
-            .front()
-            .is_some_and(|oldest| oldest.since.elapsed() >= age)
-        {
-            waiting.pop();
-            dropped += 1;
-        }
+        let dropped = waiting.drop_older_than(age);
         self.count(&waiting);
         self.metrics.dropped.inc_by(dropped);
         dropped
@@ -126,15 +138,21 @@ impl Queue {
         self.waiting.lock().len()
     }
 
-    fn take(&self) -> Option<Queued> {
+    fn take(&self) -> Next {
         let mut waiting = self.waiting.lock();
-        let next = waiting.pop();
-        waiting.is_delivering = next.is_some();
+        let next = waiting.next(Instant::now());
+        waiting.is_delivering = matches!(next, Next::Deliver(_));
         self.count(&waiting);
-        if next.is_none() {
+        if let Next::Wait = next {
             self.idle.notify_waiters();
         }
         next
+    }
+
+    fn add(&self, mut waiting: MutexGuard<'_, Waiting>, queued: Queued) {
+        let dropped = waiting.add(queued);
+        self.count(&waiting);
+        self.metrics.dropped.inc_by(dropped);
     }
 
     fn count(&self, waiting: &Waiting) {
@@ -146,28 +164,55 @@ impl Queue {
 // === impl Waiting ===
 
 impl Waiting {
-    /// Adds an event, and returns the number of events that were dropped for it.
-    fn push(&mut self, event: Event) -> u64 {
+    /// Gives an event its id.
+    fn queued(&mut self, event: Event) -> Queued {
         self.count += 1;
-        self.bytes += event.bytes();
-        self.events.push_back(Queued {
+        Queued {
             id: format!("{:016x}-{}", self.process, self.count),
             event,
             sent: Timestamp::now(),
             since: Instant::now(),
-        });
+            failures: 0,
+            due: None,
+        }
+    }
+
+    /// Adds an event, and returns the number of events that were dropped for it.
+    fn add(&mut self, queued: Queued) -> u64 {
+        self.bytes += queued.event.bytes();
+        self.events.push_back(queued);
         let mut dropped = 0;
         while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
-            self.pop();
+            let is_denied = |queued: &Queued| matches!(queued.event, Event::Denied { .. });
+            let oldest = self.events.iter().position(is_denied).unwrap_or(0);
+            self.remove(oldest);
             dropped += 1;
         }
         dropped
     }
 
-    fn pop(&mut self) -> Option<Queued> {
-        let oldest = self.events.pop_front()?;
-        self.bytes -= oldest.event.bytes();
-        Some(oldest)
+    fn next(&mut self, now: Instant) -> Next {
+        let is_due = |queued: &Queued| queued.due.is_none_or(|due| due <= now);
+        let due = self.events.iter().position(is_due);
+        if let Some(next) = due.and_then(|index| self.remove(index)) {
+            return Next::Deliver(Box::new(next));
+        }
+        let due = self.events.iter().filter_map(|queued| queued.due).min();
+        due.map_or(Next::Wait, Next::WaitUntil)
+    }
+
+    fn drop_older_than(&mut self, age: Duration) -> u64 {
+        let before = self.events.len();
+        // Those that were deferred are behind younger ones.
+        self.events.retain(|queued| queued.since.elapsed() < age);
+        self.bytes = self.events.iter().map(|queued| queued.event.bytes()).sum();
+        (before - self.events.len()) as u64
+    }
+
+    fn remove(&mut self, index: usize) -> Option<Queued> {
+        let removed = self.events.remove(index)?;
+        self.bytes -= removed.event.bytes();
+        Some(removed)
     }
 
     fn len(&self) -> usize {
@@ -180,17 +225,19 @@ mod tests {
     use super::*;
     use crate::lock::GroupName;
     use prometheus::Registry;
+    use tokio::task;
 
     fn queue() -> Queue {
         let metrics = NotifyMetrics::register(&Registry::new()).unwrap();
         Queue::new(Arc::new(metrics))
     }
 
-    fn event(action: String) -> Event {
-        Event::Admin {
+    fn event(id: String) -> Event {
+        Event::Granted {
             group: GroupName::new("g").unwrap(),
-            by: "".into(),
-            action,
+            id: id.into(),
+            name: None,
+            peer: None,
             at: Timestamp::UNIX_EPOCH,
         }
     }
@@ -204,16 +251,72 @@ mod tests {
         assert_eq!((queue.len(), queue.metrics.dropped.get()), (MAX_EVENTS, 2));
         let Queued {
             id,
-            event: Event::Admin { action, .. },
+            event: Event::Granted { id: node, .. },
             ..
         } = queue.next().await
         else {
             panic!("not the event");
         };
-        assert_eq!(action, "2");
+        assert_eq!(&*node, "2");
         // A gap in the numbers shows that events are missing.
         assert!(id.ends_with("-3"), "{id}");
         assert_eq!(queue.metrics.queued.get(), MAX_EVENTS as i64);
+    }
+
+    #[tokio::test]
+    async fn events_about_denied_requests_make_room_first() {
+        let denied = || Event::Denied {
+            group: None,
+            reason: "wrong_password".into(),
+            peer: None,
+            id: None,
+            detail: String::new(),
+            times: 1,
+        };
+        let queue = queue();
+        queue.push(event("first".into()));
+        for _ in 0..MAX_EVENTS {
+            queue.push(denied());
+        }
+        for number in 0..MAX_EVENTS - 1 {
+            queue.push(event(number.to_string()));
+        }
+        assert_eq!(queue.metrics.dropped.get(), MAX_EVENTS as u64);
+        // None of them is left, not even the latest one.
+        queue.push(denied());
+        assert_eq!(queue.len(), MAX_EVENTS);
+        let Event::Granted { id, .. } = queue.next().await.event else {
+            panic!("not the first event");
+        };
+        assert_eq!(&*id, "first");
+        let rest = &queue.waiting.lock().events;
+        let is_granted = |queued: &Queued| matches!(queued.event, Event::Granted { .. });
+        assert!(rest.iter().all(is_granted));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deferred_event_waits_behind_the_others_until_it_is_due() {
+        let queue = queue();
+        for number in 0..3 {
+            queue.push(event(number.to_string()));
+        }
+        let due = Instant::now() + Duration::from_secs(60);
+        let first = queue.next().await;
+        let id = first.id.clone();
+        queue.defer(first, due);
+        for _ in 0..2 {
+            assert_ne!(queue.next().await.id, id);
+        }
+        assert!(Instant::now() < due);
+        // A new event does not wait for it.
+        let (next, ()) = tokio::join!(queue.next(), async {
+            task::yield_now().await;
+            queue.push(event("new".into()));
+        });
+        assert_ne!(next.id, id);
+        assert_eq!(queue.next().await.id, id);
+        assert!(Instant::now() >= due);
+        assert_eq!(queue.len(), 1);
     }
 
     #[test]
@@ -234,7 +337,10 @@ mod tests {
         let ids = [(); 2].map(|()| {
             let queue = queue();
             queue.push(event(String::new()));
-            queue.take().unwrap().id
+            let Next::Deliver(queued) = queue.take() else {
+                panic!("no event");
+            };
+            queued.id
         });
         assert_ne!(ids[0], ids[1]);
     }

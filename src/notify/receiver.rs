@@ -241,6 +241,19 @@ impl AttemptError {
         }
     }
 
+    /// Reports whether another event might be delivered: the receiver runs and has a response, but fails.
+    pub(super) fn may_be_about_event(&self) -> bool {
+        match self {
+            AttemptError::Status { status, .. } => {
+                status.is_server_error() && *status != StatusCode::SERVICE_UNAVAILABLE
+            }
+            AttemptError::Connect(_)
+            | AttemptError::NoResponse(_)
+            | AttemptError::Timeout(_)
+            | AttemptError::Request(_) => false,
+        }
+    }
+
     /// Returns the pause that the receiver demands.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -45,6 +45,70 @@ fn a_failure_that_may_pass_is_tried_again_with_the_same_id_until_it_succeeds() {
 }
 
 #[test]
+fn an_event_that_the_receiver_cannot_process_stops_no_other_one() {
+    let log = logged_by(async {
+        let receiver = TestReceiver::start().await;
+        receiver.poison(Some("workers/node1"));
+        let notifier = start(settings(&receiver.url));
+        for number in 1..=3 {
+            notifier.send(granted(number));
+        }
+        let received = receiver.wait_for(8).await;
+        let nodes: Vec<bool> = received
+            .iter()
+            .map(|request| request.body.contains("workers/node1"))
+            .collect();
+        // Three attempts, then those of the others, then again and again.
+        let expected = [true, true, true, false, false, true, true, true];
+        assert_eq!(nodes[..8], expected);
+        notifier.send(granted(4));
+        let delivered = async {
+            while counts(&notifier)[0] < 3 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(receiver::MAX_WAIT, delivered)
+            .await
+            .expect("the new event to be delivered");
+        receiver.poison(None);
+        settle(&notifier).await;
+        let counts = counts(&notifier);
+        assert_eq!(counts[..3], [4, 0, 0]);
+        assert!(counts[3] >= 6, "{counts:?}");
+    });
+    assert_eq!(log, [FAILS, AGAIN], "one event is no repeated outage");
+}
+
+#[tokio::test]
+async fn a_deferred_event_is_dropped_when_it_is_too_old() {
+    let receiver = TestReceiver::start().await;
+    receiver.poison(Some("workers/node1"));
+    let policy = RetryPolicy {
+        give_up: Duration::from_millis(100),
+        ..FAST
+    };
+    let notifier = load(settings(&receiver.url), policy);
+    notifier.send(granted(1));
+    tokio::spawn(notifier.clone().deliver());
+    settle(&notifier).await;
+    assert_eq!(counts(&notifier)[..3], [0, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_unavailable_gets_the_events_in_their_order() {
+    let receiver = TestReceiver::start().await;
+    receiver.script([(); 5].map(|()| Reply::status(503)));
+    let notifier = start(settings(&receiver.url));
+    notifier.send(granted(1));
+    notifier.send(granted(2));
+    let received = receiver.wait_for(7).await;
+    for (index, request) in received.iter().enumerate() {
+        let is_first = request.body.contains("workers/node1");
+        assert_eq!(is_first, index < 6, "{index}");
+    }
+}
+
+#[test]
 fn a_refusal_is_final_and_logged_once_until_the_next_success() {
     let log = logged_by(async {
         let (receiver, other) = (TestReceiver::start().await, TestReceiver::start().await);

@@ -60,6 +60,8 @@ pub(super) struct Received {
 
 struct Shared {
     script: Mutex<VecDeque<Reply>>,
+    /// The text in events that the receiver cannot process.
+    poison: Mutex<Option<&'static str>>,
     received: watch::Sender<Vec<Received>>,
     released: Notify,
     connections: AtomicUsize,
@@ -82,6 +84,7 @@ impl TestReceiver {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared {
             script: Mutex::default(),
+            poison: Mutex::default(),
             received: watch::Sender::default(),
             released: Notify::new(),
             connections: AtomicUsize::new(0),
@@ -94,6 +97,11 @@ impl TestReceiver {
     /// Replies to the next requests in this way.
     pub(super) fn script(&self, replies: impl IntoIterator<Item = Reply>) {
         self.shared.script.lock().extend(replies);
+    }
+
+    /// Replies with a 500 to events that contain this text.
+    pub(super) fn poison(&self, text: Option<&'static str>) {
+        *self.shared.poison.lock() = text;
     }
 
     /// Lets the reply be sent that is held back.
@@ -152,12 +160,17 @@ async fn connection(
 async fn reply(request: Request<Incoming>, shared: Arc<Shared>) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let reply = shared.script.lock().pop_front();
+    let body = String::from_utf8(body.into()).unwrap();
+    let is_poisoned = shared.poison.lock().is_some_and(|text| body.contains(text));
+    let reply = match shared.script.lock().pop_front() {
+        None if is_poisoned => Some(Reply::status(500)),
+        reply => reply,
+    };
     shared.received.send_modify(|received| {
         received.push(Received {
             line: format!("{} {}", head.method, head.uri),
             headers: head.headers,
-            body: String::from_utf8(body.into()).unwrap(),
+            body,
             at: Instant::now(),
         });
     });
