@@ -25,6 +25,9 @@ pub(crate) struct ServerDocument {
     pub(crate) started: Timestamp,
     /// The digest of the groups in its configuration, which all servers should have in common.
     pub(crate) configuration: String,
+    /// Whether it has a receiver of events.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) notifies: bool,
     /// The groups for which nodes wait at this server.
     #[serde(default)]
     pub(crate) groups: Vec<GroupWaiting>,
@@ -139,6 +142,7 @@ impl ServerDocument {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started,
             configuration,
+            notifies: false,
             groups: waiting.iter().enumerate().map(of_group).collect(),
             rejected,
             more_rejected,

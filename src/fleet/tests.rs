@@ -25,6 +25,7 @@ fn document(host: &str, instance: &str, nodes: Vec<WaitingNode>) -> ServerDocume
         version: "1.0.0".into(),
         started: second(0),
         configuration: "3f9c".into(),
+        notifies: false,
         groups: vec![GroupWaiting {
             name: "workers".into(),
             count: nodes.len() + 1,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -106,6 +107,37 @@ impl Event {
             Event::Admin { .. } => EventKind::Admin,
             Event::Denied { .. } => EventKind::Denied,
         }
+    }
+
+    /// Returns the id of an event that any server may send: each of them computes the same, so that a receiver recognizes
+    /// an event that two of them have sent. `None`: only this server sends it.
+    pub(super) fn shared_id(&self) -> Option<String> {
+        let kind = self.kind().name();
+        let content = match self {
+            Event::Overdue {
+                group, id, since, ..
+            } => json!([kind, group.as_str(), id, since]),
+            Event::Admin {
+                group,
+                by,
+                action,
+                at,
+            } => json!([kind, group.as_str(), by, action, at]),
+            Event::Released {
+                group,
+                id,
+                since,
+                at,
+                by: Some(by),
+                ..
+            } => json!([kind, group.as_str(), id, since, at, by]),
+            Event::Granted { .. } | Event::Released { by: None, .. } | Event::Denied { .. } => {
+                return None;
+            }
+        };
+        let digest = digest::digest(&digest::SHA256, content.to_string().as_bytes());
+        let bytes = digest.as_ref().iter().take(16);
+        Some(bytes.map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// Returns the number of bytes that the event takes in the memory.

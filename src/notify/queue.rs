@@ -60,7 +60,7 @@ struct Waiting {
     is_delivering: bool,
     /// The random part of the ids of this process.
     process: u64,
-    /// The number of events so far.
+    /// The number of events so far that only this server sends.
     count: u64,
 }
 
@@ -166,9 +166,12 @@ impl Queue {
 impl Waiting {
     /// Gives an event its id.
     fn queued(&mut self, event: Event) -> Queued {
-        self.count += 1;
+        let id = event.shared_id().unwrap_or_else(|| {
+            self.count += 1;
+            format!("{:016x}-{}", self.process, self.count)
+        });
         Queued {
-            id: format!("{:016x}-{}", self.process, self.count),
+            id,
             event,
             sent: Timestamp::now(),
             since: Instant::now(),

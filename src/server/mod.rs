@@ -217,7 +217,8 @@ impl Server {
             port: self.listener.local_addr().map_or(0, |bound| bound.port()),
             instance: format!("{:016x}", fastrand::u64(..)),
         };
-        let fleet = spawn_presence(supervisor, &store, &state, &denials, &id);
+        let notifies = self.notifier.is_some();
+        let fleet = spawn_presence(supervisor, &store, &state, &denials, &id, notifies);
         self.metrics.register_fleet(fleet.clone())?;
         let metrics = self.metrics;
         let status = Status {
@@ -250,6 +251,7 @@ impl Server {
             let events = EventSource {
                 state: state.clone(),
                 fleet,
+                health: store.health(),
                 id,
                 denials,
                 names: self.node_names,
@@ -303,6 +305,7 @@ fn spawn_presence(
     state: &StateReceiver,
     denials: &Arc<Denials>,
     id: &ServerId,
+    notifies: bool,
 ) -> FleetReceiver {
     let (sender, fleet) = watch::channel(None);
     let presence = Presence {
@@ -311,6 +314,7 @@ fn spawn_presence(
         denials: Arc::clone(denials),
         id: id.clone(),
         started: Timestamp::now(),
+        notifies,
         fleet: sender,
         shutdown: supervisor.shutdown.clone(),
         ending: supervisor.connections.token(),

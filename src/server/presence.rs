@@ -31,6 +31,8 @@ pub(super) struct Presence {
     pub(super) denials: Arc<Denials>,
     pub(super) id: ServerId,
     pub(super) started: Timestamp,
+    /// Whether this server has a receiver of events.
+    pub(super) notifies: bool,
     pub(super) fleet: watch::Sender<Option<Arc<Fleet>>>,
     /// Cancelled when the server ends.
     pub(super) shutdown: CancellationToken,
@@ -102,13 +104,14 @@ impl Presence {
         let state = self.state.get();
         let configuration = state.configuration.clone();
         let rejected = self.denials.list(Timestamp::now(), denials::MAX_LISTED);
-        let document = ServerDocument::new(
+        let mut document = ServerDocument::new(
             self.id.clone(),
             self.started,
             configuration,
             &state,
             &rejected,
         );
+        document.notifies = self.notifies;
         self.store.publish(name, &document.into_json()).await
     }
 

@@ -60,7 +60,9 @@ fn examples() -> [Event; 5] {
 }
 
 fn json(event: &Event) -> Value {
-    let text = event.json("51f0b5e9c2d3a487-17", "//airlock1/airlock", time(SENT));
+    let shared = event.shared_id();
+    let id = shared.as_deref().unwrap_or("51f0b5e9c2d3a487-17");
+    let text = event.json(id, "//airlock1/airlock", time(SENT));
     serde_json::from_str(&text).unwrap()
 }
 
@@ -85,6 +87,32 @@ fn each_kind_and_each_field_is_documented() {
             "{field}"
         );
     }
+}
+
+#[test]
+fn an_event_that_any_server_may_send_has_the_same_id_at_each_of_them() {
+    let [granted, mut released, overdue, admin, denied] = examples();
+    for event in [&granted, &released, &denied] {
+        assert_eq!(event.shared_id(), None, "{event:?}");
+    }
+    if let Event::Released { by, .. } = &mut released {
+        *by = Some("core@admin1".into());
+    }
+    // What another server knows of the node makes no difference.
+    let (mut unnamed, mut later) = (overdue.clone(), overdue.clone());
+    if let Event::Overdue {
+        name, peer, usual, ..
+    } = &mut unnamed
+    {
+        (*name, *peer, *usual) = (None, None, None);
+    }
+    assert_eq!(unnamed.shared_id(), overdue.shared_id());
+    if let Event::Overdue { since, .. } = &mut later {
+        *since += Duration::from_secs(1);
+    }
+    let ids = [released, overdue, later, admin].map(|event| event.shared_id().unwrap());
+    assert_eq!(BTreeSet::from(ids.clone()).len(), ids.len());
+    assert!(ids.iter().all(|id| id.len() == 32), "{ids:?}");
 }
 
 #[test]
