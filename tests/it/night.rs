@@ -257,7 +257,7 @@ fn a_fleet_with_a_wrong_password_is_red_at_every_server() {
 }
 
 /// Receives events, and responds to each of them with a 204.
-fn receiver() -> (String, Arc<Mutex<Vec<Value>>>) {
+pub(crate) fn receiver() -> (String, Arc<Mutex<Vec<Value>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let events = Arc::<Mutex<Vec<Value>>>::default();

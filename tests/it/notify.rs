@@ -1,13 +1,19 @@
-//! `[notify]`: its check, the start of a server with it, and the reload of its files.
+//! `[notify]`: its check, the start of a server with it, the reload of its files, and which server sends an event.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, Mutex};
 
-use airlock_test_support::airlock::Airlock;
+use airlock_test_support::airlock::{Airlock, port_in};
+use airlock_test_support::etcd::Etcd;
 use airlock_test_support::eventually;
 use airlock_test_support::pki::{Ca, secret};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
 use crate::check_config::{Config, EMBEDDED};
+use crate::night::receiver;
 
 /// A receiver that is not running, since no program listens on the port.
 const NOTIFY: &str =
@@ -127,4 +133,136 @@ fn a_secret_is_reloaded_and_a_changed_receiver_needs_a_restart() {
     airlock.wait_for_log("level=info msg=\"files reloaded\" what=notify");
     airlock.terminate();
     assert_eq!(airlock.process().wait().code(), Some(0));
+}
+
+/// What a receiver has received.
+struct Events(Arc<Mutex<Vec<Value>>>);
+
+impl Events {
+    /// Returns a field of the data of each event of a kind.
+    fn all(&self, kind: &str, field: &str) -> Vec<String> {
+        let events = self.0.lock().unwrap();
+        let kind = format!("airlock.lock.{kind}");
+        let of_kind = events.iter().filter(|event| event["type"] == kind);
+        let fields = of_kind.map(|event| event["data"][field].as_str().unwrap_or("").to_owned());
+        fields.collect()
+    }
+
+    fn wait_for(&self, kind: &str, field: &str, expected: &[&str]) {
+        eventually(&format!("{kind} events: {expected:?}"), || {
+            (self.all(kind, field).len() >= expected.len()).then_some(())
+        });
+        assert_eq!(self.all(kind, field), expected);
+    }
+
+    /// Waits until the server has observed what it knew before the call, and until the events that it has sent about that
+    /// were received. A denial is the next event, but a client causes one an hour for each reason.
+    fn wait_for_observation(&self, server: &Airlock, reason: &str) {
+        let count = || {
+            let reasons = self.all("denied", "reason");
+            reasons.iter().filter(|known| *known == reason).count()
+        };
+        let (before, client) = (count(), server.client());
+        let denied = match reason {
+            "unknown_group" => client.lock("wrong", "n"),
+            "invalid_client_identity" => client.lock("default", ""),
+            "not_found" => client.send("nothing", ""),
+            other => panic!("no request for {other}"),
+        };
+        assert!(!denied.granted());
+        eventually("the server to observe the denial", || {
+            (count() > before).then_some(())
+        });
+    }
+}
+
+fn notify(url: &str) -> String {
+    format!("[notify]\nurl = {url:?}\n")
+}
+
+/// Makes the only lock of the default group two hours and five minutes old.
+fn age(etcd: &Etcd, id: &str) {
+    let key = |name: &str| format!("com.coreos.airlock/groups/default/v1/{name}");
+    let (semaphore, times) = (etcd.get(&key("semaphore")), etcd.get(&key("lock-times")));
+    let mut times: Value = serde_json::from_str(&times).unwrap();
+    let since = Timestamp::now() - SignedDuration::from_mins(125);
+    times["holders"][id]["since"] = since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into();
+    etcd.ctl_txn(&[
+        (&key("semaphore"), &semaphore),
+        (&key("lock-times"), &times.to_string()),
+    ]);
+}
+
+#[test]
+fn one_of_two_servers_sends_an_event_and_the_other_one_if_the_first_is_killed() {
+    let etcd = Etcd::start();
+    let (url, events) = receiver();
+    let events = Events(events);
+    let mut servers = [(); 2].map(|()| Airlock::on_etcd(&etcd.endpoints(), &notify(&url)));
+    let port = |server: &Airlock| port_in(&server.log(), "main service").unwrap().to_string();
+    servers.sort_by_key(port);
+    eventually("both servers to know each other", || {
+        let known = |server: &Airlock| server.metric("airlock_servers") == Some(2.0);
+        servers.iter().all(known).then_some(())
+    });
+    assert!(servers[0].client().lock("default", "n").granted());
+    for server in &servers {
+        events.wait_for_observation(server, "unknown_group");
+    }
+    age(&etcd, "n");
+    events.wait_for("overdue", "id", &["n"]);
+    for server in &servers {
+        events.wait_for_observation(server, "invalid_client_identity");
+    }
+    events.wait_for("overdue", "id", &["n"]);
+
+    let lost = port(&servers[0]);
+    servers[0].process().kill();
+    let unlocked = servers[1].command(&["unlock", "default", "n", "--yes"]);
+    assert!(unlocked.status.success(), "{unlocked:?}");
+    eventually("the command to be known", || {
+        let held = servers[1].metric(r#"airlock_database_semaphore_lock_holders{group="default"}"#);
+        (held == Some(0.0)).then_some(())
+    });
+    events.wait_for_observation(&servers[1], "not_found");
+    events.wait_for("admin", "action", &[]);
+    // As its lease would do after 45 s.
+    let servers_keys = "com.coreos.airlock/groups/#servers/";
+    let keys = etcd.ctl(&["get", "--prefix", "--keys-only", servers_keys]);
+    let is_alive_key = |key: &&str| key.contains(&lost) && key.ends_with("/alive");
+    let alive = keys.lines().find(is_alive_key).unwrap();
+    etcd.ctl(&["del", alive]);
+    events.wait_for("admin", "action", &["unlocked n"]);
+    events.wait_for("released", "id", &["n"]);
+    let by = &events.all("released", "released_by")[0];
+    assert_eq!(*by, events.all("admin", "by")[0]);
+    assert!(by.contains('@'), "{by}");
+    // The lost server might not have sent the event from the minutes before, so the receiver can get it again.
+    let received = events.0.lock().unwrap();
+    let overdue = received
+        .iter()
+        .filter(|event| event["type"] == "airlock.lock.overdue");
+    let ids: BTreeSet<String> = overdue.map(|event| event["id"].to_string()).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+}
+
+#[test]
+fn a_restarted_server_repeats_no_event_about_an_overdue_hold() {
+    let etcd = Etcd::start();
+    let (url, events) = receiver();
+    let events = Events(events);
+    let mut server = Airlock::on_etcd(&etcd.endpoints(), &notify(&url));
+    assert!(server.client().lock("default", "n").granted());
+    events.wait_for_observation(&server, "unknown_group");
+    age(&etcd, "n");
+    events.wait_for("overdue", "id", &["n"]);
+
+    // It withdraws its document, so that it does not take itself for another server.
+    server.terminate();
+    assert_eq!(server.process().wait().code(), Some(0));
+    server.restart();
+    let paused = server.command(&["pause", "default", "--yes"]);
+    assert!(paused.status.success(), "{paused:?}");
+    events.wait_for("admin", "action", &["paused the group"]);
+    assert_eq!(events.all("overdue", "id"), ["n"]);
 }
