@@ -15,8 +15,8 @@ use crate::logging::Format;
 const EXIT_CODES: &str = "\
 Exit codes:
   0         success, or there was nothing to change
-  1         the command was refused or failed; nothing was changed
-  2         the command line is invalid
+  1         the command was refused or failed; nothing was changed (status: something needs attention)
+  2         the command line is invalid (status: no group and no known node has this name)
   69        the store or the server cannot be used; nothing was changed
   75        the outcome of the change is unknown; check with `airlock get slots`
   78        the configuration is invalid
@@ -66,9 +66,12 @@ pub(super) enum CliCommand {
     Healthcheck,
     /// Tell why nodes are not updating: the state of the servers and groups, of one group, or of one node
     ///
-    /// The groups that need attention come first. The exit code is 0 if a person need not look at anything, and 1
-    /// otherwise: a group is damaged, overdue, or has other slots than configured, or nodes wait while it is paused; or a
-    /// server is lost, or has another configuration than the others.
+    /// The groups that need attention come first. The exit code is 0 if a person need not look at anything. It is 1 if
+    /// the store refuses writes, or there is a warning about it; if a group is damaged, overdue or not known, has other
+    /// slots than configured, is paused while nodes wait, or has failed to serve a node for 15 minutes; if clients are
+    /// rejected that are most likely nodes; or if no server runs, a server is lost or has another configuration than the
+    /// others, or the servers are not known. With a group or a node, only what concerns it counts. The exit code is 2 if
+    /// the argument is neither a group nor a known node, and 69 if the store does not reply.
     Status(status::Arguments),
     /// Print the state of the groups in the store
     #[command(subcommand)]
