@@ -7,11 +7,13 @@ use jiff::Timestamp;
 
 use super::CliError;
 use super::context::{StoreContext, Target};
-use super::output::{report, shown};
+use super::nodes::{describe_holder, name_or_id};
+use super::output::report;
 use crate::admin::{self, Change, ExecuteError, host};
 use crate::lock::GroupName;
 use crate::lock::command::{AdminCommand, Decision};
 use crate::lock::semaphore::Semaphore;
+use crate::names::NodeNames;
 use crate::text::duration::age;
 
 /// The options of every command that changes something.
@@ -39,7 +41,7 @@ pub(super) async fn apply(
     let group = &target.name;
     let before = context.semaphore(target).await?;
     report(context.location());
-    if !preview(group, command, &before)? {
+    if !preview(context, group, command, &before)? {
         return Ok(());
     }
     if confirm.dry_run {
@@ -53,12 +55,13 @@ pub(super) async fn apply(
     let change = admin::execute(&context.store, group, slots, command, &administrator())
         .await
         .map_err(|error| cli_error(context, group, error))?;
-    report_change(group, &before, &change);
+    report_change(context, group, &before, &change);
     Ok(())
 }
 
 /// Prints what the command would change; returns false if it would change nothing.
 fn preview(
+    context: &StoreContext,
     group: &GroupName,
     command: &AdminCommand,
     before: &Semaphore,
@@ -66,7 +69,7 @@ fn preview(
     let now = Timestamp::now();
     match command.decide(before, now) {
         Decision::Unchanged => {
-            let summary = summary(before);
+            let summary = summary(&context.names, before);
             report(format_args!("group {group}: nothing to change, {summary}"));
             Ok(false)
         }
@@ -77,9 +80,9 @@ fn preview(
         Decision::Change { next: after, .. } => {
             report(format_args!(
                 "group {group}: {}; after this change:",
-                summary(before)
+                summary(&context.names, before)
             ));
-            for line in differences(before, &after, now) {
+            for line in differences(&context.names, before, &after, now) {
                 report(format_args!("  {line}"));
             }
             Ok(true)
@@ -88,11 +91,11 @@ fn preview(
 }
 
 /// Prints the result. Another writer may have changed the group since `expected` was read.
-fn report_change(group: &GroupName, expected: &Semaphore, change: &Change) {
+fn report_change(context: &StoreContext, group: &GroupName, expected: &Semaphore, change: &Change) {
     if *change.before != *expected {
         report(format_args!(
             "group {group} was changed by another writer in the meantime, to: {}",
-            summary(&change.before)
+            summary(&context.names, &change.before)
         ));
     }
     if change.before == change.after {
@@ -100,12 +103,12 @@ fn report_change(group: &GroupName, expected: &Semaphore, change: &Change) {
     }
     report(format_args!(
         "done: group {group} has {}",
-        summary(&change.after)
+        summary(&context.names, &change.after)
     ));
 }
 
 /// Describes a semaphore in a few words.
-pub(super) fn summary(semaphore: &Semaphore) -> String {
+pub(super) fn summary(names: &NodeNames, semaphore: &Semaphore) -> String {
     let slots = match semaphore.slots {
         0 => "no slots (paused)".into(),
         1 => "1 slot".into(),
@@ -114,15 +117,23 @@ pub(super) fn summary(semaphore: &Semaphore) -> String {
     match semaphore.holders.len() {
         0 => format!("{slots}, none held"),
         held @ 1..=5 => {
-            let ids: Vec<_> = semaphore.holders.keys().map(|id| shown(id)).collect();
-            format!("{slots}, {held} held ({})", ids.join(", "))
+            let holders = semaphore.holders.iter();
+            let holders: Vec<_> = holders
+                .map(|(id, hold)| name_or_id(names, id, hold))
+                .collect();
+            format!("{slots}, {held} held ({})", holders.join(", "))
         }
         held => format!("{slots}, {held} held"),
     }
 }
 
 /// Describes the differences between two semaphores, one line each.
-pub(super) fn differences(before: &Semaphore, after: &Semaphore, now: Timestamp) -> Vec<String> {
+pub(super) fn differences(
+    names: &NodeNames,
+    before: &Semaphore,
+    after: &Semaphore,
+    now: Timestamp,
+) -> Vec<String> {
     let mut lines = Vec::new();
     match (before.slots, after.slots) {
         (before, after) if before == after => {}
@@ -135,18 +146,21 @@ pub(super) fn differences(before: &Semaphore, after: &Semaphore, now: Timestamp)
     }
     for (id, hold) in before.holders.iter() {
         if !after.holders.contains_key(id) {
-            let id = shown(id);
+            let node = describe_holder(names, id, hold);
             lines.push(match hold.since {
                 Some(since) => {
-                    format!("{id} is unlocked; it held its slot for {}", age(since, now))
+                    format!(
+                        "{node} is unlocked; it held its slot for {}",
+                        age(since, now)
+                    )
                 }
-                None => format!("{id} is unlocked; its lock time is unknown"),
+                None => format!("{node} is unlocked; its lock time is unknown"),
             });
         }
     }
-    for id in after.holders.keys() {
+    for (id, hold) in after.holders.iter() {
         if !before.holders.contains_key(id) {
-            lines.push(format!("{} is locked", shown(id)));
+            lines.push(format!("{} is locked", describe_holder(names, id, hold)));
         }
     }
     lines

@@ -15,7 +15,7 @@ use crate::logging::Format;
 const EXIT_CODES: &str = "\
 Exit codes:
   0         success, or there was nothing to change
-  1         the command was refused or failed; nothing was changed (status: something needs attention)
+  1         refused or failed, and nothing was changed (status: something needs attention)
   2         the command line is invalid (status: no group and no known node has this name)
   69        the store or the server cannot be used; nothing was changed
   75        the outcome of the change is unknown; check with `airlock get slots`

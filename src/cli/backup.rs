@@ -8,6 +8,7 @@ use super::context::check_exists;
 use super::output::{count, report};
 use super::store_file::StoreFile;
 use crate::lock::codec::decode;
+use crate::names::NodeNames;
 use crate::store::sqlite::{self, Values};
 
 /// The arguments of `airlock backup`.
@@ -27,7 +28,7 @@ pub(super) fn run(store: &StoreFile, arguments: &Arguments) -> Result<(), CliErr
         match decode(value) {
             Ok(decoded) => report(format_args!(
                 "group {group}: {}",
-                summary(&decoded.semaphore)
+                summary(&NodeNames::default(), &decoded.semaphore)
             )),
             Err(_) => {
                 tracing::warn!("group {group}: its stored value is damaged, and saved as it is")

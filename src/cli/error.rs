@@ -91,7 +91,7 @@ pub(super) enum CliError {
         configured: Vec<GroupName>,
     },
     /// No group and no known node has this name.
-    #[error("{} is neither a group, nor the id, name or address of a node that holds a slot, waits, or has rebooted lately", quoted(.name))]
+    #[error("{} is neither a group, nor the id, name or address of a node that holds a slot, waits, is rejected, or has rebooted lately", quoted(.name))]
     UnknownSubject {
         name: String,
         configured: Vec<GroupName>,
@@ -254,10 +254,14 @@ impl CliError {
                 location.repair_command
             )),
             CliError::Refused { group, refused } => Some(refusal_hint(group, refused, config)),
-            CliError::UnknownGroup { configured, .. }
-            | CliError::UnknownSubject { configured, .. } => {
+            CliError::UnknownGroup { configured, .. } => {
                 Some(format!("configured groups: {}", joined(configured)))
             }
+            CliError::UnknownSubject { configured, .. } => Some(format!(
+                "configured groups: {}; if it is a node, it asks no server: see \"Zincati does not ask\" in \
+                 docs/operations.md",
+                joined(configured)
+            )),
             CliError::NotConfigured { group, .. } => Some(format!(
                 "set the number with: {}",
                 command("set slots", &[group.as_str(), "N"])

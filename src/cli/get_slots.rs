@@ -21,11 +21,11 @@ pub(super) struct Arguments {
 }
 
 const HEADER: [&str; 9] = [
-    "GROUP", "STATE", "SLOTS", "HELD", "FREE", "WAITING", "HOLDER", "ADDRESS", "SINCE",
+    "GROUP", "STATE", "SLOTS", "HELD", "WAITING", "HOLDER", "NAME", "ADDRESS", "SINCE",
 ];
 
 /// The columns of numbers.
-const NUMBERS: [usize; 4] = [2, 3, 4, 5];
+const NUMBERS: [usize; 3] = [2, 3, 4];
 
 /// The maximum width of a column: that of a UUID.
 const MAX_WIDTH: usize = 36;
@@ -47,24 +47,37 @@ pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<
 }
 
 fn print_table(groups: &[GroupView]) -> Result<(), CliError> {
-    let mut rows = vec![HEADER.map(str::to_owned)];
-    rows.extend(groups.iter().flat_map(rows_of));
+    let holders = groups.iter().flat_map(|group| &group.lock);
+    let mut holders = holders.flat_map(|lock| &lock.holders);
+    // Without any name, there is no column for them.
+    let has_names = holders.any(|holder| holder.name.is_some());
+    let header = HEADER.map(|title| match title {
+        "NAME" if !has_names => "",
+        title => title,
+    });
+    let mut rows = vec![header.map(str::to_owned)];
+    rows.extend(groups.iter().flat_map(|group| rows_of(group, has_names)));
     let mut lines = table(rows, &NUMBERS, MAX_WIDTH).into_iter();
     lines.try_for_each(print)
 }
 
 /// Returns a row for each holder of a group, and one row for a group without holders.
-fn rows_of(group: &GroupView) -> Vec<[String; 9]> {
+fn rows_of(group: &GroupView, has_names: bool) -> Vec<[String; 9]> {
     let state = group.state.as_str().to_owned();
     let waiting = waiting(group);
     let Some(lock) = &group.lock else {
         let unknown = || "?".to_owned();
-        let numbers = [unknown(), unknown(), unknown()];
-        let [slots, held, free] = numbers;
-        let [holder, address, since] = ["see below".to_owned(), String::new(), String::new()];
-        let name = group.name.clone();
+        let none = String::new;
         return vec![[
-            name, state, slots, held, free, waiting, holder, address, since,
+            group.name.clone(),
+            state,
+            unknown(),
+            unknown(),
+            waiting,
+            "see below".to_owned(),
+            none(),
+            none(),
+            none(),
         ]];
     };
     let holder = |holder: &HolderView| {
@@ -72,18 +85,19 @@ fn rows_of(group: &GroupView) -> Vec<[String; 9]> {
             Some(age) => format!("{age} ago"),
             None => "unknown".into(),
         };
-        [holder.id.clone(), address(holder.peer), since]
+        let name = holder.name.clone();
+        let name = name.unwrap_or_else(|| if has_names { "-" } else { "" }.into());
+        [holder.id.clone(), name, address(holder.peer), since]
     };
     let mut holders = lock.holders.iter().map(holder);
-    let none = || ["-".to_owned(), String::new(), String::new()];
-    let [id, peer, since] = holders.next().unwrap_or_else(none);
+    let none = || ["-".to_owned(), String::new(), String::new(), String::new()];
+    let [id, name, peer, since] = holders.next().unwrap_or_else(none);
     let (slots, held) = (lock.slots.to_string(), lock.held.to_string());
-    let free = lock.free.to_string();
-    let name = group.name.clone();
-    let mut rows = vec![[name, state, slots, held, free, waiting, id, peer, since]];
-    rows.extend(holders.map(|[id, peer, since]| {
-        let [a, b, c, d, e, f] = [const { String::new() }; 6];
-        [a, b, c, d, e, f, id, peer, since]
+    let group = group.name.clone();
+    let mut rows = vec![[group, state, slots, held, waiting, id, name, peer, since]];
+    rows.extend(holders.map(|[id, name, peer, since]| {
+        let [a, b, c, d, e] = [const { String::new() }; 5];
+        [a, b, c, d, e, id, name, peer, since]
     }));
     rows
 }

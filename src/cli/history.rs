@@ -1,15 +1,20 @@
 //! `airlock history`: which nodes have rebooted, when, and for how long they held their slots.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::CliError;
 use super::context::StoreContext;
-use super::moment;
+use super::moment::{self, parse_duration};
+use super::nodes::{Node, nodes};
 use super::output::{print, print_json, table};
-use super::overview::{Overview, address, is_node};
+use super::overview::{Overview, address};
 use crate::lock::audit::{Action, AuditEntry};
-use crate::status::{CompletedHoldView, GroupView};
+use crate::names::NodeNames;
+use crate::status::{CompletedHoldView, GroupView, StatusView};
 use crate::text::duration;
 use crate::text::escape::shortened;
 
@@ -35,14 +40,20 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-fn parse_duration(text: &str) -> Result<SignedDuration, &'static str> {
-    duration::parse(text).ok_or("expected a duration such as 24h, 90m or 7d")
-}
-
 /// Something that happened in a group.
 enum Event<'a> {
     Hold(&'a CompletedHoldView),
     Command(&'a AuditEntry),
+}
+
+/// What the command line selects.
+struct Filter<'a> {
+    after: Timestamp,
+    /// The id, name or address of a node.
+    node: Option<&'a str>,
+    /// The ids of this node in all groups: a command names a node by its id only.
+    ids: HashSet<&'a str>,
+    names: &'a NodeNames,
 }
 
 // === impl Event ===
@@ -54,14 +65,40 @@ impl Event<'_> {
             Event::Command(entry) => entry.at,
         }
     }
+}
 
-    /// Reports whether it concerns the node with this id, name or address.
-    fn concerns(&self, node: &str) -> bool {
-        match self {
-            Event::Hold(hold) => is_node(node, &hold.id, hold.name.as_deref(), hold.peer),
+// === impl Filter ===
+
+impl<'a> Filter<'a> {
+    fn new(arguments: &'a Arguments, view: &'a StatusView, names: &'a NodeNames) -> Self {
+        let since = arguments.since;
+        let after = since.and_then(|since| view.now.checked_sub(since).ok());
+        let node = arguments.node.as_deref();
+        let known = view.groups.iter().flat_map(nodes);
+        let known = known.filter(|known| node.is_some_and(|node| known.is(node)));
+        Filter {
+            after: after.unwrap_or(Timestamp::MIN),
+            node,
+            ids: known.map(|node| node.id).collect(),
+            names,
+        }
+    }
+
+    fn selects(&self, event: &Event<'_>) -> bool {
+        event.at() >= self.after && self.node.is_none_or(|node| self.is_about(event, node))
+    }
+
+    fn is_about(&self, event: &Event<'_>, node: &str) -> bool {
+        let is_id = |id: &str| {
+            id == node
+                || self.ids.contains(id)
+                || self.names.name(id).is_some_and(|name| *name == *node)
+        };
+        match event {
+            Event::Hold(hold) => Node::from(*hold).is(node),
             Event::Command(entry) => match &entry.action {
-                Action::Lock { id } => **id == *node,
-                Action::Unlock { ids, .. } => ids.iter().any(|id| **id == *node),
+                Action::Lock { id } => is_id(id),
+                Action::Unlock { ids, .. } => ids.iter().any(|id| is_id(id)),
                 Action::SetSlots { .. } | Action::Pause | Action::Resume { .. } => false,
             },
         }
@@ -72,61 +109,64 @@ impl Event<'_> {
 pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
     let overview =
         Overview::read(&context, arguments.group.as_deref(), context.store_view()).await?;
-    let now = overview.view.now;
-    let after = arguments
-        .since
-        .and_then(|since| now.checked_sub(since).ok())
-        .unwrap_or(Timestamp::MIN);
-    let is_wanted = |event: &Event<'_>| {
-        let node = arguments.node.as_deref();
-        event.at() >= after && node.is_none_or(|node| event.concerns(node))
-    };
-    let mut events: Vec<(&GroupView, Event<'_>)> = Vec::new();
-    for group in &overview.view.groups {
-        let holds = group.history.iter().map(Event::Hold);
-        let commands = group.audit_log.iter().map(Event::Command);
-        let wanted = holds.chain(commands).filter(&is_wanted);
-        events.extend(wanted.map(|event| (group, event)));
-    }
-    events.sort_by_key(|(_, event)| std::cmp::Reverse(event.at()));
+    let view = &overview.view;
+    let filter = Filter::new(arguments, view, &context.names);
     if arguments.json {
-        let groups: Vec<_> = overview
-            .view
+        let groups: Vec<Value> = view
             .groups
             .iter()
-            .map(|group| {
-                let holds = group
-                    .history
-                    .iter()
-                    .filter(|hold| is_wanted(&Event::Hold(hold)));
-                let commands = group.audit_log.iter();
-                let commands = commands.filter(|entry| is_wanted(&Event::Command(entry)));
-                json!({
-                    "name": group.name,
-                    "usual_hold_seconds": group.usual_hold_seconds,
-                    "history": holds.collect::<Vec<_>>(),
-                    "history_has_gap": group.history_has_gap,
-                    "audit_log": commands.collect::<Vec<_>>(),
-                })
-            })
+            .map(|group| json_of(group, &filter))
             .collect();
         return print_json(&json!({ "store": context.location(), "groups": groups }));
     }
+    let mut events: Vec<(&GroupView, Event<'_>)> = Vec::new();
+    for group in &view.groups {
+        let holds = group.history.iter().map(Event::Hold);
+        let commands = group.audit_log.iter().map(Event::Command);
+        let selected = holds.chain(commands).filter(|event| filter.selects(event));
+        events.extend(selected.map(|event| (group, event)));
+    }
+    events.sort_by_key(|(_, event)| std::cmp::Reverse(event.at()));
     print(context.location())?;
     print("")?;
     if events.is_empty() {
-        return print("nothing is recorded");
+        let is_filtered = arguments.node.is_some() || arguments.since.is_some();
+        print(match is_filtered {
+            true => "no entry matches",
+            false => "nothing is recorded",
+        })?;
+    } else {
+        let header = ["TIME", "GROUP", "NODE", "ADDRESS", "HELD", "BY"];
+        let mut rows = vec![header.map(str::to_owned)];
+        let names = &context.names;
+        rows.extend(
+            events
+                .iter()
+                .map(|(group, event)| row(group, event, names, view.now)),
+        );
+        table(rows, &[], MAX_WIDTH)
+            .into_iter()
+            .try_for_each(print)?;
     }
-    let header = ["TIME", "GROUP", "NODE", "ADDRESS", "HELD", "RELEASED BY"];
-    let mut rows = vec![header.map(str::to_owned)];
-    rows.extend(events.iter().map(|(group, event)| row(group, event, now)));
-    let mut lines = table(rows, &[], MAX_WIDTH).into_iter();
-    lines.try_for_each(print)?;
-    print_notes(&overview.view.groups)
+    print_notes(&view.groups)
 }
 
-fn row(group: &GroupView, event: &Event<'_>, now: Timestamp) -> [String; 6] {
-    let at = moment::local(event.at(), now);
+fn json_of(group: &GroupView, filter: &Filter<'_>) -> Value {
+    let holds = group.history.iter();
+    let holds = holds.filter(|hold| filter.selects(&Event::Hold(hold)));
+    let commands = group.audit_log.iter();
+    let commands = commands.filter(|entry| filter.selects(&Event::Command(entry)));
+    json!({
+        "name": group.name,
+        "usual_hold_seconds": group.usual_hold_seconds,
+        "history": holds.collect::<Vec<_>>(),
+        "history_has_gap": group.history_has_gap,
+        "audit_log": commands.collect::<Vec<_>>(),
+    })
+}
+
+fn row(group: &GroupView, event: &Event<'_>, names: &NodeNames, now: Timestamp) -> [String; 6] {
+    let at = moment::since(event.at(), now);
     let name = group.name.clone();
     match event {
         Event::Hold(hold) => [
@@ -139,24 +179,51 @@ fn row(group: &GroupView, event: &Event<'_>, now: Timestamp) -> [String; 6] {
             hold.by.clone().unwrap_or_else(|| "node".into()),
         ],
         Event::Command(entry) => {
-            let action = entry.action.to_string();
+            let action = with_names(&entry.action, group, names).to_string();
             let text = format!("{} {}", entry.by, shortened(&action, MAX_ACTION));
-            [at, name, text, String::new(), String::new(), String::new()]
+            let none = || "-".to_owned();
+            [at, name, none(), none(), none(), text]
         }
+    }
+}
+
+/// Adds the names of the nodes to their ids.
+fn with_names(action: &Action, group: &GroupView, names: &NodeNames) -> Action {
+    let named = |id: &Arc<str>| -> Arc<str> {
+        let known = nodes(group).find(|node| *node.id == **id && node.name.is_some());
+        let present = names.name(id);
+        let node = Node {
+            id,
+            name: present
+                .as_deref()
+                .or_else(|| known.and_then(|node| node.name)),
+            peer: None,
+        };
+        node.describe().into()
+    };
+    match action {
+        Action::Lock { id } => Action::Lock { id: named(id) },
+        Action::Unlock { ids, more } => Action::Unlock {
+            ids: ids.iter().map(named).collect(),
+            more: *more,
+        },
+        Action::SetSlots { .. } | Action::Pause | Action::Resume { .. } => action.clone(),
     }
 }
 
 /// Tells where holds may be missing.
 fn print_notes(groups: &[GroupView]) -> Result<(), CliError> {
-    for group in groups {
-        let has_gap = group.history_has_gap || group.history.iter().any(|hold| hold.after_gap);
-        if has_gap {
-            print("")?;
-            print(format_args!(
-                "{}: another program, such as coreos/airlock, has changed the group as well; its holds are not recorded",
-                group.name
-            ))?;
-        }
+    let has_gap = |group: &&GroupView| {
+        group.history_has_gap || group.history.iter().any(|hold| hold.after_gap)
+    };
+    let mut with_gap = groups.iter().filter(has_gap).peekable();
+    if with_gap.peek().is_some() {
+        print("")?;
     }
-    Ok(())
+    with_gap.try_for_each(|group| {
+        print(format_args!(
+            "{}: another program, such as coreos/airlock, has changed the group as well; its holds are not recorded",
+            group.name
+        ))
+    })
 }

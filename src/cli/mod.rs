@@ -14,6 +14,7 @@ mod id;
 mod lock;
 mod man;
 mod moment;
+mod nodes;
 mod output;
 mod overview;
 mod pause;

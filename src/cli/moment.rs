@@ -1,9 +1,9 @@
-//! Times for people: in the time zone of this machine.
+//! Times of people: in the time zone of this machine, and durations on the command line.
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::text::duration::age;
+use crate::text::duration::{self, age};
 
 /// Formats a time, such as `11:58 CET` on the day of `now`, and `Sat 28 Nov 02:00 CET` on others.
 pub(super) fn local(at: Timestamp, now: Timestamp) -> String {
@@ -13,6 +13,11 @@ pub(super) fn local(at: Timestamp, now: Timestamp) -> String {
 /// Formats a time, and how long ago it was, such as `11:58 CET (2 h 5 min ago)`.
 pub(super) fn since(at: Timestamp, now: Timestamp) -> String {
     format!("{} ({} ago)", local(at, now), age(at, now))
+}
+
+/// Parses a duration on the command line.
+pub(super) fn parse_duration(text: &str) -> Result<SignedDuration, &'static str> {
+    duration::parse(text).ok_or("expected a duration such as 2h, 90m or 1d")
 }
 
 fn in_zone(at: Timestamp, now: Timestamp, zone: TimeZone) -> String {

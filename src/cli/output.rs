@@ -59,7 +59,8 @@ pub(super) fn shown(id: &str) -> Cow<'_, str> {
 
 /// Returns the lines of a table. The columns in `right` are aligned to the right.
 ///
-/// A cell of more than `max_width` characters does not widen its column, so that one long id moves only its own row.
+/// A cell of more than `max_width` characters does not widen its column, so that one long id moves only its own row. A
+/// column without any text is left out.
 pub(super) fn table<const N: usize>(
     mut rows: Vec<[String; N]>,
     right: &[usize],
@@ -73,8 +74,11 @@ pub(super) fn table<const N: usize>(
         lengths.filter(|length| *length <= max_width).max()
     };
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
+    let is_empty: [bool; N] =
+        std::array::from_fn(|column| rows.iter().all(|row| row[column].is_empty()));
     let line = |row: &[String; N]| {
         let cells = row.iter().zip(widths).enumerate();
+        let cells = cells.filter(|(column, _)| !is_empty[*column]);
         let cells = cells.map(|(column, (cell, width))| {
             if right.contains(&column) {
                 format!("{cell:>width$}")
@@ -230,6 +234,12 @@ mod tests {
         assert_eq!(lines(&[&longest]), [&*expected]);
         let expected = format!("1  {longest}…  x");
         assert_eq!(lines(&[&"é".repeat(65_536)]), [&*expected]);
+    }
+
+    #[test]
+    fn a_column_without_text_is_left_out() {
+        let rows = ["a", "b"].map(|cell| [cell.into(), String::new(), "c".into()]);
+        assert_eq!(table(rows.into(), &[], 4), ["a  c", "b  c"]);
     }
 
     #[test]

@@ -149,9 +149,3 @@ pub(super) fn waiting(group: &GroupView) -> String {
 pub(super) fn address(peer: Option<IpAddr>) -> String {
     peer.map_or_else(|| "-".into(), |peer| peer.to_string())
 }
-
-/// Reports whether `wanted` is the id, the name or the address of a node.
-pub(super) fn is_node(wanted: &str, id: &str, name: Option<&str>, peer: Option<IpAddr>) -> bool {
-    let address = wanted.parse::<IpAddr>().ok();
-    id == wanted || name == Some(wanted) || (address.is_some() && address == peer)
-}

@@ -16,6 +16,7 @@ use crate::lock::audit::{AuditEntry, append};
 use crate::lock::codec::{Decoded, Value, decode, encode};
 use crate::lock::command::{AdminCommand, Decision};
 use crate::lock::semaphore::Semaphore;
+use crate::names::NodeNames;
 use crate::store::sqlite::{CopyError, Present, Restore};
 
 /// The number of holders that are listed for one group.
@@ -173,7 +174,7 @@ fn semaphore(value: Option<&Value>, slots: u64) -> Option<Semaphore> {
 
 fn describe(value: Option<&Value>) -> String {
     match value.map(decode) {
-        Some(Ok(decoded)) => summary(&decoded.semaphore),
+        Some(Ok(decoded)) => summary(&NodeNames::default(), &decoded.semaphore),
         Some(Err(_)) => "its value is damaged".into(),
         None => "no value".into(),
     }

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Format of the output
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     output: Format,
-    /// List all waiting nodes and completed holds of a group
+    /// List all rejected clients, and of a group all waiting nodes and completed holds
     #[arg(long)]
     all: bool,
     /// Print again every 5 seconds, until interrupted
@@ -144,8 +144,8 @@ async fn once(context: &StoreContext, arguments: &Arguments) -> Result<Report, C
         (Format::Name, ..) => view.groups.iter().map(|group| group.name.clone()).collect(),
         (Format::Table | Format::Wide, Some(_), _) => group::lines(context, &view, arguments.all),
         (Format::Table | Format::Wide, None, Some(node)) => node::lines(context, &view, node),
-        (Format::Wide, None, None) => fleet::wide_lines(context, &view),
-        (Format::Table, None, None) => fleet::lines(context, &view),
+        (Format::Wide, None, None) => fleet::wide_lines(context, &view, arguments.all),
+        (Format::Table, None, None) => fleet::lines(context, &view, arguments.all),
     };
     Ok(Report {
         lines,

@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::CliError;
 use super::apply::{ConfirmArgs, apply};
 use super::context::{StoreContext, Target};
-use super::output::{report, shown};
+use super::moment::parse_duration;
+use super::nodes::describe_holder;
+use super::output::report;
 use crate::lock::command::AdminCommand;
-use crate::text::duration;
 
 const USAGE: &str = "\
 airlock unlock [OPTIONS] <GROUP> <ID>
@@ -29,10 +30,6 @@ pub(super) struct Arguments {
     held_longer_than: Option<SignedDuration>,
     #[command(flatten)]
     confirm: ConfirmArgs,
-}
-
-fn parse_duration(text: &str) -> Result<SignedDuration, &'static str> {
-    duration::parse(text).ok_or("expected a duration such as 2h, 90m or 1d")
 }
 
 /// Runs the command.
@@ -67,7 +64,7 @@ async fn held_longer_than(
             Some(_) => {}
             None => report(format_args!(
                 "{} stays locked, because its lock time is unknown; unlock it by its id",
-                shown(id)
+                describe_holder(&context.names, id, hold)
             )),
         }
     }

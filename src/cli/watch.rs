@@ -11,9 +11,10 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use super::CliError;
 use super::apply::{differences, summary};
 use super::context::StoreContext;
+use super::nodes::present_name;
 use super::output::{print, print_raw};
 use crate::lock::audit::AuditEntry;
-use crate::lock::holders::{Client, Hold};
+use crate::lock::holders::Hold;
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
 use crate::store::Update;
@@ -71,7 +72,7 @@ async fn follow(
             };
             // The receiver lives as long as this future.
             if as_json {
-                let change = change(group, before, &state);
+                let change = change(context, group, before, &state);
                 let _ = lines.send(escaped_json(&change.to_string()).into_owned());
             } else {
                 for line in describe(context, group, before, &state) {
@@ -91,7 +92,12 @@ async fn follow(
 }
 
 /// Describes the change from `before` to `after` for programs. Without `before`, all holders are new.
-fn change(group: &GroupName, before: Option<&GroupState>, after: &GroupState) -> Value {
+fn change(
+    context: &StoreContext,
+    group: &GroupName,
+    before: Option<&GroupState>,
+    after: &GroupState,
+) -> Value {
     let semaphore = after.semaphore.as_ref().ok();
     let previous = before.and_then(|before| before.semaphore.as_ref().ok());
     let holds = |semaphore: Option<&Arc<Semaphore>>, id: &str| {
@@ -103,7 +109,7 @@ fn change(group: &GroupName, before: Option<&GroupState>, after: &GroupState) ->
             .flat_map(|semaphore| semaphore.holders.iter());
         let holders = holders.filter(|(id, _)| !holds(other, id));
         let holder = |(id, hold): (&Arc<str>, &Hold)| {
-            let Client { peer, name } = &hold.client;
+            let (name, peer) = (present_name(&context.names, id, hold), hold.client.peer);
             json!({ "id": id, "name": name, "peer": peer, "since": hold.since })
         };
         holders.map(holder).collect::<Vec<_>>()
@@ -161,9 +167,9 @@ fn describe(
         }
     };
     let Some((before, Ok(previous))) = before.map(|state| (state, &state.semaphore)) else {
-        return vec![summary(semaphore)];
+        return vec![summary(&context.names, semaphore)];
     };
-    let mut lines = differences(previous, semaphore, Timestamp::now());
+    let mut lines = differences(&context.names, previous, semaphore, Timestamp::now());
     let new_entries = after
         .audit_log
         .iter()

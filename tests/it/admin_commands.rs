@@ -105,7 +105,7 @@ fn a_pause_stops_new_locks_on_every_server_until_it_ends() {
     assert_in(
         &run(&airlock, &["get", "slots", "default"]),
         &[
-            "default  paused      0     1     0        -  holder  127.0.0.1",
+            "default  paused      0     1        -  holder  127.0.0.1",
             "paused by ",
             &format!(
                 "to end the pause: {}\n",
@@ -254,11 +254,11 @@ fn slots_are_printed_as_a_table_and_as_json() {
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(
         lines[2],
-        "GROUP    STATE  SLOTS  HELD  FREE  WAITING  HOLDER  ADDRESS    SINCE"
+        "GROUP    STATE  SLOTS  HELD  WAITING  HOLDER  ADDRESS    SINCE"
     );
-    assert_eq!(lines[3], "default  free       2     0     2        -  -");
+    assert_eq!(lines[3], "default  free       2     0        -  -");
     assert!(
-        lines[4].starts_with("workers  full       1     1     0        -  a       127.0.0.1  "),
+        lines[4].starts_with("workers  full       1     1        -  a       127.0.0.1  "),
         "{table}"
     );
     assert!(lines[4].ends_with(" s ago"), "{table}");
@@ -327,7 +327,8 @@ fn ids_and_names_from_the_store_cannot_control_the_terminal() {
     let value = serde_json::json!({ "total_slots": 2, "holders": [hostile, "b"] });
     etcd.put(KEY, &value.to_string());
     let table = run(&airlock, &["get", "slots", "default"]);
-    let row = "default  full       2     2     0        -  a\\x1b[2J\\nhint: run this  -        unknown\n";
+    let row =
+        "default  full       2     2        -  a\\x1b[2J\\nhint: run this  -        unknown\n";
     assert_in(&table, &[row]);
     let refused = fail(&airlock, 1, &["unlock", "default", "typo", "--yes"]);
     assert_in(

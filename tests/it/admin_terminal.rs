@@ -5,7 +5,9 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use airlock_test_support::airlock::{Airlock, binary};
+use airlock_test_support::etcd::Etcd;
 use airlock_test_support::eventually;
+use airlock_test_support::process::Process;
 
 use crate::admin_commands::{LOCK, run};
 
@@ -22,6 +24,49 @@ fn changes_are_printed_as_they_happen() {
     run(&airlock, &["pause", "workers", "--yes"]);
     wait("workers: paused (slots 1 -> 0)");
     wait(" has paused the group)");
+}
+
+#[test]
+fn a_watched_status_is_printed_again_and_outlives_a_failure_of_the_store() {
+    let mut etcd = Etcd::start();
+    let airlock = Airlock::on_etcd(&etcd.endpoints(), LOCK);
+    let mut watch = airlock.spawn(&["status", "workers", "--watch"]);
+    let wait = |watch: &Process, expected: &str| {
+        eventually(expected, || watch.log().contains(expected).then_some(()));
+    };
+    wait(&watch, "workers: free. ");
+    assert!(airlock.client().lock("workers", "a").granted());
+    wait(&watch, "workers: full. ");
+    etcd.members[0].kill();
+    wait(&watch, "error: cannot reach the store");
+    assert!(watch.exit_status().is_none());
+    assert!(!watch.log().contains('\u{1b}'), "{}", watch.log());
+}
+
+#[test]
+fn a_watched_status_replaces_the_last_one_on_a_terminal() {
+    let airlock = Airlock::embedded(LOCK);
+    let config = airlock.folder().join("config.toml");
+    let command = format!(
+        "{} --config {} status --watch",
+        binary().display(),
+        config.display()
+    );
+    let log = airlock.folder().join("typescript");
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--flush", "--command", &command])
+        .arg(&log)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("the status on an empty screen", || {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        text.contains("\u{1b}[H\u{1b}[2J\u{1b}[3Jfile /")
+            .then_some(())
+    });
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
 }
 
 #[test]

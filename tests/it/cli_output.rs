@@ -44,20 +44,36 @@ slots = 3
 "#;
 
 /// The commands of a test and their output.
-struct Transcript {
+pub(crate) struct Transcript {
     /// The working directory of the commands; its path is replaced in the output.
     folder: PathBuf,
+    /// The time zone of the administrator.
+    time_zone: String,
     text: String,
 }
 
 // === impl Transcript ===
 
 impl Transcript {
-    fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         Transcript {
             folder: folder.to_owned(),
+            time_zone: "UTC".to_owned(),
             text: String::new(),
         }
+    }
+
+    /// Returns the transcript for commands of an administrator in this time zone.
+    pub(crate) fn with_time_zone(self, time_zone: &str) -> Self {
+        Transcript {
+            time_zone: time_zone.to_owned(),
+            ..self
+        }
+    }
+
+    /// Returns the commands and their output up to now.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// Starts a transcript of commands that use the configuration of a server.
@@ -66,7 +82,7 @@ impl Transcript {
     }
 
     /// Runs a command with the configuration in the folder and appends it to the transcript. Returns its stdout.
-    fn run(&mut self, arguments: &[&str]) -> String {
+    pub(crate) fn run(&mut self, arguments: &[&str]) -> String {
         let output = airlock()
             .args(arguments)
             .arg("--config")
@@ -74,6 +90,7 @@ impl Transcript {
             .current_dir(&self.folder)
             // The width of help texts.
             .env("COLUMNS", "100")
+            .env("TZ", &self.time_zone)
             .env_remove("SUDO_USER")
             .output()
             .unwrap();

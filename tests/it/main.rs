@@ -15,6 +15,8 @@ mod backup;
 mod check_config;
 mod cli;
 mod cli_output;
+mod cli_scene;
+mod cli_status;
 mod cluster;
 mod conformance;
 mod contrib;

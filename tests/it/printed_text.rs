@@ -9,6 +9,8 @@ use airlock_test_support::airlock::{Airlock, LISTEN, airlock, binary};
 use airlock_test_support::etcd::Etcd;
 use airlock_test_support::eventually;
 
+use crate::cli_scene::Scene;
+
 const KEY: &str = "com.coreos.airlock/groups/default/v1/semaphore";
 
 /// coreos/airlock accepts each of these ids, and stores them sorted.
@@ -154,6 +156,132 @@ fn paste(command: &str) {
     let output = Command::new("bash").args(["-c", &command]).output();
     let output = output.unwrap();
     assert!(output.status.success(), "{command}: {}", printed(&output));
+}
+
+#[test]
+fn no_name_of_a_node_a_group_or_a_server_and_no_reason_controls_a_terminal() {
+    let scene = Scene::new();
+    let evil = "\u{1b}[31m\u{202e}\n\u{9b}2J";
+    let group = format!("g{evil}");
+    let hold = json!({
+        "id": format!("id{evil}"), "name": format!("name{evil}"), "until": "2020-01-01T00:00:00Z",
+        "by": format!("by{evil}"),
+    });
+    let held = format!("held{evil}");
+    scene.put(
+        "databases",
+        &json!({ "total_slots": 1, "holders": [held] }),
+        &json!({
+            "holders": { (&held): { "since": "2020-01-01T00:00:00Z", "name": format!("name{evil}") } },
+            "history": [hold],
+            "gap": true,
+            "admin": [
+                { "at": "2020-01-01T00:00:00Z", "by": format!("by{evil}"), "action": "lock", "id": held },
+                { "at": "2020-01-01T00:00:00Z", "by": format!("by{evil}"), "action": "pause" },
+            ],
+        }),
+    );
+    // The key of a group that only another program can have created.
+    scene.put(
+        "g%1B%5B31m%E2%80%AE%0A%C2%9B2J",
+        &json!({ "total_slots": 0, "holders": [held] }),
+        &json!({ "history": [hold], "gap": true }),
+    );
+    let document = json!({
+        "version": format!("1{evil}"), "configuration": format!("c{evil}"), "more_rejected": true,
+        "groups": [{ "name": "databases", "count": 5, "may_be_more": true, "nodes": [{
+            "id": format!("waiting{evil}"), "name": format!("name{evil}"), "first_asked": "2020-01-01T00:00:00Z",
+            "reason": format!("reason{evil}"),
+        }] }],
+        "rejected": [{
+            "reason": format!("reason{evil}"), "peer": "192.0.2.1", "group": "databases", "id": format!("rejected{evil}"),
+            "detail": format!("detail{evil}"), "first": "2020-01-01T00:00:00Z", "repeated": true,
+        }],
+    });
+    scene.put_server_as("evil", &format!("host{evil}"), &document);
+    let run = |arguments: &[&str]| {
+        let mut command = airlock();
+        command.current_dir(scene.folder.path());
+        let output = command
+            .args(["-c", "config.toml"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = printed(&output);
+        assert_visible(&format!("{arguments:?}"), &text);
+        text
+    };
+    for arguments in [
+        &["status"][..],
+        &["status", "-o", "wide"],
+        &["status", "-o", "name"],
+        &["status", "-o", "json"],
+        &["status", "databases"],
+        &["status", "databases", "--all"],
+        &["status", &group],
+        &["status", &held],
+        &["status", &format!("rejected{evil}")],
+        &["status", &format!("nowhere{evil}")],
+        &["history"],
+        &["history", "--json"],
+        &["history", &group],
+        &["history", "--node", &held],
+        &["get", "slots"],
+    ] {
+        run(arguments);
+    }
+    // The texts are there.
+    let fleet = run(&["status"]);
+    for shown in ["host", "reason", "detail", "name", "rejected", "g"] {
+        let escaped = format!(r"{shown}\x1b[31m\u202e\n\u009b2J");
+        assert!(fleet.contains(&escaped), "{escaped}: {fleet}");
+    }
+    let all = run(&["status", "databases", "--all"]);
+    assert!(
+        all.contains(r"waiting") || all.contains(r"name\x1b[31m"),
+        "{all}"
+    );
+    assert!(run(&["history"]).contains(r"by\x1b[31m\u202e"));
+}
+
+#[test]
+fn the_commands_of_a_group_that_looks_like_an_option_can_be_pasted() {
+    let etcd = Etcd::start();
+    let groups = "[lock]\n[[lock.groups]]\nname = \"-g\"\nslots = 9\n";
+    let airlock = Airlock::on_etcd(&etcd.endpoints(), groups);
+    let hold = json!({ "id": "n", "until": "2020-01-01T00:00:00Z" });
+    etcd.ctl_txn(&[
+        (
+            "com.coreos.airlock/groups/-g/v1/semaphore",
+            r#"{"total_slots":1,"holders":["--yes"]}"#,
+        ),
+        (
+            "com.coreos.airlock/groups/-g/v1/lock-times",
+            &json!({ "history": vec![hold; 5] }).to_string(),
+        ),
+    ]);
+    for node in ["a", "b", "c", "d"] {
+        assert!(!airlock.client().lock("-g", node).granted());
+    }
+    let text = eventually("the waiting nodes", || {
+        let text = printed(&airlock.command(&["status", "--", "-g"]));
+        text.contains("WAITING  4 nodes").then_some(text)
+    });
+    let expected = [
+        ("set slots -- -g 9", Some(0)),
+        ("unlock -- -g --yes", Some(0)),
+        ("status --all -- -g", Some(0)),
+        ("history -- -g", Some(0)),
+    ];
+    for (command, code) in expected {
+        let line = airlock.suggested(command);
+        assert!(text.contains(&line), "{line} is not in {text}");
+        let line = line.replacen("airlock ", &format!("{} ", binary().display()), 1);
+        let line = line.replacen("unlock ", "unlock --yes ", 1);
+        let line = line.replacen("set slots ", "set slots --yes ", 1);
+        let output = Command::new("bash").args(["-c", &line]).output().unwrap();
+        assert_eq!(output.status.code(), code, "{line}: {}", printed(&output));
+    }
 }
 
 #[test]

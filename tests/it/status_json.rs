@@ -66,7 +66,7 @@ fn the_status_of_a_server_has_the_documented_fields() {
 }
 
 /// Asserts that docs/reference.md lists the fields of `document`, and no other ones.
-fn assert_documented(document: &Value) {
+pub(crate) fn assert_documented(document: &Value) {
     let text = fs::read_to_string(repository().join("docs/reference.md")).unwrap();
     let rows = |from: &str, to: &str| -> Vec<String> {
         let (_, section) = text.split_once(from).unwrap();
@@ -102,7 +102,7 @@ fn assert_documented(document: &Value) {
 }
 
 /// Collects the names of all fields, in the notation of docs/reference.md.
-fn collect_fields(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
+pub(crate) fn collect_fields(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
     match value {
         Value::Array(entries) => {
             for entry in entries {

@@ -11,8 +11,8 @@ use crate::text::duration::age;
 /// The maximum width of a column: that of a UUID.
 const MAX_WIDTH: usize = 36;
 
-/// Returns the store, the servers, the groups, and the rejected clients.
-pub(super) fn lines(context: &StoreContext, view: &StatusView) -> Vec<String> {
+/// Returns the store, the servers, the groups, and the rejected clients, `all` of them if that is wanted.
+pub(super) fn lines(context: &StoreContext, view: &StatusView, all: bool) -> Vec<String> {
     let mut rows = vec![["GROUP", "STATE", "HELD", "WAITING", "DETAIL"].map(str::to_owned)];
     rows.extend(view.groups.iter().map(|group| {
         [
@@ -23,11 +23,11 @@ pub(super) fn lines(context: &StoreContext, view: &StatusView) -> Vec<String> {
             detail(context, group),
         ]
     }));
-    with_table(context, view, table(rows, &[], MAX_WIDTH))
+    with_table(context, view, table(rows, &[], MAX_WIDTH), all)
 }
 
 /// Returns more about each group: its oldest holder, and the node that has waited longest.
-pub(super) fn wide_lines(context: &StoreContext, view: &StatusView) -> Vec<String> {
+pub(super) fn wide_lines(context: &StoreContext, view: &StatusView, all: bool) -> Vec<String> {
     let header = [
         "GROUP",
         "STATE",
@@ -63,10 +63,15 @@ pub(super) fn wide_lines(context: &StoreContext, view: &StatusView) -> Vec<Strin
             detail(context, group),
         ]
     }));
-    with_table(context, view, table(rows, &[], MAX_WIDTH))
+    with_table(context, view, table(rows, &[], MAX_WIDTH), all)
 }
 
-fn with_table(context: &StoreContext, view: &StatusView, table: Vec<String>) -> Vec<String> {
+fn with_table(
+    context: &StoreContext,
+    view: &StatusView,
+    table: Vec<String>,
+    all: bool,
+) -> Vec<String> {
     let mut lines = vec![store(context, view)];
     lines.extend(
         view.store
@@ -86,7 +91,14 @@ fn with_table(context: &StoreContext, view: &StatusView, table: Vec<String>) -> 
     });
     lines.push(String::new());
     lines.extend(table);
-    let rejected = rejected::lines(&view.denials, view.more_denials, view.now);
+    if view.groups.iter().any(|group| group.needs_attention) {
+        let status = context.command_line("status", &["GROUP"]);
+        lines.push(String::new());
+        lines.push(format!(
+            "The holders of a group, its waiting nodes, and what to do: {status}"
+        ));
+    }
+    let rejected = rejected::lines(&view.denials, all, view.more_denials, view.now);
     if !rejected.is_empty() {
         lines.extend([String::new(), "Rejected clients:".to_owned()]);
         lines.extend(rejected.into_iter().map(|line| format!("  {line}")));
@@ -113,21 +125,28 @@ fn store(context: &StoreContext, view: &StatusView) -> String {
 
 /// Describes the servers in one line.
 fn describe_servers(servers: &[ServerView], view: &StatusView) -> String {
-    let alive = servers.iter().filter(|server| server.alive);
     let describe = |server: &ServerView| {
         let host = &server.label;
-        match (server.alive, server.last_seen) {
-            (true, _) if server.configuration_differs => format!("{host} (configuration differs)"),
-            (true, _) => host.clone(),
-            (false, Some(at)) => format!("{host} (lost {} ago)", age(at, view.now)),
-            (false, None) => format!("{host} (lost)"),
+        match server.last_seen.filter(|_| !server.alive) {
+            Some(at) => format!("{host} (last seen {} ago)", age(at, view.now)),
+            None if server.configuration_differs => format!("{host} (configuration differs)"),
+            None => host.clone(),
         }
     };
-    let listed: Vec<String> = servers.iter().map(describe).collect();
-    match (alive.count(), servers) {
-        (0, []) => "no running server has published itself in the store".to_owned(),
-        (0, _) => format!("no running server: {}", listed.join(", ")),
-        (alive, _) => format!("{}: {}", count(alive, "server"), listed.join(", ")),
+    let (alive, lost): (Vec<&ServerView>, Vec<&ServerView>) =
+        servers.iter().partition(|server| server.alive);
+    let listed = |servers: &[&ServerView]| {
+        let servers = servers.iter().map(|server| describe(server));
+        servers.collect::<Vec<_>>().join(", ")
+    };
+    let running = match alive.len() {
+        0 if lost.is_empty() => "no running server has published itself in the store".to_owned(),
+        0 => "no running server".to_owned(),
+        number => format!("{}: {}", count(number, "server"), listed(&alive)),
+    };
+    match lost.is_empty() {
+        true => running,
+        false => format!("{running}; lost: {}", listed(&lost)),
     }
 }
 

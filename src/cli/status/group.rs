@@ -13,10 +13,10 @@ use crate::text::duration::{age, seconds};
 /// The maximum width of a column.
 const MAX_WIDTH: usize = 64;
 
-/// The number of waiting nodes and completed holds in a line.
+/// The number of waiting nodes and completed holds in a line, unless all are wanted.
 const SHORT: usize = 3;
 
-/// Describes the groups of `view`, with `all` waiting nodes and completed holds.
+/// Describes the groups of `view`, with `all` waiting nodes, completed holds and rejected clients.
 pub(super) fn lines(context: &StoreContext, view: &StatusView, all: bool) -> Vec<String> {
     let mut lines = Vec::new();
     for group in &view.groups {
@@ -48,7 +48,7 @@ fn of_group(
         lines.extend(of_holders(context, group, &holders, now));
     }
     lines.push(String::new());
-    let rejected = rejected::lines(&view.denials, view.more_denials, now);
+    let rejected = rejected::lines(&view.denials, all, view.more_denials, now);
     lines.extend(rejected.into_iter().map(|line| format!("REJECTED {line}")));
     lines.extend(waiting(context, group, all, now));
     lines.extend(last(context, group, all, now));
@@ -182,11 +182,11 @@ fn last(context: &StoreContext, group: &GroupView, all: bool, now: Timestamp) ->
         return vec!["LAST     no completed hold is recorded".to_owned()];
     }
     if all {
+        let rows = history.iter();
+        let rows = rows.map(|hold| [moment::since(hold.until, now), hold_text(hold)]);
         let mut lines = vec!["LAST".to_owned()];
-        lines.extend(history.iter().map(|hold| {
-            let until = moment::since(hold.until, now);
-            format!("  {until}  {}", hold_text(hold))
-        }));
+        let table = table(rows.collect(), &[], MAX_WIDTH).into_iter();
+        lines.extend(table.map(|line| format!("  {line}")));
         return lines;
     }
     let holds: Vec<String> = history.iter().take(SHORT).map(hold_text).collect();

@@ -1,38 +1,47 @@
 //! The output for one node: where it holds a slot, waits or is rejected, and when it last held one.
 
-use std::net::IpAddr;
+use std::cmp::Reverse;
+
+use jiff::Timestamp;
 
 use super::rejected;
 use crate::cli::context::StoreContext;
 use crate::cli::moment;
-use crate::cli::overview::is_node;
+use crate::cli::nodes::{Node, nodes};
 use crate::status::{DenialView, GroupView, StatusView};
 use crate::text::duration::seconds;
 
 /// Describes what is known about the node with this id, name or address.
 pub(super) fn lines(context: &StoreContext, view: &StatusView, node: &str) -> Vec<String> {
     let mut lines = Vec::new();
-    let rejected = rejected::lines(&view.denials, false, view.now);
+    let rejected = rejected::lines(&view.denials, true, false, view.now);
     lines.extend(rejected.into_iter().map(|line| format!("rejected: {line}")));
     for group in &view.groups {
-        lines.extend(of_group(context, view, group, node));
+        lines.extend(present(context, group, node, view.now));
     }
+    if lines.is_empty() {
+        lines.push(format!(
+            "{node} holds no slot, waits for none, and is not rejected"
+        ));
+    }
+    let history = view.groups.iter();
+    let mut past: Vec<_> = history
+        .flat_map(|group| past(group, node, view.now))
+        .collect();
+    past.sort_by_key(|(until, _)| Reverse(*until));
+    lines.extend(past.into_iter().map(|(_, line)| line));
     lines
 }
 
-fn of_group(
-    context: &StoreContext,
-    view: &StatusView,
-    group: &GroupView,
-    node: &str,
-) -> Vec<String> {
-    let (now, name) = (view.now, &group.name);
+/// Tells whether the node holds a slot of a group, or waits for one.
+fn present(context: &StoreContext, group: &GroupView, node: &str, now: Timestamp) -> Vec<String> {
+    let name = &group.name;
     let mut lines = Vec::new();
     for holder in group.lock.iter().flat_map(|lock| &lock.holders) {
-        if !is_node(node, &holder.id, holder.name.as_deref(), holder.peer) {
+        if !Node::from(holder).is(node) {
             continue;
         }
-        let described = describe(&holder.id, holder.name.as_deref(), holder.peer);
+        let described = Node::from(holder).describe();
         let since = holder.since.map_or_else(
             || "an unknown time".to_owned(),
             |since| moment::since(since, now),
@@ -46,8 +55,8 @@ fn of_group(
         ));
     }
     for waiter in group.waiting.iter().flatten() {
-        if is_node(node, &waiter.id, waiter.name.as_deref(), waiter.peer) {
-            let described = describe(&waiter.id, waiter.name.as_deref(), waiter.peer);
+        if Node::from(waiter).is(node) {
+            let described = Node::from(waiter).describe();
             let since = moment::since(waiter.first_asked, now);
             let (server, reason) = (&waiter.server, &waiter.reason);
             lines.push(format!(
@@ -57,52 +66,42 @@ fn of_group(
             lines.push(format!("  the state of the group: {status}"));
         }
     }
-    for hold in &group.history {
-        if is_node(node, &hold.id, hold.name.as_deref(), hold.peer) {
-            let described = describe(&hold.id, hold.name.as_deref(), hold.peer);
-            let until = moment::since(hold.until, now);
-            let held = match hold.held_seconds {
-                Some(held) => format!(" after {}", seconds(held)),
-                None => String::new(),
-            };
-            let by = match &hold.by {
-                Some(by) => format!(", by {by}"),
-                None => String::new(),
-            };
-            lines.push(format!(
-                "{described} released a slot of group {name}{held}{by}: {until}"
-            ));
-        }
-    }
     lines
+}
+
+/// Describes the completed holds of the node in a group, with the times at which they ended.
+fn past(group: &GroupView, node: &str, now: Timestamp) -> Vec<(Timestamp, String)> {
+    let holds = group
+        .history
+        .iter()
+        .filter(|hold| Node::from(*hold).is(node));
+    let lines = holds.map(|hold| {
+        let until = moment::since(hold.until, now);
+        let (described, name) = (Node::from(hold).describe(), &group.name);
+        let held = match hold.held_seconds {
+            Some(held) => format!(", held for {}", seconds(held)),
+            None => String::new(),
+        };
+        let line = match &hold.by {
+            Some(by) => format!("{until}: {by} unlocked {described} in group {name}{held}"),
+            None => format!("{until}: {described} released a slot of group {name}{held}"),
+        };
+        (hold.until, line)
+    });
+    lines.collect()
 }
 
 /// Reports whether a group knows a node.
 pub(super) fn concerns(group: &GroupView, node: &str) -> bool {
-    let holders = group.lock.iter().flat_map(|lock| &lock.holders);
-    let mut holders = holders.map(|holder| (&holder.id, &holder.name, holder.peer));
-    let mut waiting =
-        (group.waiting.iter().flatten()).map(|waiter| (&waiter.id, &waiter.name, waiter.peer));
-    let mut history = (group.history.iter()).map(|hold| (&hold.id, &hold.name, hold.peer));
-    let found = |(id, name, peer): (&String, &Option<String>, Option<IpAddr>)| {
-        is_node(node, id, name.as_deref(), peer)
-    };
-    holders.any(found) || waiting.any(found) || history.any(found)
+    nodes(group).any(|known| known.is(node))
 }
 
 /// Reports whether a rejected client is a node.
 pub(super) fn is_client(client: &DenialView, node: &str) -> bool {
-    let id = client.id.as_deref().unwrap_or_default();
-    is_node(node, id, client.name.as_deref(), Some(client.peer))
-}
-
-/// Describes a node, such as `db-worker-7 (2204af7f…, 10.0.4.17)`.
-fn describe(id: &str, name: Option<&str>, peer: Option<IpAddr>) -> String {
-    let peer = peer.map(|peer| peer.to_string());
-    match (name, peer) {
-        (Some(name), Some(peer)) => format!("{name} ({id}, {peer})"),
-        (Some(name), None) => format!("{name} ({id})"),
-        (None, Some(peer)) => format!("{id} ({peer})"),
-        (None, None) => id.to_owned(),
-    }
+    let client = Node {
+        id: client.id.as_deref().unwrap_or_default(),
+        name: client.name.as_deref(),
+        peer: Some(client.peer),
+    };
+    client.is(node)
 }
