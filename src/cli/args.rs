@@ -109,10 +109,15 @@ pub(super) enum CliCommand {
     /// Experimental commands of coreos/airlock
     #[command(subcommand)]
     Ex(Ex),
-    /// Print the completions for a shell
+    /// Print the script with which a shell completes commands, options, groups and nodes
+    ///
+    /// For this shell: source <(airlock completions bash). For all: write the script to
+    /// /etc/bash_completion.d/airlock, as _airlock into a folder of fpath of zsh, or to
+    /// ~/.config/fish/completions/airlock.fish. Groups and nodes are those of the store that the configuration names, if
+    /// the user may read both. After an update of Airlock, write the script again.
     #[command(alias = "completion")]
     Completions {
-        /// The shell that reads the completions
+        /// The shell that runs the script
         shell: Shell,
     },
     /// Write the manual pages into a folder

@@ -4,6 +4,7 @@ mod apply;
 mod args;
 mod backup;
 mod check_config;
+mod completion;
 mod context;
 mod error;
 mod ex_get_slots;
@@ -32,8 +33,6 @@ mod watch;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::CommandFactory as _;
-
 use crate::config::{self, Loaded};
 use crate::logging;
 use crate::server::arena;
@@ -46,6 +45,9 @@ use store_file::StoreFile;
 
 /// Runs the command that the arguments of this process name, and returns its exit code.
 pub fn run() -> ExitCode {
+    if let Some(code) = completion::respond() {
+        return code;
+    }
     match usage::parse(std::env::args_os().collect()) {
         Ok(cli) => cli.run(),
         Err(error) => error.exit(),
@@ -133,9 +135,8 @@ impl Cli {
             CliCommand::Id(arguments) => id::run(arguments),
             CliCommand::Ex(Ex::Get(ExGet::Slots)) => self.with_context(ex_get_slots::run),
             CliCommand::Completions { shell } => {
-                let mut script = Vec::new();
-                clap_complete::generate(*shell, &mut Cli::command(), "airlock", &mut script);
-                print_raw(String::from_utf8_lossy(&script).trim_end())
+                let script = completion::script(&shell.to_string());
+                print_raw(script.unwrap_or_default())
             }
             CliCommand::Man { folder } => man::run(folder),
         }

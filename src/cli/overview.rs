@@ -90,7 +90,7 @@ impl Overview {
 }
 
 /// Returns the configured groups, and those that only the store has.
-async fn all_targets(context: &StoreContext) -> Vec<Target> {
+pub(super) async fn all_targets(context: &StoreContext) -> Vec<Target> {
     let mut targets: Vec<Target> = context.configured().collect();
     match context.store.groups().await {
         Ok(stored) => {
