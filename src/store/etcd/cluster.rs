@@ -25,6 +25,9 @@ use crate::store::{Endpoints, Notice, StoreError};
 /// The endpoints of a cluster.
 pub(super) struct Cluster {
     endpoints: Vec<EndpointClient>,
+    /// Other clients of the same endpoints, for calls that no lock depends on: neither an error nor a large response delays
+    /// the calls for locks, which have another connection.
+    aside: Vec<EndpointClient>,
     /// The index of the endpoint that replied last, or [`NONE`].
     preferred: AtomicUsize,
     /// The timeout of a call to one endpoint.
@@ -75,12 +78,14 @@ impl Cluster {
     ) -> Self {
         let attempt_timeout = timeout * 2 / 5;
         let identity = Arc::new(Identity::new(credentials.settings().cluster_id));
-        let endpoint = |url| {
+        let endpoint = |url: &String| {
+            let url = url.clone();
             let (credentials, identity) = (Arc::clone(credentials), Arc::clone(&identity));
             EndpointClient::new(url, credentials, identity, attempt_timeout)
         };
         Cluster {
-            endpoints: endpoints.into_iter().map(endpoint).collect(),
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            aside: endpoints.iter().map(endpoint).collect(),
             preferred: AtomicUsize::new(0),
             attempt_timeout,
             identity,
@@ -159,8 +164,8 @@ impl Cluster {
         result.ok_or_else(|| into_error(failures))
     }
 
-    /// Makes a call that no lock depends on, to the preferred endpoint only. It has no influence on which one that is: an
-    /// endpoint that replies to it need not be able to commit.
+    /// Makes a call that no lock depends on, to the preferred endpoint only, on a connection of its own. It has no influence
+    /// on which one that is: an endpoint that replies to it need not be able to commit.
     pub(super) async fn call_aside<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, StoreError>
     where
         T: Response,
@@ -168,7 +173,7 @@ impl Cluster {
     {
         self.settle().await?;
         let preferred = self.preferred.load(Ordering::Relaxed);
-        let endpoint = self.endpoints.get(preferred).or(self.endpoints.first());
+        let endpoint = self.aside.get(preferred).or(self.aside.first());
         let Some(endpoint) = endpoint else {
             return Err(into_error(Failures::new()));
         };

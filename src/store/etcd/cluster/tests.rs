@@ -27,6 +27,21 @@ fn a_cluster_that_goes_back_is_logged() {
 }
 
 #[tokio::test]
+async fn an_error_of_a_call_aside_leaves_the_connection_of_the_locks_alone() {
+    let reply = || Reply::Messages(vec![(1, Message::default())]);
+    let lost = Reply::Status("etcdserver: requested lease not found");
+    let etcd = FakeEtcd::start([reply(), lost, reply()]).await;
+    let cluster = etcd.cluster();
+    get(&cluster, "key", None).await.unwrap();
+    let put = |client: Client| async move { client.kv_client().put("key", "", None).await };
+    cluster.call_aside(put).await.unwrap_err();
+    // On a new connection, the endpoint would be refused before the call.
+    etcd.move_to(2);
+    get(&cluster, "key", None).await.unwrap_err();
+    assert_eq!(etcd.calls(), ["Range", "Put", "Range"]);
+}
+
+#[tokio::test]
 async fn a_split_names_the_endpoints_that_did_not_reply() {
     let (a, b) = (FakeEtcd::start([]).await, FakeEtcd::start([]).await);
     b.move_to(2);
