@@ -112,7 +112,7 @@ impl Store for MemoryStore {
     async fn publish(&self, server: &str, document: &str) -> Result<(), StoreError> {
         let published = Published {
             server: server.to_owned(),
-            document: document.to_owned(),
+            document: document.into(),
             liveness: Liveness::Alive,
         };
         let mut servers = self.servers.lock();

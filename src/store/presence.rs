@@ -3,6 +3,7 @@
 //! They are information for people: no lock depends on them. A store keeps the document of a server for a day after the
 //! server was last seen.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,13 +17,16 @@ pub(super) const MAX_SILENCE: Duration = Duration::from_secs(45);
 /// The time for which the document of a server that is gone is kept.
 pub(super) const KEPT: Duration = Duration::from_secs(86_400);
 
+/// The maximum size of a document, in bytes. A store does not return larger ones.
+pub const MAX_DOCUMENT: usize = 64 << 10;
+
 /// A published document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// The name under which it is published.
     pub server: String,
     /// The document, which the store does not interpret.
-    pub document: String,
+    pub document: Arc<str>,
     /// Whether its server still runs.
     pub liveness: Liveness,
 }

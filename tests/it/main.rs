@@ -47,6 +47,7 @@ mod notify;
 mod online;
 mod password_flood;
 mod preflight;
+mod presence;
 mod printed_text;
 mod prometheus;
 mod reload;

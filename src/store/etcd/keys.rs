@@ -16,6 +16,8 @@ pub(crate) enum ServerKey {
     Document(String),
     /// The key that exists while the server runs.
     Alive(String),
+    /// The key that tells when the server was last seen.
+    Seen(String),
 }
 
 /// Returns the first possible key of a group.
@@ -53,6 +55,11 @@ pub(crate) fn server_alive(server: &str) -> String {
     format!("{SERVERS}{}/alive", query_escape(server))
 }
 
+/// Returns the key that tells when a server was last seen.
+pub(crate) fn server_seen(server: &str) -> String {
+    format!("{SERVERS}{}/seen", query_escape(server))
+}
+
 /// Returns the group whose semaphore has this key.
 pub(crate) fn parse_semaphore(key: &str) -> Option<GroupName> {
     let escaped = key.strip_prefix(PREFIX)?.strip_suffix("/v1/semaphore")?;
@@ -66,6 +73,7 @@ pub(crate) fn parse_server(key: &str) -> Option<ServerKey> {
     match kind {
         "document" => Some(ServerKey::Document(server)),
         "alive" => Some(ServerKey::Alive(server)),
+        "seen" => Some(ServerKey::Seen(server)),
         _ => None,
     }
 }
@@ -164,6 +172,7 @@ mod tests {
             for (key, parsed) in [
                 (server_document(name), ServerKey::Document(name.into())),
                 (server_alive(name), ServerKey::Alive(name.into())),
+                (server_seen(name), ServerKey::Seen(name.into())),
             ] {
                 assert!(key.starts_with(PREFIX) && key < first_of_groups(), "{key}");
                 assert_eq!(parse_server(&key), Some(parsed));

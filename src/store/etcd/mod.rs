@@ -132,8 +132,8 @@ impl Store for EtcdStore {
         self.presence.publish(&self.cluster, server, document).await
     }
 
-    async fn withdraw(&self, server: &str) -> Result<(), StoreError> {
-        self.presence.withdraw(&self.cluster, server).await
+    async fn withdraw(&self, _server: &str) -> Result<(), StoreError> {
+        self.presence.withdraw(&self.cluster).await
     }
 
     async fn published(&self) -> Result<Vec<Published>, StoreError> {

@@ -1,8 +1,8 @@
 //! What the responses of etcd have in common.
 
 use etcd_client::{
-    GetResponse, LeaseGrantResponse, LeaseKeepAliveStream, LeaseKeeper, LeaseTimeToLiveResponse,
-    MemberListResponse, PutResponse, ResponseHeader, TxnResponse, WatchStream,
+    GetResponse, LeaseGrantResponse, LeaseRevokeResponse, MemberListResponse, PutResponse,
+    ResponseHeader, TxnResponse, WatchStream,
 };
 
 /// A response that names the cluster it comes from.
@@ -41,14 +41,16 @@ impl Response for LeaseGrantResponse {
     }
 }
 
-impl Response for LeaseTimeToLiveResponse {
+impl Response for LeaseRevokeResponse {
     fn header(&self) -> Option<&ResponseHeader> {
-        LeaseTimeToLiveResponse::header(self)
+        LeaseRevokeResponse::header(self)
     }
 }
 
-/// The client has taken the first message.
-impl Response for (LeaseKeeper, LeaseKeepAliveStream) {
+/// Whether a lease that was to be kept alive exists. The client has taken the message with the header.
+pub(super) struct Kept(pub(super) bool);
+
+impl Response for Kept {
     fn header(&self) -> Option<&ResponseHeader> {
         None
     }

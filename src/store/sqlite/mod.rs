@@ -17,7 +17,7 @@ mod schema;
 mod worker;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -48,7 +48,7 @@ pub struct SqliteStore {
     path: PathBuf,
     timeout: Duration,
     jobs: mpsc::Sender<Job>,
-    presence: Mutex<OwnDocument>,
+    presence: Mutex<Option<OwnDocument>>,
 }
 
 // === impl SqliteStore ===
@@ -165,23 +165,39 @@ impl Store for SqliteStore {
     }
 
     async fn publish(&self, server: &str, document: &str) -> Result<(), StoreError> {
-        if !self.presence.lock().must_write(document) {
-            return Ok(());
-        }
-        let (name, text) = (server.to_owned(), document.to_owned());
+        let own = {
+            let mut latest = self.presence.lock();
+            let latest = &mut *latest;
+            if let Some(own) = latest
+                && own.is_current(server, document)
+            {
+                return Ok(());
+            }
+            latest
+                .insert(OwnDocument {
+                    server: server.to_owned(),
+                    document: document.to_owned(),
+                    at: None,
+                })
+                .clone()
+        };
         self.transact(true, move |transaction| {
-            presence::publish(transaction, &name, &text)
+            presence::publish(transaction, &own)
         })
         .await?;
-        self.presence.lock().written(document);
+        if let Some(own) = &mut *self.presence.lock() {
+            own.at = Some(Instant::now());
+        }
         Ok(())
     }
 
-    async fn withdraw(&self, server: &str) -> Result<(), StoreError> {
-        *self.presence.lock() = OwnDocument::default();
-        let name = server.to_owned();
+    async fn withdraw(&self, _server: &str) -> Result<(), StoreError> {
+        let own = self.presence.lock().take();
+        let Some(own) = own else {
+            return Ok(());
+        };
         self.transact(true, move |transaction| {
-            presence::withdraw(transaction, &name)
+            presence::withdraw(transaction, &own)
         })
         .await
     }

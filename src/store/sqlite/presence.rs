@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rusqlite::{Transaction, params};
 
-use crate::store::presence::{KEPT, Liveness, MAX_SILENCE, Published};
+use crate::store::presence::{KEPT, Liveness, MAX_DOCUMENT, MAX_SILENCE, Published};
 
 /// The interval at which an unchanged document is written again.
 const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -19,31 +19,27 @@ const TABLE: &str = "
     ) STRICT;
 ";
 
-/// The document of this server as it was last written.
-#[derive(Debug, Default)]
-pub(super) struct OwnDocument(Option<(String, Instant)>);
+/// The document of this server as it was written last.
+#[derive(Clone, Debug)]
+pub(super) struct OwnDocument {
+    pub(super) server: String,
+    pub(super) document: String,
+    /// The time at which it was written; `None` if that is not confirmed.
+    pub(super) at: Option<Instant>,
+}
 
 // === impl OwnDocument ===
 
 impl OwnDocument {
-    /// Reports whether a document has to be written: each write costs an `fsync`.
-    pub(super) fn must_write(&self, document: &str) -> bool {
-        let is_current =
-            |(known, at): &(String, Instant)| known == document && at.elapsed() < HEARTBEAT;
-        !self.0.as_ref().is_some_and(is_current)
-    }
-
-    pub(super) fn written(&mut self, document: &str) {
-        self.0 = Some((document.to_owned(), Instant::now()));
+    /// Reports whether `document` need not be written: each write costs an `fsync`.
+    pub(super) fn is_current(&self, server: &str, document: &str) -> bool {
+        let is_fresh = self.at.is_some_and(|at| at.elapsed() < HEARTBEAT);
+        is_fresh && self.server == server && self.document == document
     }
 }
 
-/// Writes the document of a server, and removes those of servers that are gone for long.
-pub(super) fn publish(
-    transaction: &Transaction<'_>,
-    server: &str,
-    document: &str,
-) -> rusqlite::Result<()> {
+/// Writes the document of this server, and removes those of servers that are gone for long.
+pub(super) fn publish(transaction: &Transaction<'_>, own: &OwnDocument) -> rusqlite::Result<()> {
     let now = Timestamp::now().as_second();
     transaction.execute_batch(TABLE)?;
     transaction.execute(
@@ -52,42 +48,53 @@ pub(super) fn publish(
     )?;
     transaction.execute(
         "INSERT OR REPLACE INTO servers VALUES (?1, ?2, ?3)",
-        params![server, now, document],
+        params![own.server, now, own.document],
     )?;
     Ok(())
 }
 
-/// Removes the document of a server.
-pub(super) fn withdraw(transaction: &Transaction<'_>, server: &str) -> rusqlite::Result<()> {
+/// Removes the document of this server, unless another one has written its own under the same name.
+pub(super) fn withdraw(transaction: &Transaction<'_>, own: &OwnDocument) -> rusqlite::Result<()> {
     if has_table(transaction)? {
-        transaction.execute("DELETE FROM servers WHERE server = ?1", [server])?;
+        transaction.execute(
+            "DELETE FROM servers WHERE server = ?1 AND document = ?2",
+            [&own.server, &own.document],
+        )?;
     }
     Ok(())
 }
 
-/// Reads the documents of all servers.
+/// Reads the documents of all servers, except those that no server can have written.
 pub(super) fn published(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<Published>> {
     if !has_table(transaction)? {
         return Ok(Vec::new());
     }
     let now = Timestamp::now().as_second();
     let max_silence = (HEARTBEAT + MAX_SILENCE).as_secs().cast_signed();
-    let mut statement =
-        transaction.prepare("SELECT server, seen, document FROM servers ORDER BY server")?;
-    let published = statement.query_map((), |row| {
+    let mut statement = transaction.prepare(
+        "SELECT server, seen, document FROM servers
+         WHERE length(CAST(document AS BLOB)) <= ?1 ORDER BY server",
+    )?;
+    let max = MAX_DOCUMENT.try_into().unwrap_or(i64::MAX);
+    let published = statement.query_map([max], |row| {
+        let (server, document) = (row.get_ref(0)?, row.get_ref(2)?);
+        // SQLite does not check that a text is UTF-8.
+        let (Ok(server), Ok(document)) = (server.as_str(), document.as_str()) else {
+            return Ok(None);
+        };
         let seen: i64 = row.get(1)?;
-        Ok(Published {
-            server: row.get(0)?,
-            document: row.get(2)?,
-            liveness: match now - seen <= max_silence {
+        Ok(Some(Published {
+            server: server.to_owned(),
+            document: document.into(),
+            liveness: match now.saturating_sub(seen) <= max_silence {
                 true => Liveness::Alive,
                 false => Liveness::Gone {
                     last_seen: Timestamp::from_second(seen).ok(),
                 },
             },
-        })
+        }))
     })?;
-    published.collect()
+    published.filter_map(Result::transpose).collect()
 }
 
 fn has_table(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {

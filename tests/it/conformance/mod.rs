@@ -2,6 +2,7 @@
 
 mod backend;
 mod contract;
+mod presence;
 
 use std::thread;
 use std::time::Duration;
@@ -62,10 +63,11 @@ fn servers_tell_each_other_through_etcd_that_they_lose() {
 fn a_server_that_changes_its_name_is_published_again_and_large_documents_are_written_less_often() {
     let etcd = Etcd::start();
     let [own, other] = [(), ()].map(|()| etcd_store(etcd.endpoints(), MAX_WAIT));
-    let large = "x".repeat(100_000);
+    let large = "x".repeat(60_000);
     let documents = async || -> Vec<String> {
         let published = other.published().await.unwrap();
-        published.into_iter().map(|found| found.document).collect()
+        let documents = published.into_iter().map(|found| found.document);
+        documents.map(|document| document.to_string()).collect()
     };
     Runtime::new().unwrap().block_on(async {
         own.publish("a", "small").await.unwrap();
