@@ -8,11 +8,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::coordinator::ServerState;
 use crate::denials::{DenialReason, DeniedClient};
 use crate::group;
+use crate::store::presence::MAX_DOCUMENT;
 
 /// What a server publishes about itself. docs/reference.md documents its JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,10 +31,10 @@ pub(crate) struct ServerDocument {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) notifies: bool,
     /// The groups for which nodes wait at this server.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known_entries")]
     pub(crate) groups: Vec<GroupWaiting>,
     /// The clients that this server has rejected lately, some of each reason, the first one first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known_entries")]
     pub(crate) rejected: Vec<RejectedClient>,
     /// There are more of them.
     #[serde(default)]
@@ -82,6 +84,7 @@ pub(crate) struct GroupWaiting {
     /// There may be more.
     pub(crate) may_be_more: bool,
     /// The longest waiting ones.
+    #[serde(deserialize_with = "known_entries")]
     pub(crate) nodes: Vec<WaitingNode>,
 }
 
@@ -100,9 +103,6 @@ pub(crate) struct WaitingNode {
     /// The reason for the latest denial.
     pub(crate) reason: String,
 }
-
-/// The maximum size of the JSON of a document. etcd keeps each version of it, and every server reads those of all.
-const MAX_BYTES: usize = 64 << 10;
 
 /// The maximum number of nodes in a document.
 const MAX_NODES: usize = 200;
@@ -155,7 +155,7 @@ impl ServerDocument {
         loop {
             // It has no maps with keys other than texts, which JSON could not represent.
             let json = serde_json::to_string(&self).unwrap_or_default();
-            if json.len() <= MAX_BYTES {
+            if json.len() <= MAX_DOCUMENT {
                 return json;
             }
             let listed = self
@@ -174,6 +174,16 @@ impl ServerDocument {
             }
         }
     }
+}
+
+/// Reads a list without the entries that this version does not know.
+fn known_entries<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let entries = Vec::<serde_json::Value>::deserialize(deserializer)?.into_iter();
+    Ok(entries
+        .filter_map(|entry| serde_json::from_value(entry).ok())
+        .collect())
 }
 
 /// Returns the share of `all` that the group at `index` has among `groups`.
@@ -222,12 +232,6 @@ impl ServerId {
     /// Returns the name under which the server publishes.
     pub(crate) fn name(&self) -> String {
         format!("{}:{}", self.host, self.port)
-    }
-
-    /// Reports whether both servers have the same host and port: one has replaced the other, or they run in containers
-    /// with the same host name.
-    pub(crate) fn is_same_address(&self, other: &ServerId) -> bool {
-        (&self.host, self.port) == (&other.host, other.port)
     }
 }
 

@@ -5,26 +5,33 @@
 
 mod document;
 mod metrics;
+mod reader;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::lock::GroupName;
-use crate::store::presence::{Liveness, Published};
+use crate::store::presence::Liveness;
 use crate::store::{Store, StoreError};
 #[cfg(test)]
 use document::GroupWaiting;
 pub(crate) use document::{RejectedClient, ServerDocument, ServerId, WaitingNode};
 pub(crate) use metrics::FleetCollector;
+pub(crate) use reader::FleetReader;
 
 /// The servers of the fleet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fleet {
     /// The servers, by name; those that are gone are among them for a day.
     pub(crate) servers: Vec<FleetServer>,
+    /// The ports of the servers on each host.
+    ports: HashMap<String, BTreeSet<u16>>,
+    /// The running servers at which nodes of each group wait: the positions of the server, and of the group in its
+    /// document.
+    waiting: HashMap<String, Vec<(usize, usize)>>,
 }
 
 /// A server of the fleet.
@@ -32,7 +39,7 @@ pub(crate) struct Fleet {
 pub(crate) struct FleetServer {
     /// The name under which it publishes.
     pub(crate) name: String,
-    pub(crate) document: ServerDocument,
+    pub(crate) document: Arc<ServerDocument>,
     pub(crate) liveness: Liveness,
 }
 
@@ -63,18 +70,42 @@ pub(crate) type FleetReceiver = watch::Receiver<Option<Arc<Fleet>>>;
 // === impl Fleet ===
 
 impl Fleet {
-    /// Reads the documents of all servers. One that cannot be decoded, perhaps of a later version, is left out.
+    /// Reads the documents of all servers once.
     ///
     /// # Errors
     /// If the store does not reply.
     pub(crate) async fn read(store: &dyn Store) -> Result<Self, StoreError> {
-        let published = store.published().await?;
-        let servers = published.into_iter().filter_map(FleetServer::new);
-        let mut fleet = Fleet {
-            servers: servers.collect(),
+        let servers = FleetReader::default().read(store).await?;
+        Ok(Fleet::new(servers))
+    }
+
+    /// Creates the fleet of these servers, without those that are gone and whose address another one has taken since.
+    pub(crate) fn new(mut servers: Vec<FleetServer>) -> Self {
+        let address = |server: &FleetServer| {
+            let id = &server.document.id;
+            (id.host.clone(), id.port)
         };
-        fleet.forget_replaced();
-        Ok(fleet)
+        let alive = servers.iter().filter(|server| server.is_alive());
+        let alive: BTreeSet<_> = alive.map(address).collect();
+        servers.retain(|server| server.is_alive() || !alive.contains(&address(server)));
+        servers.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut ports: HashMap<String, BTreeSet<u16>> = HashMap::new();
+        for (host, port) in servers.iter().map(address) {
+            ports.entry(host).or_default().insert(port);
+        }
+        let mut waiting: HashMap<String, Vec<(usize, usize)>> = HashMap::new();
+        for (index, server) in servers.iter().enumerate() {
+            let groups = server.document.groups.iter().enumerate();
+            for (position, group) in groups.filter(|_| server.is_alive()) {
+                let waiting = waiting.entry(group.name.clone()).or_default();
+                waiting.push((index, position));
+            }
+        }
+        Fleet {
+            servers,
+            ports,
+            waiting,
+        }
     }
 
     /// Returns the servers that run.
@@ -89,31 +120,31 @@ impl Fleet {
 
     /// Returns the name of a server for people: its host, with the port if several run there.
     pub(crate) fn label(&self, id: &ServerId) -> String {
-        let others = |server: &&FleetServer| {
-            server.document.id.host == id.host && !server.document.id.is_same_address(id)
-        };
-        match self.servers.iter().find(others) {
-            Some(_) => id.name(),
-            None => id.host.clone(),
+        let mut ports = self.ports.get(&id.host).into_iter().flatten();
+        match ports.any(|port| *port != id.port) {
+            true => id.name(),
+            false => id.host.clone(),
         }
     }
 
     /// Returns the nodes that wait for `group` at the running servers, except those at the server `except`.
     pub(crate) fn waiting(&self, group: &GroupName, except: Option<&ServerId>) -> Waiting {
         let mut all = Waiting::default();
-        for server in self.alive_except(except) {
-            let label = self.label(&server.document.id);
-            let groups = server.document.groups.iter();
-            for waiting in groups.filter(|waiting| waiting.name == group.as_str()) {
-                all.count += waiting.count;
-                all.may_be_more |= waiting.may_be_more;
-                all.nodes
-                    .extend(waiting.nodes.iter().map(|node| FleetWaiter {
-                        node: node.clone(),
-                        server: label.clone(),
-                        latest: None,
-                    }));
-            }
+        let positions = self.waiting.get(group.as_str()).into_iter().flatten();
+        let found = positions.filter_map(|&(server, group)| {
+            let document = &self.servers.get(server)?.document;
+            Some((&document.id, document.groups.get(group)?))
+        });
+        for (id, waiting) in found.filter(|(id, _)| Some(*id) != except) {
+            let label = self.label(id);
+            all.count += waiting.count;
+            all.may_be_more |= waiting.may_be_more;
+            let nodes = waiting.nodes.iter().map(|node| FleetWaiter {
+                node: node.clone(),
+                server: label.clone(),
+                latest: None,
+            });
+            all.nodes.extend(nodes);
         }
         all
     }
@@ -135,31 +166,11 @@ impl Fleet {
         self.alive_except(except)
             .any(|server| server.document.more_rejected)
     }
-
-    /// Removes the servers that are gone and whose address another one has taken since.
-    fn forget_replaced(&mut self) {
-        let alive: Vec<ServerId> = self
-            .alive()
-            .map(|server| server.document.id.clone())
-            .collect();
-        self.servers.retain(|server| {
-            let is_same = |id: &ServerId| id.is_same_address(&server.document.id);
-            server.is_alive() || !alive.iter().any(is_same)
-        });
-    }
 }
 
 // === impl FleetServer ===
 
 impl FleetServer {
-    fn new(published: Published) -> Option<Self> {
-        Some(FleetServer {
-            document: serde_json::from_str(&published.document).ok()?,
-            name: published.server,
-            liveness: published.liveness,
-        })
-    }
-
     pub(crate) fn is_alive(&self) -> bool {
         self.liveness == Liveness::Alive
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::logging::logged;
 use crate::store::memory::MemoryStore;
 
 fn second(second: i64) -> Timestamp {
@@ -40,7 +41,7 @@ fn document(host: &str, instance: &str, nodes: Vec<WaitingNode>) -> ServerDocume
 fn server(host: &str, instance: &str, liveness: Liveness) -> FleetServer {
     FleetServer {
         name: format!("{host}:3333"),
-        document: document(host, instance, vec![node("n", 5)]),
+        document: Arc::new(document(host, instance, vec![node("n", 5)])),
         liveness,
     }
 }
@@ -117,16 +118,56 @@ async fn documents_of_later_versions_are_read_as_far_as_they_are_known() {
     assert_eq!(names, ["a:3333"]);
 }
 
+#[tokio::test]
+async fn an_unknown_entry_hides_neither_the_others_nor_the_server() {
+    let store = MemoryStore::default();
+    let nodes = vec![node("n", 5), node("later", 6)];
+    let mut later = serde_json::to_value(document("a", "1", nodes)).unwrap();
+    later["groups"][0]["nodes"][1]["peer"] = "of a later version".into();
+    for list in ["groups", "rejected"] {
+        let list = later[list].as_array_mut().unwrap();
+        list.push("of a later version".into());
+    }
+    store.publish("a:3333", &later.to_string()).await.unwrap();
+    let fleet = Fleet::read(&store).await.unwrap();
+    let waiting = fleet.waiting(&GroupName::new("workers").unwrap(), None);
+    assert_eq!((waiting.count, waiting.nodes.len()), (3, 1));
+    assert_eq!(fleet.rejected(None).count(), 0);
+}
+
+#[test]
+fn a_document_is_decoded_once_and_an_unreadable_one_is_logged_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let messages = logged(|| {
+        runtime.unwrap().block_on(async {
+            let store = MemoryStore::default();
+            let mut reader = FleetReader::default();
+            let publish = async |name, document: String| {
+                store.publish(name, &document).await.unwrap();
+            };
+            let json = |instance| serde_json::to_string(&document("a", instance, Vec::new()));
+            publish("a:3333", json("1").unwrap()).await;
+            publish("b:3333", "{}".into()).await;
+            let first = reader.read(&store).await.unwrap();
+            // The same document, read from the store again.
+            publish("a:3333", json("1").unwrap()).await;
+            let second = reader.read(&store).await.unwrap();
+            assert!(Arc::ptr_eq(&first[0].document, &second[0].document));
+            publish("a:3333", json("2").unwrap()).await;
+            let third = reader.read(&store).await.unwrap();
+            assert_eq!(third[0].document.id.instance, "2");
+        });
+    });
+    assert_eq!(messages.len(), 1, "{messages:?}");
+}
+
 #[test]
 fn a_server_that_was_replaced_is_not_gone() {
-    let mut fleet = Fleet {
-        servers: vec![
-            server("a", "1", GONE),
-            server("a", "2", Liveness::Alive),
-            server("b", "3", GONE),
-        ],
-    };
-    fleet.forget_replaced();
+    let fleet = Fleet::new(vec![
+        server("a", "1", GONE),
+        server("a", "2", Liveness::Alive),
+        server("b", "3", GONE),
+    ]);
     let instances = fleet
         .servers
         .iter()
@@ -137,19 +178,38 @@ fn a_server_that_was_replaced_is_not_gone() {
 #[test]
 fn the_nodes_of_running_servers_wait() {
     let group = GroupName::new("workers").unwrap();
-    let fleet = Fleet {
-        servers: vec![
-            server("a", "1", Liveness::Alive),
-            server("b", "2", Liveness::Alive),
-            server("c", "3", GONE),
-        ],
-    };
+    let fleet = Fleet::new(vec![
+        server("a", "1", Liveness::Alive),
+        server("b", "2", Liveness::Alive),
+        server("c", "3", GONE),
+    ]);
     let first = &fleet.servers[0].document.id;
     let waiting = fleet.waiting(&group, Some(first));
     assert_eq!((waiting.count, &*waiting.nodes[0].server), (2, "b"));
     assert_eq!(fleet.waiting(&group, None).count, 4);
     let other = GroupName::new("other").unwrap();
     assert_eq!(fleet.waiting(&other, None).count, 0);
+}
+
+#[test]
+fn servers_are_named_by_host_and_by_port_only_where_several_run() {
+    let second = |port| {
+        let mut second = server("a", "3", Liveness::Alive);
+        Arc::make_mut(&mut second.document).id.port = port;
+        second
+    };
+    let servers = [
+        server("b", "2", Liveness::Alive),
+        server("a", "1", Liveness::Alive),
+    ];
+    let labels = |fleet: Fleet| -> Vec<String> {
+        let ids = fleet.servers.iter().map(|server| &server.document.id);
+        ids.map(|id| fleet.label(id)).collect()
+    };
+    assert_eq!(labels(Fleet::new(servers.to_vec())), ["a", "b"]);
+    let with = |port| Fleet::new([&servers[..], &[second(port)]].concat());
+    assert_eq!(labels(with(3333)), ["a", "a", "b"]);
+    assert_eq!(labels(with(4444)), ["a:3333", "a:4444", "b"]);
 }
 
 #[test]
