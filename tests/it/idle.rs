@@ -21,6 +21,9 @@ const SEMAPHORE: &str = r#"{"total_slots":1,"holders":[]}"#;
 /// The number of keys that are put in one transaction. etcd allows 128.
 const PUTS: usize = 100;
 
+/// The beginning of the message of a server that may not write its document.
+const NO_PRESENCE: &str = "the servers cannot exchange what they know";
+
 /// Permission to read all groups only.
 const READ_ONLY: [&str; 1] = ["read com.coreos.airlock/ com.coreos.airlock0"];
 
@@ -44,17 +47,20 @@ fn a_server_of_500_idle_groups_makes_no_more_than_one_call_a_second() {
         scope.spawn(|| {
             assert_quiet("no watch", &NO_PREFIX, |airlock| {
                 airlock.wait_for_log("the store refuses to be watched");
+                airlock.wait_for_log(NO_PRESENCE);
                 wait_until_writable(airlock);
             });
         });
         scope.spawn(|| {
             assert_quiet("no writes", &READ_ONLY, |airlock| {
                 airlock.wait_for_log("the store refuses writes");
+                airlock.wait_for_log(NO_PRESENCE);
             });
         });
         scope.spawn(|| {
             assert_quiet("no permission", &["read other"], |airlock| {
                 airlock.wait_for_log("the store is unavailable");
+                airlock.wait_for_log(NO_PRESENCE);
             });
         });
     });

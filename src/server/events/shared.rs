@@ -99,11 +99,14 @@ impl SharedEvents {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+
     use super::*;
     use crate::fleet::{FleetServer, ServerDocument};
     use crate::lock::GroupName;
     use crate::store::presence::Liveness;
-    use jiff::Timestamp;
 
     const GONE: Liveness = Liveness::Gone { last_seen: None };
 
@@ -118,7 +121,7 @@ mod tests {
     fn fleet<const N: usize>(servers: [(&str, bool, Liveness); N]) -> Fleet {
         let servers = servers.map(|(host, notifies, liveness)| FleetServer {
             name: id(host).name(),
-            document: ServerDocument {
+            document: Arc::new(ServerDocument {
                 id: id(host),
                 version: "1.0.0".into(),
                 started: Timestamp::UNIX_EPOCH,
@@ -127,12 +130,10 @@ mod tests {
                 groups: Vec::new(),
                 rejected: Vec::new(),
                 more_rejected: false,
-            },
+            }),
             liveness,
         });
-        Fleet {
-            servers: servers.into(),
-        }
+        Fleet::new(servers.into())
     }
 
     fn event(number: usize) -> Event {
