@@ -139,7 +139,12 @@ impl User {
 fn require_a_user(etcd: &mut Etcd) -> User {
     let keys = ["semaphore", "lock-times"]
         .map(|key| format!("readwrite com.coreos.airlock/groups/g/v1/{key}"));
-    etcd.require_users(&keys.each_ref().map(String::as_str));
+    require_a_user_with(etcd, &keys.each_ref().map(String::as_str))
+}
+
+/// Creates a user with these permissions, and has etcd require a user from now on.
+fn require_a_user_with(etcd: &mut Etcd, permissions: &[&str]) -> User {
+    etcd.require_users(permissions);
     etcd.authenticate_as(ROOT);
     let folder = tempfile::tempdir().unwrap();
     secret(&folder.path().join("password"), USER.1);
