@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::lock::window::{WindowState, Windows};
+use crate::text::duration::age;
 
 /// The view of the reboot windows of a group.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -43,9 +44,38 @@ impl WindowView {
             WindowState::Closed { next } => {
                 view.open = false;
                 view.opens = next.as_ref().map(|opening| opening.opens);
-                view.text = next.map(|opening| format!("closed, opens {}", opening.opens_text()));
+                view.text = next.map(|opening| {
+                    let left = age(now, opening.opens);
+                    format!("closed, opens {}, in {left}", opening.opens_text())
+                });
             }
         }
         view
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::Time;
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::lock::window::{Window, parse_weekday};
+
+    #[test]
+    fn a_closed_group_tells_when_it_opens_and_in_how_much_time() {
+        let window = Window {
+            days: [parse_weekday("Sat").unwrap()].into(),
+            start: Time::constant(2, 0, 0, 0),
+            minutes: 60,
+            zone: TimeZone::get("Europe/Berlin").unwrap(),
+        };
+        let now = "2026-11-24T13:00:00Z".parse().unwrap();
+        let view = WindowView::new(&Windows(vec![window]), now);
+        let text = view.text.unwrap();
+        assert_eq!(
+            text,
+            "closed, opens Sat 2026-11-28 02:00 Europe/Berlin (01:00 UTC), in 3 d 12 h"
+        );
     }
 }
