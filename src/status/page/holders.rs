@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::context::Page;
-use super::parts::{command, node, runbook, timestamp};
+use super::parts::{command, head, node, runbook, timestamp};
 use crate::config::command_line;
 use crate::lock::NodeId;
 use crate::status::view::{Condition, GroupView, HolderView, MAX_LISTED};
@@ -46,7 +46,7 @@ fn rows(page: &Page<'_>, group: &GroupView, holders: &[HolderView], caption: &st
                 (caption)
                 @if let Some(at) = page.view.store.unavailable_since { " as of " (timestamp(at)) }
             }
-            thead { tr { th scope="col" { "Node" } th scope="col" { "Since" } th scope="col" { "Release by hand" } } }
+            (head(&["Node", "Since", "Release by hand"]))
             tbody {
                 @for holder in holders {
                     tr data-key=(shortened(&holder.id, NodeId::MAX_BYTES)) {

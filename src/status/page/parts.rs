@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use crate::lock::NodeId;
+use crate::text::duration::age;
 use crate::text::escape::shortened;
 
 /// The address of the directory that contains operations.md, with a slash at its end. While it is empty, the page names
@@ -78,6 +79,16 @@ pub(super) fn timestamp(at: Timestamp) -> Markup {
     html! {
         time datetime=(at.strftime("%Y-%m-%dT%H:%M:%SZ")) { (at.strftime("%Y-%m-%d %H:%M:%S UTC")) }
     }
+}
+
+/// Renders how long ago a time was, and the time.
+pub(super) fn ago(at: Timestamp, now: Timestamp) -> Markup {
+    html! { (age(at, now)) " ago " (timestamp(at)) }
+}
+
+/// Renders the head of a table.
+pub(super) fn head(columns: &[&str]) -> Markup {
+    html! { thead { tr { @for column in columns { th scope="col" { (column) } } } } }
 }
 
 /// Renders a time of today.

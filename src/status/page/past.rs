@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::context::Page;
-use super::parts::{node, timestamp};
+use super::parts::{ago, head, node};
 use crate::status::view::{CompletedHoldView, GroupView};
-use crate::text::duration::{age, seconds};
+use crate::text::duration::seconds;
 use crate::text::escape::shortened;
 
 /// The number of completed holds that are shown.
@@ -23,12 +23,7 @@ pub(super) fn tables(page: &Page<'_>, group: &GroupView) -> Markup {
         @if !group.history.is_empty() {
             table {
                 caption { "Last reboots" }
-                thead {
-                    tr {
-                        th scope="col" { "Node" } th scope="col" { "Held for" } th scope="col" { "Until" }
-                        th scope="col" { "Released by" }
-                    }
-                }
+                (head(&["Node", "Held for", "Until", "Released by"]))
                 tbody {
                     @if group.history_has_gap { (gap()) }
                     @for hold in group.history.iter().take(HOLDS) {
@@ -41,13 +36,13 @@ pub(super) fn tables(page: &Page<'_>, group: &GroupView) -> Markup {
         @if !group.audit_log.is_empty() {
             table {
                 caption { "Administrators' commands" }
-                thead { tr { th scope="col" { "Administrator" } th scope="col" { "Command" } th scope="col" { "When" } } }
+                (head(&["Administrator", "Command", "When"]))
                 tbody {
                     @for entry in group.audit_log.iter().take(ENTRIES) {
                         tr {
                             th scope="row" { (entry.by) }
                             td { (shortened(&entry.action.to_string(), MAX_ACTION)) }
-                            td.when { (age(entry.at, page.view.now)) " ago " (timestamp(entry.at)) }
+                            td.when { (ago(entry.at, page.view.now)) }
                         }
                     }
                 }
@@ -61,7 +56,7 @@ fn hold_row(page: &Page<'_>, hold: &CompletedHoldView) -> Markup {
         tr {
             th scope="row" { (node(hold.name.as_deref(), hold.peer, &hold.id)) }
             td.when { @match hold.held_seconds { Some(held) => { (seconds(held)) } None => { "unknown" } } }
-            td.when { (age(hold.until, page.view.now)) " ago " (timestamp(hold.until)) }
+            td.when { (ago(hold.until, page.view.now)) }
             td { @match &hold.by { Some(by) => { (by) } None => { "the node" } } }
         }
     }

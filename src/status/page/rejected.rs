@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-use super::parts::{runbook, section_id};
+use super::parts::{head, runbook, section_id};
 use crate::lock::NodeId;
 use crate::status::view::DenialView;
 use crate::text::duration::age;
@@ -38,13 +38,7 @@ pub(super) fn section(clients: &[DenialView], more: bool, now: Timestamp) -> Mar
                 h2 id=(section_id("rejected")) { "Rejected clients" }
                 div.list.flat {
                     table aria-labelledby=(section_id("rejected")) {
-                        thead {
-                            tr {
-                                th scope="col" { "Address" } th scope="col" { "Reason" }
-                                th scope="col" { "First" } th scope="col" { "Last" }
-                                th scope="col" { "Times" } th scope="col" { "Server" }
-                            }
-                        }
+                        (head(&["Address", "Reason", "First", "Last", "Times", "Server"]))
                         tbody { @for row in rows(clients) { (html(&row, now)) } }
                     }
                     p.quiet {

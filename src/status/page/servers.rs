@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::parts::{section_id, timestamp};
+use super::parts::{ago, head, section_id};
 use crate::status::view::{ServerView, StatusView};
 use crate::text::duration::age;
 use crate::text::escape::shortened;
@@ -28,12 +28,7 @@ pub(super) fn section(view: &StatusView) -> Markup {
 fn table(view: &StatusView, servers: &[ServerView]) -> Markup {
     html! {
         table aria-labelledby=(section_id("servers")) {
-            thead {
-                tr {
-                    th scope="col" { "Host" } th scope="col" { "Version" } th scope="col" { "Configuration" }
-                    th scope="col" { "Running for" } th scope="col" { "Last seen" }
-                }
-            }
+            (head(&["Host", "Version", "Configuration", "Running for", "Last seen"]))
             tbody {
                 @for server in servers {
                     tr {
@@ -61,7 +56,7 @@ fn last_seen(view: &StatusView, server: &ServerView) -> Markup {
         } @else {
             span.chip.bad { "lost" } " "
             @match server.last_seen {
-                Some(at) => { (age(at, view.now)) " ago " (timestamp(at)) }
+                Some(at) => { (ago(at, view.now)) }
                 None => { "at an unknown time" }
             }
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::context::Page;
-use super::parts::{node, timestamp};
+use super::parts::{head, node, timestamp};
 use crate::status::view::{GroupView, WaiterView};
 use crate::text::duration::age;
 use crate::text::escape::shortened;
@@ -34,12 +34,7 @@ pub(super) fn tables(page: &Page<'_>, group: &GroupView) -> Markup {
                 "Waiting (" (at_least) (number) ")"
                 @if number > nodes.len() { ", of which the longest " (nodes.len()) " are counted here" }
             }
-            thead {
-                tr {
-                    th scope="col" { "Nodes" } th scope="col" { "Reason" } th scope="col" { "Longest" }
-                    th scope="col" { "Names" }
-                }
-            }
+            (head(&["Nodes", "Reason", "Longest", "Names"]))
             tbody {
                 @for (reason, nodes) in by_reason(nodes) {
                     (reason_row(page, reason, &nodes))
@@ -54,12 +49,7 @@ pub(super) fn tables(page: &Page<'_>, group: &GroupView) -> Markup {
             }
             table {
                 caption { "Waiting nodes" }
-                thead {
-                    tr {
-                        th scope="col" { "Node" } th scope="col" { "Since" } th scope="col" { "Reason" }
-                        th scope="col" { "Server" }
-                    }
-                }
+                (head(&["Node", "Since", "Reason", "Server"]))
                 tbody {
                     @for waiter in listed {
                         tr {
