@@ -1,8 +1,10 @@
-//! The status listener: the page for operators, and its data for programs. It changes nothing.
+//! The status listener: the page for operators, its data for programs, and the runbook. It changes nothing.
 
 mod document;
 mod hosts;
 mod page;
+mod policy;
+mod runbook;
 mod view;
 
 use std::path::PathBuf;
@@ -55,21 +57,27 @@ struct Pages {
     page: Document,
     json: Document,
     metrics: Document,
+    runbook: Document,
 }
+
+const HTML: &str = "text/html; charset=utf-8";
 
 /// Returns the routes of the status listener. Requests may be for `allowed_hosts`, or for all hosts.
 pub(crate) fn router(status: Status, allowed_hosts: Option<Vec<String>>) -> Router {
     let pages = Arc::new(Pages {
         status,
-        page: Document::new("text/html; charset=utf-8", document::MAX_AGE),
+        page: Document::new(HTML, document::MAX_AGE),
         json: Document::new("application/json", document::MAX_AGE),
         // Two scrapes may follow an event and precede the next one within a second.
         metrics: Document::new(prometheus::TEXT_FORMAT, Duration::ZERO),
+        // It is the same for as long as the server runs.
+        runbook: Document::new(HTML, Duration::MAX),
     });
     let routes = Router::new()
         .route("/", get(index))
         .route("/v1/status", get(json))
         .route("/metrics", get(metrics))
+        .route(runbook::PATH, get(runbook))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .with_state(pages);
@@ -88,8 +96,17 @@ async fn index(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response 
         let status = &shared.status;
         page::render(&status.view(), &status.config)
     };
-    let policy = [(header::CONTENT_SECURITY_POLICY, page::content_policy())];
-    (policy, pages.page.respond(&headers, render).await).into_response()
+    let policy = policy::STATUS_PAGE.as_str();
+    with_policy(policy, pages.page.respond(&headers, render).await)
+}
+
+async fn runbook(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
+    let page = pages.runbook.respond(&headers, runbook::render).await;
+    with_policy(&policy::TEXT, page)
+}
+
+fn with_policy(policy: &'static str, page: Response) -> Response {
+    ([(header::CONTENT_SECURITY_POLICY, policy)], page).into_response()
 }
 
 async fn json(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {

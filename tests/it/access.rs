@@ -109,7 +109,7 @@ fn the_status_listener_answers_for_its_hosts_only() {
         let response = get(&airlock, "/", &format!("host: {host}\r\n"));
         assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     }
-    for path in ["/", "/metrics", "/v1/status", "/readyz"] {
+    for path in ["/", "/metrics", "/v1/status", "/runbook", "/readyz"] {
         let response = get(&airlock, path, "host: evil.example\r\n");
         assert!(response.starts_with("HTTP/1.1 421 "), "{response}");
         assert!(
@@ -125,7 +125,7 @@ fn the_status_listener_answers_for_its_hosts_only() {
 #[test]
 fn documents_are_compressed_for_clients_that_accept_it() {
     let airlock = start("", "", "");
-    for path in ["/", "/v1/status", "/metrics"] {
+    for path in ["/", "/v1/status", "/runbook", "/metrics"] {
         let plain = get(&airlock, path, "host: x\r\n");
         assert!(
             plain.contains("x-content-type-options: nosniff\r\n"),

@@ -100,13 +100,37 @@ fn what_needs_attention_comes_first_and_the_title_and_the_headline_name_the_wors
         "[...document.querySelectorAll('.group[open]')].map((row) => row.dataset.key).join()",
     );
     assert_eq!(open, "storage");
+}
 
-    let runbook = fs::read_to_string(repository().join("docs/operations.md")).unwrap();
-    let sections = "[...document.querySelectorAll('.runbook')].map((text) => text.textContent.split(/[“”]/)[1]).join('\\n')";
-    let sections = tab.text(sections);
-    assert!(sections.lines().count() > ORDER.len(), "{sections}");
-    for section in sections.lines() {
-        assert!(runbook.contains(&format!("# {section}\n")), "{section}");
+#[test]
+fn a_link_of_a_row_leads_to_its_section_of_the_runbook() {
+    let (_etcd, airlock) = night();
+    for (name, width, dark) in [
+        ("light", 1280, false),
+        ("dark", 1280, true),
+        ("narrow", 390, false),
+    ] {
+        let mut tab = Tab::new(width);
+        if dark {
+            tab.prefer_dark();
+        }
+        tab.navigate(&airlock.status_url());
+        tab.evaluate("document.querySelector('[data-key=gpu]').open = true");
+        tab.evaluate("setTimeout(() => document.querySelector('[data-key=gpu] .runbook').click())");
+        tab.wait_for_reload();
+        let at = "location.pathname + location.hash + ' ' + document.querySelector(':target').textContent";
+        assert_eq!(tab.text(at), "/runbook#a-group-is-paused A group is paused");
+        let top = "document.querySelector(':target').getBoundingClientRect().top";
+        let top = tab.evaluate(top).as_f64().unwrap();
+        assert!((-1.0..900.0).contains(&top), "{top}");
+        assert_eq!(
+            tab.text("getComputedStyle(document.body).maxWidth"),
+            "832px"
+        );
+        assert_accessible(&mut tab);
+        take_picture(&mut tab, &format!("runbook-{name}"));
+        let scroll = tab.evaluate("document.documentElement.scrollWidth");
+        assert!(scroll.as_u64().unwrap() <= width.into(), "{name}: {scroll}");
     }
 }
 
@@ -201,6 +225,11 @@ fn a_command_is_copied_with_the_keyboard() {
     let mut tab = Tab::open(&airlock.status_url());
     tab.evaluate("document.querySelector('[data-key=workers] > summary').focus()");
     tab.press("Enter");
+    tab.press("Tab");
+    assert_eq!(
+        tab.text("document.activeElement.textContent"),
+        "Runbook: A node holds its slot for too long"
+    );
     tab.press("Tab");
     assert_eq!(tab.text("document.activeElement.textContent"), "Copy");
     let copied = "new Promise((resolve) => document.addEventListener('copy', () => resolve(getSelection().toString())))";

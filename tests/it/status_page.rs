@@ -166,3 +166,29 @@ fn an_unreachable_store_is_shown_first() {
         );
     }
 }
+
+#[test]
+fn the_runbook_is_served_and_every_link_of_the_page_into_it_leads_to_a_section() {
+    let airlock = busy();
+    let response = reqwest::blocking::get(format!("{}/runbook", airlock.status_url())).unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(
+        response.headers()["content-type"],
+        "text/html; charset=utf-8"
+    );
+    let policy = response.headers()["content-security-policy"].to_str();
+    let policy = policy.unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"));
+    assert!(policy.ends_with("base-uri 'none'; form-action 'none'; frame-ancestors 'none'"));
+    assert!(!policy.contains("script-src") && !policy.contains("connect-src"));
+    let runbook = response.text().unwrap();
+    let (_, page) = airlock.status("/");
+    assert!(page.contains("<a href=\"/runbook\">runbook</a>"), "{page}");
+    let anchors: Vec<&str> = page.split("\"/runbook#").skip(1).collect();
+    assert!(anchors.len() > 3, "{page}");
+    for anchor in anchors {
+        let anchor = anchor.split('"').next().unwrap();
+        let heading = format!(" id=\"{anchor}\">");
+        assert!(runbook.contains(&heading), "{anchor} is no section");
+    }
+}

@@ -3,6 +3,7 @@
 use super::context::Page;
 use super::parts::{capitalized, count, group_id, section_id};
 use crate::lock::NodeId;
+use crate::status::policy::icon;
 use crate::status::view::{
     Condition, DenialView, GroupView, Problem, ServerView, StoreView, hold_age,
 };
@@ -57,6 +58,15 @@ impl Severity {
             Severity::Warning => "warn",
             Severity::Bad => "bad",
         }
+    }
+
+    /// Returns the address of the icon that tells it in a browser tab.
+    pub(super) fn icon(self) -> String {
+        icon(match self {
+            Severity::Good => "#1a7f4b",
+            Severity::Warning => "#d18b00",
+            Severity::Bad => "#c9302c",
+        })
     }
 }
 
@@ -249,132 +259,5 @@ fn rejected<'a>(page: &Page<'_>, latest: &DenialView, clients: usize) -> Words<'
         sentence: capitalized(&sentence),
         text: format!("For example: {}, {}.", latest.node(), latest.text()),
         place: Place::Section("rejected"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use jiff::{SignedDuration, Timestamp};
-
-    use super::*;
-    use crate::status::view::StatusView;
-
-    fn view() -> StatusView {
-        StatusView {
-            version: "1.0.0",
-            host: "ops-1".into(),
-            now: Timestamp::UNIX_EPOCH,
-            needs_attention: false,
-            store: StoreView {
-                location: "file airlock.db".into(),
-                etcd: None,
-                up: true,
-                writable: true,
-                unavailable_since: None,
-                problem: None,
-                notices: Vec::new(),
-            },
-            servers: Some(vec![server("ops-1")]),
-            groups: Vec::new(),
-            denials: Vec::new(),
-            more_denials: false,
-        }
-    }
-
-    fn server(host: &str) -> ServerView {
-        ServerView {
-            label: host.into(),
-            host: host.into(),
-            port: 3333,
-            this: false,
-            version: "1.0.0".into(),
-            started: Timestamp::UNIX_EPOCH,
-            alive: true,
-            last_seen: None,
-            configuration: String::new(),
-            configuration_differs: false,
-        }
-    }
-
-    /// Returns the title and the headline.
-    fn shown(view: &StatusView) -> (String, String) {
-        let page = Page::new(view, Path::new("config.toml"));
-        let headline = Headline::new(&page);
-        let text = format!("{} {}", headline.problem, headline.text);
-        (headline.title, text.trim_end().into())
-    }
-
-    #[test]
-    fn each_problem_hides_the_lesser_ones() {
-        let mut view = view();
-        let mut expect = |change: &dyn Fn(&mut StatusView), title: &str, text: &str| {
-            change(&mut view);
-            assert_eq!(shown(&view), (title.to_owned(), text.to_owned()));
-        };
-        expect(
-            &|_| {},
-            "Airlock: no slots held, no nodes waiting",
-            "Nothing needs attention.",
-        );
-        expect(
-            &|view| view.store.notices.push("notice".into()),
-            "(!) warning about the store - Airlock",
-            "No group needs attention, but the store does.",
-        );
-        let lost = |view: &mut StatusView| {
-            let last_seen = Some(view.now - SignedDuration::from_mins(5));
-            let lost = ServerView {
-                alive: false,
-                last_seen,
-                ..server("ops-2")
-            };
-            view.servers = Some(vec![server("ops-1"), lost]);
-        };
-        expect(
-            &lost,
-            "(!) server lost - Airlock",
-            "ops-2 is not running, last seen 5 min ago.",
-        );
-        let differing = |view: &mut StatusView| {
-            let differing = ServerView {
-                configuration_differs: true,
-                ..server("ops-3")
-            };
-            view.servers
-                .iter_mut()
-                .for_each(|servers| servers.push(differing.clone()));
-        };
-        expect(
-            &differing,
-            "(!) configurations differ - Airlock",
-            "The configuration of ops-3 differs.",
-        );
-        let rejected = |reason: &str| DenialView {
-            server: "ops-1".into(),
-            reason: reason.into(),
-            peer: [192, 0, 2, 1].into(),
-            group: None,
-            id: None,
-            name: None,
-            detail: None,
-            first: Timestamp::UNIX_EPOCH,
-            last: None,
-            times: None,
-            repeated: false,
-            needs_attention: reason == "wrong_password",
-        };
-        expect(
-            // A scanner is not a problem.
-            &|view| view.denials = vec![rejected("not_found"), rejected("wrong_password")],
-            "(!) clients rejected - Airlock",
-            "1 client is rejected. For example: 192.0.2.1, wrong user or password.",
-        );
-        expect(
-            &|view| view.store.up = false,
-            "(!) store not known yet - Airlock",
-            "The store has not been reached yet. Nothing is known about the groups until it replies.",
-        );
     }
 }

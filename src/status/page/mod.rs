@@ -9,31 +9,28 @@ mod headline;
 mod holders;
 mod parts;
 mod past;
-mod policy;
 mod rejected;
 mod row;
 mod servers;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::policy::{SCRIPT, STYLE};
+use super::runbook::PATH as RUNBOOK;
 use super::view::{GroupView, StatusView};
 use crate::text::duration::age;
 use crate::text::escape::printable_lines;
 use context::Page;
 use headline::{Headline, Severity};
 use parts::{capitalized, runbook, section_id, time_of_day, timestamp};
-use policy::{SCRIPT, STYLE};
 
 /// The interval in seconds at which the page is refreshed. The script has it too.
 const REFRESH_SECONDS: u32 = 10;
-
-/// Returns the policy for browsers that show the page.
-pub(super) fn content_policy() -> &'static str {
-    policy::content_policy()
-}
 
 /// Renders the page, with commands that use the configuration `config`.
 pub(super) fn render(view: &StatusView, config: &Path) -> String {
@@ -55,7 +52,7 @@ impl Page<'_> {
                     meta name="color-scheme" content="light dark";
                     noscript { meta http-equiv="refresh" content=(REFRESH_SECONDS); }
                     title { (headline.title) }
-                    link rel="icon" href=(policy::icon(headline.severity)) data-bad=(policy::icon(Severity::Bad));
+                    link rel="icon" href=(headline.severity.icon()) data-bad=(Severity::Bad.icon());
                     style { (PreEscaped(STYLE)) }
                 }
                 body {
@@ -96,7 +93,7 @@ impl Page<'_> {
                     " · " (time_of_day(self.view.now))
                     " · refreshed every " (REFRESH_SECONDS) " s · "
                     a href="/v1/status" { "JSON" } " · " a href="/metrics" { "metrics" }
-                    @if let Some(address) = parts::runbook_address() { " · " a href=(address) { "runbook" } }
+                    " · " a href=(RUNBOOK) { "runbook" }
                 }
             }
         }
@@ -119,7 +116,7 @@ impl Page<'_> {
                         "The holders and their ages below are as of " (timestamp(since)) ", "
                         (age(since, self.view.now)) " ago. "
                     }
-                    (runbook("Check the store first"))
+                    (runbook(if store.up { "The store refuses writes" } else { "The store is unavailable" }))
                 }
             }
             @for notice in &store.notices { p.notice { (sentence(notice)) } }

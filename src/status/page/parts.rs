@@ -7,33 +7,13 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use crate::lock::NodeId;
+use crate::status::runbook::address as address_of;
 use crate::text::duration::age;
 use crate::text::escape::shortened;
 
-/// The address of the directory that contains operations.md, with a slash at its end. While it is empty, the page names
-/// the sections instead of linking to them.
-const RUNBOOK: &str = "";
-
-/// Renders a reference to a section of docs/operations.md.
+/// Renders a link to a section of the runbook.
 pub(super) fn runbook(section: &str) -> Markup {
-    html! {
-        @match runbook_address() {
-            None => span.runbook { "See docs/operations.md, “" (section) "”." },
-            Some(address) => a href={ (address) "#" (slug(section)) } { (section) },
-        }
-    }
-}
-
-/// Returns the address of the runbook, if it has one.
-pub(super) fn runbook_address() -> Option<String> {
-    (!RUNBOOK.is_empty()).then(|| format!("{RUNBOOK}operations.md"))
-}
-
-/// Returns the anchor of a heading, as renderers of Markdown make it.
-fn slug(heading: &str) -> String {
-    let words = heading.to_lowercase();
-    let words = words.replace(|c: char| !c.is_alphanumeric() && c != ' ' && c != '-', "");
-    words.replace(' ', "-")
+    html! { a.runbook href=(address_of(section)) { "Runbook: " (section) } }
 }
 
 /// Returns the id of a section. It is not the [`group_id`] of any group, because it is not in ASCII.
@@ -129,11 +109,5 @@ mod tests {
         ] {
             assert_eq!(group_id(name), id);
         }
-    }
-
-    #[test]
-    fn a_heading_has_the_anchor_that_renderers_make_of_it() {
-        assert_eq!(slug("Respond to an alert"), "respond-to-an-alert");
-        assert_eq!(slug("Walkthrough: a node dies"), "walkthrough-a-node-dies");
     }
 }

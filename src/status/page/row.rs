@@ -111,11 +111,11 @@ fn advice(page: &Page<'_>, group: &GroupView, condition: Condition) -> Markup {
         Condition::Damaged => (
             "The stored value cannot be used, so all requests of the group are denied. This command prints the one that \
              repairs the value:",
-            "Repair a damaged value",
+            "A group is damaged or not known",
         ),
         Condition::Overdue => (
             "Check the node before you unlock it: an update that broke it would break the next one.",
-            "Release the slot of a dead node",
+            "A node holds its slot for too long",
         ),
         Condition::RejectedClients => (
             "Nodes of this group are rejected, so they cannot update; the rejected clients are listed below the groups.",
@@ -127,15 +127,15 @@ fn advice(page: &Page<'_>, group: &GroupView, condition: Condition) -> Markup {
         ),
         Condition::Unknown => (
             "The store has not replied about this group yet, so its slots and holders are not known.",
-            "Check the store first",
+            "A group is damaged or not known",
         ),
         Condition::SlotsDiffer => (
             "The number in the store takes precedence. This command sets it to the configured one:",
-            "Apply a changed number of slots",
+            "The slots of a group differ",
         ),
         Condition::Paused => (
             "No slot is granted until this command resumes the group:",
-            "Stop a group",
+            "A group is paused",
         ),
         Condition::NotConfigured
         | Condition::Closed

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::parts::{ago, head, section_id};
+use super::parts::{ago, head, runbook, section_id};
 use crate::status::view::{ServerView, StatusView};
 use crate::text::duration::age;
 use crate::text::escape::shortened;
@@ -17,7 +17,10 @@ pub(super) fn section(view: &StatusView) -> Markup {
             h2 id=(section_id("servers")) { "Servers" }
             div.list.flat.servers {
                 @match &view.servers {
-                    None => p.quiet { "The other servers are not known yet: the store has not replied about them." },
+                    None => p.quiet {
+                        "The other servers are not known yet: the store has not replied about them. "
+                        (runbook("The servers do not know each other"))
+                    },
                     Some(servers) => (table(view, servers)),
                 }
             }
@@ -43,6 +46,10 @@ fn table(view: &StatusView, servers: &[ServerView]) -> Markup {
                     }
                 }
             }
+        }
+        @if servers.iter().any(|server| !server.alive) { p.quiet { (runbook("A server is down or lost")) } }
+        @if servers.iter().any(|server| server.configuration_differs) {
+            p.quiet { (runbook("The configurations of the servers differ")) }
         }
     }
 }
