@@ -10,6 +10,7 @@ use serde_json::json;
 
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::browser::Tab;
+use airlock_test_support::proxy::{Network, Proxy};
 use airlock_test_support::{eventually, repository};
 use night::{ORDER, id, night, put};
 
@@ -132,6 +133,62 @@ fn a_link_of_a_row_leads_to_its_section_of_the_runbook() {
         let scroll = tab.evaluate("document.documentElement.scrollWidth");
         assert!(scroll.as_u64().unwrap() <= width.into(), "{name}: {scroll}");
     }
+}
+
+#[test]
+fn a_server_that_is_gone_shows_in_the_title_the_icon_and_the_headline_until_it_is_back() {
+    let (_etcd, airlock) = night();
+    let proxy = Proxy::to(&airlock.status_url());
+    let mut tab = Tab::open(&proxy.endpoint());
+    let shown = "[document.title, document.querySelector('link').href, \
+                 getComputedStyle(document.querySelector('.headline')).filter].join('\\n')";
+    let before = tab.text(shown);
+    assert!(before.ends_with("\nnone"), "{before}");
+    proxy.set(Network::Cut);
+    refresh(&mut tab);
+    wait_until(
+        &mut tab,
+        "the title",
+        "document.title === '(!) no response - Airlock'",
+    );
+    let gone = tab.text(shown);
+    assert!(gone.ends_with("\ngrayscale(1)"), "{gone}");
+    let bad = tab.text("document.querySelector('link').dataset.bad");
+    assert!(gone.contains(&bad), "{gone}");
+    proxy.set(Network::Works);
+    refresh(&mut tab);
+    wait_until(
+        &mut tab,
+        "the previous title",
+        "document.title !== '(!) no response - Airlock'",
+    );
+    assert_eq!(tab.text(shown), before);
+    assert_eq!(tab.evaluate("document.querySelector('.note').hidden"), true);
+}
+
+#[test]
+fn a_problem_is_announced_without_its_age_and_each_button_names_its_command() {
+    let (etcd, airlock) = night();
+    etcd.put(
+        "com.coreos.airlock/groups/storage/v1/semaphore",
+        "{\"total_slots\":1,\"holders\":[]}",
+    );
+    let headline = "workers: db-worker-7 has held the only slot for 2 h 5 min";
+    eventually("the server to know", || {
+        let (_, page) = airlock.status("/");
+        page.contains(headline).then_some(())
+    });
+    let mut tab = Tab::open(&airlock.status_url());
+    let announced = "document.querySelector('[role=status]').textContent";
+    assert_eq!(
+        tab.text(announced),
+        "workers: overdue. 2 more groups need attention."
+    );
+    let names =
+        "[...document.querySelectorAll('.copy')].map((button) => button.ariaLabel).join('\\n')";
+    let names = tab.text(names);
+    let unlock = airlock.suggested(&format!("unlock workers {}", id(7)));
+    assert!(names.contains(&format!("Copy {unlock}\n")), "{names}");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(super) struct Headline<'a> {
     pub(super) problem: String,
     /// What else is known about it.
     pub(super) text: String,
+    /// What screen readers announce when it changes: the problem without an age.
+    pub(super) announcement: String,
     /// The address of the part of the page that has more, and the text of the link.
     pub(super) link: Option<(String, &'static str)>,
     /// The group that the problem is about.
@@ -83,6 +85,7 @@ impl<'a> Headline<'a> {
                 title: format!("Airlock: {}", page.summary().trim_end_matches('.')),
                 problem: "Nothing needs attention.".into(),
                 text: String::new(),
+                announcement: "Nothing needs attention.".into(),
                 link: None,
                 group: None,
             };
@@ -110,6 +113,7 @@ impl<'a> Headline<'a> {
         Headline {
             severity: problem.severity,
             title: format!("({mark}) {} - Airlock", problem.name),
+            announcement: format!("{}.{others}", problem.name),
             problem: problem.sentence,
             text: format!("{}{others}", problem.text),
             link,

@@ -103,7 +103,9 @@ impl Page<'_> {
     fn alarm(&self, headline: &Headline) -> Markup {
         let store = &self.view.store;
         html! {
-            p.headline.(headline.severity.class()) role="status" {
+            // Only a change of the problem is announced, not that of an age.
+            p.hidden role="status" { (headline.announcement) }
+            p.headline.(headline.severity.class()) {
                 b { (headline.problem) } " " (headline.text)
                 @if let Some((target, text)) = &headline.link { " " a href=(target) { (text) } }
             }

@@ -17,10 +17,15 @@
       const button = page.createElement('button');
       button.type = 'button';
       button.className = 'copy';
-      button.textContent = 'Copy';
+      label(button, 'Copy', code);
       code.after(' ', button);
     }
     one('.bar', page).hidden = false;
+  };
+
+  const label = (button, word, code) => {
+    button.textContent = word;
+    button.ariaLabel = `${word} ${code.textContent}`;
   };
 
   const filter = () => {
@@ -105,10 +110,11 @@
   };
 
   const copy = (button) => {
-    getSelection().selectAllChildren(button.previousElementSibling);
+    const code = button.previousElementSibling;
+    getSelection().selectAllChildren(code);
     if (!document.execCommand('copy')) return;
     getSelection().removeAllRanges();
-    button.textContent = 'Copied';
+    label(button, 'Copied', code);
   };
 
   // Shows the group that the address names.

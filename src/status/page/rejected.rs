@@ -70,10 +70,10 @@ fn html(row: &Row<'_>, now: Timestamp) -> Markup {
                 }
             }
             td { (client.text()) }
-            td.when { (age(row.first, now)) " ago" }
-            td.when { @match row.last { Some(last) => { (age(last, now)) " ago" } None => { "-" } } }
-            td.number { @if row.times > 0 { (row.times) } }
-            td { (client.server) }
+            td.when data-label="first" { (age(row.first, now)) " ago" }
+            td.when data-label="last" { @match row.last { Some(last) => { (age(last, now)) " ago" } None => { "-" } } }
+            td.number data-label="times" { @if row.times > 0 { (row.times) } }
+            td data-label="at" { (client.server) }
         }
     }
 }

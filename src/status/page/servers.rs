@@ -15,7 +15,7 @@ pub(super) fn section(view: &StatusView) -> Markup {
     html! {
         section data-key="servers" aria-labelledby=(section_id("servers")) {
             h2 id=(section_id("servers")) { "Servers" }
-            div.list.flat.servers {
+            div.list.flat {
                 @match &view.servers {
                     None => p.quiet {
                         "The other servers are not known yet: the store has not replied about them. "
@@ -36,13 +36,13 @@ fn table(view: &StatusView, servers: &[ServerView]) -> Markup {
                 @for server in servers {
                     tr {
                         th scope="row" { (server.host) ":" (server.port) @if server.this { " (this one)" } }
-                        td { (server.version) }
-                        td {
+                        td data-label="version" { (server.version) }
+                        td data-label="configuration" {
                             span.id { (shortened(&server.configuration, MAX_DIGEST)) }
                             @if server.configuration_differs { " " span.chip.warn { "differs" } }
                         }
-                        td.when { @if server.alive { (age(server.started, view.now)) } }
-                        td.when { (last_seen(view, server)) }
+                        td.when data-label="running for" { @if server.alive { (age(server.started, view.now)) } }
+                        td.when data-label="last seen" { (last_seen(view, server)) }
                     }
                 }
             }

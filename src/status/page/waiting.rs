@@ -90,7 +90,7 @@ fn reason_row(page: &Page<'_>, reason: &str, nodes: &[&WaiterView]) -> Markup {
                 " " span.quiet { "at " (by_server(nodes)) }
             }
             td { (reason) }
-            td.when.longest { @if let Some(since) = longest { (age(since, page.view.now)) } }
+            td.when data-label="longest" { @if let Some(since) = longest { (age(since, page.view.now)) } }
             td.quiet { (names.join(", ")) @if nodes.len() > NAMED { " …" } }
         }
     }
