@@ -99,7 +99,9 @@ impl Report {
     /// Prints the lines, after `clear`.
     fn print(self, clear: &str) -> Result<(), CliError> {
         let lines = self.lines.iter().map(|line| printable(line));
-        print_raw(format!("{clear}{}", lines.collect::<Vec<_>>().join("\n")))?;
+        if !self.lines.is_empty() {
+            print_raw(format!("{clear}{}", lines.collect::<Vec<_>>().join("\n")))?;
+        }
         match self.needs_attention {
             true => Err(CliError::NeedsAttention),
             false => Ok(()),

@@ -49,7 +49,7 @@ pub(super) type Key = (DenialReason, ClientNetwork);
 pub(super) struct Entry {
     /// The latest address in the client's network.
     pub(super) peer: IpAddr,
-    /// The first id that a request named: behind one address, there can be many, in turn.
+    /// The latest id that a request named: behind one address, there can be many, in turn.
     pub(super) id: Option<NodeId>,
     /// The detail of the latest denial, at most [`MAX_DETAIL`] bytes.
     pub(super) detail: Option<Box<str>>,
@@ -129,8 +129,8 @@ impl Entry {
 
     fn repeat(&mut self, denial: &Denial<'_>, now: Timestamp) {
         self.peer = denial.peer;
-        if self.id.is_none() {
-            self.id = denial.id.cloned();
+        if let Some(id) = denial.id {
+            self.id = Some(id.clone());
         }
         self.detail = denial.detail.map(bounded);
         self.last = now;

@@ -60,7 +60,7 @@ pub(crate) struct DeniedClient {
     pub(crate) peer: IpAddr,
     /// The configured group that the client claims to belong to.
     pub(crate) group: Option<String>,
-    /// The node that the client claimed to be first.
+    /// The node that the client claimed to be most recently.
     pub(crate) id: Option<String>,
     /// What else is known about the latest denial. It may contain any character.
     pub(crate) detail: Option<String>,

@@ -202,7 +202,7 @@ impl Model {
         if let Some((_, entry)) = self.0.iter_mut().find(|(known, _)| *known == key) {
             *entry = Entry {
                 peer: denial.peer,
-                id: entry.id.as_ref().or(denial.id).cloned(),
+                id: denial.id.or(entry.id.as_ref()).cloned(),
                 detail: denial.detail.map(Into::into),
                 first: entry.first,
                 last: now,

@@ -50,7 +50,7 @@ pub(crate) struct RejectedClient {
     /// The configured group that the client claims to belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) group: Option<String>,
-    /// The node that it claimed to be first.
+    /// The node that it claimed to be most recently.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
     /// What else is known.

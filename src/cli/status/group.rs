@@ -13,6 +13,9 @@ use crate::text::duration::{age, seconds};
 /// The maximum width of a column.
 const MAX_WIDTH: usize = 64;
 
+/// The maximum number of commands that unlock a holder; the others differ in the id only.
+const MAX_UNLOCKS: usize = 8;
+
 /// The number of waiting nodes and completed holds in a line, unless all are wanted.
 const SHORT: usize = 3;
 
@@ -108,17 +111,17 @@ fn of_holders(
     let mut lines = vec![String::new()];
     lines.extend(table(rows, &[], MAX_WIDTH));
     lines.push(String::new());
-    // All that are overdue, or the oldest one.
+    // Those that are overdue, or all: any of them can be the one that does not come back.
     let mut listed: Vec<_> = holders.iter().filter(|holder| holder.overdue).collect();
     let advice = match listed.is_empty() {
         true => {
-            listed.extend(holders.first());
-            "If a node does not come back, check it first. Then:"
+            listed.extend(holders);
+            "If a node does not come back, check it first. Then, for this node:"
         }
         false => "Check the node first: an update that broke it would break the next one. Then:",
     };
     lines.push(format!("  {advice}"));
-    lines.extend(listed.iter().map(|holder| {
+    lines.extend(listed.iter().take(MAX_UNLOCKS).map(|holder| {
         let unlock = context.command_line("unlock", &[&group.name, &holder.id]);
         format!("    {unlock}")
     }));

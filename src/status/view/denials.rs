@@ -24,7 +24,7 @@ pub(crate) struct DenialView {
     pub(crate) peer: IpAddr,
     /// The configured group that the client claims to belong to.
     pub(crate) group: Option<String>,
-    /// The node that it claimed to be first.
+    /// The node that it claimed to be most recently.
     pub(crate) id: Option<String>,
     /// The name of that node, if it is known.
     pub(crate) name: Option<String>,
