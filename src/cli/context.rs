@@ -116,15 +116,7 @@ impl StoreContext {
 
     /// Describes the store before it is inspected: as far as is known, it works.
     pub(super) fn store_view(&self) -> StoreView {
-        StoreView {
-            location: self.settings.store.location(),
-            etcd: None,
-            up: true,
-            writable: true,
-            unavailable_since: None,
-            problem: None,
-            notices: Vec::new(),
-        }
+        StoreView::working(self.settings.store.location())
     }
 
     /// Returns the command line of another command on the same store.

@@ -10,6 +10,7 @@ mod rows;
 mod servers;
 mod windows;
 
+use std::mem;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
@@ -95,10 +96,27 @@ impl Sources<'_> {
     }
 }
 
+// === impl StoreView ===
+
+impl StoreView {
+    /// Describes a store of which no problem is known.
+    pub(crate) fn working(location: String) -> Self {
+        StoreView {
+            location,
+            etcd: None,
+            up: true,
+            writable: true,
+            unavailable_since: None,
+            problem: None,
+            notices: Vec::new(),
+        }
+    }
+}
+
 // === impl StatusView ===
 
 impl StatusView {
-    pub(super) fn new(sources: Sources<'_>, now: Timestamp) -> Self {
+    pub(super) fn new(mut sources: Sources<'_>, now: Timestamp) -> Self {
         let health = sources.health;
         let problem = health.readiness(Instant::now()).err();
         let up = matches!(problem, None | Some(NotReady::ReadOnly { .. }));
@@ -119,7 +137,7 @@ impl StatusView {
                 .fleet
                 .is_none_or(|fleet| fleet.more_rejected(Some(sources.id)));
         let denials = denials(
-            sources.denials.clone(),
+            mem::take(&mut sources.denials),
             &label,
             sources.fleet,
             Some(sources.id),
