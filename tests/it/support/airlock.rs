@@ -26,6 +26,9 @@ address = "127.0.0.1"
 port = 0
 "#;
 
+/// The line that a server logs at every verbosity once it listens and all other lines about its start are written.
+const STARTED: &str = "msg=\"airlock started\"";
+
 /// A running server with its own temporary folder.
 pub struct Airlock {
     process: Process,
@@ -69,7 +72,7 @@ impl Airlock {
             config: path,
             folder,
         };
-        airlock.wait_for_log("msg=\"main service\"");
+        airlock.wait_for_log(STARTED);
         airlock
     }
 
@@ -88,13 +91,13 @@ impl Airlock {
     /// Kills the server and starts it again with the same configuration. The log is continued.
     pub fn restart(&mut self) {
         self.process.kill();
-        let seen = self.log().matches("msg=\"main service\"").count();
+        let seen = self.log().matches(STARTED).count();
         self.process = Process::start(
             serve(&self.config, &["-vv"]),
             &self.folder.path().join("log"),
         );
         eventually("the server to listen again", || {
-            (self.log().matches("msg=\"main service\"").count() > seen).then_some(())
+            (self.log().matches(STARTED).count() > seen).then_some(())
         });
     }
 
