@@ -109,7 +109,7 @@ async fn invariant_6_a_command_that_may_have_been_applied_is_never_reported_as_f
     store.next(&[Fault::AnswerLost]);
     let foreign = Value {
         semaphore: br#"{"total_slots":2,"holders":[]}"#.to_vec(),
-        lock_times: LockTimes::Unknown,
+        lock_times: LockTimes::Absent,
     };
     let answer = run_with_writer(&store, unlock(), foreign).await;
     assert!(
@@ -184,7 +184,7 @@ async fn invariant_6_a_command_is_not_repeated_after_coreos_airlock_has_dropped_
     let unlock = AdminCommand::Unlock { id: "a".into() };
     let foreign = Value {
         semaphore: br#"{"total_slots":2,"holders":["a"]}"#.to_vec(),
-        lock_times: LockTimes::Unknown,
+        lock_times: LockTimes::Absent,
     };
     let answer = run_with_writer(&store, unlock, foreign.clone()).await;
     assert!(
@@ -247,7 +247,7 @@ async fn invariant_6_a_command_without_space_whose_effect_cannot_be_read_is_not_
     let unlock = AdminCommand::Unlock { id: "a".into() };
     let damaged = Value {
         semaphore: b"{".to_vec(),
-        lock_times: LockTimes::Unknown,
+        lock_times: LockTimes::Absent,
     };
     let answer = run_with_writer(&store, unlock, damaged).await;
     assert!(
@@ -287,7 +287,7 @@ async fn a_damaged_value_is_not_changed() {
         let store: Arc<dyn Store> = Arc::clone(&memory) as _;
         let damaged = Value {
             semaphore: semaphore.into(),
-            lock_times: LockTimes::Unknown,
+            lock_times: LockTimes::Absent,
         };
         memory.overwrite(&group(), Some(damaged.clone()));
         let result = run(&store, command).await;
@@ -305,7 +305,7 @@ async fn a_resume_keeps_the_holders_of_a_value_in_another_spelling() {
     let store: Arc<dyn Store> = Arc::clone(&memory) as _;
     let value = Value {
         semaphore: br#"{"Total_Slots":0,"Holders":["a"]}"#.to_vec(),
-        lock_times: LockTimes::Unknown,
+        lock_times: LockTimes::Absent,
     };
     memory.overwrite(&group(), Some(value));
     let resume = AdminCommand::Resume { slots: 2 };

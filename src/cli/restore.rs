@@ -241,7 +241,7 @@ mod tests {
     fn a_group_with_fewer_holders_or_more_slots_in_the_backup_may_grant_too_much() {
         let damaged = || Value {
             semaphore: Vec::new(),
-            lock_times: LockTimes::Unknown,
+            lock_times: LockTimes::Absent,
         };
         for (present, backup, expected) in [
             (Some(value(1, &["a"])), Some(value(1, &["a"])), false),

@@ -110,6 +110,8 @@ enum AttemptError {
     Conflict,
     /// A server that is farther away from the store is to commit first.
     Paced(Duration),
+    /// Another program wrote after the store was read. What it left alone has to be read, too.
+    Unreported,
     Store(StoreError),
     Damaged(Box<DamagedValue>),
     /// The store rejected the commit. The work for which it was needed has failed.
@@ -149,6 +151,7 @@ impl AttemptLoop {
                     self.after_conflict().await;
                 }
                 Err(AttemptError::Paced(pause)) => time::sleep(pause).await,
+                Err(AttemptError::Unreported) => {}
                 Err(AttemptError::Store(error @ StoreError::Rejected(_))) => {
                     work.fail(PermanentError::Rejected(error));
                 }
@@ -302,7 +305,10 @@ impl AttemptLoop {
     async fn read_if_needed<W: Work + Send>(&mut self, work: &mut W) -> Result<(), AttemptError> {
         let known = work.known();
         let before = known.as_ref().map(GroupState::as_of);
-        if !self.protocol.must_read && known.is_some_and(|known| known.semaphore.is_ok()) {
+        // A base with records of another value would change them: an entry that is missing from an audit log that was
+        // kept proves to an administrator's command that it was not executed.
+        let is_base = |known: GroupState| known.semaphore.is_ok() && known.has_reported_records();
+        if !self.protocol.must_read && known.is_some_and(is_base) {
             return Ok(());
         }
         let stored = self.store.read(&self.group).await;
@@ -312,7 +318,7 @@ impl AttemptLoop {
         Ok(())
     }
 
-    /// Returns the known state with its semaphore.
+    /// Returns the known state with its semaphore, if it can be the base of a commit.
     fn usable<W: Work>(
         &self,
         work: &W,
@@ -321,6 +327,7 @@ impl AttemptLoop {
             return Ok(None);
         };
         match &state.semaphore {
+            Ok(_) if !state.has_reported_records() => Err(AttemptError::Unreported),
             Ok(semaphore) => {
                 let semaphore = Arc::clone(semaphore);
                 Ok(Some((state, semaphore)))

@@ -31,9 +31,11 @@ pub struct Value {
 /// The lock times, the audit log and the history of a group, as far as they are stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LockTimes {
-    /// The store has none, or does not know them.
+    /// The store has none.
     #[default]
-    Unknown,
+    Absent,
+    /// A watch reported a write of the semaphore alone, by another program. The store may have them or not.
+    Unreported,
     /// They were written together with the semaphore.
     Current(Vec<u8>),
     /// Another program has written the semaphore since: the lock times do not belong to it any more.
@@ -190,7 +192,7 @@ pub fn decode_records(value: &Value) -> (AuditLog, History) {
 
 fn decode_beside(value: &Value) -> lock_times::Beside {
     match &value.lock_times {
-        LockTimes::Unknown => lock_times::decode(&[], false),
+        LockTimes::Absent | LockTimes::Unreported => lock_times::decode(&[], false),
         LockTimes::Current(bytes) => lock_times::decode(bytes, true),
         LockTimes::Outdated(bytes) => lock_times::decode(bytes, false),
     }
@@ -272,7 +274,7 @@ impl LockTimes {
     pub fn current(&self) -> Option<&[u8]> {
         match self {
             LockTimes::Current(bytes) => Some(bytes),
-            LockTimes::Unknown | LockTimes::Outdated(_) => None,
+            LockTimes::Absent | LockTimes::Unreported | LockTimes::Outdated(_) => None,
         }
     }
 }
@@ -280,7 +282,7 @@ impl LockTimes {
 impl From<Option<Vec<u8>>> for LockTimes {
     /// Takes what a store has that knows no outdated ones.
     fn from(bytes: Option<Vec<u8>>) -> Self {
-        bytes.map_or(LockTimes::Unknown, LockTimes::Current)
+        bytes.map_or(LockTimes::Absent, LockTimes::Current)
     }
 }
 

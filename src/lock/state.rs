@@ -48,14 +48,20 @@ impl GroupState {
         }
     }
 
-    /// Takes over what the state `before` recorded, if the store reported a write by another program without what is
-    /// stored beside it. That program has left it alone.
+    /// Takes over what the state `before` recorded, if the records of this one were not reported. The other program has
+    /// probably left them alone.
     pub(crate) fn keep_records_of(&mut self, before: &GroupState) {
-        let value = self.stored.value.as_ref();
-        if value.is_some_and(|value| value.lock_times == LockTimes::Unknown) {
+        if !self.has_reported_records() {
             self.audit_log = Arc::clone(&before.audit_log);
             self.history = before.history.clone().with_gap();
         }
+    }
+
+    /// Reports whether the audit log and the history are those of the store. Otherwise no commit may write them: they may
+    /// lack entries, or the store may have been emptied since.
+    pub(crate) fn has_reported_records(&self) -> bool {
+        let value = self.stored.value.as_ref();
+        value.is_none_or(|value| value.lock_times != LockTimes::Unreported)
     }
 
     /// Reports whether `stored` has the value of this state, of any revision.

@@ -296,7 +296,7 @@ async fn large_values_are_read_and_watched() {
             let semaphore = format!(r#"{{"total_slots":1,"holders":[{}]}}"#, ids.join(","));
             let value = Value {
                 semaphore: semaphore.into(),
-                lock_times: LockTimes::Unknown,
+                lock_times: LockTimes::Absent,
             };
             let expected = store.read(&group).await.unwrap();
             store.commit(&group, &expected, Some(&value)).await.unwrap();

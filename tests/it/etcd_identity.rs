@@ -251,7 +251,7 @@ fn a_restored_backup_confirms_no_lock_that_it_does_not_contain_and_loses_no_othe
 async fn a_value_from_before_the_restoration_is_neither_confirmed_nor_overwritten() {
     let value = |text: &str| Value {
         semaphore: text.into(),
-        lock_times: LockTimes::Unknown,
+        lock_times: LockTimes::Absent,
     };
     for version in Version::ALL {
         let mut etcd = Etcd::with(version, 1, &[]);

@@ -135,7 +135,7 @@ impl Fixture {
     fn overwrite(&self, semaphore: &str) {
         let value = Value {
             semaphore: semaphore.into(),
-            lock_times: LockTimes::Unknown,
+            lock_times: LockTimes::Absent,
         };
         self.store.memory.overwrite(self.group.name(), Some(value));
     }

@@ -215,7 +215,7 @@ mod tests {
         faulty.memory.restore(backup);
         let value = Value {
             semaphore: b"{}".to_vec(),
-            lock_times: LockTimes::Unknown,
+            lock_times: LockTimes::Absent,
         };
         faulty.memory.overwrite(group.name(), Some(value));
         group.observe(Update::Current(Stored::absent(Revision(9))));
@@ -229,7 +229,7 @@ mod tests {
         refresh(&store, &group).await.unwrap();
         let value = Value {
             semaphore: b"{}".to_vec(),
-            lock_times: LockTimes::Unknown,
+            lock_times: LockTimes::Absent,
         };
         faulty.memory.overwrite(group.name(), Some(value));
         faulty.hold();

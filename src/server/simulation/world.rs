@@ -33,8 +33,6 @@ pub(super) struct State {
     pub(super) semaphore: Option<Arc<Semaphore>>,
     pub(super) audit_log: AuditLog,
     pub(super) history: History,
-    /// Whether Airlock wrote it, not coreos/airlock.
-    pub(super) is_ours: bool,
     pub(super) cause: Cause,
     /// The number of times that an older state was restored.
     pub(super) epoch: u32,
@@ -69,7 +67,6 @@ impl World {
             semaphore: None,
             audit_log: AuditLog::default(),
             history: History::default(),
-            is_ours: false,
             cause: Cause::Operator,
             epoch: 0,
         };
@@ -177,7 +174,7 @@ impl World {
                 Some(LockTimes::Current(bytes) | LockTimes::Outdated(bytes)) => {
                     LockTimes::Outdated(bytes.clone())
                 }
-                Some(LockTimes::Unknown) | None => LockTimes::Unknown,
+                Some(LockTimes::Absent | LockTimes::Unreported) | None => LockTimes::Absent,
             },
         };
         let outcome = self.commit("coreos/airlock", group, &current, Some(&value));
@@ -255,7 +252,6 @@ impl Inner {
             semaphore,
             audit_log,
             history,
-            is_ours,
             cause,
             epoch: self.epoch,
         };
@@ -266,10 +262,7 @@ impl Inner {
             let is_exact = recorded
                 .as_ref()
                 .is_some_and(|nodes| released.iter().eq(nodes));
-            // A server may know more of the time before another program wrote, or the value was deleted.
-            let latest = state.history.holds().take(released.len());
-            let latest: BTreeSet<_> = latest.map(|hold| Arc::clone(&hold.id)).collect();
-            if !is_exact && (before.is_ours || !released.is_subset(&latest)) {
+            if !is_exact {
                 let problem = format!("{group}: {released:?} released, {recorded:?} recorded");
                 let violation = Violation { at: from, problem };
                 self.violation.get_or_insert(violation);
@@ -286,9 +279,9 @@ impl Inner {
         // A watch reports what has changed.
         let mut reported = stored;
         if let Some(value) = &mut reported.value
-            && let LockTimes::Outdated(_) = value.lock_times
+            && value.lock_times.current().is_none()
         {
-            value.lock_times = LockTimes::Unknown;
+            value.lock_times = LockTimes::Unreported;
         }
         let change = (Instant::now(), group.clone(), reported);
         self.watchers

@@ -65,7 +65,7 @@ fn absent() -> Stored {
 async fn write(store: &EtcdStore) -> Result<CommitOutcome, StoreError> {
     let new = Value {
         semaphore: b"new".to_vec(),
-        lock_times: LockTimes::Unknown,
+        lock_times: LockTimes::Absent,
     };
     store.commit(&group(), &absent(), Some(&new)).await
 }

@@ -247,7 +247,7 @@ pub(super) fn present(
         value: Some(Value {
             semaphore: semaphore.value().to_vec(),
             lock_times: match lock_times {
-                None => LockTimes::Unknown,
+                None => LockTimes::Absent,
                 Some(times) if times.mod_revision() == semaphore.mod_revision() => {
                     LockTimes::Current(times.value().to_vec())
                 }

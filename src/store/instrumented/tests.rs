@@ -125,7 +125,7 @@ impl Fixture {
     async fn write(&self) {
         let value = Value {
             semaphore: Vec::new(),
-            lock_times: LockTimes::Unknown,
+            lock_times: LockTimes::Absent,
         };
         let _ = self.store.commit(&group(), &absent(), Some(&value)).await;
     }

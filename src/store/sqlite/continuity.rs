@@ -229,7 +229,7 @@ mod tests {
             revision: Revision(revision),
             value: Some(Value {
                 semaphore: text.into(),
-                lock_times: LockTimes::Unknown,
+                lock_times: LockTimes::Absent,
             }),
             as_of: Revision(9),
         };

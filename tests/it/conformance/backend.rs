@@ -39,7 +39,7 @@ impl Backend for Memory {
     fn overwrite(&self, group: &GroupName, semaphore: Option<&str>) {
         let value = semaphore.map(|text| Value {
             semaphore: text.into(),
-            lock_times: LockTimes::Unknown,
+            lock_times: LockTimes::Absent,
         });
         self.0.overwrite(group, value);
     }

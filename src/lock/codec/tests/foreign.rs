@@ -129,7 +129,7 @@ fn another_programs_value_is_read_as_coreos_airlock_reads_it_or_is_damaged() {
     for (name, bytes, theirs, ours) in rows.chain(deep) {
         let value = Value {
             semaphore: bytes,
-            lock_times: LockTimes::Unknown,
+            lock_times: LockTimes::Absent,
         };
         let read = decode(&value).map(|decoded| decoded.semaphore);
         match (ours, theirs, read) {

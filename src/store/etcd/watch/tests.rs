@@ -42,6 +42,17 @@ fn present_at(revision: i64, semaphore: &str, lock_times: Option<&str>, as_of: i
     }
 }
 
+/// Returns the change by a program that wrote the semaphore alone.
+fn foreign_at(revision: i64, semaphore: &str) -> Stored {
+    let lock_times = LockTimes::Unreported;
+    let semaphore = semaphore.into();
+    let value = Value {
+        semaphore,
+        lock_times,
+    };
+    Stored::written(value, Revision(revision))
+}
+
 /// Watches the groups a and b with these replies. Returns the updates, the error and the requests.
 async fn watched(replies: Vec<Reply>) -> (Vec<(String, Update)>, StoreError, Vec<Request>) {
     let etcd = FakeEtcd::start(replies).await;
@@ -125,12 +136,12 @@ async fn lock_times_belong_to_a_change_only_if_the_same_write_set_them() {
         (
             put(A_TIMES, 11, "times").and(put(A, 12, "a")),
             "a",
-            present_at(12, "a", None, 12),
+            foreign_at(12, "a"),
         ),
         (
             put(A_TIMES, 11, "times").and(put(B, 11, "b")),
             "b",
-            present_at(11, "b", None, 11),
+            foreign_at(11, "b"),
         ),
         (
             put(A_TIMES, 11, "old")
@@ -159,7 +170,7 @@ async fn events_are_reported_in_order_except_those_of_other_keys_and_of_this_ser
         put(A, 16, "second"),
     ])
     .await;
-    let change = |revision, value| Update::Change(present_at(revision, value, None, revision));
+    let change = |revision, value| Update::Change(foreign_at(revision, value));
     let round_trip = Duration::from_millis(20);
     assert_eq!(
         changes,

@@ -31,7 +31,7 @@ fn write(path: &Path, holders: &str) {
     let transaction = connection.transaction().unwrap();
     let value = Value {
         semaphore: holders.into(),
-        lock_times: LockTimes::Unknown,
+        lock_times: LockTimes::Absent,
     };
     schema::write(&transaction, &GroupName::new("g").unwrap(), &value).unwrap();
     transaction.commit().unwrap();

@@ -10,7 +10,7 @@ fn group() -> GroupName {
 fn value(text: &str) -> Value {
     Value {
         semaphore: text.into(),
-        lock_times: LockTimes::Unknown,
+        lock_times: LockTimes::Absent,
     }
 }
 

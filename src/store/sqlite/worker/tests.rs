@@ -107,7 +107,7 @@ fn commit(expected: Stored, text: &str) -> Then {
 fn value(text: &str) -> Value {
     Value {
         semaphore: text.into(),
-        lock_times: LockTimes::Unknown,
+        lock_times: LockTimes::Absent,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::store::sqlite::copy::{CopyError, Present};
 fn value(text: &str) -> Value {
     Value {
         semaphore: text.into(),
-        lock_times: LockTimes::Unknown,
+        lock_times: LockTimes::Absent,
     }
 }
 
