@@ -258,8 +258,8 @@ impl CliError {
                 Some(format!("configured groups: {}", joined(configured)))
             }
             CliError::UnknownSubject { configured, .. } => Some(format!(
-                "configured groups: {}; if it is a node, it has asked no running server in the last 15 minutes, or only just now: see \"Zincati does not ask\" in \
-                 docs/operations.md",
+                "configured groups: {}; if it is a node, it has asked no running server in the last 15 minutes, or \
+                 only just now: see \"Zincati does not ask\" in docs/operations.md",
                 joined(configured)
             )),
             CliError::NotConfigured { group, .. } => Some(format!(

@@ -110,7 +110,7 @@ enum AttemptError {
     Conflict,
     /// A server that is farther away from the store is to commit first.
     Paced(Duration),
-    /// Another program wrote after the store was read. What it left alone has to be read, too.
+    /// The watch reported a write by another program, but not the records beside it.
     Unreported,
     Store(StoreError),
     Damaged(Box<DamagedValue>),
@@ -151,7 +151,9 @@ impl AttemptLoop {
                     self.after_conflict().await;
                 }
                 Err(AttemptError::Paced(pause)) => time::sleep(pause).await,
-                Err(AttemptError::Unreported) => {}
+                // SUBTLE: a commit with the records of an older value would remove entries from the audit log. One that
+                // is missing from a log that was kept proves to its command that it was not executed.
+                Err(AttemptError::Unreported) => self.protocol.outdated(),
                 Err(AttemptError::Store(error @ StoreError::Rejected(_))) => {
                     work.fail(PermanentError::Rejected(error));
                 }
@@ -305,10 +307,7 @@ impl AttemptLoop {
     async fn read_if_needed<W: Work + Send>(&mut self, work: &mut W) -> Result<(), AttemptError> {
         let known = work.known();
         let before = known.as_ref().map(GroupState::as_of);
-        // A base with records of another value would change them: an entry that is missing from an audit log that was
-        // kept proves to an administrator's command that it was not executed.
-        let is_base = |known: GroupState| known.semaphore.is_ok() && known.has_reported_records();
-        if !self.protocol.must_read && known.is_some_and(is_base) {
+        if !self.protocol.must_read && known.is_some_and(|known| known.semaphore.is_ok()) {
             return Ok(());
         }
         let stored = self.store.read(&self.group).await;

@@ -127,7 +127,8 @@ impl Protocol {
     /// Records that the known value may be outdated: a write has an effect that only a read tells, but no write is on
     /// its way any more that could change the semaphore. No fence is needed.
     ///
-    /// This holds for a write that the store refused for want of space, and for the creation of an empty value.
+    /// This holds for a write that the store refused for want of space, for the creation of an empty value, and for a
+    /// write by another program that was reported without the records beside it.
     pub fn outdated(&mut self) {
         self.must_read = true;
     }

@@ -173,7 +173,8 @@ impl Exchange {
                 self.warned = true;
                 tracing::warn!(
                     reason,
-                    "the servers cannot exchange what they know: others may report this one as lost, and each shows only the nodes that it denied itself"
+                    "the servers cannot exchange what they know: others may report this one as lost, and each shows \
+                     only the nodes that it denied itself"
                 );
             } else {
                 tracing::debug!(

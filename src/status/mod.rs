@@ -96,8 +96,10 @@ async fn index(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response 
         let status = &shared.status;
         page::render(&status.view(), &status.config)
     };
-    let policy = policy::STATUS_PAGE.as_str();
-    with_policy(policy, pages.page.respond(&headers, render).await)
+    with_policy(
+        &policy::STATUS_PAGE,
+        pages.page.respond(&headers, render).await,
+    )
 }
 
 async fn runbook(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {

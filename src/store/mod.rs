@@ -134,8 +134,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reports the current value of each group, then every change by any writer soon after it happened. Intermediate
     /// values may be skipped, the latest never is. A change by a program that writes the semaphore alone has
-    /// [`LockTimes::Unreported`](crate::lock::codec::LockTimes::Unreported). Returns only if it cannot continue; changes may have been missed
-    /// then, and the caller calls it again.
+    /// [`LockTimes::Unreported`](crate::lock::codec::LockTimes::Unreported). Returns only if it cannot continue; changes
+    /// may have been missed then, and the caller calls it again.
     async fn watch(&self, groups: &[GroupName], report: &mut Report<'_>) -> StoreError;
 }
 

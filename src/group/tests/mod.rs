@@ -5,6 +5,7 @@ mod absent;
 mod batch;
 mod contention;
 mod handle;
+mod records;
 mod refused;
 mod report;
 mod unknown;

@@ -11,7 +11,7 @@ use super::error::EtcdError;
 use super::keys;
 use super::transaction::{MAX_RESPONSE, get, header_revision, present};
 use crate::lock::GroupName;
-use crate::lock::codec::{LockTimes, Revision, Stored};
+use crate::lock::codec::{LockTimes, Revision, Stored, Value};
 use crate::store::{Report, StoreError, Update};
 
 /// The maximum number of keys in one response: with the largest possible values, they fit into [`MAX_RESPONSE`].
@@ -134,14 +134,17 @@ fn updates<'a>(
                 let times_key = keys::lock_times(group);
                 let is_of_same_write =
                     |kv: &&KeyValue| kv.key() == times_key.as_bytes() && kv.mod_revision() == at.0;
-                let lock_times = pairs.clone().map(|(_, kv)| kv).find(is_of_same_write);
-                let mut change = match is_put {
-                    true => present(found, lock_times, at),
+                let times = pairs.clone().map(|(_, kv)| kv).find(is_of_same_write);
+                let value = || Value {
+                    semaphore: found.value().to_vec(),
+                    lock_times: times.map_or(LockTimes::Unreported, |times| {
+                        LockTimes::Current(times.value().to_vec())
+                    }),
+                };
+                let change = match is_put {
+                    true => Stored::written(value(), at),
                     false => Stored::absent(at),
                 };
-                if let (Some(value), None) = (&mut change.value, lock_times) {
-                    value.lock_times = LockTimes::Unreported;
-                }
                 Some((group, Update::Change(change)))
             }
             Key::Contention(group) => {
