@@ -234,7 +234,7 @@ impl Work for Execution<'_> {
             return None;
         }
         let before = Arc::clone(before);
-        let (next, action, released) = match self.command.decide(&before, self.at) {
+        let (next, action, released) = match self.command.decide(&before, self.at, &[]) {
             Decision::Unchanged => {
                 let after = Arc::clone(&before);
                 self.result = Some(Ok(Change { before, after }));
@@ -272,6 +272,7 @@ impl Work for Execution<'_> {
                 expected: state.stored.revision,
                 next,
                 writes: true,
+                compares_members: false,
                 outcomes: Vec::new(),
                 released: Vec::new(),
             },

@@ -67,7 +67,7 @@ fn preview(
     before: &Semaphore,
 ) -> Result<bool, CliError> {
     let now = Timestamp::now();
-    match command.decide(before, now) {
+    match command.decide(before, now, &[]) {
         Decision::Unchanged => {
             let summary = summary(&context.names, before);
             report(format_args!("group {group}: nothing to change, {summary}"));

@@ -8,6 +8,7 @@ use crate::admin::host::MachineIdError;
 use crate::config::{ConfigErrors, Diagnostic, TooManySlots, command_line};
 use crate::lock::codec::DecodeError;
 use crate::lock::command::Refused;
+use crate::lock::policy::Refusal;
 use crate::lock::{GroupName, InvalidNodeId, NodeId};
 use crate::server::ServeError;
 use crate::server::rlimit::THREADS_REMEDY;
@@ -285,12 +286,18 @@ fn refusal_hint(group: &GroupName, refused: &Refused, config: &Path) -> String {
     let command = |command: &str, arguments: &[&str]| command_line(config, command, arguments);
     let group = group.as_str();
     match refused {
-        Refused::Full { .. } => format!(
+        Refused::NotGranted(Refusal::CapReached(_) | Refusal::CapUnusable { .. }) => format!(
+            "list the holders of all groups: {}",
+            command("get slots", &[])
+        ),
+        Refused::NotGranted(Refusal::Paused) => {
+            format!("end the pause first: {}", command("resume", &[group]))
+        }
+        Refused::NotGranted(_) => format!(
             "unlock a holder that is back and healthy ({}), or set more slots ({})",
             command("unlock", &[group, "ID"]),
             command("set slots", &[group, "N"])
         ),
-        Refused::Paused => format!("end the pause first: {}", command("resume", &[group])),
         Refused::NotHeld { holders, .. } => match holders.len() {
             0 => "the group has no holders".into(),
             1..=10 => {

@@ -99,7 +99,11 @@ impl<'a> Filter<'a> {
             Event::Command(entry) => match &entry.action {
                 Action::Lock { id } => is_id(id),
                 Action::Unlock { ids, .. } => ids.iter().any(|id| is_id(id)),
-                Action::SetSlots { .. } | Action::Pause | Action::Resume { .. } => false,
+                Action::SetSlots { .. }
+                | Action::Pause
+                | Action::Resume { .. }
+                | Action::Override { .. }
+                | Action::EndOverride => false,
             },
         }
     }
@@ -207,7 +211,11 @@ fn with_names(action: &Action, group: &GroupView, names: &NodeNames) -> Action {
             ids: ids.iter().map(named).collect(),
             more: *more,
         },
-        Action::SetSlots { .. } | Action::Pause | Action::Resume { .. } => action.clone(),
+        Action::SetSlots { .. }
+        | Action::Pause
+        | Action::Resume { .. }
+        | Action::Override { .. }
+        | Action::EndOverride => action.clone(),
     }
 }
 

@@ -205,7 +205,7 @@ fn pause(restore: &mut Restore, store: &StoreFile) -> Result<Vec<GroupName>, Cli
                 Decoded::absent(slots)
             }
         };
-        let decision = AdminCommand::Pause.decide(&before.semaphore, at);
+        let decision = AdminCommand::Pause.decide(&before.semaphore, at, &[]);
         if let Decision::Change { next, action, .. } = decision {
             let by = by.as_str().into();
             let log = append(&before.audit_log, AuditEntry { at, by, action });

@@ -16,6 +16,7 @@ use tracing::field;
 use crate::config::Limits;
 use crate::group::{DenyReason, Group, GroupError};
 use crate::lock::holders::Client;
+use crate::lock::policy::{Refusal, Terms};
 use crate::lock::semaphore::{Command, Outcome};
 use crate::lock::window::{Opening, WindowState};
 use crate::lock::{GroupName, InvalidNodeId, RequestId};
@@ -241,30 +242,35 @@ impl Session<'_> {
         client: &Client,
     ) -> Result<bool, (Option<DenyReason>, DenialCause)> {
         let now = Timestamp::now();
-        let renew = Command::Renew { id: id.shared() };
-        let (command, next) = match (id, found.settings.windows.state(now)) {
-            (RequestId::Foreign { .. }, _) => (renew, None),
-            (RequestId::Valid(id), WindowState::Always | WindowState::Open { .. }) => {
-                let command = Command::Lock {
-                    id: id.clone(),
-                    at: now,
-                    client: client.clone(),
-                };
-                (command, None)
-            }
-            (RequestId::Valid(_), WindowState::Closed { next }) => (renew, next),
+        let (closed, next) = match found.settings.windows.state(now) {
+            WindowState::Always | WindowState::Open { .. } => (false, None),
+            WindowState::Closed { next } => (true, next),
+        };
+        let command = match id {
+            RequestId::Foreign { .. } => Command::Renew { id: id.shared() },
+            RequestId::Valid(id) => Command::Lock {
+                id: id.clone(),
+                at: now,
+                client: client.clone(),
+                terms: Terms {
+                    closed,
+                    ..Terms::default()
+                },
+            },
         };
         let group: &Group = &found.group;
         let outcome = group.execute(command, self.coordinator.timeout).await;
         let (reason, cause) = match outcome {
             Ok(Outcome::Locked) => return Ok(false),
             Ok(Outcome::AlreadyHeld) => return Ok(true),
-            Ok(Outcome::Full { slots: 0 }) => {
+            Ok(Outcome::Refused(Refusal::Paused)) => {
                 let group = group.name().clone();
                 (Some(DenyReason::Paused), DenialCause::Paused { group })
             }
-            Ok(Outcome::Full { slots }) => (Some(DenyReason::Full), DenialCause::Full { slots }),
-            Ok(Outcome::NotHeld | Outcome::Unlocked) => {
+            Ok(Outcome::Refused(Refusal::Full { slots })) => {
+                (Some(DenyReason::Full), DenialCause::Full { slots })
+            }
+            Ok(Outcome::NotHeld | Outcome::Unlocked | Outcome::Refused(_)) => {
                 if let RequestId::Foreign { reason, .. } = id {
                     return Err((None, DenialCause::InvalidId(*reason)));
                 }

@@ -15,6 +15,7 @@ use super::shared::{GroupError, LastFailure, Request, Shared};
 use crate::lock::GroupState;
 use crate::lock::codec::{Revision, Stored, Value};
 use crate::lock::history::{CompletedHold, History};
+use crate::lock::policy::Conditions;
 use crate::lock::protocol::{Attempt, Protocol};
 use crate::lock::semaphore::{Command, Outcome, Semaphore, whole_seconds};
 use crate::store::{Store, StoreError};
@@ -130,8 +131,9 @@ impl Work for Batch {
             self.shared.last_failure.lock().take();
             return None;
         }
+        let conditions = Conditions::default();
         let commands = self.requests.iter().map(|request| &request.command);
-        let attempt = protocol.attempt(state.stored.revision, semaphore, commands);
+        let attempt = protocol.attempt(state.stored.revision, semaphore, &conditions, commands);
         Some(Proposal {
             history: state.history.append(&attempt.released),
             audit_log: Arc::clone(&state.audit_log),
@@ -171,7 +173,7 @@ impl Work for Batch {
                 Outcome::Unlocked => released.next(),
                 _ => None,
             };
-            self.report(request, *outcome, ended, &attempt.next, &history);
+            self.report(request, outcome, ended, &attempt.next, &history);
         }
         for (request, outcome) in self.requests.drain(..answered).zip(attempt.outcomes) {
             // A client that has disconnected meanwhile holds what it asked for; asking again is harmless.
@@ -247,7 +249,7 @@ impl Batch {
     fn report(
         &self,
         request: &Request,
-        outcome: Outcome,
+        outcome: &Outcome,
         ended: Option<CompletedHold>,
         semaphore: &Semaphore,
         history: &History,
@@ -255,18 +257,18 @@ impl Batch {
         let was_in_doubt = request.in_doubt.is_some();
         let group = &self.shared.name;
         match &request.command {
-            Command::Lock { id, at, client } => {
+            Command::Lock { id, at, client, .. } => {
                 let hold = semaphore.holders.get(id.as_str());
                 let Some(since) = hold.and_then(|hold| hold.since) else {
                     return;
                 };
-                let is_done = outcome == Outcome::AlreadyHeld && was_in_doubt;
-                if outcome == Outcome::Locked || is_done && since == whole_seconds(*at) {
+                let is_done = *outcome == Outcome::AlreadyHeld && was_in_doubt;
+                if *outcome == Outcome::Locked || is_done && since == whole_seconds(*at) {
                     self.reporter.granted(group, &id.shared(), client, since);
                 }
             }
             Command::Unlock { id, at, peer } => {
-                let is_done = outcome == Outcome::NotHeld && was_in_doubt;
+                let is_done = *outcome == Outcome::NotHeld && was_in_doubt;
                 let is_own =
                     |hold: &&CompletedHold| hold.id == *id && hold.until == whole_seconds(*at);
                 let earlier = is_done.then(|| history.holds().find(is_own).cloned());

@@ -50,6 +50,13 @@ pub enum Action {
         /// The new number of slots.
         slots: u64,
     },
+    /// Reboot windows, freezes and gates were overridden.
+    Override {
+        /// The end of the override.
+        until: Timestamp,
+    },
+    /// An override was ended.
+    EndOverride,
 }
 
 /// The latest audit entries of a group, oldest first.
@@ -80,6 +87,8 @@ impl Action {
             Action::SetSlots { .. } => "set_slots",
             Action::Pause => "pause",
             Action::Resume { .. } => "resume",
+            Action::Override { .. } => "override",
+            Action::EndOverride => "end_override",
         }
     }
 
@@ -110,6 +119,13 @@ impl fmt::Display for Action {
             Action::Pause => f.write_str("paused the group"),
             Action::Resume { slots: 1 } => f.write_str("resumed the group with 1 slot"),
             Action::Resume { slots } => write!(f, "resumed the group with {slots} slots"),
+            Action::Override { until } => {
+                write!(
+                    f,
+                    "overridden reboot windows, freezes and gates until {until}"
+                )
+            }
+            Action::EndOverride => f.write_str("ended the override"),
         }
     }
 }
@@ -127,6 +143,10 @@ mod tests {
             Action::SetSlots { slots: 1 },
             Action::Pause,
             Action::Resume { slots: 1 },
+            Action::Override {
+                until: Timestamp::UNIX_EPOCH,
+            },
+            Action::EndOverride,
         ] {
             let stored = serde_json::to_value(&action).unwrap();
             assert_eq!(stored["action"], action.name());

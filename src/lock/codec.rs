@@ -176,6 +176,8 @@ pub fn decode(value: &Value) -> Result<Decoded, DecodeError> {
             .into_iter()
             .map(|id| (Arc::clone(&id), hold(&id)))
             .collect(),
+        released_at: beside.released_at,
+        override_until: beside.override_until,
     };
     Ok(Decoded {
         semaphore,
@@ -220,6 +222,7 @@ pub fn encode(semaphore: &Semaphore, audit_log: &[AuditEntry], history: &History
         write_go_json(&mut times, audit_log);
     }
     lock_times::write_history(&mut times, history);
+    lock_times::write_policy_times(&mut times, semaphore);
     holders.push(b'}');
     times.push(b'}');
     Value {

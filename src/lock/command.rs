@@ -8,12 +8,13 @@ use super::audit::Action;
 use super::history::CompletedHold;
 use super::holders::Client;
 use super::names::NodeId;
+use super::policy::{CapView, Conditions, Refusal, Terms};
 use super::semaphore::{Command, Outcome, Semaphore};
 
 /// A command of an administrator for one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminCommand {
-    /// Locks a slot for a node, inside and outside reboot windows.
+    /// Locks a slot for a node. Of the policies, it obeys only caps.
     Lock {
         /// The node.
         id: NodeId,
@@ -46,6 +47,13 @@ pub enum AdminCommand {
         /// The number of slots from now on.
         slots: u64,
     },
+    /// Overrides reboot windows, freezes and gates.
+    Override {
+        /// The end of the override.
+        until: Timestamp,
+    },
+    /// Ends an override.
+    EndOverride,
 }
 
 /// The effect of a command on a given semaphore.
@@ -69,15 +77,9 @@ pub enum Decision {
 /// The reason why a command is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// Every slot is held.
-    #[error("{}", full_text(*.slots))]
-    Full {
-        /// The number of slots.
-        slots: u64,
-    },
-    /// The group is paused.
-    #[error("the group is paused")]
-    Paused,
+    /// No lock is granted.
+    #[error(transparent)]
+    NotGranted(#[from] Refusal),
     /// The node holds no slot.
     #[error("{id:?} does not hold a slot")]
     NotHeld {
@@ -88,18 +90,12 @@ pub enum Refused {
     },
 }
 
-fn full_text(slots: u64) -> String {
-    match slots {
-        1 => "the only slot is held".into(),
-        slots => format!("all {slots} slots are held"),
-    }
-}
-
 // === impl AdminCommand ===
 
 impl AdminCommand {
-    /// Decides what the command does to `semaphore`. A lock is recorded as granted `at` that time.
-    pub fn decide(&self, semaphore: &Semaphore, at: Timestamp) -> Decision {
+    /// Decides what the command does to `semaphore`, the group of which belongs to `caps`. A lock is recorded as granted
+    /// `at` that time.
+    pub fn decide(&self, semaphore: &Semaphore, at: Timestamp, caps: &[CapView]) -> Decision {
         let mut next = semaphore.clone();
         let mut released = Vec::new();
         let action = match self {
@@ -108,11 +104,15 @@ impl AdminCommand {
                     id: id.clone(),
                     at,
                     client: Client::default(),
+                    terms: Terms::default(),
                 };
-                match next.apply(&command).0 {
+                let conditions = Conditions {
+                    caps: caps.to_vec(),
+                    ..Conditions::default()
+                };
+                match next.apply(&command, &conditions).0 {
                     Outcome::Locked => Action::Lock { id: id.shared() },
-                    Outcome::Full { slots: 0 } => return Decision::Refused(Refused::Paused),
-                    Outcome::Full { slots } => return Decision::Refused(Refused::Full { slots }),
+                    Outcome::Refused(refusal) => return Decision::Refused(refusal.into()),
                     Outcome::AlreadyHeld | Outcome::Unlocked | Outcome::NotHeld => {
                         return Decision::Unchanged;
                     }
@@ -156,6 +156,17 @@ impl AdminCommand {
                 next.slots = *slots;
                 Action::Resume { slots: *slots }
             }
+            AdminCommand::Override { until } => {
+                next.override_until = Some(*until);
+                Action::Override { until: *until }
+            }
+            AdminCommand::EndOverride if !semaphore.is_overridden(at) => {
+                return Decision::Unchanged;
+            }
+            AdminCommand::EndOverride => {
+                next.override_until = None;
+                Action::EndOverride
+            }
         };
         if next == *semaphore {
             Decision::Unchanged
@@ -166,6 +177,13 @@ impl AdminCommand {
                 released,
             }
         }
+    }
+}
+
+impl AdminCommand {
+    /// Reports whether the command obeys caps.
+    pub(crate) fn obeys_caps(&self) -> bool {
+        matches!(self, AdminCommand::Lock { .. })
     }
 }
 
@@ -183,7 +201,7 @@ mod tests {
     }
 
     fn decide(command: AdminCommand, semaphore: &Semaphore) -> Decision {
-        command.decide(semaphore, Timestamp::UNIX_EPOCH)
+        command.decide(semaphore, Timestamp::UNIX_EPOCH, &[])
     }
 
     fn changed(command: AdminCommand, semaphore: &Semaphore) -> Semaphore {
@@ -202,11 +220,11 @@ mod tests {
         assert_eq!(decide(lock("a"), &held(1, &["a"])), Decision::Unchanged);
         assert_eq!(
             decide(lock("b"), &held(1, &["a"])),
-            Decision::Refused(Refused::Full { slots: 1 })
+            Decision::Refused(Refusal::Full { slots: 1 }.into())
         );
         assert_eq!(
             decide(lock("b"), &held(0, &[])),
-            Decision::Refused(Refused::Paused)
+            Decision::Refused(Refusal::Paused.into())
         );
     }
 
@@ -265,13 +283,6 @@ mod tests {
         assert_eq!(changed(update.clone(), &held(2, &["a"])), held(3, &["a"]));
         assert_eq!(decide(update.clone(), &held(3, &[])), Decision::Unchanged);
         assert_eq!(decide(update, &held(0, &[])), Decision::Unchanged);
-    }
-
-    #[test]
-    fn a_refusal_names_the_slots() {
-        let full = |slots| Refused::Full { slots }.to_string();
-        assert_eq!(full(1), "the only slot is held");
-        assert_eq!(full(2), "all 2 slots are held");
     }
 
     #[test]

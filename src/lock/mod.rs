@@ -11,6 +11,7 @@ pub mod history;
 pub mod holders;
 mod machine;
 mod names;
+pub mod policy;
 pub mod protocol;
 pub mod semaphore;
 mod state;

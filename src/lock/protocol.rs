@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::codec::Revision;
 use super::history::CompletedHold;
+use super::policy::Conditions;
 use super::semaphore::{Applied, Command, Outcome, Semaphore};
 
 /// The memory of a server about a group between two attempts, besides the value itself.
@@ -26,6 +27,9 @@ pub struct Attempt {
     pub next: Arc<Semaphore>,
     /// Whether the commit writes `next`; otherwise it only compares.
     pub writes: bool,
+    /// Whether the commit also compares the other groups of the caps, because an outcome depends on them
+    /// (invariant 13).
+    pub compares_members: bool,
     /// The outcomes of as many commands, from the front, as this commit answers.
     pub outcomes: Vec<Outcome>,
     /// The holds that the commit ends: one for each [`Outcome::Unlocked`], in order.
@@ -42,15 +46,23 @@ impl Attempt {
     /// because they make the value smaller; without either, for all commands.
     pub fn needs_write<'a>(&'a self, known: &'a Semaphore) -> impl FnMut(&Command) -> bool + 'a {
         let has_grants = self.outcomes.contains(&Outcome::Locked);
-        let has_changes = self.outcomes.iter().any(|outcome| outcome.changes());
+        let has_changes = self.outcomes.iter().any(Outcome::changes);
         let mut outcomes = self.outcomes.iter();
         move |command| {
-            let changes = outcomes.next().is_some_and(|outcome| outcome.changes());
+            let outcome = outcomes.next();
+            let changes = outcome.is_some_and(Outcome::changes);
             let holds = |id: &str| known.holders.contains_key(id);
             match command {
                 _ if !has_changes => true,
-                // A request that is refused because every slot is held would be the next to be granted one.
-                Command::Lock { id, .. } => has_grants && (changes || !holds(id.as_str())),
+                // A request that is refused because of the grants before it would be the next to be granted a lock.
+                Command::Lock { id, .. } => {
+                    let would_be_next = match outcome {
+                        Some(Outcome::Refused(refusal)) => refusal.depends_on_grants(),
+                        Some(_) => changes,
+                        None => true,
+                    };
+                    has_grants && would_be_next && (changes || !holds(id.as_str()))
+                }
                 Command::Unlock { id, .. } => !has_grants && (changes || holds(id)),
                 Command::Renew { .. } => false,
             }
@@ -61,26 +73,29 @@ impl Attempt {
 // === impl Protocol ===
 
 impl Protocol {
-    /// Plans the commit of `commands` on top of the known value.
+    /// Plans the commit of `commands` on top of the known value, under these conditions.
     pub fn attempt<'a>(
         &self,
         expected: Revision,
         known: &Arc<Semaphore>,
+        conditions: &Conditions,
         commands: impl IntoIterator<Item = &'a Command>,
     ) -> Attempt {
         let Applied {
             next,
             outcomes,
             released,
-        } = known.apply_all(commands);
+        } = known.apply_all(conditions, commands);
         // SUBTLE: as long as a write based on this revision may still arrive, a comparison without a write proves
         // nothing: that write could remove a confirmed holder a moment later. If this attempt writes on top of the
         // same revision, one of the two writes fails for good (invariant 6).
         let writes = !Arc::ptr_eq(&next, known) || self.in_doubt == Some(expected);
+        let depends_on_members = outcomes.iter().any(Outcome::depends_on_members);
         Attempt {
             expected,
             next,
             writes,
+            compares_members: depends_on_members && !conditions.caps.is_empty(),
             outcomes,
             released,
         }

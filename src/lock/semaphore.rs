@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::history::CompletedHold;
 use super::holders::{Client, Hold, Holders};
 use super::names::NodeId;
+use super::policy::{Conditions, Evaluation, Refusal, Terms};
 
 /// The semaphore of one group, as in one revision of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,11 @@ pub struct Semaphore {
     pub slots: u64,
     /// The nodes that hold it.
     pub holders: Holders,
+    /// The time of the latest release by a node, since which the group settles. An unlock by an administrator does not
+    /// count.
+    pub released_at: Option<Timestamp>,
+    /// The time until which an administrator has overridden reboot windows, freezes and gates.
+    pub override_until: Option<Timestamp>,
 }
 
 /// A request of a node to its group.
@@ -32,9 +38,10 @@ pub enum Command {
         at: Timestamp,
         /// The node as a person knows it.
         client: Client,
+        /// What the policies say that the server evaluates before the commit.
+        terms: Terms,
     },
-    /// Confirms a holder, and grants nothing: the command of a node that asks while a policy refuses new grants, or
-    /// whose id is not a valid one.
+    /// Confirms a holder, and grants nothing: the command of a node whose id is not a valid one.
     Renew {
         /// The node, perhaps with an id that only another program granted a lock.
         id: Arc<str>,
@@ -51,17 +58,14 @@ pub enum Command {
 }
 
 /// The outcome of a [`Command`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The node became a holder.
     Locked,
     /// The node was a holder before: the lock is recursive.
     AlreadyHeld,
-    /// Every slot is held; nothing changed.
-    Full {
-        /// The number of slots.
-        slots: u64,
-    },
+    /// The node was not granted a lock; nothing changed.
+    Refused(Refusal),
     /// The node was a holder and released its slot.
     Unlocked,
     /// The node held no slot; nothing changed.
@@ -70,10 +74,19 @@ pub enum Outcome {
 
 impl Outcome {
     /// Reports whether the command changed the semaphore.
-    pub fn changes(self) -> bool {
+    pub fn changes(&self) -> bool {
         match self {
             Outcome::Locked | Outcome::Unlocked => true,
-            Outcome::AlreadyHeld | Outcome::Full { .. } | Outcome::NotHeld => false,
+            Outcome::AlreadyHeld | Outcome::Refused(_) | Outcome::NotHeld => false,
+        }
+    }
+
+    /// Reports whether the outcome depends on the other groups of a cap, if the group belongs to one.
+    pub fn depends_on_members(&self) -> bool {
+        match self {
+            Outcome::Locked => true,
+            Outcome::Refused(refusal) => refusal.depends_on_members(),
+            Outcome::AlreadyHeld | Outcome::Unlocked | Outcome::NotHeld => false,
         }
     }
 }
@@ -106,6 +119,8 @@ impl Semaphore {
         Semaphore {
             slots,
             holders: Holders::default(),
+            released_at: None,
+            override_until: None,
         }
     }
 
@@ -119,26 +134,44 @@ impl Semaphore {
         self.slots.saturating_sub(self.holders.len() as u64)
     }
 
-    /// Decides the outcome of `command`.
-    pub fn decide(&self, command: &Command) -> Outcome {
+    /// Reports whether an administrator has overridden reboot windows, freezes and gates at that time.
+    pub fn is_overridden(&self, at: Timestamp) -> bool {
+        self.override_until.is_some_and(|until| at < until)
+    }
+
+    /// Decides the outcome of `command`, after the commands that `evaluation` has seen.
+    fn decide(&self, command: &Command, evaluation: &Evaluation<'_>) -> Outcome {
         match command {
+            // Invariant 12: no policy refuses a holder that asks again.
             Command::Lock { id, .. } if self.holders.contains_key(id.as_str()) => {
                 Outcome::AlreadyHeld
             }
             // Invariant 2: the only place where a node becomes a holder, and only below the number of slots.
-            Command::Lock { .. } if (self.holders.len() as u64) < self.slots => Outcome::Locked,
-            Command::Lock { .. } => Outcome::Full { slots: self.slots },
+            Command::Lock { at, terms, .. } => {
+                let refusal = evaluation.refusals(self, *at, *terms).next();
+                refusal.map_or(Outcome::Locked, Outcome::Refused)
+            }
             Command::Renew { id } if self.holders.contains_key(id) => Outcome::AlreadyHeld,
             Command::Unlock { id, .. } if self.holders.contains_key(id) => Outcome::Unlocked,
             Command::Renew { .. } | Command::Unlock { .. } => Outcome::NotHeld,
         }
     }
 
-    /// Applies one command. Returns the hold that it ended, if it ended one.
-    pub fn apply(&mut self, command: &Command) -> (Outcome, Option<CompletedHold>) {
-        let outcome = self.decide(command);
-        let released = match (outcome, command) {
-            (Outcome::Locked, Command::Lock { id, at, client }) => {
+    /// Applies one command under these conditions. Returns the hold that it ended, if it ended one.
+    pub fn apply(
+        &mut self,
+        command: &Command,
+        conditions: &Conditions,
+    ) -> (Outcome, Option<CompletedHold>) {
+        let outcome = self.decide(command, &Evaluation::new(conditions));
+        let released = self.perform(command, &outcome);
+        (outcome, released)
+    }
+
+    /// Makes the change that `outcome` says. Returns the hold that `command` ended, if it ended one.
+    fn perform(&mut self, command: &Command, outcome: &Outcome) -> Option<CompletedHold> {
+        match (outcome, command) {
+            (Outcome::Locked, Command::Lock { id, at, client, .. }) => {
                 let client = match self.slots {
                     0..=Semaphore::MAX_DETAILED => client.clone(),
                     _ => Client::default(),
@@ -147,10 +180,12 @@ impl Semaphore {
                 self.holders.insert(id.shared(), Hold { since, client });
                 None
             }
-            (Outcome::Unlocked, Command::Unlock { id, at, .. }) => self.release(id, *at),
+            (Outcome::Unlocked, Command::Unlock { id, at, .. }) => {
+                self.released_at = self.released_at.max(Some(whole_seconds(*at)));
+                self.release(id, *at)
+            }
             _ => None,
-        };
-        (outcome, released)
+        }
     }
 
     /// Ends the hold of a node; `None` if it is not a holder.
@@ -165,24 +200,31 @@ impl Semaphore {
     /// together, no committed value would contain the node, although it received a grant (invariant 1).
     pub fn apply_all<'a>(
         self: &Arc<Self>,
+        conditions: &Conditions,
         commands: impl IntoIterator<Item = &'a Command>,
     ) -> Applied {
+        let mut evaluation = Evaluation::new(conditions);
         let mut next = Arc::clone(self);
         let mut outcomes = Vec::new();
         let mut released = Vec::new();
         let mut granted = HashSet::new();
         for command in commands {
-            let outcome = next.decide(command);
-            match (outcome, command) {
+            let outcome = next.decide(command, &evaluation);
+            match (&outcome, command) {
                 (Outcome::Locked, Command::Lock { id, .. }) => {
                     granted.insert(id.as_str());
+                    evaluation.granted();
                 }
-                (Outcome::Unlocked, Command::Unlock { id, .. }) if granted.contains(&**id) => break,
+                (Outcome::Unlocked, Command::Unlock { id, .. }) => {
+                    if granted.contains(&**id) {
+                        break;
+                    }
+                    evaluation.released();
+                }
                 _ => {}
             }
             if outcome.changes() {
-                let (_, ended) = Arc::make_mut(&mut next).apply(command);
-                released.extend(ended);
+                released.extend(Arc::make_mut(&mut next).perform(command, &outcome));
             }
             outcomes.push(outcome);
         }
@@ -212,6 +254,7 @@ mod tests {
             id: id(text),
             at: Timestamp::UNIX_EPOCH,
             client: Client::default(),
+            terms: Terms::default(),
         }
     }
 
@@ -224,7 +267,7 @@ mod tests {
     }
 
     fn outcome(semaphore: &mut Semaphore, command: &Command) -> Outcome {
-        semaphore.apply(command).0
+        semaphore.apply(command, &Conditions::default()).0
     }
 
     #[test]
@@ -234,7 +277,7 @@ mod tests {
         assert_eq!(outcome(&mut semaphore, &lock("b")), Outcome::Locked);
         assert_eq!(
             outcome(&mut semaphore, &lock("c")),
-            Outcome::Full { slots: 2 }
+            Outcome::Refused(Refusal::Full { slots: 2 })
         );
         assert_eq!(outcome(&mut semaphore, &lock("a")), Outcome::AlreadyHeld);
         assert_eq!(outcome(&mut semaphore, &unlock("a")), Outcome::Unlocked);
@@ -247,7 +290,7 @@ mod tests {
     fn invariant_2_fewer_slots_than_holders_stop_grants_and_evict_no_holder() {
         let mut semaphore = Semaphore::new(3);
         for node in ["a", "b", "c"] {
-            semaphore.apply(&lock(node));
+            outcome(&mut semaphore, &lock(node));
         }
         assert_eq!(semaphore.free(), 0);
         semaphore.slots = 5;
@@ -257,7 +300,7 @@ mod tests {
         assert_eq!(outcome(&mut semaphore, &lock("b")), Outcome::AlreadyHeld);
         assert_eq!(
             outcome(&mut semaphore, &lock("d")),
-            Outcome::Full { slots: 1 }
+            Outcome::Refused(Refusal::Full { slots: 1 })
         );
         assert_eq!(semaphore.holders.len(), 3);
     }
@@ -265,23 +308,31 @@ mod tests {
     #[test]
     fn a_recursive_lock_keeps_the_time_of_the_first_grant() {
         let mut semaphore = Semaphore::new(1);
-        semaphore.apply(&lock("a"));
-        semaphore.apply(&Command::Lock {
-            id: id("a"),
-            at: Timestamp::MAX,
-            client: Client::default(),
-        });
+        outcome(&mut semaphore, &lock("a"));
+        outcome(
+            &mut semaphore,
+            &Command::Lock {
+                id: id("a"),
+                at: Timestamp::MAX,
+                client: Client::default(),
+                terms: Terms::default(),
+            },
+        );
         assert_eq!(semaphore.holders["a"].since, Some(Timestamp::UNIX_EPOCH));
     }
 
     #[test]
     fn the_time_of_a_grant_is_kept_to_the_second() {
         let mut semaphore = Semaphore::new(1);
-        semaphore.apply(&Command::Lock {
-            id: id("a"),
-            at: Timestamp::from_millisecond(1999).unwrap(),
-            client: Client::default(),
-        });
+        outcome(
+            &mut semaphore,
+            &Command::Lock {
+                id: id("a"),
+                at: Timestamp::from_millisecond(1999).unwrap(),
+                client: Client::default(),
+                terms: Terms::default(),
+            },
+        );
         assert_eq!(semaphore.holders["a"].since, Timestamp::from_second(1).ok());
     }
 
@@ -289,7 +340,7 @@ mod tests {
     fn a_renewal_confirms_a_holder_and_grants_nothing() {
         let renew = |text: &str| Command::Renew { id: text.into() };
         let mut semaphore = Semaphore::new(2);
-        semaphore.apply(&lock("a"));
+        outcome(&mut semaphore, &lock("a"));
         assert_eq!(outcome(&mut semaphore, &renew("a")), Outcome::AlreadyHeld);
         assert_eq!(outcome(&mut semaphore, &renew("b")), Outcome::NotHeld);
         assert_eq!(semaphore.holders.len(), 1);
@@ -298,15 +349,15 @@ mod tests {
     #[test]
     fn a_sequence_without_a_change_returns_the_same_value() {
         let mut held = Semaphore::new(1);
-        held.apply(&lock("a"));
+        outcome(&mut held, &lock("a"));
         let held = Arc::new(held);
-        let applied = held.apply_all(&[lock("a"), lock("b"), unlock("c")]);
+        let applied = held.apply_all(&Conditions::default(), &[lock("a"), lock("b"), unlock("c")]);
         assert!(Arc::ptr_eq(&applied.next, &held));
         assert_eq!(
             applied.outcomes,
             [
                 Outcome::AlreadyHeld,
-                Outcome::Full { slots: 1 },
+                Outcome::Refused(Refusal::Full { slots: 1 }),
                 Outcome::NotHeld
             ]
         );
@@ -315,8 +366,8 @@ mod tests {
     #[test]
     fn a_slot_released_in_a_sequence_is_granted_in_the_same_sequence() {
         let mut held = Semaphore::new(1);
-        held.apply(&lock("a"));
-        let applied = Arc::new(held).apply_all(&[unlock("a"), lock("b")]);
+        outcome(&mut held, &lock("a"));
+        let applied = Arc::new(held).apply_all(&Conditions::default(), &[unlock("a"), lock("b")]);
         assert_eq!(applied.outcomes, [Outcome::Unlocked, Outcome::Locked]);
         assert!(applied.next.holders.contains_key("b"));
     }
@@ -324,12 +375,15 @@ mod tests {
     #[test]
     fn invariant_1_a_grant_and_its_release_are_never_one_commit() {
         let empty = Arc::new(Semaphore::new(1));
-        let applied = empty.apply_all(&[lock("a"), unlock("a"), lock("b")]);
+        let applied = empty.apply_all(&Conditions::default(), &[lock("a"), unlock("a"), lock("b")]);
         assert_eq!(applied.outcomes, [Outcome::Locked]);
         assert!(applied.next.holders.contains_key("a"));
         let mut held = Semaphore::new(1);
-        held.apply(&lock("a"));
-        let applied = Arc::new(held).apply_all(&[unlock("a"), lock("a"), unlock("a")]);
+        outcome(&mut held, &lock("a"));
+        let applied = Arc::new(held).apply_all(
+            &Conditions::default(),
+            &[unlock("a"), lock("a"), unlock("a")],
+        );
         assert_eq!(applied.outcomes, [Outcome::Unlocked, Outcome::Locked]);
         assert!(applied.next.holders.contains_key("a"));
     }

@@ -179,6 +179,7 @@ mod tests {
     use crate::lock::GroupName;
     use crate::lock::codec::{Stored, Value};
     use crate::lock::holders::Client;
+    use crate::lock::policy::Terms;
     use crate::lock::semaphore::Command;
     use crate::store::memory::MemoryStore;
     use crate::store::{CommitOutcome, Location, Report, Store, StoreError};
@@ -256,6 +257,7 @@ mod tests {
             id,
             at: jiff::Timestamp::UNIX_EPOCH,
             client: Client::default(),
+            terms: Terms::default(),
         };
         let asked = stuck.execute(command, Duration::from_millis(1));
         assert!(asked.await.is_err());

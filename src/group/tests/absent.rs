@@ -1,6 +1,7 @@
 //! A group without a value, and one that was deleted or restored behind the server.
 
 use super::*;
+use crate::lock::policy::Refusal;
 
 #[tokio::test(start_paused = true)]
 async fn a_group_starts_with_the_configured_slots_after_its_value_was_deleted() {
@@ -10,7 +11,10 @@ async fn a_group_starts_with_the_configured_slots_after_its_value_was_deleted() 
     assert_eq!(fixture.unlock("a").await, Ok(Outcome::NotHeld));
     assert_eq!(fixture.lock("b").await, Ok(Outcome::Locked));
     assert_eq!(fixture.lock("c").await, Ok(Outcome::Locked));
-    assert_eq!(fixture.lock("d").await, Ok(Outcome::Full { slots: 2 }));
+    assert_eq!(
+        fixture.lock("d").await,
+        Ok(Outcome::Refused(Refusal::Full { slots: 2 }))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,7 +46,10 @@ async fn invariant_11_a_holder_is_not_confirmed_by_a_store_that_was_restored() {
     fixture.store.memory.restore(backup);
     // Another server locks the slot: its value has the revision of the value that this server knows.
     fixture.overwrite(r#"{"total_slots":1,"holders":["b"]}"#);
-    assert_eq!(fixture.lock("a").await, Ok(Outcome::Full { slots: 1 }));
+    assert_eq!(
+        fixture.lock("a").await,
+        Ok(Outcome::Refused(Refusal::Full { slots: 1 }))
+    );
     assert_eq!(fixture.unlock("a").await, Ok(Outcome::NotHeld));
     assert_eq!(fixture.holders().await, ["b"]);
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::group::task::MAX_BATCH;
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::history::{CompletedHold, History};
+use crate::lock::policy::Refusal;
 use crate::store::Update;
 
 #[tokio::test(start_paused = true)]
@@ -22,7 +23,7 @@ async fn a_batch_costs_one_commit() {
     for asked in asked {
         match asked.await.unwrap().unwrap() {
             Outcome::Locked => granted += 1,
-            other => assert_eq!(other, Outcome::Full { slots: 400 }),
+            other => assert_eq!(other, Outcome::Refused(Refusal::Full { slots: 400 })),
         }
     }
     assert_eq!(granted, 400);
@@ -90,7 +91,11 @@ async fn a_write_that_the_watch_reports_before_the_store_replies_is_not_decoded(
         after_gap: false,
     };
     let history = History::default().append(&[ended]);
-    let value = codec::encode(&Semaphore::new(1), &[], &history);
+    let released = Semaphore {
+        released_at: Some(Timestamp::UNIX_EPOCH),
+        ..Semaphore::new(1)
+    };
+    let value = codec::encode(&released, &[], &history);
     let newer = Stored::written(value, Revision(i64::MAX));
     fixture.group.observe(Update::Change(newer));
     let known = fixture.group.known().unwrap().semaphore.unwrap();

@@ -1,6 +1,7 @@
 //! A group while a distant server waits for its turn.
 
 use super::*;
+use crate::lock::policy::Refusal;
 use crate::store::Update;
 
 const ROUND_TRIP: Duration = Duration::from_millis(40);
@@ -36,7 +37,10 @@ async fn writes_wait_for_the_next_period_and_confirmations_do_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slot_that_is_released_is_free_for_other_servers_until_the_next_commit() {
-    for (contended, expected) in [(false, Outcome::Locked), (true, Outcome::Full { slots: 1 })] {
+    for (contended, expected) in [
+        (false, Outcome::Locked),
+        (true, Outcome::Refused(Refusal::Full { slots: 1 })),
+    ] {
         let fixture = Fixture::new(1);
         assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
         if contended {

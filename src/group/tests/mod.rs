@@ -23,6 +23,7 @@ use crate::lock::GroupName;
 use crate::lock::codec::{self, LockTimes, Value};
 use crate::lock::history::History;
 use crate::lock::holders::Client;
+use crate::lock::policy::{Refusal, Terms};
 use crate::lock::semaphore::{Command, Outcome, Semaphore};
 use crate::store::Store as _;
 use crate::store::faulty::{Call, Fault, FaultyStore};
@@ -147,6 +148,7 @@ fn lock(id: &str) -> Command {
         id: id.parse().unwrap(),
         at: Timestamp::UNIX_EPOCH,
         client: Client::default(),
+        terms: Terms::default(),
     }
 }
 
@@ -170,7 +172,10 @@ async fn invariant_1_a_granted_node_is_in_the_store() {
     let fixture = Fixture::new(1);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     assert_eq!(fixture.holders().await, ["a"]);
-    assert_eq!(fixture.lock("b").await, Ok(Outcome::Full { slots: 1 }));
+    assert_eq!(
+        fixture.lock("b").await,
+        Ok(Outcome::Refused(Refusal::Full { slots: 1 }))
+    );
     assert_eq!(fixture.unlock("a").await, Ok(Outcome::Unlocked));
     assert_eq!(fixture.lock("b").await, Ok(Outcome::Locked));
     assert_eq!(fixture.holders().await, ["b"]);
@@ -224,7 +229,7 @@ async fn invariant_3_no_reply_is_sent_before_the_commit_not_even_a_refusal() {
     for asked in asked {
         outcomes.push(asked.await.unwrap().unwrap());
     }
-    let full = Outcome::Full { slots: 1 };
+    let full = Outcome::Refused(Refusal::Full { slots: 1 });
     assert_eq!(outcomes, [Outcome::AlreadyHeld, full, Outcome::NotHeld]);
 }
 
@@ -234,7 +239,10 @@ async fn invariant_4_a_batch_without_changes_is_confirmed_by_the_store_and_not_w
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture.store.calls();
     assert_eq!(fixture.lock("a").await, Ok(Outcome::AlreadyHeld));
-    assert_eq!(fixture.lock("b").await, Ok(Outcome::Full { slots: 1 }));
+    assert_eq!(
+        fixture.lock("b").await,
+        Ok(Outcome::Refused(Refusal::Full { slots: 1 }))
+    );
     assert_eq!(fixture.unlock("b").await, Ok(Outcome::NotHeld));
     assert_eq!(fixture.store.calls(), [Call::Confirm; 3]);
 }
@@ -248,7 +256,10 @@ async fn invariant_4_no_reply_is_based_on_the_cache_alone() {
     fixture.overwrite(r#"{"total_slots":1,"holders":[]}"#);
     assert_eq!(fixture.lock("a").await, Ok(Outcome::Locked));
     fixture.overwrite(r#"{"total_slots":0,"holders":[]}"#);
-    assert_eq!(fixture.lock("a").await, Ok(Outcome::Full { slots: 0 }));
+    assert_eq!(
+        fixture.lock("a").await,
+        Ok(Outcome::Refused(Refusal::Paused))
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::super::audit::{AuditEntry, AuditLog};
 use super::super::history::History;
 use super::super::holders::{Client, Hold};
+use super::super::semaphore::Semaphore;
 use super::go_json::write_go_json;
 
 /// The document with its parts not decoded yet.
@@ -25,6 +26,10 @@ struct Document<'a> {
     history: Option<&'a RawValue>,
     #[serde(borrow)]
     gap: Option<&'a RawValue>,
+    #[serde(borrow)]
+    released: Option<&'a RawValue>,
+    #[serde(borrow, rename = "override")]
+    override_until: Option<&'a RawValue>,
 }
 
 /// What is known beside a semaphore.
@@ -33,6 +38,8 @@ pub(super) struct Beside {
     holders: serde_json::Value,
     pub(super) audit_log: AuditLog,
     pub(super) history: History,
+    pub(super) released_at: Option<Timestamp>,
+    pub(super) override_until: Option<Timestamp>,
 }
 
 /// A hold with the node behind it.
@@ -65,6 +72,8 @@ pub(super) fn decode(bytes: &[u8], is_current: bool) -> Beside {
         },
         holders: part(holders),
         audit_log: audit_log.collect(),
+        released_at: part(document.released),
+        override_until: part(document.override_until),
     }
 }
 
@@ -105,6 +114,20 @@ pub(super) fn write_history(bytes: &mut Vec<u8>, history: &History) {
     }
     if history.has_gap() {
         bytes.extend_from_slice(br#","gap":true"#);
+    }
+}
+
+/// Writes the times that policies need behind the other members of the document.
+pub(super) fn write_policy_times(bytes: &mut Vec<u8>, semaphore: &Semaphore) {
+    let times = [
+        (&br#","released":"#[..], semaphore.released_at),
+        (br#","override":"#, semaphore.override_until),
+    ];
+    for (member, time) in times {
+        if let Some(time) = time {
+            bytes.extend_from_slice(member);
+            write_go_json(bytes, &time);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::lock::GroupName;
 use crate::lock::codec::Stored;
 use crate::lock::command::AdminCommand;
 use crate::lock::holders::{Hold, Holder};
+use crate::lock::policy::Refusal;
 use crate::lock::semaphore::Outcome;
 use crate::store::{Store, StoreError};
 
@@ -271,7 +272,11 @@ async fn foreign_request(
     let outcome = match kind {
         Kind::Lock if holders.contains(node) => return Ok(Reply::Outcome(Outcome::AlreadyHeld)),
         Kind::Lock if holders.len() as u64 >= slots => {
-            return Ok(Reply::Outcome(Outcome::Full { slots }));
+            let refusal = match slots {
+                0 => Refusal::Paused,
+                slots => Refusal::Full { slots },
+            };
+            return Ok(Reply::Outcome(Outcome::Refused(refusal)));
         }
         Kind::Lock | Kind::Renew => {
             holders.insert(node.into());

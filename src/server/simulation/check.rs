@@ -15,6 +15,7 @@ use super::world::{Cause, State};
 use crate::admin::{Change, ExecuteError};
 use crate::lock::GroupName;
 use crate::lock::command::Decision;
+use crate::lock::policy::Refusal;
 use crate::lock::semaphore::{Outcome, Semaphore};
 
 /// All values of a group, and the changes between them.
@@ -127,15 +128,20 @@ impl Values {
         let states = self.during(from, to);
         // One commit may contain a release and a grant of the same node, between which there is no value.
         let changed = self.changed_during(node, from, to);
-        let true_reply = match request.reply {
+        let true_reply = match &request.reply {
             Reply::Outcome(Outcome::Locked | Outcome::AlreadyHeld) => {
                 states.iter().any(|state| state.holds(node))
             }
             Reply::Outcome(Outcome::Unlocked | Outcome::NotHeld) => {
                 changed || states.iter().any(|state| !state.holds(node))
             }
-            Reply::Outcome(Outcome::Full { slots }) => {
-                is_full(states, slots) && (changed || states.iter().any(|state| !state.holds(node)))
+            Reply::Outcome(Outcome::Refused(refusal)) => {
+                let is_true = match refusal {
+                    Refusal::Full { slots } => is_full(states, *slots),
+                    Refusal::Paused => is_full(states, 0),
+                    _ => false,
+                };
+                is_true && (changed || states.iter().any(|state| !state.holds(node)))
             }
             Reply::Refused | Reply::Unknown => true,
         };
@@ -269,7 +275,7 @@ impl Values {
             states.iter().any(|state| {
                 let absent = || Arc::new(Semaphore::new(command.slots_if_absent));
                 let known = state.semaphore.clone().unwrap_or_else(absent);
-                wanted(&command.command.decide(&known, time_of(command.number)))
+                wanted(&command.command.decide(&known, time_of(command.number), &[]))
             })
         };
         let none = executed.is_empty() || self.spans_restore(command.sent, command.answered);
@@ -316,7 +322,7 @@ impl Values {
             }
             let known = before.semaphore.as_deref();
             let decision =
-                known.map(|known| command.command.decide(known, time_of(command.number)));
+                known.map(|known| command.command.decide(known, time_of(command.number), &[]));
             let does_it = match (&decision, &after.semaphore) {
                 (Some(Decision::Change { next, .. }), Some(found)) => *next == **found,
                 _ => false,
@@ -381,7 +387,7 @@ fn may_have_effect(reply: &Reply) -> bool {
         Reply::Unknown => true,
         Reply::Refused => false,
         // A request of unknown outcome is answered as if it had been repeated.
-        Reply::Outcome(outcome) => !matches!(outcome, Outcome::Full { .. }),
+        Reply::Outcome(outcome) => !matches!(outcome, Outcome::Refused(_)),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::coordinator::{ConfiguredGroup, ServerState, StateReceiver};
 use crate::group::{Group, GroupError, GroupMetrics};
 use crate::lock::GroupName;
 use crate::lock::holders::Client;
+use crate::lock::policy::Terms;
 use crate::lock::semaphore::Command;
 use crate::lock::window::Windows;
 use crate::server::monitor;
@@ -121,7 +122,7 @@ impl Fleet {
         let answer = handle.execute(command(kind, node, number), REQUEST_TIMEOUT);
         let answer = time::timeout(patience, answer).await;
         let reply = match &answer {
-            Ok(Ok(answer)) => Reply::Outcome(*answer),
+            Ok(Ok(answer)) => Reply::Outcome(answer.clone()),
             Ok(Err(GroupError::Rejected(_) | GroupError::Damaged(_) | GroupError::QueueFull)) => {
                 Reply::Refused
             }
@@ -234,6 +235,7 @@ fn command(kind: Kind, node: &str, number: u64) -> Command {
             id: node.parse().expect("a valid id"),
             at: time_of(number),
             client: Client::default(),
+            terms: Terms::default(),
         },
         Kind::Renew => Command::Renew { id: node.into() },
         Kind::Unlock => Command::Unlock {

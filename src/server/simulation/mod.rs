@@ -125,7 +125,7 @@ fn the_seeds_meet_every_kind_of_fault_and_reply() {
         "Ok(Ok(AlreadyHeld",
         "Ok(Ok(Unlocked",
         "Ok(Ok(NotHeld",
-        "Ok(Ok(Full",
+        "Ok(Ok(Refused(Full",
         "Ok(Err(Ambiguous",
         "Ok(Err(Rejected",
         "Ok(Err(Timeout",

@@ -133,8 +133,8 @@ fn each_problem_hides_the_lesser_ones() {
 /// Returns a group with a holder, to which all conditions apply that need attention.
 fn troubled() -> GroupView {
     let semaphore = Semaphore {
-        slots: 1,
         holders: [("node".into(), Hold::default())].into_iter().collect(),
+        ..Semaphore::new(1)
     };
     let state = GroupState {
         semaphore: Ok(semaphore.into()),

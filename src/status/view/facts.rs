@@ -161,8 +161,8 @@ mod tests {
             ..Hold::default()
         };
         let semaphore = Semaphore {
-            slots: 1,
             holders: [("node".into(), hold)].into_iter().collect(),
+            ..Semaphore::new(1)
         };
         let state = GroupState {
             semaphore: Ok(semaphore.into()),

@@ -60,7 +60,10 @@ impl GroupView {
         let mut log = self.audit_log.iter();
         let latest = log.find(|entry| match entry.action {
             Action::Pause | Action::Resume { .. } | Action::SetSlots { .. } => true,
-            Action::Lock { .. } | Action::Unlock { .. } => false,
+            Action::Lock { .. }
+            | Action::Unlock { .. }
+            | Action::Override { .. }
+            | Action::EndOverride => false,
         });
         latest.filter(|entry| entry.action == Action::Pause)
     }

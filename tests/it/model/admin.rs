@@ -205,7 +205,7 @@ impl Fleet {
             }
         }
         let before = value.semaphore();
-        match task.command().decide(&before, Timestamp::UNIX_EPOCH) {
+        match task.command().decide(&before, Timestamp::UNIX_EPOCH, &[]) {
             Decision::Unchanged => admin.phase = Phase::Succeeded,
             Decision::Refused(_) => self.admin_fails(admin),
             Decision::Change { next, .. } => {
@@ -213,6 +213,7 @@ impl Fleet {
                     expected: known.revision,
                     next: next.into(),
                     writes: true,
+                    compares_members: false,
                     outcomes: Vec::new(),
                     released: Vec::new(),
                 });

@@ -2,6 +2,7 @@
 
 use airlock::lock::codec::Revision;
 use airlock::lock::holders::Client;
+use airlock::lock::policy::{Conditions, Refusal, Terms};
 use airlock::lock::protocol::{Attempt, Protocol};
 use airlock::lock::semaphore::{Command, Outcome, Semaphore};
 use jiff::Timestamp;
@@ -82,6 +83,7 @@ impl Waiting {
                 id: name(self.node).parse().unwrap(),
                 at: Timestamp::UNIX_EPOCH,
                 client: Client::default(),
+                terms: Terms::default(),
             },
             Endpoint::Renew => Command::Renew { id },
             Endpoint::SteadyState => Command::Unlock {
@@ -204,12 +206,18 @@ impl Fleet {
         let commands: Vec<Command> = server.waiting.iter().map(Waiting::command).collect();
         let protocol = &server.protocol;
         if self.variant != Variant::GrantsOneTooMany {
-            return protocol.attempt(known.revision, &value.semaphore(), &commands);
+            return protocol.attempt(
+                known.revision,
+                &value.semaphore(),
+                &Conditions::default(),
+                &commands,
+            );
         }
         let slots = value.slots + 1;
         let mut attempt = protocol.attempt(
             known.revision,
             &Value { slots, ..value }.semaphore(),
+            &Conditions::default(),
             &commands,
         );
         std::sync::Arc::make_mut(&mut attempt.next).slots = value.slots;
@@ -343,7 +351,7 @@ fn apply_in_order(state: &mut State, server: usize, value: Value) {
         if let Some(facts) = &mut state.nodes[waiting.node].facts {
             facts.full |= Facts::default().and(now, waiting.node).full;
         }
-        turn.apply(&waiting.command());
+        turn.apply(&waiting.command(), &Conditions::default());
     }
 }
 
@@ -356,7 +364,8 @@ fn answer(state: &mut State, server: usize, attempt: &Attempt) {
         let reply = match outcome {
             Outcome::Locked | Outcome::AlreadyHeld => Reply::Held,
             Outcome::Unlocked | Outcome::NotHeld => Reply::NotHeld,
-            Outcome::Full { .. } => Reply::Full,
+            Outcome::Refused(Refusal::Full { .. } | Refusal::Paused) => Reply::Full,
+            Outcome::Refused(other) => unreachable!("without policies: {other:?}"),
         };
         state.answer(server, waiting.node, reply);
     }

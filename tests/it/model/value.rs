@@ -79,10 +79,10 @@ impl Value {
     pub(crate) fn semaphore(self) -> Arc<Semaphore> {
         let nodes = (0..8).filter(|node| self.holds(*node));
         Arc::new(Semaphore {
-            slots: self.slots,
             holders: nodes
                 .map(|node| (name(node).into(), Hold::default()))
                 .collect(),
+            ..Semaphore::new(self.slots)
         })
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::fuzzing;
 use crate::lock::holders::Client;
+use crate::lock::policy::{Conditions, Terms};
 use crate::lock::semaphore::Command;
 use crate::testing::mutated;
 use proptest::prelude::*;
@@ -221,12 +222,16 @@ prop_compose! {
             prop::option::of(-62_000_000_000..253_000_000_000_i64),
             0..8,
         ),
+        released_at in prop::option::of(-62_000_000_000..253_000_000_000_i64),
+        override_until in prop::option::of(-62_000_000_000..253_000_000_000_i64),
     ) -> Semaphore {
         let since = |second: i64| Timestamp::from_second(second).unwrap();
         let holders = holders.into_iter();
         Semaphore {
             slots,
             holders: holders.map(|(id, second)| (id.into(), second.map(since).into())).collect(),
+            released_at: released_at.map(since),
+            override_until: override_until.map(since),
         }
     }
 }
@@ -243,6 +248,10 @@ struct LockTimesOut<'a> {
     holders: BTreeMap<&'a str, Timestamp>,
     #[serde(skip_serializing_if = "<[AuditEntry]>::is_empty")]
     admin: &'a [AuditEntry],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    released: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none", rename = "override")]
+    override_until: Option<Timestamp>,
 }
 
 fn go_json(value: &impl Serialize) -> Vec<u8> {
@@ -262,6 +271,8 @@ fn json_of_types(semaphore: &Semaphore, admin: &[AuditEntry]) -> Value {
         lock_times: LockTimes::Current(go_json(&LockTimesOut {
             holders: known.collect(),
             admin,
+            released: semaphore.released_at,
+            override_until: semaphore.override_until,
         })),
     }
 }
@@ -315,7 +326,7 @@ proptest! {
         let id = |number| Arc::from(format!("<{number}>"));
         let since = |second: u32| Timestamp::from_second(second.into()).unwrap();
         let holders = holders.into_iter().map(|(number, second)| (id(number), second.map(since).into()));
-        let mut semaphore = Semaphore { slots: 1, holders: holders.collect() };
+        let mut semaphore = Semaphore { holders: holders.collect(), ..Semaphore::new(1) };
         let first = (semaphore.clone(), encode(&semaphore, &[], &History::default()));
         prop_assert_eq!(&first.1, &json_of_types(&semaphore, &[]));
         for changes in changes {
@@ -344,11 +355,15 @@ fn detailed() -> (Semaphore, History) {
     let at = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
     let mut semaphore = Semaphore::new(2);
     for id in ["a", "b"] {
-        semaphore.apply(&Command::Lock {
-            id: id.parse().unwrap(),
-            at: at(0),
-            client: client.clone(),
-        });
+        semaphore.apply(
+            &Command::Lock {
+                id: id.parse().unwrap(),
+                at: at(0),
+                client: client.clone(),
+                terms: Terms::default(),
+            },
+            &Conditions::default(),
+        );
     }
     let released = semaphore.release(&"b".into(), at(4)).unwrap();
     (semaphore, History::default().append(&[released]))
@@ -400,11 +415,15 @@ fn addresses_and_names_are_not_stored_where_many_holders_fill_a_request() {
     };
     for (slots, expected) in [(1000, client.clone()), (1001, Client::default())] {
         let mut semaphore = Semaphore::new(slots);
-        semaphore.apply(&Command::Lock {
-            id: "a".parse().unwrap(),
-            at: Timestamp::UNIX_EPOCH,
-            client: client.clone(),
-        });
+        semaphore.apply(
+            &Command::Lock {
+                id: "a".parse().unwrap(),
+                at: Timestamp::UNIX_EPOCH,
+                client: client.clone(),
+                terms: Terms::default(),
+            },
+            &Conditions::default(),
+        );
         assert_eq!(semaphore.holders["a"].client, expected);
     }
 }
