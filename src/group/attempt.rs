@@ -223,8 +223,8 @@ impl AttemptLoop {
                 work.committed(proposal, written);
                 Ok(())
             }
-            Ok(CommitOutcome::Conflict(current)) => {
-                work.observe(current, Some(state.as_of()));
+            Ok(CommitOutcome::Conflict(conflict)) => {
+                work.observe(conflict.current, Some(state.as_of()));
                 Err(AttemptError::Conflict)
             }
             Err(error @ StoreError::Rejected(_)) => {
@@ -266,8 +266,8 @@ impl AttemptLoop {
                 work.observe(Stored::written(empty, revision), Some(state.as_of()));
                 Ok(())
             }
-            Ok(CommitOutcome::Conflict(current)) => {
-                work.observe(current, Some(state.as_of()));
+            Ok(CommitOutcome::Conflict(conflict)) => {
+                work.observe(conflict.current, Some(state.as_of()));
                 Err(AttemptError::Conflict)
             }
             Err(error) => {
@@ -294,7 +294,10 @@ impl AttemptLoop {
         new: Option<&Value>,
     ) -> Result<CommitOutcome, StoreError> {
         let started = Instant::now();
-        let result = self.store.commit(&self.group, &state.stored, new).await;
+        let result = self
+            .store
+            .commit(&self.group, &state.stored, new, &[])
+            .await;
         match &result {
             Ok(CommitOutcome::Committed(_)) => self.pace.won(started, new.is_some()),
             Ok(CommitOutcome::Conflict(_)) => self.pace.lost(started, new.is_some()),

@@ -182,7 +182,7 @@ mod tests {
     use crate::lock::policy::Terms;
     use crate::lock::semaphore::Command;
     use crate::store::memory::MemoryStore;
-    use crate::store::{CommitOutcome, Location, Report, Store, StoreError};
+    use crate::store::{CommitOutcome, Location, Member, Report, Store, StoreError};
 
     /// A store with calls that never return, which the contract forbids.
     struct Stuck;
@@ -197,6 +197,7 @@ mod tests {
             _: &GroupName,
             _: &Stored,
             _: Option<&Value>,
+            _: &[Member<'_>],
         ) -> Result<CommitOutcome, StoreError> {
             std::future::pending().await
         }

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::memory::MemoryStore;
-use super::{CommitOutcome, Location, Report, Store, StoreError};
+use super::{CommitOutcome, Location, Member, OwnedMember, Report, Store, StoreError};
 use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
 
@@ -54,7 +54,15 @@ struct Script {
     faults: VecDeque<Fault>,
     always: Option<Fault>,
     calls: Vec<Call>,
-    late: Vec<(GroupName, Stored, Value)>,
+    late: Vec<Late>,
+}
+
+/// A write that has not reached the store yet.
+struct Late {
+    group: GroupName,
+    expected: Stored,
+    value: Value,
+    also: Vec<OwnedMember>,
 }
 
 /// The error of an injected fault.
@@ -102,9 +110,11 @@ impl FaultyStore {
     pub(crate) async fn deliver(&self) -> Vec<CommitOutcome> {
         let late = std::mem::take(&mut self.script().late);
         let mut results = Vec::new();
-        for (group, expected, value) in late {
-            let result = self.memory.commit(&group, &expected, Some(&value)).await;
-            results.push(result.unwrap());
+        for late in late {
+            let also: Vec<_> = late.also.iter().map(OwnedMember::borrowed).collect();
+            let new = Some(&late.value);
+            let result = self.memory.commit(&late.group, &late.expected, new, &also);
+            results.push(result.await.unwrap());
         }
         results
     }
@@ -138,6 +148,7 @@ impl Store for FaultyStore {
         group: &GroupName,
         expected: &Stored,
         new: Option<&Value>,
+        also: &[Member<'_>],
     ) -> Result<CommitOutcome, StoreError> {
         let call = if new.is_some() {
             Call::Write
@@ -148,28 +159,33 @@ impl Store for FaultyStore {
         let no_space = || StoreError::no_space(Injected("no space"));
         let unknown = || StoreError::unknown(Injected("timed out"));
         match self.fault() {
-            None => self.memory.commit(group, expected, new).await,
+            None => self.memory.commit(group, expected, new, also).await,
             Some(Fault::Rejected) => Err(StoreError::rejected(Injected("not allowed"))),
             Some(Fault::NoSpace) => Err(no_space()),
             Some(Fault::NoSpaceApplied) => {
-                self.memory.commit(group, expected, new).await?;
+                self.memory.commit(group, expected, new, also).await?;
                 Err(no_space())
             }
             Some(Fault::Unreachable) => Err(StoreError::unreachable(Injected("no route"))),
             Some(Fault::RequestLost) => Err(unknown()),
             Some(Fault::AnswerLost) => {
-                self.memory.commit(group, expected, new).await?;
+                self.memory.commit(group, expected, new, also).await?;
                 Err(unknown())
             }
             Some(Fault::Late) => {
-                let late = new.map(|value| (group.clone(), expected.clone(), value.clone()));
+                let late = new.map(|value| Late {
+                    group: group.clone(),
+                    expected: expected.clone(),
+                    value: value.clone(),
+                    also: also.iter().map(Member::owned).collect(),
+                });
                 self.script().late.extend(late);
                 Err(unknown())
             }
             Some(Fault::Raced) => {
                 let current = self.memory.read(group).await?.value;
                 self.memory.overwrite(group, current);
-                self.memory.commit(group, expected, new).await
+                self.memory.commit(group, expected, new, also).await
             }
         }
     }

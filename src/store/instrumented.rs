@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::health::{Health, Replies, Writes};
 use super::presence::Published;
-use super::{CommitOutcome, Endpoints, Location, Notice, Report, Store, StoreError};
+use super::{CommitOutcome, Endpoints, Location, Member, Notice, Report, Store, StoreError};
 use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
 
@@ -137,9 +137,10 @@ impl Store for InstrumentedStore {
         group: &GroupName,
         expected: &Stored,
         new: Option<&Value>,
+        also: &[Member<'_>],
     ) -> Result<CommitOutcome, StoreError> {
         let started = Instant::now();
-        let result = self.inner.commit(group, expected, new).await;
+        let result = self.inner.commit(group, expected, new, also).await;
         let call = match new {
             Some(_) => Call::Write,
             None => Call::Confirm,

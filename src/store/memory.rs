@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::presence::{Liveness, Published};
-use super::{CommitOutcome, Location, Report, Store, StoreError, Update};
+use super::{CommitOutcome, Conflict, Location, Member, Report, Store, StoreError, Update};
 use crate::lock::GroupName;
 use crate::lock::codec::{Revision, Stored, Value};
 
@@ -81,11 +81,11 @@ impl Store for MemoryStore {
         group: &GroupName,
         expected: &Stored,
         new: Option<&Value>,
+        also: &[Member<'_>],
     ) -> Result<CommitOutcome, StoreError> {
         let mut content = self.lock();
-        let current = content.stored(group);
-        if !expected.is_still(&current) {
-            return Ok(CommitOutcome::Conflict(current));
+        if let Some(conflict) = content.conflict(group, expected, also) {
+            return Ok(CommitOutcome::Conflict(conflict));
         }
         if let Some(value) = new {
             content.write(group, Some(value.clone()));
@@ -164,6 +164,26 @@ impl Content {
             },
             None => Stored::absent(as_of),
         }
+    }
+
+    /// Returns the conflict of a commit with the current contents, if there is one.
+    pub(crate) fn conflict(
+        &self,
+        group: &GroupName,
+        expected: &Stored,
+        also: &[Member<'_>],
+    ) -> Option<Conflict> {
+        let conflict = Conflict {
+            current: self.stored(group),
+            members: also
+                .iter()
+                .map(|member| self.stored(member.group))
+                .collect(),
+        };
+        let mut members = also.iter().zip(&conflict.members);
+        let is_current = expected.is_still(&conflict.current)
+            && members.all(|(member, current)| member.is_still(current));
+        (!is_current).then_some(conflict)
     }
 
     /// Writes or deletes a value, and returns the revision of the write.

@@ -34,9 +34,39 @@ pub enum CommitOutcome {
     /// The expected content was the current one. The value now has this revision: a new one if a value was written,
     /// the expected one if it was only confirmed.
     Committed(Revision),
-    /// The expected content was not the current one. This is the current one; nothing was written.
-    Conflict(Stored),
+    /// The content of the group, or of a member, was not the expected one. Nothing was written.
+    Conflict(Conflict),
 }
+
+/// The current contents of the groups that a commit compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The content of the group itself.
+    pub current: Stored,
+    /// The contents of the members, in the order in which they were given.
+    pub members: Vec<Stored>,
+}
+
+/// Another group whose content a commit compares too: the revision and the bytes of the semaphore, but not the lock
+/// times, which a watch may not report.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// The group.
+    pub group: &'a GroupName,
+    /// The expected content.
+    pub stored: &'a Stored,
+}
+
+/// A [`Member`] that outlives the call.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedMember {
+    group: GroupName,
+    stored: Stored,
+}
+
+/// The maximum number of members of one commit, in every store. etcd executes at most 128 operations in a transaction
+/// (`--max-txn-ops`); comparisons count, of which a member needs two, and the group itself three.
+pub const MAX_MEMBERS: usize = 62;
 
 /// The reason why a store returned no result. The cause names the endpoint or the file.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -70,12 +100,14 @@ pub trait Store: Send + Sync + 'static {
     async fn read(&self, group: &GroupName) -> Result<Stored, StoreError>;
 
     /// Performs one compare-and-swap. If the current content is `expected`, both the revision and the bytes (invariant
-    /// 11), `new` is written; without `new`, the comparison is the result. `expected.as_of` does not count.
+    /// 11), `new` is written; without `new`, the comparison is the result. `expected.as_of` does not count. The contents of
+    /// up to [`MAX_MEMBERS`] other groups are compared at the same moment, and are not written.
     async fn commit(
         &self,
         group: &GroupName,
         expected: &Stored,
         new: Option<&Value>,
+        also: &[Member<'_>],
     ) -> Result<CommitOutcome, StoreError>;
 
     /// Verifies that the store would accept a write to the value of a group, without changing it.
@@ -258,6 +290,39 @@ impl Notice {
     /// Reports whether the fact is an endpoint of another cluster.
     pub fn is_foreign_endpoint(&self) -> bool {
         matches!(self, Notice::ForeignEndpoint { .. })
+    }
+}
+
+// === impl Member ===
+
+impl Member<'_> {
+    /// Copies the expected content.
+    pub(crate) fn owned(&self) -> OwnedMember {
+        OwnedMember {
+            group: self.group.clone(),
+            stored: self.stored.clone(),
+        }
+    }
+
+    /// Reports whether a commit finds the expected content in `current`.
+    pub(crate) fn is_still(&self, current: &Stored) -> bool {
+        let semaphores = [self.stored, current].map(|stored| {
+            let value = stored.value.as_ref();
+            value.map(|value| &value.semaphore)
+        });
+        self.stored.revision == current.revision && semaphores[0] == semaphores[1]
+    }
+}
+
+// === impl OwnedMember ===
+
+impl OwnedMember {
+    /// Returns the member without copying it.
+    pub(crate) fn borrowed(&self) -> Member<'_> {
+        Member {
+            group: &self.group,
+            stored: &self.stored,
+        }
     }
 }
 

@@ -264,7 +264,7 @@ async fn etcd_accepts_the_maximum_of_holders_and_an_error_names_the_remedy_for_m
         }
         let expected = store.read(&group).await.unwrap();
         let value = codec::encode(&semaphore, &[], &full_history());
-        store.commit(&group, &expected, Some(&value)).await
+        store.commit(&group, &expected, Some(&value), &[]).await
     };
     // The second commit also contains the value that it compares.
     for _ in 0..2 {

@@ -299,7 +299,10 @@ async fn large_values_are_read_and_watched() {
                 lock_times: LockTimes::Absent,
             };
             let expected = store.read(&group).await.unwrap();
-            store.commit(&group, &expected, Some(&value)).await.unwrap();
+            store
+                .commit(&group, &expected, Some(&value), &[])
+                .await
+                .unwrap();
         }
     };
     write(3000).await;

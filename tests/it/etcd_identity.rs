@@ -259,7 +259,7 @@ async fn a_value_from_before_the_restoration_is_neither_confirmed_nor_overwritte
         let group = GroupName::new("default").unwrap();
         let write = async |expected: &Stored, text| {
             let new = value(text);
-            store.commit(&group, expected, Some(&new)).await
+            store.commit(&group, expected, Some(&new), &[]).await
         };
         let absent = store.read(&group).await.unwrap();
         write(&absent, "first").await.unwrap();
@@ -283,7 +283,7 @@ async fn a_value_from_before_the_restoration_is_neither_confirmed_nor_overwritte
         let current = current.await.unwrap();
         assert_eq!(current.revision, lost.revision);
         for outcome in [
-            store.commit(&group, &lost, None).await.unwrap(),
+            store.commit(&group, &lost, None, &[]).await.unwrap(),
             write(&lost, "new").await.unwrap(),
         ] {
             assert!(

@@ -225,12 +225,12 @@ async fn invariant_6_a_write_that_may_still_arrive_is_unknown_and_one_that_was_n
     let absent = store.read(&group).await.unwrap();
     let value = codec::encode(&Semaphore::new(1), &[], &History::default());
     proxy.set(Network::Frozen);
-    let error = store.commit(&group, &absent, Some(&value)).await;
+    let error = store.commit(&group, &absent, Some(&value), &[]).await;
     assert!(matches!(error, Err(StoreError::Unknown(_))), "{error:?}");
     drop(proxy);
     // The first call notices the closed connection; the second one cannot connect, so that nothing was sent.
     let _ = store.read(&group).await;
-    let error = store.commit(&group, &absent, Some(&value)).await;
+    let error = store.commit(&group, &absent, Some(&value), &[]).await;
     assert!(
         matches!(error, Err(StoreError::Unreachable(_))),
         "{error:?}"

@@ -112,9 +112,9 @@ pub(super) async fn refresh(store: &InstrumentedStore, group: &Group) -> Result<
     let known = group.known();
     let current = match &known {
         None => store.read(group.name()).await?,
-        Some(known) => match store.commit(group.name(), &known.stored, None).await? {
+        Some(known) => match store.commit(group.name(), &known.stored, None, &[]).await? {
             CommitOutcome::Committed(_) => return Ok(()),
-            CommitOutcome::Conflict(current) => current,
+            CommitOutcome::Conflict(conflict) => conflict.current,
         },
     };
     group.observe_read(current, known.map(|known| known.as_of()));

@@ -12,7 +12,7 @@ use crate::lock::codec::{Stored, Value};
 use crate::logging::logged;
 use crate::store::memory::MemoryStore;
 use crate::store::presence::Published;
-use crate::store::{CommitOutcome, Location, Report};
+use crate::store::{CommitOutcome, Location, Member, Report};
 
 /// The store of one server, which refuses documents, or does not reply to reads, for a while. It writes a document only
 /// if it has changed.
@@ -39,8 +39,9 @@ impl Store for Failing {
         group: &GroupName,
         expected: &Stored,
         new: Option<&Value>,
+        also: &[Member<'_>],
     ) -> Result<CommitOutcome, StoreError> {
-        self.inner.commit(group, expected, new).await
+        self.inner.commit(group, expected, new, also).await
     }
 
     async fn check_writable(&self, group: &GroupName) -> Result<(), StoreError> {

@@ -13,7 +13,9 @@ use super::plan::{Fault, Plan, millis, rng};
 use super::world::World;
 use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
-use crate::store::{CommitOutcome, Location, Report, Store, StoreError, Update};
+use crate::store::{
+    CommitOutcome, Location, Member, OwnedMember, Report, Store, StoreError, Update,
+};
 
 /// The store as one participant reaches it.
 pub(super) struct Link {
@@ -186,12 +188,15 @@ impl Store for Link {
         group: &GroupName,
         expected: &Stored,
         new: Option<&Value>,
+        also: &[Member<'_>],
     ) -> Result<CommitOutcome, StoreError> {
         let (name, group) = (self.name.clone(), group.clone());
         let (expected, new) = (expected.clone(), new.cloned());
+        let also: Vec<_> = also.iter().map(Member::owned).collect();
         let call = if new.is_some() { "write" } else { "confirm" };
         self.call(call, new.is_some(), move |world| {
-            world.commit(&name, &group, &expected, new.as_ref())
+            let also: Vec<_> = also.iter().map(OwnedMember::borrowed).collect();
+            world.commit(&name, &group, &expected, new.as_ref(), &also)
         })
         .await
     }

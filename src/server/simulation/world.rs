@@ -1,6 +1,7 @@
 //! The simulated store itself, with every value that it ever had. Calls to it are atomic; `link` adds the network.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -14,8 +15,8 @@ use crate::lock::audit::AuditLog;
 use crate::lock::codec::{self, LockTimes, Stored, Value};
 use crate::lock::history::History;
 use crate::lock::semaphore::Semaphore;
-use crate::store::CommitOutcome;
 use crate::store::memory::Content;
+use crate::store::{CommitOutcome, Member};
 
 /// The store and what is known about the whole run.
 pub(super) struct World {
@@ -125,24 +126,28 @@ impl World {
         group: &GroupName,
         expected: &Stored,
         new: Option<&Value>,
+        also: &[Member<'_>],
     ) -> CommitOutcome {
         let mut inner = self.inner.lock();
-        let current = inner.content.stored(group);
-        if !expected.is_still(&current) {
+        if let Some(conflict) = inner.content.conflict(group, expected, also) {
             let what = if new.is_some() {
                 "write"
             } else {
                 "confirmation"
             };
-            let event = format!(
+            let mut event = format!(
                 "store: {group}: conflict of a {what} by {by}, {} is not {}",
-                expected.revision.0, current.revision.0
+                expected.revision.0, conflict.current.revision.0
             );
+            for (Member { group, stored }, current) in also.iter().zip(&conflict.members) {
+                let [expected, current] = [stored, current].map(|stored| stored.revision.0);
+                let _ = write!(event, "; {group}: {expected}, found {current}");
+            }
             self.trace.record(&event);
-            return CommitOutcome::Conflict(current);
+            return CommitOutcome::Conflict(conflict);
         }
         let Some(value) = new else {
-            let revision = current.revision;
+            let revision = expected.revision;
             self.trace
                 .record(&format!("store: {group}: {by} confirms {}", revision.0));
             return CommitOutcome::Committed(revision);
@@ -177,7 +182,7 @@ impl World {
                 Some(LockTimes::Absent | LockTimes::Unreported) | None => LockTimes::Absent,
             },
         };
-        let outcome = self.commit("coreos/airlock", group, &current, Some(&value));
+        let outcome = self.commit("coreos/airlock", group, &current, Some(&value), &[]);
         matches!(outcome, CommitOutcome::Committed(_))
     }
 

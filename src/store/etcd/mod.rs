@@ -21,7 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::presence::Published;
-use super::{CommitOutcome, Endpoints, Location, Notice, Report, Store, StoreError};
+use super::{CommitOutcome, Endpoints, Location, Member, Notice, Report, Store, StoreError};
 use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
 use crate::text::escape::shell_word;
@@ -82,8 +82,9 @@ impl Store for EtcdStore {
         group: &GroupName,
         expected: &Stored,
         new: Option<&Value>,
+        also: &[Member<'_>],
     ) -> Result<CommitOutcome, StoreError> {
-        transaction::commit(&self.cluster, group, expected, new).await
+        transaction::commit(&self.cluster, group, expected, new, also).await
     }
 
     async fn check_writable(&self, group: &GroupName) -> Result<(), StoreError> {

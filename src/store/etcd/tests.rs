@@ -67,7 +67,7 @@ async fn write(store: &EtcdStore) -> Result<CommitOutcome, StoreError> {
         semaphore: b"new".to_vec(),
         lock_times: LockTimes::Absent,
     };
-    store.commit(&group(), &absent(), Some(&new)).await
+    store.commit(&group(), &absent(), Some(&new), &[]).await
 }
 
 /// Names the class of an error.

@@ -3,6 +3,8 @@
 //! Reads and confirmations are linearizable Range requests: etcd answers them while it is out of space, and in 3.4 and
 //! 3.5 it did not always answer transactions then, not even those that only read.
 
+use std::iter;
+
 use etcd_client::{
     Client, Compare, CompareOp, Error, GetOptions, GetResponse, KeyValue, ResponseHeader, Txn,
     TxnOp, TxnOpResponse, TxnResponse,
@@ -13,7 +15,7 @@ use super::error::EtcdError;
 use super::keys;
 use crate::lock::GroupName;
 use crate::lock::codec::{LockTimes, Revision, Stored, Value};
-use crate::store::{CommitOutcome, StoreError};
+use crate::store::{CommitOutcome, Conflict, Member, StoreError};
 
 /// The maximum size of a response in bytes. By default, etcd limits one value to 1.5 MiB; a response contains the values
 /// of several groups.
@@ -35,16 +37,18 @@ pub(super) async fn read(cluster: &Cluster, group: &GroupName) -> Result<Stored,
     complete(cluster, group, &response).await
 }
 
-/// Compares the value of a group with `expected`, and writes `new` if there is one.
+/// Compares the value of a group with `expected`, and those of the members, and writes `new` if there is one.
 pub(super) async fn commit(
     cluster: &Cluster,
     group: &GroupName,
     expected: &Stored,
     new: Option<&Value>,
+    also: &[Member<'_>],
 ) -> Result<CommitOutcome, StoreError> {
     match new {
-        Some(new) => write(cluster, group, expected, new).await,
-        None => confirm(cluster, group, expected).await,
+        Some(new) => write(cluster, group, expected, new, also).await,
+        None if also.is_empty() => confirm(cluster, group, expected).await,
+        None => confirm_all(cluster, group, expected, also).await,
     }
 }
 
@@ -87,7 +91,35 @@ async fn confirm(
         return Ok(CommitOutcome::Committed(expected.revision));
     }
     let current = complete(cluster, group, &response).await?;
-    Ok(CommitOutcome::Conflict(current))
+    Ok(CommitOutcome::Conflict(Conflict {
+        current,
+        members: Vec::new(),
+    }))
+}
+
+async fn confirm_all(
+    cluster: &Cluster,
+    group: &GroupName,
+    expected: &Stored,
+    also: &[Member<'_>],
+) -> Result<CommitOutcome, StoreError> {
+    let transaction = confirmation(group, expected, also);
+    let call = |client| transact(client, transaction.clone());
+    let response = cluster.call(Effect::Reads, call).await?;
+    if response.succeeded() {
+        return Ok(CommitOutcome::Committed(expected.revision));
+    }
+    conflict(&response, also)
+}
+
+/// Returns a transaction that compares all semaphores.
+///
+/// SUBTLE: the gets must not be serializable. Without any other request, or only with serializable ones, a member of etcd
+/// answers from its own state, although it may lag behind (invariant 4).
+fn confirmation(group: &GroupName, expected: &Stored, also: &[Member<'_>]) -> Txn {
+    let mut compares = compare_semaphore(group, expected);
+    compares.extend(compare_members(also));
+    Txn::new().when(compares).or_else(get_all(group, also))
 }
 
 async fn write(
@@ -95,13 +127,10 @@ async fn write(
     group: &GroupName,
     expected: &Stored,
     new: &Value,
+    also: &[Member<'_>],
 ) -> Result<CommitOutcome, StoreError> {
     let call = |client| {
-        // SUBTLE: the gets must not be serializable: they are the base of the next attempt (invariant 4).
-        let transaction = Txn::new()
-            .when(compare_both(group, expected))
-            .and_then(put_both(group, new))
-            .or_else(get_both(group));
+        let transaction = swap(group, expected, new, also);
         transact(client, transaction)
     };
     let response = cluster.call(Effect::Writes, call).await?;
@@ -109,12 +138,45 @@ async fn write(
         let revision = header_revision(response.header())?;
         return Ok(CommitOutcome::Committed(revision));
     }
-    stored(&response).map(CommitOutcome::Conflict)
+    conflict(&response, also)
+}
+
+fn swap(group: &GroupName, expected: &Stored, new: &Value, also: &[Member<'_>]) -> Txn {
+    let mut compares = compare_both(group, expected);
+    compares.extend(compare_members(also));
+    // SUBTLE: the gets must not be serializable: they are the base of the next attempt (invariant 4).
+    Txn::new()
+        .when(compares)
+        .and_then(put_both(group, new))
+        .or_else(get_all(group, also))
+}
+
+/// Requires the semaphore that was read, and the lock times.
+fn compare_both(group: &GroupName, expected: &Stored) -> Vec<Compare> {
+    let mut compares = compare_semaphore(group, expected);
+    if let Some(value) = &expected.value {
+        // An administrator's command can depend on the time of a grant.
+        if let Some(lock_times) = value.lock_times.current()
+            && lock_times.len() <= MAX_COMPARED_TIMES
+        {
+            compares.push(Compare::value(
+                keys::lock_times(group),
+                CompareOp::Equal,
+                lock_times,
+            ));
+        }
+    }
+    compares
+}
+
+fn compare_members(also: &[Member<'_>]) -> impl Iterator<Item = Compare> {
+    also.iter()
+        .flat_map(|member| compare_semaphore(member.group, member.stored))
 }
 
 /// Requires the revision and the bytes that were read: a cluster that was restored from a backup uses the revisions
 /// after the backup again, for other values (invariant 11).
-fn compare_both(group: &GroupName, expected: &Stored) -> Vec<Compare> {
+fn compare_semaphore(group: &GroupName, expected: &Stored) -> Vec<Compare> {
     let semaphore = keys::semaphore(group);
     let revision = expected.revision.0;
     let mut compares = vec![Compare::mod_revision(
@@ -128,16 +190,6 @@ fn compare_both(group: &GroupName, expected: &Stored) -> Vec<Compare> {
             CompareOp::Equal,
             value.semaphore.clone(),
         ));
-        // An administrator's command can depend on the time of a grant.
-        if let Some(lock_times) = value.lock_times.current()
-            && lock_times.len() <= MAX_COMPARED_TIMES
-        {
-            compares.push(Compare::value(
-                keys::lock_times(group),
-                CompareOp::Equal,
-                lock_times,
-            ));
-        }
     }
     compares
 }
@@ -199,11 +251,11 @@ async fn complete(
     Ok(present(semaphore, lock_times.kvs().first(), as_of))
 }
 
-fn get_both(group: &GroupName) -> Vec<TxnOp> {
-    vec![
-        TxnOp::get(keys::semaphore(group), None),
-        TxnOp::get(keys::lock_times(group), None),
-    ]
+/// Reads both keys of the group, and of each member.
+fn get_all(group: &GroupName, also: &[Member<'_>]) -> Vec<TxnOp> {
+    let groups = iter::once(group).chain(also.iter().map(|member| member.group));
+    let keys = groups.flat_map(|group| [keys::semaphore(group), keys::lock_times(group)]);
+    keys.map(|key| TxnOp::get(key, None)).collect()
 }
 
 fn put_both(group: &GroupName, value: &Value) -> Vec<TxnOp> {
@@ -218,21 +270,23 @@ fn put_both(group: &GroupName, value: &Value) -> Vec<TxnOp> {
     puts
 }
 
-/// Decodes the response to [`get_both`].
-fn stored(response: &TxnResponse) -> Result<Stored, StoreError> {
+/// Decodes the response to [`get_all`].
+fn conflict(response: &TxnResponse, also: &[Member<'_>]) -> Result<CommitOutcome, StoreError> {
     let as_of = header_revision(response.header())?;
-    let found = response.op_responses();
-    let [
-        TxnOpResponse::Get(semaphore),
-        TxnOpResponse::Get(lock_times),
-    ] = found.as_slice()
-    else {
-        return Err(malformed("it does not contain the two requested ranges"));
+    let mut found = response.op_responses().into_iter();
+    let mut next = || match (found.next(), found.next()) {
+        (Some(TxnOpResponse::Get(semaphore)), Some(TxnOpResponse::Get(lock_times))) => {
+            Ok(match semaphore.kvs().first() {
+                Some(semaphore) => present(semaphore, lock_times.kvs().first(), as_of),
+                None => Stored::absent(as_of),
+            })
+        }
+        _ => Err(malformed("it does not contain the requested ranges")),
     };
-    Ok(match semaphore.kvs().first() {
-        Some(semaphore) => present(semaphore, lock_times.kvs().first(), as_of),
-        None => Stored::absent(as_of),
-    })
+    Ok(CommitOutcome::Conflict(Conflict {
+        current: next()?,
+        members: also.iter().map(|_| next()).collect::<Result<_, _>>()?,
+    }))
 }
 
 /// Combines the values of the two keys. Lock times of another revision are outdated: coreos/airlock or an administrator

@@ -3,6 +3,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::lock::codec::LockTimes;
 use crate::lock::codec::Revision;
+use crate::store::Conflict;
 use crate::store::faulty::Injected;
 
 /// A store that notes the calls, and fails them as it is told.
@@ -38,11 +39,15 @@ impl Store for Script {
         _: &GroupName,
         _: &Stored,
         new: Option<&Value>,
+        _: &[Member<'_>],
     ) -> Result<CommitOutcome, StoreError> {
         let name = if new.is_some() { "write" } else { "confirm" };
         let outcome = match *self.commits.lock() {
             true => CommitOutcome::Committed(Revision(1)),
-            false => CommitOutcome::Conflict(absent()),
+            false => CommitOutcome::Conflict(Conflict {
+                current: absent(),
+                members: Vec::new(),
+            }),
         };
         self.call(name, outcome)
     }
@@ -119,7 +124,7 @@ impl Fixture {
     }
 
     async fn confirm(&self) {
-        let _ = self.store.commit(&group(), &absent(), None).await;
+        let _ = self.store.commit(&group(), &absent(), None, &[]).await;
     }
 
     async fn write(&self) {
@@ -127,7 +132,10 @@ impl Fixture {
             semaphore: Vec::new(),
             lock_times: LockTimes::Absent,
         };
-        let _ = self.store.commit(&group(), &absent(), Some(&value)).await;
+        let _ = self
+            .store
+            .commit(&group(), &absent(), Some(&value), &[])
+            .await;
     }
 
     fn metrics(&self) -> String {

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 
 use super::presence::Published;
-use super::{CommitOutcome, Location, Report, Store, StoreError, Update};
+use super::{CommitOutcome, Conflict, Location, Member, Report, Store, StoreError, Update};
 use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
 pub(crate) use connection::check;
@@ -141,13 +141,22 @@ impl Store for SqliteStore {
         group: &GroupName,
         expected: &Stored,
         new: Option<&Value>,
+        also: &[Member<'_>],
     ) -> Result<CommitOutcome, StoreError> {
         let (expected, new) = (expected.clone(), new.cloned());
-        let commit = Then::Commit(Commit { expected, new });
+        let also = also.iter().map(Member::owned).collect();
+        let commit = Then::Commit(Commit {
+            expected,
+            new,
+            also,
+        });
         let done = self.call(group, commit).await?;
         Ok(match done.committed {
             Some(revision) => CommitOutcome::Committed(revision),
-            None => CommitOutcome::Conflict(done.current),
+            None => CommitOutcome::Conflict(Conflict {
+                current: done.current,
+                members: done.members,
+            }),
         })
     }
 

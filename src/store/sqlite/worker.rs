@@ -11,7 +11,7 @@ use super::error::SqliteError;
 use super::schema;
 use crate::lock::GroupName;
 use crate::lock::codec::{Revision, Stored, Value};
-use crate::store::StoreError;
+use crate::store::{OwnedMember, StoreError};
 
 /// The maximum number of jobs in one transaction.
 pub(super) const MAX_JOBS: usize = 256;
@@ -49,6 +49,8 @@ pub(super) enum Then {
 pub(super) struct Commit {
     pub(super) expected: Stored,
     pub(super) new: Option<Value>,
+    /// Other groups that are compared as well.
+    pub(super) also: Vec<OwnedMember>,
 }
 
 /// The result of a [`Call`].
@@ -56,6 +58,8 @@ pub(super) struct Commit {
 pub(super) struct Done {
     /// The value before the call.
     pub(super) current: Stored,
+    /// The values of the members of a commit.
+    pub(super) members: Vec<Stored>,
     /// The revision after a commit; `None` if there was none, or the comparison failed.
     pub(super) committed: Option<Revision>,
 }
@@ -183,6 +187,10 @@ impl Worker {
         let memory = &mut self.database.memory;
         memory.set_clock(clock);
         for (call, done) in calls.iter().zip(&results) {
+            for (member, stored) in call.also().iter().zip(&done.members) {
+                let value = stored.value.as_ref();
+                memory.set_group(member.borrowed().group, stored.revision, value);
+            }
             let (revision, value) = call.after(done);
             memory.set_group(&call.group, revision, value);
         }
@@ -291,21 +299,36 @@ fn perform(
     as_of: &mut Revision,
 ) -> rusqlite::Result<Done> {
     let current = schema::select(transaction, &call.group, *as_of)?;
+    let also = call.also().iter().map(OwnedMember::borrowed);
+    let members = also
+        .clone()
+        .map(|member| schema::select(transaction, member.group, *as_of))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut compared = also.zip(&members);
     let committed = match &call.then {
-        Then::Commit(commit) if commit.expected.is_still(&current) => Some(match &commit.new {
-            Some(value) => {
-                *as_of = schema::write(transaction, &call.group, value)?;
-                *as_of
-            }
-            None => current.revision,
-        }),
+        Then::Commit(commit)
+            if commit.expected.is_still(&current)
+                && compared.all(|(member, current)| member.is_still(current)) =>
+        {
+            Some(match &commit.new {
+                Some(value) => {
+                    *as_of = schema::write(transaction, &call.group, value)?;
+                    *as_of
+                }
+                None => current.revision,
+            })
+        }
         Then::Touch => {
             schema::touch(transaction)?;
             None
         }
         Then::Commit(_) | Then::Nothing => None,
     };
-    Ok(Done { current, committed })
+    Ok(Done {
+        current,
+        members,
+        committed,
+    })
 }
 
 // === impl Call ===
@@ -316,6 +339,14 @@ impl Call {
             Then::Nothing => false,
             Then::Commit(commit) => commit.new.is_some(),
             Then::Touch => true,
+        }
+    }
+
+    /// Returns the other groups that the call compares.
+    fn also(&self) -> &[OwnedMember] {
+        match &self.then {
+            Then::Commit(commit) => &commit.also,
+            Then::Nothing | Then::Touch => &[],
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use airlock::lock::GroupName;
 use airlock::lock::codec::{LockTimes, Revision, Stored, Value};
 use airlock::store::presence::{Liveness, Published};
-use airlock::store::{CommitOutcome, Store, Update};
+use airlock::store::{CommitOutcome, Conflict, Store, Update};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -107,8 +107,8 @@ async fn conflicts(
     new: Option<&Value>,
     current: &Stored,
 ) {
-    let lost = store.commit(group, expected, new).await.unwrap();
-    let CommitOutcome::Conflict(found) = lost else {
+    let lost = store.commit(group, expected, new, &[]).await.unwrap();
+    let CommitOutcome::Conflict(Conflict { current: found, .. }) = lost else {
         panic!("{expected:?} {new:?}: {lost:?}");
     };
     assert!(found.is_still(current), "{found:?}");
@@ -129,12 +129,12 @@ async fn a_check_for_writes_writes_nothing(backend: &dyn Backend) {
 
 async fn a_confirmation_writes_nothing(backend: &dyn Backend) {
     let (store, group) = (backend.store(), group("confirmed"));
-    let confirmed = store.commit(&group, &NONE, None).await.unwrap();
+    let confirmed = store.commit(&group, &NONE, None, &[]).await.unwrap();
     assert_eq!(confirmed, CommitOutcome::Committed(Revision::ABSENT));
     assert_eq!(store.read(&group).await.unwrap().value, None);
     write(&*store, &group, &NONE, &value("one")).await;
     let before = store.read(&group).await.unwrap();
-    let confirmed = store.commit(&group, &before, None).await.unwrap();
+    let confirmed = store.commit(&group, &before, None, &[]).await.unwrap();
     assert_eq!(confirmed, CommitOutcome::Committed(before.revision));
     // The revision of the store does not change either.
     assert_eq!(store.read(&group).await.unwrap(), before);
@@ -150,7 +150,7 @@ async fn a_recreated_value_has_a_new_revision(backend: &dyn Backend) {
         backend.overwrite(&group, None);
         let absent = store.read(&group).await.unwrap();
         assert_eq!((absent.revision, absent.value), (Revision::ABSENT, None));
-        let lost = store.commit(&group, &known, None).await.unwrap();
+        let lost = store.commit(&group, &known, None, &[]).await.unwrap();
         assert!(matches!(lost, CommitOutcome::Conflict(_)), "{lost:?}");
     }
 }
@@ -166,8 +166,8 @@ async fn lock_times_do_not_outlive_a_write_by_another_program(backend: &dyn Back
     if let LockTimes::Outdated(bytes) = &others.lock_times {
         assert_eq!(Some(bytes.as_slice()), value("one").lock_times.current());
     }
-    let lost = store.commit(&group, &NONE, None).await.unwrap();
-    let CommitOutcome::Conflict(current) = lost else {
+    let lost = store.commit(&group, &NONE, None, &[]).await.unwrap();
+    let CommitOutcome::Conflict(Conflict { current, .. }) = lost else {
         panic!("{lost:?}");
     };
     assert_eq!(current.value, Some(others));
@@ -207,13 +207,13 @@ async fn concurrent_increments_lose_no_update(backend: &dyn Backend) {
                             .unwrap()
                     });
                     let next = value(&(count + 1_usize).to_string());
-                    let commit = store.commit(&group, &known, Some(&next));
+                    let commit = store.commit(&group, &known, Some(&next), &[]);
                     known = match commit.await.unwrap() {
                         CommitOutcome::Committed(revision) => {
                             counted.push(count + 1);
                             Stored::written(next, revision)
                         }
-                        CommitOutcome::Conflict(current) => current,
+                        CommitOutcome::Conflict(conflict) => conflict.current,
                     };
                 }
                 counted

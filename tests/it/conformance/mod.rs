@@ -182,7 +182,7 @@ fn confirms_nothing_without_a_quorum(version: Version) {
         let baseline = timeout(MAX_WAIT, baseline).await.unwrap().unwrap();
         assert!(baseline.succeeded());
 
-        let confirmed = store.commit(&group, &known, None).await;
+        let confirmed = store.commit(&group, &known, None, &[]).await;
         let read = store.read(&group).await;
         let circumstances = circumstances(version, others);
         assert!(confirmed.is_err(), "{confirmed:?} {circumstances}");
@@ -216,7 +216,7 @@ fn circumstances(version: Version, others: &[Member]) -> String {
 async fn eventually_ok(store: &dyn Store, group: &GroupName, known: &Stored) -> CommitOutcome {
     let confirmed = async {
         loop {
-            if let Ok(outcome) = store.commit(group, known, None).await {
+            if let Ok(outcome) = store.commit(group, known, None, &[]).await {
                 return outcome;
             }
         }
@@ -244,7 +244,7 @@ const NONE: Stored = Stored {
 
 /// Commits a value, returns it with its revision, and panics on a conflict.
 async fn write(store: &dyn Store, group: &GroupName, expected: &Stored, new: &Value) -> Stored {
-    match store.commit(group, expected, Some(new)).await.unwrap() {
+    match store.commit(group, expected, Some(new), &[]).await.unwrap() {
         CommitOutcome::Committed(revision) => Stored::written(new.clone(), revision),
         conflict @ CommitOutcome::Conflict(_) => panic!("{conflict:?}"),
     }

@@ -101,7 +101,11 @@ fn call(group: &str, then: Then) -> Call {
 
 fn commit(expected: Stored, text: &str) -> Then {
     let new = Some(value(text));
-    Then::Commit(Commit { expected, new })
+    Then::Commit(Commit {
+        expected,
+        new,
+        also: Vec::new(),
+    })
 }
 
 fn value(text: &str) -> Value {
@@ -141,6 +145,7 @@ fn a_rejected_call_does_not_affect_the_calls_in_the_same_batch() {
         Then::Commit(Commit {
             expected: Stored::absent(Revision::ABSENT),
             new: None,
+            also: Vec::new(),
         })
     };
     let large = commit(Stored::absent(Revision::ABSENT), &" ".repeat(1 << 20));
