@@ -122,6 +122,11 @@ impl NumberRange {
         }
     }
 
+    /// Returns the range that also contains zero.
+    pub(super) const fn or_zero(&self) -> Self {
+        NumberRange::new(0, self.max)
+    }
+
     pub(super) fn contains(&self, number: u64) -> bool {
         (self.min..=self.max).contains(&number)
     }

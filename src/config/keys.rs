@@ -68,13 +68,31 @@ const SECTIONS: &[Section] = &[
             "default_slots",
             "default_users",
             "on_slots_mismatch",
+            "stall_after_minutes",
+            "settle_minutes",
             "windows",
+            "freezes",
             "groups",
+            "caps",
         ],
     ),
     Section::array("lock.windows", WINDOW),
-    Section::array("lock.groups", &["name", "slots", "users", "windows"]),
+    Section::array("lock.freezes", FREEZE),
+    Section::array(
+        "lock.groups",
+        &[
+            "name",
+            "slots",
+            "users",
+            "stall_after_minutes",
+            "settle_minutes",
+            "windows",
+            "freezes",
+        ],
+    ),
     Section::array("lock.groups.windows", WINDOW),
+    Section::array("lock.groups.freezes", FREEZE),
+    Section::array("lock.caps", &["name", "groups", "max_held", "max_groups"]),
     Section::table(
         "limits",
         &[
@@ -99,7 +117,9 @@ const SECTIONS: &[Section] = &[
     ),
 ];
 
-const WINDOW: &[&str] = &["days", "start_time", "length_minutes", "time_zone"];
+const WINDOW: &[&str] = &["days", "weeks", "start_time", "length_minutes", "time_zone"];
+
+const FREEZE: &[&str] = &["from", "until", "time_zone", "reason"];
 
 /// Common mistakes: the table, the key in it, and the key that is meant.
 const MISTAKES: &[(&str, &str, &str)] = &[
@@ -110,6 +130,14 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("lock.windows", "duration", "length_minutes"),
     ("lock.groups.windows", "start", "start_time"),
     ("lock.groups.windows", "duration", "length_minutes"),
+    ("lock.freezes", "start", "from"),
+    ("lock.freezes", "to", "until"),
+    ("lock.freezes", "end", "until"),
+    ("lock.groups.freezes", "start", "from"),
+    ("lock.groups.freezes", "to", "until"),
+    ("lock.groups.freezes", "end", "until"),
+    ("lock.caps", "slots", "max_held"),
+    ("lock.caps", "max_slots", "max_held"),
     ("notify", "secret", "secret_path"),
     // The names before version 1.0.0.
     ("limits", "headers", "max_headers"),

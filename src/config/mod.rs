@@ -24,11 +24,11 @@ use std::path::Path;
 
 pub(crate) use command::command_line;
 pub(crate) use diagnostic::{ConfigErrors, Diagnostic, Places};
-pub use settings::{ClusterId, EtcdSettings, EtcdUser, KeyPair, MAX_ETCD_SLOTS};
 pub(crate) use settings::{
-    EventKind, GroupSettings, Limits, ListenSettings, NotifySettings, Settings, SlotsMismatch,
-    StoreSettings, TlsSettings, TooManySlots,
+    CapSettings, EventKind, GroupSettings, Limits, ListenSettings, NotifySettings, Settings,
+    SlotsMismatch, StoreSettings, TlsSettings, TooManySlots,
 };
+pub use settings::{ClusterId, EtcdSettings, EtcdUser, KeyPair, MAX_ETCD_SLOTS};
 pub(crate) use suggest::nearest;
 
 use diagnostic::Diagnostics;

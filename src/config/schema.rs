@@ -60,8 +60,12 @@ pub(super) struct LockSection {
     pub(super) default_slots: Field<u64>,
     pub(super) default_users: Field<Vec<Located<String>>>,
     pub(super) on_slots_mismatch: Field<String>,
+    pub(super) stall_after_minutes: Field<u64>,
+    pub(super) settle_minutes: Field<u64>,
     pub(super) groups: Vec<Located<GroupSection>>,
     pub(super) windows: Field<Vec<Located<WindowSection>>>,
+    pub(super) freezes: Field<Vec<Located<FreezeSection>>>,
+    pub(super) caps: Vec<Located<CapSection>>,
 }
 
 /// `[[lock.groups]]`.
@@ -69,16 +73,37 @@ pub(super) struct GroupSection {
     pub(super) name: Field<String>,
     pub(super) slots: Field<u64>,
     pub(super) users: Field<Vec<Located<String>>>,
+    pub(super) stall_after_minutes: Field<u64>,
+    pub(super) settle_minutes: Field<u64>,
     /// An empty array is not an absent one: it replaces the windows of `[[lock.windows]]` with none.
     pub(super) windows: Field<Vec<Located<WindowSection>>>,
+    /// The same as for windows.
+    pub(super) freezes: Field<Vec<Located<FreezeSection>>>,
 }
 
 /// `[[lock.windows]]` and `[[lock.groups.windows]]`.
 pub(super) struct WindowSection {
     pub(super) days: Field<Vec<Located<String>>>,
+    pub(super) weeks: Field<Vec<Located<i8>>>,
     pub(super) start_time: Field<String>,
     pub(super) length_minutes: Field<u64>,
     pub(super) time_zone: Field<String>,
+}
+
+/// `[[lock.freezes]]` and `[[lock.groups.freezes]]`.
+pub(super) struct FreezeSection {
+    pub(super) from: Field<String>,
+    pub(super) until: Field<String>,
+    pub(super) time_zone: Field<String>,
+    pub(super) reason: Field<String>,
+}
+
+/// `[[lock.caps]]`.
+pub(super) struct CapSection {
+    pub(super) name: Field<String>,
+    pub(super) groups: Field<Vec<Located<String>>>,
+    pub(super) max_held: Field<u64>,
+    pub(super) max_groups: Field<u64>,
 }
 
 /// `[limits]`.
@@ -120,6 +145,24 @@ const SLOTS: NumberRange = NumberRange {
 };
 /// The maximum is a week.
 const LENGTH_MINUTES: NumberRange = NumberRange::new(1, Window::MAX_MINUTES);
+/// The maximum is a week. In a group, 0 means no limit.
+const STALL_MINUTES: NumberRange = NumberRange {
+    min: 1,
+    max: 7 * 24 * 60,
+    instead_of_zero: Some("to grant locks however long a node holds one, remove this key"),
+};
+/// The maximum is a day. In a group, 0 means no time.
+const SETTLE_MINUTES: NumberRange = NumberRange {
+    min: 1,
+    max: 24 * 60,
+    instead_of_zero: Some("to grant locks right after a release, remove this key"),
+};
+/// The maximum of what a cap allows. The number of its groups limits it further.
+const CAP: NumberRange = NumberRange {
+    min: 1,
+    max: u64::MAX,
+    instead_of_zero: Some("to stop all reboots of a group, use `airlock pause GROUP`"),
+};
 
 // === impl File ===
 
@@ -252,8 +295,12 @@ fn lock(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> LockSection {
         default_slots: table.take_number(diagnostics, "default_slots", &SLOTS),
         default_users: table.take_strings(diagnostics, "default_users"),
         on_slots_mismatch: table.take_string(diagnostics, "on_slots_mismatch"),
+        stall_after_minutes: table.take_number(diagnostics, "stall_after_minutes", &STALL_MINUTES),
+        settle_minutes: table.take_number(diagnostics, "settle_minutes", &SETTLE_MINUTES),
         windows: sections(diagnostics, table, "windows", window),
+        freezes: sections(diagnostics, table, "freezes", freeze),
         groups: sections(diagnostics, table, "groups", group).value_or_default(),
+        caps: sections(diagnostics, table, "caps", cap).value_or_default(),
     }
 }
 
@@ -262,16 +309,42 @@ fn group(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> GroupSection {
         name: table.take_string(diagnostics, "name"),
         slots: table.take_number(diagnostics, "slots", &SLOTS),
         users: table.take_strings(diagnostics, "users"),
+        stall_after_minutes: table.take_number(
+            diagnostics,
+            "stall_after_minutes",
+            &STALL_MINUTES.or_zero(),
+        ),
+        settle_minutes: table.take_number(diagnostics, "settle_minutes", &SETTLE_MINUTES.or_zero()),
         windows: sections(diagnostics, table, "windows", window),
+        freezes: sections(diagnostics, table, "freezes", freeze),
     }
 }
 
 fn window(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> WindowSection {
     WindowSection {
         days: table.take_strings(diagnostics, "days"),
+        weeks: table.take_nonzero_numbers(diagnostics, "weeks", Window::MAX_WEEK),
         start_time: table.take_string(diagnostics, "start_time"),
         length_minutes: table.take_number(diagnostics, "length_minutes", &LENGTH_MINUTES),
         time_zone: table.take_string(diagnostics, "time_zone"),
+    }
+}
+
+fn freeze(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> FreezeSection {
+    FreezeSection {
+        from: table.take_date_time(diagnostics, "from"),
+        until: table.take_date_time(diagnostics, "until"),
+        time_zone: table.take_string(diagnostics, "time_zone"),
+        reason: table.take_string(diagnostics, "reason"),
+    }
+}
+
+fn cap(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> CapSection {
+    CapSection {
+        name: table.take_string(diagnostics, "name"),
+        groups: table.take_strings(diagnostics, "groups"),
+        max_held: table.take_number(diagnostics, "max_held", &CAP),
+        max_groups: table.take_number(diagnostics, "max_groups", &CAP),
     }
 }
 

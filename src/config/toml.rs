@@ -119,6 +119,44 @@ impl<'t> Table<'t> {
         })
     }
 
+    /// Takes an array of whole numbers from `-max` to `max` without zero, each with its own place.
+    pub(super) fn take_nonzero_numbers(
+        &mut self,
+        diagnostics: &mut Diagnostics,
+        key: &'static str,
+        max: i8,
+    ) -> Field<Vec<Located<i8>>> {
+        let raw = self.take(diagnostics, key);
+        raw.map_or(Field::Absent, |raw| {
+            let expected = "an array of numbers such as [1, -1]";
+            raw.into_array(diagnostics, expected, |raw, diagnostics| {
+                let expected = format!("a whole number from 1 to {max} or from -{max} to -1");
+                raw.convert(diagnostics, &expected, |value| {
+                    let integer = value.as_integer()?;
+                    let number = i8::from_str_radix(integer.as_str(), integer.radix()).ok()?;
+                    (number != 0 && (-max..=max).contains(&number)).then_some(number)
+                })
+            })
+        })
+    }
+
+    /// Takes a string, or a date or time of TOML, which becomes a string of the same form.
+    pub(super) fn take_date_time(
+        &mut self,
+        diagnostics: &mut Diagnostics,
+        key: &'static str,
+    ) -> Field<String> {
+        let raw = self.take(diagnostics, key);
+        raw.map_or(Field::Absent, |raw| {
+            let expected =
+                "a date such as 2026-12-20, or a local date and time such as 2026-12-20T18:00";
+            raw.convert(diagnostics, expected, |value| {
+                let date_time = value.as_datetime().map(ToString::to_string);
+                date_time.or_else(|| value.as_str().map(str::to_owned))
+            })
+        })
+    }
+
     pub(super) fn take_table(
         &mut self,
         diagnostics: &mut Diagnostics,

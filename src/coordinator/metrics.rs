@@ -191,7 +191,6 @@ mod tests {
     use crate::coordinator::ServerState;
     use crate::group::{Group, GroupMetrics};
     use crate::lock::GroupName;
-    use crate::lock::window::Windows;
     use crate::store::memory::MemoryStore;
 
     fn state(groups: &[&str]) -> Arc<ServerState> {
@@ -203,8 +202,7 @@ mod tests {
             let (group, _) = Group::new(name.clone(), 1, 1, Arc::clone(&store) as _, metrics);
             let settings = GroupSettings {
                 slots: 1,
-                users: None,
-                windows: Windows::default(),
+                ..GroupSettings::default()
             };
             (name, ConfiguredGroup { group, settings })
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::config::{GroupSettings, Limits, SlotsMismatch};
+use crate::config::{CapSettings, GroupSettings, Limits, SlotsMismatch};
 use crate::group::Group;
 use crate::lock::GroupName;
 
@@ -13,6 +13,8 @@ use crate::lock::GroupName;
 #[derive(Clone)]
 pub(crate) struct ServerState {
     pub(crate) groups: BTreeMap<GroupName, ConfiguredGroup>,
+    /// The limits that several groups share.
+    pub(crate) caps: Vec<CapSettings>,
     pub(crate) slots_mismatch: SlotsMismatch,
     pub(crate) limits: Limits,
     /// The digest of the configuration, which all servers should have in common.
@@ -39,6 +41,7 @@ impl ServerState {
         let second = std::time::Duration::from_secs(1);
         ServerState {
             groups,
+            caps: Vec::new(),
             configuration: String::new(),
             slots_mismatch: SlotsMismatch::Warn,
             limits: Limits {

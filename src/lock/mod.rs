@@ -17,6 +17,10 @@ pub mod semaphore;
 mod state;
 pub(crate) mod window;
 
+/// The maximum number of other groups that a commit compares because of caps. etcd limits the operations of a
+/// transaction to 128.
+pub(crate) const MAX_CAP_MEMBERS: usize = 60;
+
 pub(crate) use machine::{InvalidMachineId, MachineId};
 pub use names::{GroupName, InvalidNodeId, NodeId, RequestId};
 pub(crate) use names::{code_point, is_control_or_format};

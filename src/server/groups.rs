@@ -47,6 +47,7 @@ impl GroupFactory {
         self.denials.set_groups(groups.keys());
         ServerState {
             groups,
+            caps: settings.caps.clone(),
             slots_mismatch: settings.slots_mismatch,
             limits: settings.limits.clone(),
             configuration: settings.digest(),

@@ -178,8 +178,18 @@ fn describe(old: &ServerState, new: &Settings) -> String {
                 if old.users != settings.users {
                     changes.push(format!("users of {name}"));
                 }
-                if old.windows != settings.windows {
-                    changes.push(format!("windows of {name}"));
+                for (what, has_changed) in [
+                    ("windows", old.windows != settings.windows),
+                    ("freezes", old.freezes != settings.freezes),
+                    (
+                        "stall_after_minutes",
+                        old.stall_after != settings.stall_after,
+                    ),
+                    ("settle_minutes", old.settle != settings.settle),
+                ] {
+                    if has_changed {
+                        changes.push(format!("{what} of {name}"));
+                    }
                 }
             }
         }
@@ -189,6 +199,9 @@ fn describe(old: &ServerState, new: &Settings) -> String {
         .keys()
         .filter(|name| !new.groups.contains_key(*name));
     changes.extend(removed.map(|name| format!("group {name} removed")));
+    if old.caps != new.caps {
+        changes.push("caps".into());
+    }
     if old.limits != new.limits {
         changes.push("limits".into());
     }

@@ -1,16 +1,18 @@
-//! The digest of what all servers of a fleet should have in common: the groups.
+//! The digest of what all servers of a fleet should have in common: the groups and their caps.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{GroupSettings, SlotsMismatch};
+use super::{CapSettings, GroupSettings, SlotsMismatch};
 use crate::lock::GroupName;
 
-/// Returns the digest of the groups, in 16 hexadecimal digits. Servers that grant locks by other rules have another one.
+/// Returns the digest of the groups and caps, in 16 hexadecimal digits. Servers that grant locks by other rules have another one.
+/// A rule that is not configured adds nothing, so that older servers without it have the same one.
 pub(super) fn of_groups(
     groups: &BTreeMap<GroupName, GroupSettings>,
+    caps: &[CapSettings],
     slots_mismatch: SlotsMismatch,
 ) -> String {
     let mut text = format!("{slots_mismatch:?}\n");
@@ -21,7 +23,26 @@ pub(super) fn of_groups(
             let zone = window.zone.iana_name().unwrap_or("UTC");
             let (days, start, minutes) = (&window.days, window.start, window.minutes);
             let _ = writeln!(text, "{days:?} {start} {minutes} {zone}");
+            if !window.weeks.is_empty() {
+                let _ = writeln!(text, "weeks {:?}", window.weeks);
+            }
         }
+        if let Some(after) = group.stall_after {
+            let _ = writeln!(text, "stall {after:#}");
+        }
+        if let Some(time) = group.settle {
+            let _ = writeln!(text, "settle {time:#}");
+        }
+        for freeze in &group.freezes.0 {
+            let _ = writeln!(
+                text,
+                "freeze {} {} {:?}",
+                freeze.from, freeze.until, freeze.reason
+            );
+        }
+    }
+    for cap in caps {
+        let _ = writeln!(text, "{cap:?}");
     }
     let hash = digest(&SHA256, text.as_bytes());
     let bytes = &hash.as_ref()[..8];

@@ -3,22 +3,31 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{StoreSettings, windows};
+use jiff::SignedDuration;
+
+use super::{StoreSettings, freezes, windows};
 use crate::config::diagnostic::{Diagnostics, Located, quote};
 use crate::config::field::Field;
 use crate::config::schema::{GroupSection, LockSection};
-use crate::lock::window::Windows;
+use crate::lock::window::{Freezes, Windows};
 use crate::lock::{GroupName, code_point, is_control_or_format};
 
 /// The settings of a reboot group.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Default))]
 pub(crate) struct GroupSettings {
     /// The number of slots, at least 1.
     pub(crate) slots: u64,
     /// The users that may lock and unlock; `None`: all clients may.
     pub(crate) users: Option<BTreeSet<String>>,
+    /// The time after which a holder stops new locks; `None`: no holder does.
+    pub(crate) stall_after: Option<SignedDuration>,
+    /// The time from a release to the next new lock; `None`: no time.
+    pub(crate) settle: Option<SignedDuration>,
     /// The times at which new locks are granted.
     pub(crate) windows: Windows,
+    /// The times at which no new locks are granted, not even in a window.
+    pub(crate) freezes: Freezes,
 }
 
 /// The reaction of the server to other slots in the store than in the configuration.
@@ -83,7 +92,10 @@ pub(super) fn check(
         settings: GroupSettings {
             slots: checked_slots(diagnostics, &lock.default_slots, context).unwrap_or(1),
             users: checked_users(diagnostics, &lock.default_users, context),
+            stall_after: minutes(&lock.stall_after_minutes).flatten(),
+            settle: minutes(&lock.settle_minutes).flatten(),
             windows: windows::check(diagnostics, lock.windows).unwrap_or_default(),
+            freezes: freezes::check(diagnostics, lock.freezes).unwrap_or_default(),
         },
     };
     let mut groups = BTreeMap::new();
@@ -125,6 +137,7 @@ fn group(
     let slots = checked_slots(diagnostics, &section.slots, context);
     let users = checked_users(diagnostics, &section.users, context);
     let windows = windows::check(diagnostics, section.windows);
+    let freezes = freezes::check(diagnostics, section.freezes);
     if section.name.is_absent() {
         diagnostics.error(&missing_name, "the group has no name; add name = \"…\"");
     }
@@ -134,7 +147,10 @@ fn group(
     let mut settings = GroupSettings {
         slots: slots.unwrap_or(default.slots),
         users: users.or_else(|| default.users.clone()),
+        stall_after: minutes(&section.stall_after_minutes).unwrap_or(default.stall_after),
+        settle: minutes(&section.settle_minutes).unwrap_or(default.settle),
         windows: windows.unwrap_or_else(|| default.windows.clone()),
+        freezes: freezes.unwrap_or_else(|| default.freezes.clone()),
     };
     // coreos/airlock ignores an entry for the default group. Here, only its slots are ignored.
     if Some(&name.value) == defaults.name.as_ref() {
@@ -211,6 +227,12 @@ fn checked_users(
         }
     }
     Some(users.value.iter().map(|user| user.value.clone()).collect())
+}
+
+/// Returns a time in minutes, of which 0 means none; the outer `None` if the key is absent or invalid.
+fn minutes(field: &Field<u64>) -> Option<Option<SignedDuration>> {
+    let minutes = i64::try_from(field.as_present()?.value).unwrap_or(i64::MAX);
+    Some((minutes > 0).then(|| SignedDuration::from_mins(minutes)))
 }
 
 fn checked_slots(

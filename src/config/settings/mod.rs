@@ -1,8 +1,10 @@
 //! The meaning of the configuration: defaults, and constraints on several keys. One file per section.
 
 mod access;
+mod caps;
 mod digest;
 mod endpoint;
+mod freezes;
 mod groups;
 mod key_pair;
 mod limits;
@@ -22,6 +24,7 @@ use super::diagnostic::Diagnostics;
 use super::field::Field;
 use super::schema::File;
 use crate::lock::GroupName;
+pub(crate) use caps::CapSettings;
 pub(crate) use groups::{GroupSettings, SlotsMismatch};
 pub use key_pair::KeyPair;
 pub(crate) use limits::Limits;
@@ -53,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) transaction_timeout: Duration,
     /// The groups, among them the default group.
     pub(crate) groups: BTreeMap<GroupName, GroupSettings>,
+    /// The limits that several groups share.
+    pub(crate) caps: Vec<CapSettings>,
     /// The reaction to groups that have other slots in the store.
     pub(crate) slots_mismatch: SlotsMismatch,
     /// The limits on the resources that clients can use.
@@ -66,12 +71,12 @@ pub(crate) struct Settings {
 impl Settings {
     /// Returns the digest of what all servers of a fleet should have in common, in 16 hexadecimal digits.
     pub(crate) fn digest(&self) -> String {
-        digest::of_groups(&self.groups, self.slots_mismatch)
+        digest::of_groups(&self.groups, &self.caps, self.slots_mismatch)
     }
 
     /// Checks the whole file. The settings are valid only if no error was reported. Without exactly one store, that one
     /// has no path.
-    pub(super) fn check(diagnostics: &mut Diagnostics, file: File) -> Self {
+    pub(super) fn check(diagnostics: &mut Diagnostics, mut file: File) -> Self {
         let service = listen::service(diagnostics, file.service);
         let allowed_hosts = match &file.status {
             Field::Present(status) => {
@@ -89,7 +94,9 @@ impl Settings {
             has_passwords: service.has_passwords,
             store: store.as_ref().map(|(store, _)| store),
         };
+        let caps = std::mem::take(&mut file.lock.caps);
         let groups = groups::check(diagnostics, file.lock, &context);
+        let caps = caps::check(diagnostics, caps, &groups);
         let limits = limits::check(file.limits);
         let (store, transaction_timeout) = store.unwrap_or_else(|| {
             let path = PathBuf::new();
@@ -106,6 +113,7 @@ impl Settings {
             store,
             transaction_timeout,
             groups,
+            caps,
             slots_mismatch,
             limits,
             notify: notify::check(diagnostics, file.notify),

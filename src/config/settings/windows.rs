@@ -39,13 +39,11 @@ fn checked(diagnostics: &mut Diagnostics, window: &Located<WindowSection>) -> Op
     let days = days.and_then(|days| checked_days(diagnostics, days));
     let start = section.start_time.as_present();
     let start = start.and_then(|start| checked_start(diagnostics, start));
-    let zone = match &section.time_zone {
-        Field::Absent => Some(TimeZone::UTC),
-        Field::Invalid => None,
-        Field::Present(zone) => checked_zone(diagnostics, zone),
-    };
+    let weeks = checked_weeks(diagnostics, &section.weeks);
+    let zone = zone(diagnostics, &section.time_zone);
     Some(Window {
         days: days?,
+        weeks: weeks?,
         start: start?,
         minutes: section.length_minutes.as_present()?.value,
         zone: zone?,
@@ -71,6 +69,26 @@ fn checked_days(
         }
     }
     (days.len() == names.value.len()).then_some(days)
+}
+
+/// Returns the weeks of the month; empty for all.
+fn checked_weeks(
+    diagnostics: &mut Diagnostics,
+    weeks: &Field<Vec<Located<i8>>>,
+) -> Option<Vec<i8>> {
+    let weeks = match weeks {
+        Field::Absent => return Some(Vec::new()),
+        Field::Invalid => return None,
+        Field::Present(weeks) => weeks,
+    };
+    if weeks.value.is_empty() {
+        diagnostics.error(
+            weeks,
+            "the list is empty; name at least one week of the month, such as 1 or -1, or remove this key for all weeks",
+        );
+        return None;
+    }
+    Some(weeks.value.iter().map(|week| week.value).collect())
 }
 
 fn unknown_day(name: &str) -> String {
@@ -100,6 +118,15 @@ fn checked_start(diagnostics: &mut Diagnostics, start: &Located<String>) -> Opti
         diagnostics.error(start, text);
     }
     time
+}
+
+/// Returns the time zone of a window or a freeze, by default UTC; `None` if it is invalid.
+pub(super) fn zone(diagnostics: &mut Diagnostics, field: &Field<String>) -> Option<TimeZone> {
+    match field {
+        Field::Absent => Some(TimeZone::UTC),
+        Field::Invalid => None,
+        Field::Present(zone) => checked_zone(diagnostics, zone),
+    }
 }
 
 fn checked_zone(diagnostics: &mut Diagnostics, name: &Located<String>) -> Option<TimeZone> {

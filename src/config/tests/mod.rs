@@ -1,6 +1,8 @@
 //! The configuration as a whole: from the text of a file to the settings, or to what the operator reads about it.
 
+mod caps;
 mod document;
+mod freezes;
 mod groups;
 mod listeners;
 mod notify;

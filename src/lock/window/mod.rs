@@ -1,12 +1,14 @@
-//! Reboot windows: the times at which a group grants new locks.
+//! Reboot windows and freezes: the times at which a group grants new locks.
 //!
-//! A window refuses new grants only. A holder that asks again and a steady-state are never refused (invariant 12).
+//! They refuse new grants only. A holder that asks again and a steady-state are never refused (invariant 12).
 
+mod freeze;
 mod weekly;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
+pub(crate) use freeze::{Freeze, Freezes};
 pub(crate) use weekly::{Window, parse_weekday, weekday_names};
 
 /// The reboot windows of a group. A group without windows is always open.

@@ -10,6 +10,7 @@ fn window(days: &[&str], start: &str, minutes: u64, zone: &str) -> Window {
             .iter()
             .map(|name| parse_weekday(name).unwrap())
             .collect(),
+        weeks: Vec::new(),
         start: Time::strptime("%H:%M", start).unwrap(),
         minutes,
         zone: TimeZone::get(zone).unwrap(),
@@ -145,6 +146,36 @@ fn a_day_that_a_zone_left_out_is_no_reason_to_fail() {
 }
 
 #[test]
+fn a_window_opens_in_some_weeks_of_the_month_only() {
+    let in_weeks = |weeks: &[i8]| Window {
+        weeks: weeks.to_vec(),
+        ..window(&["Sat"], "23:00", 120, "Europe/Berlin")
+    };
+    let dates = |weeks: &[i8], count: usize| -> Vec<String> {
+        let openings = Windows(vec![in_weeks(weeks)]).upcoming(at("2027-01-01T00:00:00Z"), count);
+        let opens = |opening: &Opening| {
+            let local = opening.opens.to_zoned(opening.zone.clone());
+            local.strftime("%m-%d").to_string()
+        };
+        openings.iter().map(opens).collect()
+    };
+    // The Saturdays of January 2027 are the 2nd, 9th, 16th, 23rd and 30th; those of May the 1st to the 29th.
+    assert_eq!(
+        dates(&[1, 3, -1], 5),
+        ["01-02", "01-16", "01-30", "02-06", "02-20"]
+    );
+    assert_eq!(dates(&[5], 3), ["01-30", "05-29", "07-31"]);
+    assert_eq!(dates(&[-5], 2), ["01-02", "05-01"]);
+    assert_eq!(dates(&[-2, 4], 3), ["01-23", "02-20", "02-27"]);
+    // The window of the last Saturday of October is open on the first day of November as well.
+    assert_opening(
+        &Windows(vec![in_weeks(&[-1])]),
+        "2026-10-31T22:00:00Z",
+        "2026-11-01T00:00:00Z",
+    );
+}
+
+#[test]
 fn the_next_windows_are_told_in_order_the_open_one_first() {
     let windows = Windows(vec![window(
         &["Sat", "sunday"],
@@ -178,6 +209,10 @@ fn state_and_upcoming_agree_for_every_hour_of_a_year_in_odd_zones() {
         let windows = Windows(vec![
             window(&["Sat", "Sun"], "01:45", 50, zone),
             window(&["Wed"], "23:10", 400, zone),
+            Window {
+                weeks: vec![5],
+                ..window(&["Mon"], "00:30", 3000, zone)
+            },
         ]);
         let mut now = at("2026-01-01T00:00:00Z");
         for _ in 0..365 * 24 {

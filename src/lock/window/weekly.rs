@@ -1,11 +1,13 @@
-//! A weekly window: the days on which it opens, the time of day, and its length.
+//! A weekly window: the days on which it opens, in all weeks or some of the month, the time of day, and its length.
 
-use jiff::civil::{Time, Weekday};
+use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
 /// A window that opens on each of `days` at `start` local time in `zone`, and stays open for `minutes`.
 ///
+/// * With `weeks`, it opens only on the given occurrences of each day in its month: 1 is the first Saturday of the month,
+///   -1 the last one. The day on which the window opens counts, not those on which it is still open.
 /// * A start that does not exist because clocks are advanced (02:30 where 02:00 becomes 03:00) moves forward by the
 ///   length of the gap, to 03:30. Of a start that exists twice, the first one counts.
 /// * The length is elapsed time: 60 minutes are 60 minutes, also on days with 23 or 25 hours.
@@ -14,6 +16,9 @@ use jiff::{SignedDuration, Timestamp, ToSpan as _};
 pub(crate) struct Window {
     /// The days on which the window opens. Not empty.
     pub(crate) days: Vec<Weekday>,
+    /// The occurrences of the day in its month, 1 to [`Window::MAX_WEEK`], or from the end, -1 to -[`Window::MAX_WEEK`].
+    /// Empty: all.
+    pub(crate) weeks: Vec<i8>,
     /// The local time at which it opens.
     pub(crate) start: Time,
     /// The length in minutes, 1 to [`Window::MAX_MINUTES`].
@@ -28,6 +33,9 @@ impl Window {
     /// The maximum length: one week.
     pub(crate) const MAX_MINUTES: u64 = 7 * 24 * 60;
 
+    /// A day of the week occurs up to five times in a month.
+    pub(crate) const MAX_WEEK: i8 = 5;
+
     /// Returns the start and the (exclusive) end of the occurrence that contains `now`.
     pub(super) fn occurrence_at(&self, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         // One day more than the longest window on both sides allows for clock changes.
@@ -39,7 +47,9 @@ impl Window {
 
     /// Returns the first start after `now`.
     pub(super) fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
-        self.starts(now, -1..=8).filter(|at| *at > now).min()
+        // The days are in order. Two fifth occurrences of a day are at most 17 weeks apart.
+        let last = if self.weeks.is_empty() { 8 } else { 18 * 7 };
+        self.starts(now, -1..=last).find(|at| *at > now)
     }
 
     /// Returns the starts on the days at the given `offsets` from the day of `now`.
@@ -51,13 +61,19 @@ impl Window {
         let today = now.to_zoned(self.zone.clone()).date();
         offsets.filter_map(move |offset| {
             let day = today.checked_add(offset.days()).ok()?;
-            if !self.days.contains(&day.weekday()) {
+            if !self.days.contains(&day.weekday()) || !self.is_in_weeks(day) {
                 return None;
             }
             // jiff resolves gaps and folds as RFC 5545 does, which the type documents.
             let begins = self.zone.to_zoned(day.to_datetime(self.start)).ok()?;
             Some(begins.timestamp())
         })
+    }
+
+    fn is_in_weeks(&self, day: Date) -> bool {
+        let occurrence = (day.day() - 1) / 7 + 1;
+        let from_end = -((day.days_in_month() - day.day()) / 7 + 1);
+        self.weeks.is_empty() || self.weeks.contains(&occurrence) || self.weeks.contains(&from_end)
     }
 
     fn length(&self) -> SignedDuration {

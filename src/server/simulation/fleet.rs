@@ -22,7 +22,6 @@ use crate::lock::GroupName;
 use crate::lock::holders::Client;
 use crate::lock::policy::Terms;
 use crate::lock::semaphore::Command;
-use crate::lock::window::Windows;
 use crate::server::monitor;
 use crate::store::instrumented::{InstrumentedStore, StoreMetrics};
 
@@ -209,8 +208,7 @@ impl Server {
             tasks.push(tokio::spawn(task.run()));
             let settings = GroupSettings {
                 slots: 2,
-                users: None,
-                windows: Windows::default(),
+                ..GroupSettings::default()
             };
             groups.insert(name.clone(), ConfiguredGroup { group, settings });
         }

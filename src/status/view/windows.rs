@@ -66,6 +66,7 @@ mod tests {
     fn a_closed_group_tells_when_it_opens_and_in_how_much_time() {
         let window = Window {
             days: [parse_weekday("Sat").unwrap()].into(),
+            weeks: Vec::new(),
             start: Time::constant(2, 0, 0, 0),
             minutes: 60,
             zone: TimeZone::get("Europe/Berlin").unwrap(),
