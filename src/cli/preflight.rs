@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crate::auth::{self, HtpasswdError};
 use crate::config::{
-    self, Checked, ConfigErrors, EtcdSettings, KeyPair, ListenSettings, Loaded, NotifySettings,
-    Settings, StoreSettings, TlsSettings,
+    self, Checked, ConfigErrors, ConfiguredGate, EtcdSettings, GateCredentials, KeyPair,
+    ListenSettings, Loaded, NotifySettings, Settings, StoreSettings, TlsSettings,
 };
+use crate::file;
 use crate::http::check_address;
 use crate::names::{NodeNames, NodeNamesError};
 use crate::notify::check_secret;
@@ -74,6 +75,7 @@ pub(super) async fn check(checked: &mut Checked, scope: Scope) {
     if scope != Scope::Etcd {
         problems.extend(listener_file_problems(draft));
         problems.extend(draft.notify.as_ref().map_or_else(Vec::new, notify_problems));
+        problems.extend(draft.gates.iter().flat_map(gate_problems));
     }
     match &draft.store {
         StoreSettings::Etcd(etcd) => problems.extend(etcd_problems(etcd)),
@@ -142,6 +144,14 @@ fn secrets(settings: &Settings) -> Vec<(String, &Path)> {
         .and_then(|notify| notify.secret_path.as_ref())
     {
         secrets.push(("notify.secret_path".to_owned(), path));
+    }
+    for ConfiguredGate { table, settings } in &settings.gates {
+        if let Some(pair) = &settings.client_cert {
+            secrets.push((format!("{table}.client_key_path"), &pair.key_path));
+        }
+        if let Some((key, path)) = settings.credentials.as_ref().map(GateCredentials::file) {
+            secrets.push((format!("{table}.{key}"), path));
+        }
     }
     secrets
 }
@@ -320,6 +330,26 @@ fn notify_problems(notify: &NotifySettings) -> Vec<Problem> {
     }
     if let Some(Err(error)) = notify.ca_cert_path.as_deref().map(tls::ca_pem) {
         problems.push(Problem::error(["notify.ca_cert_path".to_owned()], &error));
+    }
+    problems
+}
+
+/// Returns the problems with the files for a gate.
+fn gate_problems(gate: &ConfiguredGate) -> Vec<Problem> {
+    let ConfiguredGate { table, settings } = gate;
+    let mut problems = Vec::new();
+    if let Some(Err(error)) = settings.ca_cert_path.as_deref().map(tls::ca_pem) {
+        problems.push(Problem::error([format!("{table}.ca_cert_path")], &error));
+    }
+    if let Some(pair) = &settings.client_cert {
+        let keys = ["cert", "key"].map(|file| format!("{table}.client_{file}_path"));
+        let check_pair = || tls::key_pair_pem(pair).map(drop);
+        problems.extend(pair_problems(keys, pair, check_pair));
+    }
+    if let Some((key, path)) = settings.credentials.as_ref().map(GateCredentials::file)
+        && let Err(error) = file::read_text(path)
+    {
+        problems.push(Problem::error([format!("{table}.{key}")], &error));
     }
     problems
 }

@@ -72,12 +72,14 @@ const SECTIONS: &[Section] = &[
             "settle_minutes",
             "windows",
             "freezes",
+            "gates",
             "groups",
             "caps",
         ],
     ),
     Section::array("lock.windows", WINDOW),
     Section::array("lock.freezes", FREEZE),
+    Section::array("lock.gates", GATE),
     Section::array(
         "lock.groups",
         &[
@@ -88,10 +90,12 @@ const SECTIONS: &[Section] = &[
             "settle_minutes",
             "windows",
             "freezes",
+            "gates",
         ],
     ),
     Section::array("lock.groups.windows", WINDOW),
     Section::array("lock.groups.freezes", FREEZE),
+    Section::array("lock.groups.gates", GATE),
     Section::array("lock.caps", &["name", "groups", "max_held", "max_groups"]),
     Section::table(
         "limits",
@@ -121,6 +125,23 @@ const WINDOW: &[&str] = &["days", "weeks", "start_time", "length_minutes", "time
 
 const FREEZE: &[&str] = &["from", "until", "time_zone", "reason"];
 
+const GATE: &[&str] = &[
+    "name",
+    "http",
+    "prometheus",
+    "query",
+    "timeout_ms",
+    "max_age_ms",
+    "allows",
+    "open_after_successes",
+    "ca_cert_path",
+    "client_cert_path",
+    "client_key_path",
+    "bearer_token_path",
+    "username",
+    "password_path",
+];
+
 /// Common mistakes: the table, the key in it, and the key that is meant.
 const MISTAKES: &[(&str, &str, &str)] = &[
     ("etcd3", "password", "password_path"),
@@ -138,6 +159,10 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("lock.groups.freezes", "end", "until"),
     ("lock.caps", "slots", "max_held"),
     ("lock.caps", "max_slots", "max_held"),
+    ("lock.gates", "url", "http"),
+    ("lock.gates", "password", "password_path"),
+    ("lock.groups.gates", "url", "http"),
+    ("lock.groups.gates", "password", "password_path"),
     ("notify", "secret", "secret_path"),
     // The names before version 1.0.0.
     ("limits", "headers", "max_headers"),

@@ -25,8 +25,9 @@ use std::path::Path;
 pub(crate) use command::command_line;
 pub(crate) use diagnostic::{ConfigErrors, Diagnostic, Places};
 pub(crate) use settings::{
-    CapSettings, EventKind, GroupSettings, Limits, ListenSettings, NotifySettings, Settings,
-    SlotsMismatch, StoreSettings, TlsSettings, TooManySlots,
+    CapSettings, ConfiguredGate, EventKind, GateCredentials, GateSettings, GateTarget,
+    GroupSettings, Limits, ListenSettings, NotifySettings, Settings, SlotsMismatch, StoreSettings,
+    TlsSettings, TooManySlots,
 };
 pub use settings::{ClusterId, EtcdSettings, EtcdUser, KeyPair, MAX_ETCD_SLOTS};
 pub(crate) use suggest::nearest;

@@ -66,6 +66,7 @@ pub(super) struct LockSection {
     pub(super) windows: Field<Vec<Located<WindowSection>>>,
     pub(super) freezes: Field<Vec<Located<FreezeSection>>>,
     pub(super) caps: Vec<Located<CapSection>>,
+    pub(super) gates: Field<Vec<Located<GateSection>>>,
 }
 
 /// `[[lock.groups]]`.
@@ -79,6 +80,8 @@ pub(super) struct GroupSection {
     pub(super) windows: Field<Vec<Located<WindowSection>>>,
     /// The same as for windows.
     pub(super) freezes: Field<Vec<Located<FreezeSection>>>,
+    /// The same holds for the gates of `[[lock.gates]]`.
+    pub(super) gates: Field<Vec<Located<GateSection>>>,
 }
 
 /// `[[lock.windows]]` and `[[lock.groups.windows]]`.
@@ -104,6 +107,24 @@ pub(super) struct CapSection {
     pub(super) groups: Field<Vec<Located<String>>>,
     pub(super) max_held: Field<u64>,
     pub(super) max_groups: Field<u64>,
+}
+
+/// `[[lock.gates]]` and `[[lock.groups.gates]]`.
+pub(super) struct GateSection {
+    pub(super) name: Field<String>,
+    pub(super) http: Field<String>,
+    pub(super) prometheus: Field<String>,
+    pub(super) query: Field<String>,
+    pub(super) timeout_ms: Field<u64>,
+    pub(super) max_age_ms: Field<u64>,
+    pub(super) allows: Field<u64>,
+    pub(super) open_after_successes: Field<u64>,
+    pub(super) ca_cert_path: Field<String>,
+    pub(super) client_cert_path: Field<String>,
+    pub(super) client_key_path: Field<String>,
+    pub(super) bearer_token_path: Field<String>,
+    pub(super) username: Field<String>,
+    pub(super) password_path: Field<String>,
 }
 
 /// `[limits]`.
@@ -137,6 +158,10 @@ const ANY: NumberRange = NumberRange::new(0, u64::MAX);
 const PORT: NumberRange = NumberRange::new(0, u16::MAX as u64);
 const TRANSACTION_TIMEOUT_MS: NumberRange = NumberRange::new(10, 600_000);
 const NOTIFY_TIMEOUT_MS: NumberRange = NumberRange::new(100, 60_000);
+const GATE_TIMEOUT_MS: NumberRange = NumberRange::new(10, 60_000);
+const GATE_MAX_AGE_MS: NumberRange = NumberRange::new(100, 3_600_000);
+const GATE_ALLOWS: NumberRange = NumberRange::new(1, 100);
+const GATE_SUCCESSES: NumberRange = NumberRange::new(1, 100);
 /// The maximum depends on the store.
 const SLOTS: NumberRange = NumberRange {
     min: 1,
@@ -299,6 +324,7 @@ fn lock(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> LockSection {
         settle_minutes: table.take_number(diagnostics, "settle_minutes", &SETTLE_MINUTES),
         windows: sections(diagnostics, table, "windows", window),
         freezes: sections(diagnostics, table, "freezes", freeze),
+        gates: sections(diagnostics, table, "gates", gate),
         groups: sections(diagnostics, table, "groups", group).value_or_default(),
         caps: sections(diagnostics, table, "caps", cap).value_or_default(),
     }
@@ -317,6 +343,7 @@ fn group(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> GroupSection {
         settle_minutes: table.take_number(diagnostics, "settle_minutes", &SETTLE_MINUTES.or_zero()),
         windows: sections(diagnostics, table, "windows", window),
         freezes: sections(diagnostics, table, "freezes", freeze),
+        gates: sections(diagnostics, table, "gates", gate),
     }
 }
 
@@ -345,6 +372,26 @@ fn cap(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> CapSection {
         groups: table.take_strings(diagnostics, "groups"),
         max_held: table.take_number(diagnostics, "max_held", &CAP),
         max_groups: table.take_number(diagnostics, "max_groups", &CAP),
+    }
+}
+
+fn gate(diagnostics: &mut Diagnostics, table: &mut Table<'_>) -> GateSection {
+    let successes = &GATE_SUCCESSES;
+    GateSection {
+        name: table.take_string(diagnostics, "name"),
+        http: table.take_string(diagnostics, "http"),
+        prometheus: table.take_string(diagnostics, "prometheus"),
+        query: table.take_string(diagnostics, "query"),
+        timeout_ms: table.take_number(diagnostics, "timeout_ms", &GATE_TIMEOUT_MS),
+        max_age_ms: table.take_number(diagnostics, "max_age_ms", &GATE_MAX_AGE_MS),
+        allows: table.take_number(diagnostics, "allows", &GATE_ALLOWS),
+        open_after_successes: table.take_number(diagnostics, "open_after_successes", successes),
+        ca_cert_path: table.take_unless_empty(diagnostics, "ca_cert_path"),
+        client_cert_path: table.take_unless_empty(diagnostics, "client_cert_path"),
+        client_key_path: table.take_unless_empty(diagnostics, "client_key_path"),
+        bearer_token_path: table.take_unless_empty(diagnostics, "bearer_token_path"),
+        username: table.take_unless_empty(diagnostics, "username"),
+        password_path: table.take_unless_empty(diagnostics, "password_path"),
     }
 }
 

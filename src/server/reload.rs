@@ -191,6 +191,9 @@ fn describe(old: &ServerState, new: &Settings) -> String {
                         changes.push(format!("{what} of {name}"));
                     }
                 }
+                if old.gates != settings.gates {
+                    changes.push(format!("gates of {name}"));
+                }
             }
         }
     }

@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::config::{GroupSettings, ListenSettings, NotifySettings, Settings, StoreSettings};
+use crate::config::{
+    GateSettings, GateTarget, GroupSettings, ListenSettings, NotifySettings, Settings,
+    StoreSettings,
+};
 use crate::lock::GroupName;
 use crate::lock::window::{Opening, WindowState, Windows};
 
@@ -35,8 +38,31 @@ pub(super) fn lines(settings: &Settings) -> Vec<String> {
     for (name, group) in &settings.groups {
         lines.extend(group_lines(name, group));
     }
+    let gates = settings.gates.iter();
+    lines.extend(gates.map(|gate| gate_line(&gate.settings)));
     lines.extend(settings.notify.as_ref().map(notify_line));
     lines
+}
+
+fn gate_line(gate: &GateSettings) -> String {
+    let url = gate.target.shown();
+    let condition = match &gate.target {
+        GateTarget::Http(_) => format!("{url} responds with a 2xx status"),
+        GateTarget::Prometheus { query, .. } => format!("{url} has no result for {query}"),
+    };
+    let answers = match gate.open_after_successes {
+        1 => String::new(),
+        successes => format!(", {successes} times in a row"),
+    };
+    let locks = match gate.allows {
+        1 => "one lock".into(),
+        locks => format!("up to {locks} locks"),
+    };
+    format!(
+        "takes gate {} for open if {condition}{answers}; grants {locks} for each answer, within {} ms",
+        gate.name,
+        gate.max_age.as_millis()
+    )
 }
 
 fn notify_line(notify: &NotifySettings) -> String {
@@ -67,6 +93,15 @@ fn group_lines(name: &GroupName, group: &GroupSettings) -> Vec<String> {
             "grants them in its reboot windows only, of which the next {LISTED_WINDOWS} are:"
         ));
         lines.extend(upcoming(&group.windows, now));
+    }
+    if !group.gates.is_empty() {
+        let names: Vec<&str> = group.gates.iter().map(|gate| &*gate.name).collect();
+        let gates = if names.len() == 1 { "gate" } else { "gates" };
+        lines.push(format!(
+            "grants them only while {gates} {} {} open",
+            names.join(", "),
+            if names.len() == 1 { "is" } else { "are" }
+        ));
     }
     lines
 }

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::{CapSettings, GroupSettings, SlotsMismatch};
+use super::{CapSettings, GateSettings, GateTarget, GroupSettings, SlotsMismatch};
 use crate::lock::GroupName;
 
-/// Returns the digest of the groups and caps, in 16 hexadecimal digits. Servers that grant locks by other rules have another one.
-/// A rule that is not configured adds nothing, so that older servers without it have the same one.
+/// Returns the digest of the groups and caps, in 16 hexadecimal digits. Servers that grant locks by other rules have
+/// another one. A rule that is not configured adds nothing, so that older servers without it have the same one.
 pub(super) fn of_groups(
     groups: &BTreeMap<GroupName, GroupSettings>,
     caps: &[CapSettings],
@@ -38,6 +38,28 @@ pub(super) fn of_groups(
                 text,
                 "freeze {} {} {:?}",
                 freeze.from, freeze.until, freeze.reason
+            );
+        }
+        for gate in &group.gates {
+            // Each server may have its own files, and reach the gate at its own address.
+            let GateSettings {
+                name,
+                target,
+                timeout: _,
+                max_age,
+                allows,
+                open_after_successes,
+                ca_cert_path: _,
+                client_cert: _,
+                credentials: _,
+            } = &**gate;
+            let question = match target {
+                GateTarget::Http(_) => "",
+                GateTarget::Prometheus { query, .. } => query,
+            };
+            let _ = writeln!(
+                text,
+                "{name} {question:?} {max_age:?} {allows} {open_after_successes}"
             );
         }
     }

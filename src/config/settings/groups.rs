@@ -2,9 +2,12 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
+use super::gate::GateSettings;
+use super::gates::Catalog;
 use super::{StoreSettings, freezes, windows};
 use crate::config::diagnostic::{Diagnostics, Located, quote};
 use crate::config::field::Field;
@@ -28,6 +31,8 @@ pub(crate) struct GroupSettings {
     pub(crate) windows: Windows,
     /// The times at which no new locks are granted, not even in a window.
     pub(crate) freezes: Freezes,
+    /// The gates that have to be open for a new lock.
+    pub(crate) gates: Vec<Arc<GateSettings>>,
 }
 
 /// The reaction of the server to other slots in the store than in the configuration.
@@ -77,11 +82,12 @@ pub(super) fn slots_mismatch(
     }
 }
 
-/// Returns the settings of all groups, among them the default group.
+/// Returns the settings of all groups, among them the default group, and adds their gates to the catalog.
 pub(super) fn check(
     diagnostics: &mut Diagnostics,
     lock: LockSection,
     context: &Context<'_>,
+    catalog: &mut Catalog,
 ) -> BTreeMap<GroupName, GroupSettings> {
     let defaults = Defaults {
         name: match &lock.default_group_name {
@@ -96,12 +102,14 @@ pub(super) fn check(
             settle: minutes(&lock.settle_minutes).flatten(),
             windows: windows::check(diagnostics, lock.windows).unwrap_or_default(),
             freezes: freezes::check(diagnostics, lock.freezes).unwrap_or_default(),
+            gates: catalog.check(diagnostics, lock.gates).unwrap_or_default(),
         },
     };
     let mut groups = BTreeMap::new();
     let mut first_lines: BTreeMap<GroupName, Option<usize>> = BTreeMap::new();
     for section in lock.groups {
-        let Some((name, settings)) = group(diagnostics, section, &defaults, context) else {
+        let Some((name, settings)) = group(diagnostics, section, &defaults, context, catalog)
+        else {
             continue;
         };
         match first_lines.entry(name.value.clone()) {
@@ -131,6 +139,7 @@ fn group(
     section: Located<GroupSection>,
     defaults: &Defaults,
     context: &Context<'_>,
+    catalog: &mut Catalog,
 ) -> Option<(Located<GroupName>, GroupSettings)> {
     let missing_name = section.missing("name");
     let section = section.value;
@@ -138,6 +147,7 @@ fn group(
     let users = checked_users(diagnostics, &section.users, context);
     let windows = windows::check(diagnostics, section.windows);
     let freezes = freezes::check(diagnostics, section.freezes);
+    let gates = catalog.check(diagnostics, section.gates);
     if section.name.is_absent() {
         diagnostics.error(&missing_name, "the group has no name; add name = \"…\"");
     }
@@ -151,6 +161,7 @@ fn group(
         settle: minutes(&section.settle_minutes).unwrap_or(default.settle),
         windows: windows.unwrap_or_else(|| default.windows.clone()),
         freezes: freezes.unwrap_or_else(|| default.freezes.clone()),
+        gates: gates.unwrap_or_else(|| default.gates.clone()),
     };
     // coreos/airlock ignores an entry for the default group. Here, only its slots are ignored.
     if Some(&name.value) == defaults.name.as_ref() {

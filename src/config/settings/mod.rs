@@ -5,6 +5,8 @@ mod caps;
 mod digest;
 mod endpoint;
 mod freezes;
+mod gate;
+mod gates;
 mod groups;
 mod key_pair;
 mod limits;
@@ -12,6 +14,7 @@ mod listen;
 mod notify;
 mod ports;
 mod store;
+mod url;
 mod windows;
 
 use std::collections::BTreeMap;
@@ -25,6 +28,8 @@ use super::field::Field;
 use super::schema::File;
 use crate::lock::GroupName;
 pub(crate) use caps::CapSettings;
+pub(crate) use gate::{GateCredentials, GateSettings, GateTarget};
+pub(crate) use gates::ConfiguredGate;
 pub(crate) use groups::{GroupSettings, SlotsMismatch};
 pub use key_pair::KeyPair;
 pub(crate) use limits::Limits;
@@ -58,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) groups: BTreeMap<GroupName, GroupSettings>,
     /// The limits that several groups share.
     pub(crate) caps: Vec<CapSettings>,
+    /// All gates of the groups, in the order of the file.
+    pub(crate) gates: Vec<ConfiguredGate>,
     /// The reaction to groups that have other slots in the store.
     pub(crate) slots_mismatch: SlotsMismatch,
     /// The limits on the resources that clients can use.
@@ -95,7 +102,8 @@ impl Settings {
             store: store.as_ref().map(|(store, _)| store),
         };
         let caps = std::mem::take(&mut file.lock.caps);
-        let groups = groups::check(diagnostics, file.lock, &context);
+        let mut gates = gates::Catalog::default();
+        let groups = groups::check(diagnostics, file.lock, &context, &mut gates);
         let caps = caps::check(diagnostics, caps, &groups);
         let limits = limits::check(file.limits);
         let (store, transaction_timeout) = store.unwrap_or_else(|| {
@@ -114,6 +122,7 @@ impl Settings {
             transaction_timeout,
             groups,
             caps,
+            gates: gates.into_gates(),
             slots_mismatch,
             limits,
             notify: notify::check(diagnostics, file.notify),

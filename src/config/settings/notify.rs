@@ -1,20 +1,22 @@
 //! `[notify]`: the receiver of events, and which ones it gets.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
-use http::uri::Authority;
 
+use super::url;
 use crate::config::diagnostic::{Diagnostics, Located, quote};
 use crate::config::field::Field;
 use crate::config::schema::NotifySection;
 use crate::config::suggest;
-use crate::text::escape::redacted;
 
 const DEFAULT_TIMEOUT_MS: u64 = 5000;
+
+/// Continues the error about a user or a password in the URL.
+const NO_CREDENTIALS: &str = "which are never sent; remove them, and have the receiver verify the signature \
+     (notify.secret_path)";
 
 /// The settings of the webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,26 +48,6 @@ pub(crate) enum EventKind {
     Denied,
 }
 
-/// The reason why a text is not the URL of a receiver. The message shows neither a password nor a path, which may
-/// contain a token.
-#[derive(Debug, thiserror::Error)]
-enum UrlError {
-    #[error(
-        "URL {} contains a user name or a password, which are never sent; remove them, and have the receiver verify the \
-         signature (notify.secret_path)",
-        shown(.0)
-    )]
-    Credentials(String),
-    #[error("URL {} has neither http:// nor https:// in front of its host; write https://host/path", shown(.0))]
-    Scheme(String),
-    #[error(
-        "URL {} is not valid; write https://host/path in ASCII characters, with a port up to 65535 behind the host if \
-         it is not 443",
-        shown(.0)
-    )]
-    Invalid(String),
-}
-
 /// Returns the settings; `None` without the section. Without a valid URL, which was reported, theirs is empty.
 pub(super) fn check(
     diagnostics: &mut Diagnostics,
@@ -87,7 +69,7 @@ pub(super) fn check(
     let url = receiver_url(diagnostics, url);
     let ca_cert_path = ca_cert_path.present();
     if let Some(path) = &ca_cert_path
-        && url.scheme_str() == Some("http")
+        && url::is_plain(&url)
     {
         diagnostics.error(
             path,
@@ -108,12 +90,12 @@ fn receiver_url(diagnostics: &mut Diagnostics, field: Field<String>) -> Uri {
     let Some(found) = field.present() else {
         return Uri::default();
     };
-    match parse(&found.value) {
+    match url::parse(&found.value, NO_CREDENTIALS) {
         Ok(url) => {
-            if url.scheme_str() == Some("http") && !url.host().is_some_and(is_loopback) {
+            if url::is_exposed(&url) {
                 let text = format!(
                     "events are sent to {} in plain text, so that others on the network can read them; write https://",
-                    shown(&found.value)
+                    url::shown(&found.value)
                 );
                 diagnostics.warning(&found, text);
             }
@@ -123,44 +105,6 @@ fn receiver_url(diagnostics: &mut Diagnostics, field: Field<String>) -> Uri {
             diagnostics.error(&found, error.to_string());
             Uri::default()
         }
-    }
-}
-
-fn parse(text: &str) -> Result<Uri, UrlError> {
-    let error = |of: fn(String) -> UrlError| of(text.to_owned());
-    let (scheme, rest) = text
-        .split_once("://")
-        .ok_or_else(|| error(UrlError::Scheme))?;
-    if !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) {
-        return Err(error(UrlError::Scheme));
-    }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    if rest[..end].contains('@') {
-        return Err(error(UrlError::Credentials));
-    }
-    let url = text.parse::<Uri>().ok();
-    url.filter(|url| url.authority().is_some_and(is_valid))
-        .ok_or_else(|| error(UrlError::Invalid))
-}
-
-/// Reports whether there is a host, and no port or a valid one.
-fn is_valid(authority: &Authority) -> bool {
-    let (host, port) = (authority.host(), authority.port_u16());
-    !host.is_empty() && (port.is_some_and(|port| port > 0) || authority.as_str() == host)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// Quotes a URL for a message, without its password and its path.
-fn shown(url: &str) -> String {
-    let url = redacted(url);
-    let host = url.find("://").map_or(0, |end| end + "://".len());
-    match url[host..].find(['/', '?', '#']) {
-        Some(end) => quote(&format!("{}/…", &url[..host + end])),
-        None => quote(&url),
     }
 }
 
@@ -209,10 +153,7 @@ fn unknown_event(name: &str) -> String {
 impl NotifySettings {
     /// Returns the receiver for messages: the URL without its path, which may contain a token.
     pub(crate) fn receiver(&self) -> String {
-        let scheme = self.url.scheme_str().unwrap_or_default();
-        let authority = self.url.authority().map_or("", Authority::as_str);
-        let has_path = self.url.path_and_query().is_some_and(|path| path != "/");
-        format!("{scheme}://{authority}{}", if has_path { "/…" } else { "" })
+        url::without_path(&self.url)
     }
 }
 

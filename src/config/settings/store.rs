@@ -292,20 +292,11 @@ fn client_cert(
     pair: Pair<String, String>,
     uses_tls: bool,
 ) -> Option<KeyPair> {
+    if uses_tls {
+        let keys = ["etcd3.client_cert_pub_path", "etcd3.client_cert_key_path"];
+        return KeyPair::of_client(diagnostics, pair, keys);
+    }
     let unused = match pair {
-        Pair::Both(cert, key) if uses_tls => return Some(KeyPair::new(cert, key)),
-        Pair::OnlyFirst(cert) if uses_tls => {
-            let text =
-                "the client certificate has no private key; set etcd3.client_cert_key_path too";
-            diagnostics.error(&cert, text);
-            return None;
-        }
-        Pair::OnlySecond(key) if uses_tls => {
-            let text =
-                "the private key has no client certificate; set etcd3.client_cert_pub_path too";
-            diagnostics.error(&key, text);
-            return None;
-        }
         Pair::Both(cert, key) => vec![cert, key],
         Pair::OnlyFirst(one) | Pair::OnlySecond(one) => vec![one],
         Pair::Neither | Pair::Invalid => return None,

@@ -207,8 +207,8 @@ fn an_unknown_key_is_a_warning_with_the_nearest_known_one() {
             "unknown key \"endpoint\" is ignored; did you mean \"endpoints\"? (c.toml:5, etcd3.endpoint)",
             "unknown key \"locks\" is ignored; did you mean \"lock\"? (c.toml:6, locks)",
             "unknown key \"zzzzzz\" is ignored; the keys of [lock] are: default_group_name, default_slots, \
-             default_users, on_slots_mismatch, stall_after_minutes, settle_minutes, windows, freezes, groups, caps \
-             (c.toml:8, lock.zzzzzz)",
+             default_users, on_slots_mismatch, stall_after_minutes, settle_minutes, windows, freezes, gates, groups, \
+             caps (c.toml:8, lock.zzzzzz)",
             "unknown key \"slot\" is ignored; did you mean \"slots\"? (c.toml:11, lock.groups[0].slot)",
         ],
     );

@@ -3,6 +3,7 @@
 mod caps;
 mod document;
 mod freezes;
+mod gates;
 mod groups;
 mod listeners;
 mod notify;
