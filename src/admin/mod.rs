@@ -5,17 +5,19 @@
 
 pub(crate) mod host;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::group::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
+use crate::group::{AttemptLoop, Others, PermanentError, Proposal, RetryReason, Work};
 use crate::lock::audit::{self, AuditEntry};
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::command::{AdminCommand, Decision, Refused};
 use crate::lock::history::CompletedHold;
+use crate::lock::policy::{Cap, CapView};
 use crate::lock::protocol::{Attempt, Protocol};
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
@@ -57,32 +59,48 @@ pub(crate) enum ExecuteError {
     Damaged(#[from] Box<DamagedValue>),
 }
 
-/// Executes `command` in the name of `by` (`user@host`). A group without a value counts as one with `slots_if_absent`
-/// free slots.
+/// The group that a command is to change.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) group: &'a GroupName,
+    /// A group without a value counts as one with this many free slots.
+    pub(crate) slots_if_absent: u64,
+    /// The caps to which the group belongs.
+    pub(crate) caps: &'a [Cap],
+}
+
+/// Executes `command` in the name of `by` (`user@host`).
 ///
 /// # Errors
 /// If the command is refused, or the store does not reply for 10 s.
 pub(crate) async fn execute(
     store: &Arc<dyn Store>,
-    group: &GroupName,
-    slots_if_absent: u64,
+    target: Target<'_>,
     command: &AdminCommand,
     by: &str,
 ) -> Result<Change, ExecuteError> {
-    execute_at(store, group, slots_if_absent, command, by, Timestamp::now()).await
+    execute_at(store, target, command, by, Timestamp::now()).await
 }
 
 /// Executes `command` as [`execute`] does. `at` is the time in the audit entry, and the time of a grant.
 pub(crate) async fn execute_at(
     store: &Arc<dyn Store>,
-    group: &GroupName,
-    slots_if_absent: u64,
+    target: Target<'_>,
     command: &AdminCommand,
     by: &str,
     at: Timestamp,
 ) -> Result<Change, ExecuteError> {
+    let Target {
+        group,
+        slots_if_absent,
+        caps,
+    } = target;
+    let caps = if command.obeys_caps() { caps } else { &[] };
+    let others = caps.iter().flat_map(|cap| cap.others.iter());
     let mut execution = Execution {
         command,
+        caps,
+        others: others.map(|group| (group.clone(), None)).collect(),
         by: by.into(),
         slots_if_absent,
         at,
@@ -109,6 +127,9 @@ pub(crate) async fn execute_at(
 /// A command during its attempts.
 struct Execution<'a> {
     command: &'a AdminCommand,
+    caps: &'a [Cap],
+    /// The other groups of these caps.
+    others: BTreeMap<GroupName, Option<GroupState>>,
     by: Arc<str>,
     slots_if_absent: u64,
     /// The time in the audit entry. It identifies the entry, so it is the same in all attempts.
@@ -218,6 +239,16 @@ impl Work for Execution<'_> {
         self.known = Some(GroupState::new(stored, self.slots_if_absent));
     }
 
+    fn others(&self) -> BTreeMap<GroupName, Option<GroupState>> {
+        self.others.clone()
+    }
+
+    fn observe_other(&mut self, group: &GroupName, stored: Stored, _: Option<Revision>) {
+        // A group without a value has no holders, however many slots it has.
+        let state = GroupState::new(stored, 0);
+        self.others.insert(group.clone(), Some(state));
+    }
+
     async fn gather(&mut self, _: bool) {}
 
     fn propose(
@@ -225,6 +256,7 @@ impl Work for Execution<'_> {
         _: &Protocol,
         state: &GroupState,
         before: &Arc<Semaphore>,
+        others: &Others,
     ) -> Option<Proposal> {
         if let Some(error) = self.no_space.take() {
             self.end_without_space(state, error);
@@ -234,7 +266,12 @@ impl Work for Execution<'_> {
             return None;
         }
         let before = Arc::clone(before);
-        let (next, action, released) = match self.command.decide(&before, self.at, &[]) {
+        let caps = self
+            .caps
+            .iter()
+            .map(|cap| cap.view(|group| others.get(group)));
+        let caps: Vec<CapView> = caps.collect();
+        let (next, action, released) = match self.command.decide(&before, self.at, &caps) {
             Decision::Unchanged => {
                 let after = Arc::clone(&before);
                 self.result = Some(Ok(Change { before, after }));
@@ -272,7 +309,7 @@ impl Work for Execution<'_> {
                 expected: state.stored.revision,
                 next,
                 writes: true,
-                compares_members: false,
+                compares_members: !caps.is_empty(),
                 outcomes: Vec::new(),
                 released: Vec::new(),
             },

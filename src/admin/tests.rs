@@ -11,8 +11,16 @@ fn group() -> GroupName {
     GroupName::new("default").unwrap()
 }
 
+fn target(group: &GroupName, slots_if_absent: u64) -> Target<'_> {
+    Target {
+        group,
+        slots_if_absent,
+        caps: &[],
+    }
+}
+
 async fn run(store: &Arc<dyn Store>, command: AdminCommand) -> Result<Change, ExecuteError> {
-    execute(store, &group(), 2, &command, "root@ops").await
+    execute(store, target(&group(), 2), &command, "root@ops").await
 }
 
 async fn known(store: &dyn Store) -> GroupState {
@@ -263,7 +271,7 @@ async fn many_concurrent_commands_are_all_applied() {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
             let lock = lock(&node.to_string());
-            execute(&store, &group(), 20, &lock, "root@ops")
+            execute(&store, target(&group(), 20), &lock, "root@ops")
                 .await
                 .unwrap();
         })

@@ -12,6 +12,7 @@ use super::output::report;
 use crate::admin::{self, Change, ExecuteError, host};
 use crate::lock::GroupName;
 use crate::lock::command::{AdminCommand, Decision};
+use crate::lock::policy::Cap;
 use crate::lock::semaphore::Semaphore;
 use crate::names::NodeNames;
 use crate::text::duration::age;
@@ -51,8 +52,14 @@ pub(super) async fn apply(
     if !confirm.yes {
         ask()?;
     }
-    let slots = target.configured_slots.unwrap_or(0);
-    let change = admin::execute(&context.store, group, slots, command, &administrator())
+    let caps = context.settings.caps.iter();
+    let caps: Vec<Cap> = caps.filter_map(|cap| cap.for_group(group)).collect();
+    let admin_target = admin::Target {
+        group,
+        slots_if_absent: target.configured_slots.unwrap_or(0),
+        caps: &caps,
+    };
+    let change = admin::execute(&context.store, admin_target, command, &administrator())
         .await
         .map_err(|error| cli_error(context, group, error))?;
     report_change(context, group, &before, &change);

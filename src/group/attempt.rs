@@ -3,6 +3,7 @@
 //! Group tasks and administrators' commands commit through this loop only. It owns the handling of conflicts
 //! (invariant 5) and unknown outcomes (invariant 6); a [`Work`] decides what to commit and what to do with the result.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,14 @@ use tokio::time::{self, Instant};
 
 use super::backoff::Backoff;
 use super::contention::{Contention, MAX_ANNOUNCING, Pace};
+use super::policies::Others;
 use crate::lock::audit::AuditLog;
 use crate::lock::codec::{self, Revision, Stored, Value};
 use crate::lock::history::History;
 use crate::lock::protocol::{Attempt, Protocol};
 use crate::lock::semaphore::Semaphore;
 use crate::lock::{GroupName, GroupState};
-use crate::store::{CommitOutcome, DamagedValue, Store, StoreError};
+use crate::store::{CommitOutcome, DamagedValue, Member, Store, StoreError};
 
 /// Commits the work of one group, one compare-and-swap at a time.
 pub(crate) struct AttemptLoop {
@@ -39,16 +41,27 @@ pub(crate) trait Work {
     /// was known. From now on, there is a known state.
     fn observe(&mut self, stored: Stored, before: Option<Revision>);
 
+    /// Returns the other groups on which the next commit may depend, because of a cap, each with its state if that is
+    /// known.
+    fn others(&self) -> BTreeMap<GroupName, Option<GroupState>> {
+        BTreeMap::new()
+    }
+
+    /// Takes a value of such a group, as [`Work::observe`] does. From now on, its state is known.
+    fn observe_other(&mut self, _group: &GroupName, _stored: Stored, _before: Option<Revision>) {}
+
     /// Waits for more work that can share the next commit. While the group is `contended`, a slot that is released is
     /// to be free for other servers until the next commit.
     fn gather(&mut self, contended: bool) -> impl Future<Output = ()> + Send;
 
-    /// Proposes the next commit on top of the known state; `None` if nothing is left to commit.
+    /// Proposes the next commit on top of the known state, and of those of the other groups; `None` if nothing is left to
+    /// commit.
     fn propose(
         &mut self,
         protocol: &Protocol,
         state: &GroupState,
         semaphore: &Arc<Semaphore>,
+        others: &Others,
     ) -> Option<Proposal>;
 
     /// The proposal is about to be committed: the store will have the value `new`.
@@ -198,7 +211,8 @@ impl AttemptLoop {
         let Some((state, semaphore)) = self.usable(work)? else {
             return Ok(());
         };
-        let Some(proposal) = work.propose(&self.protocol, &state, &semaphore) else {
+        let others = self.others(work).await?;
+        let Some(proposal) = work.propose(&self.protocol, &state, &semaphore, &others) else {
             return Ok(());
         };
         if proposal.attempt.writes
@@ -216,7 +230,12 @@ impl AttemptLoop {
         if let Some(new) = &new {
             work.writing(&proposal, new);
         }
-        match self.commit(&state, new.as_ref()).await {
+        // Invariant 13: in a release, which makes room under each cap, only the own group counts.
+        let members = match attempt.compares_members {
+            true => others,
+            false => Others::new(),
+        };
+        match self.commit(&state, new.as_ref(), &members).await {
             Ok(CommitOutcome::Committed(revision)) => {
                 self.protocol.committed(attempt);
                 let written = new.map(|value| Stored::written(value, revision));
@@ -225,6 +244,9 @@ impl AttemptLoop {
             }
             Ok(CommitOutcome::Conflict(conflict)) => {
                 work.observe(conflict.current, Some(state.as_of()));
+                for ((group, known), stored) in members.iter().zip(conflict.members) {
+                    work.observe_other(group, stored, Some(known.as_of()));
+                }
                 Err(AttemptError::Conflict)
             }
             Err(error @ StoreError::Rejected(_)) => {
@@ -261,7 +283,7 @@ impl AttemptLoop {
         proposal: Proposal,
     ) -> Result<(), AttemptError> {
         let empty = codec::encode(absent, &[], &History::default());
-        match self.commit(state, Some(&empty)).await {
+        match self.commit(state, Some(&empty), &Others::new()).await {
             Ok(CommitOutcome::Committed(revision)) => {
                 work.observe(Stored::written(empty, revision), Some(state.as_of()));
                 Ok(())
@@ -292,11 +314,17 @@ impl AttemptLoop {
         &mut self,
         state: &GroupState,
         new: Option<&Value>,
+        members: &Others,
     ) -> Result<CommitOutcome, StoreError> {
+        let also = members.iter().map(|(group, state)| Member {
+            group,
+            stored: &state.stored,
+        });
+        let also: Vec<_> = also.collect();
         let started = Instant::now();
         let result = self
             .store
-            .commit(&self.group, &state.stored, new, &[])
+            .commit(&self.group, &state.stored, new, &also)
             .await;
         match &result {
             Ok(CommitOutcome::Committed(_)) => self.pace.won(started, new.is_some()),
@@ -318,6 +346,22 @@ impl AttemptLoop {
         self.protocol.has_read();
         work.observe(stored, before);
         Ok(())
+    }
+
+    /// Returns the states of the other groups on which the next commit may depend. Those that are not known are read.
+    async fn others<W: Work + Send>(&self, work: &mut W) -> Result<Others, AttemptError> {
+        let mut others = Others::new();
+        for (group, known) in work.others() {
+            if let Some(known) = known {
+                others.insert(group, known);
+                continue;
+            }
+            let stored = self.store.read(&group).await;
+            work.observe_other(&group, stored.map_err(AttemptError::Store)?, None);
+            let read = work.others().remove(&group);
+            others.extend(read.flatten().map(|known| (group, known)));
+        }
+        Ok(others)
     }
 
     /// Returns the known state with its semaphore, if it can be the base of a commit.

@@ -2,8 +2,10 @@
 //!
 //! It may be outdated at any time. No request is answered from it without asking the store (invariant 4).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::lock::audit::AuditLog;
@@ -26,7 +28,13 @@ struct CacheState {
     written: Option<GroupState>,
     /// The audit entries that are in the log already, or were written before this server started.
     logged: Option<AuditLog>,
+    /// The holders whose time of grant is unknown, with the times at which they were first seen here; `None`: no policy
+    /// needs them.
+    first_seen: Option<FirstSeen>,
 }
+
+/// The times at which holders were first seen.
+type FirstSeen = Arc<BTreeMap<Arc<str>, Timestamp>>;
 
 // === impl Cache ===
 
@@ -37,6 +45,7 @@ impl Cache {
             known: None,
             written: None,
             logged: None,
+            first_seen: None,
         };
         Cache {
             group,
@@ -53,6 +62,24 @@ impl Cache {
         let mut state = self.state.lock();
         state.configured_slots = slots;
         state.correct_slots();
+    }
+
+    /// Starts or stops taking note of holders whose time of grant is unknown.
+    pub(super) fn track_holders(&self, tracks: bool) {
+        let mut state = self.state.lock();
+        match tracks {
+            true if state.first_seen.is_none() => {
+                state.first_seen = Some(FirstSeen::default());
+                state.see_holders();
+            }
+            true => {}
+            false => state.first_seen = None,
+        }
+    }
+
+    /// Returns the times at which the holders whose time of grant is unknown were first seen.
+    pub(super) fn first_seen(&self) -> FirstSeen {
+        self.state.lock().first_seen.clone().unwrap_or_default()
     }
 
     pub(super) fn get(&self) -> Option<GroupState> {
@@ -130,6 +157,7 @@ impl Cache {
         state.known = Some(known);
         // A reload may have changed them since the value was decoded.
         state.correct_slots();
+        state.see_holders();
     }
 
     /// Logs new audit entries as warnings: each server logs each entry once, at any verbosity.
@@ -157,6 +185,28 @@ impl CacheState {
         {
             known.semaphore = Ok(Arc::new(Semaphore::new(self.configured_slots)));
         }
+    }
+}
+
+impl CacheState {
+    /// Takes note of the holders whose time of grant is unknown, if a policy needs that.
+    fn see_holders(&mut self) {
+        let (Some(seen), Some(Ok(semaphore))) = (
+            &mut self.first_seen,
+            self.known.as_ref().map(|known| &known.semaphore),
+        ) else {
+            return;
+        };
+        let now = Timestamp::now();
+        let unknown = semaphore
+            .holders
+            .iter()
+            .filter(|(_, hold)| hold.since.is_none());
+        let times = unknown.map(|(id, _)| {
+            let earlier = seen.get(id).copied();
+            (Arc::clone(id), earlier.unwrap_or(now))
+        });
+        *seen = Arc::new(times.collect());
     }
 }
 

@@ -8,6 +8,7 @@ mod backoff;
 mod cache;
 mod contention;
 mod metrics;
+mod policies;
 mod report;
 mod shared;
 mod task;
@@ -25,11 +26,13 @@ use tokio::time;
 
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::holders::Client;
+use crate::lock::policy::Conditions;
 use crate::lock::semaphore::{Command, Outcome};
 use crate::lock::{GroupName, GroupState, NodeId};
 use crate::store::{Store, Update};
 pub(crate) use attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 pub(crate) use metrics::{GroupMetrics, TaskMetrics};
+pub(crate) use policies::{OtherGroup, Others, Policies};
 pub(crate) use report::Reporter;
 pub(crate) use shared::GroupError;
 use shared::{Request, Shared};
@@ -72,6 +75,34 @@ impl Group {
     /// Changes the configured slots after a reload. The number in the store does not change.
     pub(crate) fn set_configured_slots(&self, slots: u64) {
         self.shared.cache.set_configured_slots(slots);
+    }
+
+    /// Changes the policies after a reload.
+    pub(crate) fn set_policies(&self, policies: Policies) {
+        self.shared
+            .cache
+            .track_holders(policies.stall_after.is_some());
+        *self.shared.policies.lock() = policies;
+    }
+
+    /// Forgets the groups that share a cap with this one, which is no longer configured. They would keep each other in
+    /// memory. Its last requests are granted nothing under a cap.
+    pub(crate) fn forget_others(&self) {
+        self.shared.policies.lock().others.clear();
+    }
+
+    /// Returns what other groups need of this one, if they share a cap with it.
+    pub(crate) fn as_other(&self) -> OtherGroup {
+        OtherGroup(Arc::clone(&self.shared.cache))
+    }
+
+    /// Returns the conditions under which a lock would be granted now, as far as they are known.
+    pub(crate) fn conditions(&self) -> Conditions {
+        let others = self.shared.policies.lock().others();
+        let known = others
+            .into_iter()
+            .filter_map(|(group, state)| Some((group, state?)));
+        self.shared.conditions(&known.collect())
     }
 
     /// Records that a node was denied a lock.

@@ -8,16 +8,20 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::cache::Cache;
 use super::contention::Contention;
+use super::policies::{Others, Policies};
 use super::waiters::{MAX_WAITERS, Waiters};
 use crate::lock::GroupName;
 use crate::lock::codec::Revision;
+use crate::lock::policy::Conditions;
 use crate::lock::semaphore::{Command, Outcome};
 use crate::store::{DamagedValue, StoreError};
 
 /// The state of a group that its handles and its task share.
 pub(super) struct Shared {
     pub(super) name: GroupName,
-    pub(super) cache: Cache,
+    /// Other groups read it too, if they share a cap with this one.
+    pub(super) cache: Arc<Cache>,
+    pub(super) policies: Mutex<Policies>,
     pub(super) contention: Arc<Contention>,
     pub(super) waiters: Mutex<Waiters>,
     /// The reason why the latest attempt failed while requests were waiting; `None` after a success.
@@ -95,7 +99,8 @@ fn timeout_text(timeout: Duration, last_failure: Option<&LastFailure>) -> String
 impl Shared {
     pub(super) fn new(name: GroupName, configured_slots: u64) -> Self {
         Shared {
-            cache: Cache::new(name.clone(), configured_slots),
+            cache: Arc::new(Cache::new(name.clone(), configured_slots)),
+            policies: Mutex::default(),
             contention: Arc::default(),
             name,
             waiters: Mutex::new(Waiters::new(MAX_WAITERS)),
@@ -103,6 +108,11 @@ impl Shared {
             heartbeat: watch::Sender::new(()),
             wake: Notify::new(),
         }
+    }
+
+    /// Returns the conditions of a commit, if the other groups of the caps are in these states.
+    pub(super) fn conditions(&self, others: &Others) -> Conditions {
+        self.policies.lock().conditions(&self.cache, others)
     }
 
     /// Signals that the task has made progress.

@@ -3,6 +3,7 @@
 //! It sends every reply, and only after the commit on which the reply depends (invariant 3). It never replies from its
 //! copy of the value alone (invariant 4).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -10,14 +11,14 @@ use tokio::task;
 
 use super::attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 use super::metrics::TaskMetrics;
+use super::policies::Others;
 use super::report::Reporter;
 use super::shared::{GroupError, LastFailure, Request, Shared};
-use crate::lock::GroupState;
 use crate::lock::codec::{Revision, Stored, Value};
 use crate::lock::history::{CompletedHold, History};
-use crate::lock::policy::Conditions;
 use crate::lock::protocol::{Attempt, Protocol};
 use crate::lock::semaphore::{Command, Outcome, Semaphore, whole_seconds};
+use crate::lock::{GroupName, GroupState};
 use crate::store::{Store, StoreError};
 
 /// The maximum number of requests in one commit.
@@ -104,6 +105,21 @@ impl Work for Batch {
         self.shared.cache.set(stored, before);
     }
 
+    fn others(&self) -> BTreeMap<GroupName, Option<GroupState>> {
+        let is_lock = |request: &Request| matches!(request.command, Command::Lock { .. });
+        match self.requests.iter().any(is_lock) {
+            true => self.shared.policies.lock().others(),
+            false => BTreeMap::new(),
+        }
+    }
+
+    fn observe_other(&mut self, group: &GroupName, stored: Stored, before: Option<Revision>) {
+        self.shared.beat();
+        if let Some(other) = self.shared.policies.lock().others.get(group) {
+            other.0.set(stored, before);
+        }
+    }
+
     /// Takes what is queued and what the runtime has ready, as long as that brings more requests. There is no timer: a
     /// lone request never waits for others, and many requests become one commit.
     ///
@@ -123,6 +139,7 @@ impl Work for Batch {
         protocol: &Protocol,
         state: &GroupState,
         semaphore: &Arc<Semaphore>,
+        others: &Others,
     ) -> Option<Proposal> {
         self.drop_cancelled();
         self.fail_ambiguous(state.stored.revision, semaphore);
@@ -131,7 +148,7 @@ impl Work for Batch {
             self.shared.last_failure.lock().take();
             return None;
         }
-        let conditions = Conditions::default();
+        let conditions = self.shared.conditions(others);
         let commands = self.requests.iter().map(|request| &request.command);
         let attempt = protocol.attempt(state.stored.revision, semaphore, &conditions, commands);
         Some(Proposal {

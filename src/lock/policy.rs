@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::names::GroupName;
 use super::semaphore::Semaphore;
+use super::state::GroupState;
 
 /// What the grants of one commit depend on besides the semaphore and the request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +33,19 @@ pub struct Stall {
     pub first_seen: Arc<BTreeMap<Arc<str>, Timestamp>>,
 }
 
+/// A cap across groups, for one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cap {
+    /// The name.
+    pub name: Arc<str>,
+    /// The maximum number of holders in all groups together.
+    pub max_held: Option<u64>,
+    /// The maximum number of groups with holders.
+    pub max_groups: Option<u64>,
+    /// The other groups.
+    pub others: Vec<GroupName>,
+}
+
 /// A cap as it applies to one of its groups, with the state of the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CapView {
@@ -45,7 +59,7 @@ pub struct CapView {
     pub held_elsewhere: u64,
     /// The number of other groups with holders.
     pub groups_elsewhere: u64,
-    /// Another group whose stored value cannot be used, so that the cap cannot be evaluated.
+    /// Another group whose stored value cannot be used or is not known, so that the cap cannot be evaluated.
     pub unusable: Option<GroupName>,
 }
 
@@ -92,7 +106,7 @@ pub enum Refusal {
     CapReached(CapReached),
     /// A cap cannot be evaluated, because the stored value of this group cannot be used.
     #[error(
-        "the cap {cap:?} cannot be evaluated, because the value of the group {group} is damaged"
+        "the cap {cap:?} cannot be evaluated, because the value of the group {group} cannot be used"
     )]
     CapUnusable {
         /// The name of the cap.
@@ -308,6 +322,32 @@ impl Stall {
             since,
             is_exact,
         })
+    }
+}
+
+// === impl Cap ===
+
+impl Cap {
+    /// Returns the cap with the state of the other groups. It is unusable if one of them has no known state.
+    pub(crate) fn view<'a>(&self, state: impl Fn(&GroupName) -> Option<&'a GroupState>) -> CapView {
+        let mut view = CapView {
+            name: Arc::clone(&self.name),
+            max_held: self.max_held,
+            max_groups: self.max_groups,
+            held_elsewhere: 0,
+            groups_elsewhere: 0,
+            unusable: None,
+        };
+        for group in &self.others {
+            match state(group).map(|state| &state.semaphore) {
+                Some(Ok(semaphore)) => {
+                    view.held_elsewhere += semaphore.holders.len() as u64;
+                    view.groups_elsewhere += u64::from(!semaphore.holders.is_empty());
+                }
+                Some(Err(_)) | None => view.unusable = Some(group.clone()),
+            }
+        }
+        view
     }
 }
 

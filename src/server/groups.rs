@@ -7,8 +7,9 @@ use super::supervisor::Supervisor;
 use crate::config::{GroupSettings, Settings};
 use crate::coordinator::{ConfiguredGroup, ServerState};
 use crate::denials::Denials;
-use crate::group::{Group, GroupMetrics, Reporter, max_waiters};
+use crate::group::{Group, GroupMetrics, Policies, Reporter, max_waiters};
 use crate::lock::GroupName;
+use crate::lock::policy::Cap;
 use crate::store::Store;
 
 /// Creates groups on one store.
@@ -44,6 +45,7 @@ impl GroupFactory {
             let settings = group_settings.clone();
             groups.insert(name.clone(), ConfiguredGroup { group, settings });
         }
+        set_policies(&groups, settings, running);
         self.denials.set_groups(groups.keys());
         ServerState {
             groups,
@@ -71,5 +73,40 @@ impl GroupFactory {
         let task = task.report_to(self.reporter.clone());
         supervisor.spawn_until_unused(task.run());
         group
+    }
+}
+
+/// Gives each group its policies, with the groups that share caps with it.
+fn set_policies(
+    groups: &BTreeMap<GroupName, ConfiguredGroup>,
+    settings: &Settings,
+    running: &BTreeMap<GroupName, ConfiguredGroup>,
+) {
+    for (
+        name,
+        ConfiguredGroup {
+            group,
+            settings: own,
+        },
+    ) in groups
+    {
+        let caps = settings.caps.iter();
+        let caps: Vec<Cap> = caps.filter_map(|cap| cap.for_group(name)).collect();
+        let others = caps.iter().flat_map(|cap| &cap.others);
+        let others = others.filter_map(|other| {
+            let found = groups.get(other)?;
+            Some((other.clone(), found.group.as_other()))
+        });
+        group.set_policies(Policies {
+            stall_after: own.stall_after,
+            settle: own.settle,
+            others: others.collect(),
+            caps,
+        });
+    }
+    for (name, ConfiguredGroup { group, .. }) in running {
+        if !groups.contains_key(name) {
+            group.forget_others();
+        }
     }
 }

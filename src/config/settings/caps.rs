@@ -7,6 +7,7 @@ use super::GroupSettings;
 use crate::config::diagnostic::{Diagnostics, Located, quote};
 use crate::config::schema::CapSection;
 use crate::config::suggest;
+use crate::lock::policy::Cap;
 use crate::lock::{GroupName, MAX_CAP_MEMBERS, code_point, is_control_or_format};
 
 /// The maximum size of a name, which is a label of metrics and part of responses.
@@ -23,6 +24,25 @@ pub(crate) struct CapSettings {
     pub(crate) max_held: Option<u64>,
     /// The number of groups that may have holders at the same time, at least 1.
     pub(crate) max_groups: Option<u64>,
+}
+
+// === impl CapSettings ===
+
+impl CapSettings {
+    /// Returns the cap as it applies to `group`; `None` if it does not.
+    pub(crate) fn for_group(&self, group: &GroupName) -> Option<Cap> {
+        self.groups.contains(group).then(|| Cap {
+            name: Arc::clone(&self.name),
+            max_held: self.max_held,
+            max_groups: self.max_groups,
+            others: self
+                .groups
+                .iter()
+                .filter(|other| *other != group)
+                .cloned()
+                .collect(),
+        })
+    }
 }
 
 /// Returns the caps on `groups`, in the order of the file.

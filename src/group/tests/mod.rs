@@ -3,6 +3,7 @@
 
 mod absent;
 mod batch;
+mod caps;
 mod contention;
 mod handle;
 mod records;

@@ -75,7 +75,12 @@ async fn update_slots(store: &Arc<dyn Store>, groups: &mut Vec<Group>) {
     for group in groups.drain(..) {
         let slots = group.configured_slots();
         let command = AdminCommand::UpdateSlots { slots };
-        match admin::execute(store, group.name(), slots, &command, &by).await {
+        let target = admin::Target {
+            group: group.name(),
+            slots_if_absent: slots,
+            caps: &[],
+        };
+        match admin::execute(store, target, &command, &by).await {
             Ok(_) | Err(ExecuteError::Refused(_) | ExecuteError::Damaged(_)) => {}
             Err(
                 error @ (ExecuteError::Unavailable(_)

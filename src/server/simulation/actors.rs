@@ -160,14 +160,12 @@ impl Actor {
         let number = self.fleet.world.number();
         let event = format!("{number}: {} executes {command:?} on {group}", self.name);
         let sent = self.fleet.record(&event);
-        let executing = admin::execute_at(
-            store,
+        let target = admin::Target {
             group,
-            SLOTS_IF_ABSENT,
-            &command,
-            &self.name,
-            time_of(number),
-        );
+            slots_if_absent: SLOTS_IF_ABSENT,
+            caps: &[],
+        };
+        let executing = admin::execute_at(store, target, &command, &self.name, time_of(number));
         // Some processes are killed.
         let patience = match self.rng.u8(..8) {
             0 => millis(&mut self.rng, 1..200),

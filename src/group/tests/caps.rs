@@ -1,0 +1,189 @@
+//! Two groups that share a cap, each with a task of its own on the same store.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+
+use super::*;
+use crate::group::Policies;
+use crate::lock::policy::{Cap, CapLimit, CapReached};
+
+/// A server with the groups `a` and `b`, of which together only one node may hold a slot.
+struct Server {
+    a: Group,
+    b: Group,
+}
+
+impl Server {
+    fn new(store: &Arc<FaultyStore>) -> Self {
+        let group = |name: &str| {
+            let name = GroupName::new(name).unwrap();
+            let metrics = metrics(&name);
+            let (group, task) = Group::new(name, 5, 100, Arc::clone(store) as _, metrics);
+            tokio::spawn(task.run());
+            group
+        };
+        let server = Server {
+            a: group("a"),
+            b: group("b"),
+        };
+        server.a.set_policies(capped_with(&server.b));
+        server.b.set_policies(capped_with(&server.a));
+        server
+    }
+}
+
+/// Returns the policies of a group that shares the cap with `other`.
+fn capped_with(other: &Group) -> Policies {
+    let name = other.name().clone();
+    Policies {
+        caps: vec![Cap {
+            name: "cap".into(),
+            max_held: Some(1),
+            max_groups: None,
+            others: vec![name.clone()],
+        }],
+        others: BTreeMap::from([(name, other.as_other())]),
+        ..Policies::default()
+    }
+}
+
+async fn execute(group: &Group, command: Command) -> Answer {
+    Ok(group.execute(command, DEADLINE).await?)
+}
+
+fn store() -> Arc<FaultyStore> {
+    let store = FaultyStore::new();
+    for name in ["a", "b"] {
+        let empty = codec::encode(&Semaphore::new(5), &[], &History::default());
+        let name = GroupName::new(name).unwrap();
+        store.memory.overwrite(&name, Some(empty));
+    }
+    store
+}
+
+fn reached() -> Answer {
+    Ok(Outcome::Refused(Refusal::CapReached(CapReached {
+        cap: "cap".into(),
+        limit: CapLimit::Held(1),
+    })))
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_13_a_cap_refuses_what_would_exceed_it_until_a_release() {
+    let Server { a, b } = Server::new(&store());
+    assert_eq!(execute(&a, lock("1")).await, Ok(Outcome::Locked));
+    assert_eq!(execute(&a, lock("2")).await, reached());
+    assert_eq!(execute(&b, lock("3")).await, reached());
+    assert_eq!(execute(&a, lock("1")).await, Ok(Outcome::AlreadyHeld));
+    assert_eq!(execute(&a, unlock("1")).await, Ok(Outcome::Unlocked));
+    assert_eq!(execute(&b, lock("3")).await, Ok(Outcome::Locked));
+}
+
+/// Without the comparison of the other group, the second server would grant a lock on top of what it knows.
+#[tokio::test(start_paused = true)]
+async fn invariant_13_a_grant_of_another_server_in_another_group_is_a_conflict() {
+    let store = store();
+    let (first, second) = (Server::new(&store), Server::new(&store));
+    for group in [&first.a, &first.b, &second.a, &second.b] {
+        assert_eq!(execute(group, lock("1")).await, Ok(Outcome::Locked));
+        assert_eq!(execute(group, unlock("1")).await, Ok(Outcome::Unlocked));
+    }
+    assert_eq!(execute(&first.b, lock("1")).await, Ok(Outcome::Locked));
+    assert_eq!(execute(&second.a, lock("2")).await, reached());
+    assert_eq!(execute(&first.b, unlock("1")).await, Ok(Outcome::Unlocked));
+    // What the second server knows is outdated in the other direction now.
+    assert_eq!(execute(&second.a, lock("2")).await, Ok(Outcome::Locked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_grant_does_not_exceed_a_cap_that_was_reached_meanwhile() {
+    let store = store();
+    let (first, second) = (Server::new(&store), Server::new(&store));
+    assert_eq!(execute(&first.a, unlock("1")).await, Ok(Outcome::NotHeld));
+    store.next(&[Fault::Late]);
+    let asked = execute(&first.a, lock("1"));
+    let other = execute(&second.b, lock("2"));
+    let (asked, other) = tokio::join!(asked, other);
+    store.deliver().await;
+    let granted = [asked, other]
+        .iter()
+        .filter(|answer| **answer == Ok(Outcome::Locked))
+        .count();
+    assert_eq!(granted, 1);
+    let held = async |group: &Group| {
+        let stored = store.memory.read(group.name()).await.unwrap();
+        codec::decode(&stored.value.unwrap())
+            .unwrap()
+            .semaphore
+            .holders
+            .len()
+    };
+    assert_eq!(held(&first.a).await + held(&first.b).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn releases_and_renewals_compare_only_their_own_group() {
+    let store = store();
+    let Server { a, b } = Server::new(&store);
+    assert_eq!(execute(&a, lock("1")).await, Ok(Outcome::Locked));
+    // No member is read again, and none is compared: this value could not be used.
+    let damaged = Value {
+        semaphore: b"damaged".to_vec(),
+        lock_times: LockTimes::Absent,
+    };
+    store.memory.overwrite(b.name(), Some(damaged));
+    assert_eq!(execute(&a, lock("1")).await, Ok(Outcome::AlreadyHeld));
+    assert_eq!(execute(&a, unlock("1")).await, Ok(Outcome::Unlocked));
+    let refused = execute(&a, lock("1")).await;
+    let group = b.name().clone();
+    let cap = "cap".into();
+    assert_eq!(
+        refused,
+        Ok(Outcome::Refused(Refusal::CapUnusable { cap, group }))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_no_longer_configured_grants_nothing_under_a_cap() {
+    let Server { a, b } = Server::new(&store());
+    a.forget_others();
+    let (cap, group) = ("cap".into(), b.name().clone());
+    assert_eq!(
+        execute(&a, lock("1")).await,
+        Ok(Outcome::Refused(Refusal::CapUnusable { cap, group }))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_of_unknown_age_counts_from_when_the_server_first_saw_it() {
+    let fixture = Fixture::new(2);
+    let stall_after = |minutes| Policies {
+        stall_after: Some(SignedDuration::from_mins(minutes)),
+        ..Policies::default()
+    };
+    fixture.group.set_policies(stall_after(1));
+    fixture.overwrite(r#"{"total_slots":2,"holders":["old"]}"#);
+    let before = Timestamp::now();
+    let lock_in = |minutes| Command::Lock {
+        id: "new".parse().unwrap(),
+        at: Timestamp::now() + SignedDuration::from_mins(minutes),
+        client: Client::default(),
+        terms: Terms::default(),
+    };
+    let answer = fixture.execute(lock_in(2), DEADLINE).await;
+    let Ok(Outcome::Refused(Refusal::Stalled(stalled))) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!((&*stalled.id, stalled.is_exact), ("old", false));
+    assert!(stalled.since >= before);
+    // A reload does not make the server forget it.
+    fixture.group.set_policies(stall_after(5));
+    fixture.overwrite(r#"{"total_slots":3,"holders":["old"]}"#);
+    let conditions = fixture.group.conditions();
+    assert_eq!(conditions.stall.unwrap().first_seen["old"], stalled.since);
+    assert_eq!(
+        fixture.execute(lock_in(2), DEADLINE).await,
+        Ok(Outcome::Locked)
+    );
+}
