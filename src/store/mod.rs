@@ -64,8 +64,8 @@ pub(crate) struct OwnedMember {
     stored: Stored,
 }
 
-/// The maximum number of members of one commit, in every store. etcd executes at most 128 operations in a transaction
-/// (`--max-txn-ops`); comparisons count, of which a member needs two, and the group itself three.
+/// The maximum number of members of one commit, in every store. etcd limits the comparisons of a transaction, and the
+/// operations in each of its branches, to 128 (`--max-txn-ops`): the group takes up to three of them, a member two.
 pub const MAX_MEMBERS: usize = 62;
 
 /// The reason why a store returned no result. The cause names the endpoint or the file.
@@ -100,8 +100,8 @@ pub trait Store: Send + Sync + 'static {
     async fn read(&self, group: &GroupName) -> Result<Stored, StoreError>;
 
     /// Performs one compare-and-swap. If the current content is `expected`, both the revision and the bytes (invariant
-    /// 11), `new` is written; without `new`, the comparison is the result. `expected.as_of` does not count. The contents of
-    /// up to [`MAX_MEMBERS`] other groups are compared at the same moment, and are not written.
+    /// 11), `new` is written; without `new`, the comparison is the result. `expected.as_of` does not count. Up to
+    /// [`MAX_MEMBERS`] other groups (`also`) are compared at the same moment, and not written.
     async fn commit(
         &self,
         group: &GroupName,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use airlock::lock::GroupName;
 use airlock::lock::codec::{LockTimes, Stored, Value};
-use airlock::store::{CommitOutcome, Store as _};
+use airlock::store::{CommitOutcome, Member, Store as _};
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::etcd::{Etcd, Version};
 use airlock_test_support::{MAX_WAIT, eventually};
@@ -282,9 +282,21 @@ async fn a_value_from_before_the_restoration_is_neither_confirmed_nor_overwritte
         });
         let current = current.await.unwrap();
         assert_eq!(current.revision, lost.revision);
+        let another = GroupName::new("another").unwrap();
+        let unused = store.read(&another).await.unwrap();
+        let member = [Member {
+            group: &group,
+            stored: &lost,
+        }];
+        let with_member = async |new: Option<&Value>| {
+            let outcome = store.commit(&another, &unused, new, &member).await;
+            outcome.unwrap()
+        };
         for outcome in [
             store.commit(&group, &lost, None, &[]).await.unwrap(),
             write(&lost, "new").await.unwrap(),
+            with_member(None).await,
+            with_member(Some(&value("new"))).await,
         ] {
             assert!(
                 matches!(outcome, CommitOutcome::Conflict(_)),

@@ -33,10 +33,7 @@ const MESSAGES: &[(&str, ErrorClass)] = &[
     ("etcdserver: value is provided", ErrorClass::Rejected),
     ("etcdserver: lease is provided", ErrorClass::Rejected),
     ("etcdserver: invalid sort option", ErrorClass::Rejected),
-    (
-        "etcdserver: too many operations in txn request",
-        ErrorClass::Rejected,
-    ),
+    (TOO_MANY_OPERATIONS, ErrorClass::Rejected),
     (
         "etcdserver: duplicate key given in txn request",
         ErrorClass::Rejected,
@@ -107,6 +104,7 @@ pub(super) const WRONG_PASSWORD: &str =
     "etcdserver: authentication failed, invalid user ID or password";
 pub(super) const NO_SPACE: &str = "etcdserver: mvcc: database space exceeded";
 pub(super) const TOO_LARGE: &str = "etcdserver: request is too large";
+pub(super) const TOO_MANY_OPERATIONS: &str = "etcdserver: too many operations in txn request";
 pub(super) const OVERLOADED: &str = "etcdserver: too many requests";
 pub(super) const LEARNER: &str = "etcdserver: rpc not supported for learner";
 

@@ -8,7 +8,7 @@ use rustls::{CertificateError, InvalidMessage};
 
 use super::class::{
     AUTH_DISABLED, DENIED, ErrorClass, LEARNER, MESSAGE_TOO_LARGE, NO_SPACE, NO_USER, TOO_LARGE,
-    WRONG_PASSWORD, sources,
+    TOO_MANY_OPERATIONS, WRONG_PASSWORD, sources,
 };
 use super::identity::Foreign;
 use crate::config::ClusterId;
@@ -178,6 +178,10 @@ fn remedy(message: &str) -> String {
         }
         LEARNER => {
             "the member is a learner, which serves no requests: promote it with `etcdctl member promote`"
+        }
+        TOO_MANY_OPERATIONS => {
+            "a cap compares more groups than etcd allows in one transaction: start etcd with `--max-txn-ops 128`, which \
+             is its default, or name fewer groups in lock.caps"
         }
         _ if message == TOO_LARGE || message.starts_with(MESSAGE_TOO_LARGE) => {
             "the value has too many holders: configure fewer slots, or a larger --max-request-bytes in etcd"

@@ -224,6 +224,24 @@ impl Message {
         self.0.extend(fields.0);
         self
     }
+
+    /// Counts the occurrences of a field in a message with nothing but bytes, texts and other messages.
+    pub(super) fn count(&self, field: u64) -> usize {
+        let mut rest = self.0.iter();
+        let mut count = 0;
+        while let Some(tag) = rest.next() {
+            count += usize::from(u64::from(*tag) == field << 3 | 2);
+            let mut length = 0;
+            for (shift, byte) in (0..).step_by(7).zip(rest.by_ref()) {
+                length |= usize::from(byte & 0x7f) << shift;
+                if *byte < 0x80 {
+                    break;
+                }
+            }
+            rest = rest.as_slice()[length..].iter();
+        }
+        count
+    }
 }
 
 /// Encodes a number, which is left out if it is 0, as the generated code does.

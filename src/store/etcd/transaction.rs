@@ -1,7 +1,8 @@
 //! The requests that read and write the two keys of a group.
 //!
 //! Reads and confirmations are linearizable Range requests: etcd answers them while it is out of space, and in 3.4 and
-//! 3.5 it did not always answer transactions then, not even those that only read.
+//! 3.5 it did not always answer transactions then, not even those that only read. Several groups are confirmed in one
+//! transaction, and with such requests only if etcd refuses that.
 
 use std::iter;
 
@@ -9,6 +10,7 @@ use etcd_client::{
     Client, Compare, CompareOp, Error, GetOptions, GetResponse, KeyValue, ResponseHeader, Txn,
     TxnOp, TxnOpResponse, TxnResponse,
 };
+use futures_util::future::try_join_all;
 
 use super::cluster::{Cluster, Effect};
 use super::error::EtcdError;
@@ -34,7 +36,8 @@ const IMPOSSIBLE: i64 = -1;
 /// Reads the value of a group.
 pub(super) async fn read(cluster: &Cluster, group: &GroupName) -> Result<Stored, StoreError> {
     let response = get(cluster, keys::semaphore(group), None).await?;
-    complete(cluster, group, &response).await
+    let as_of = header_revision(response.header())?;
+    complete(cluster, group, &response, as_of).await
 }
 
 /// Compares the value of a group with `expected`, and those of the members, and writes `new` if there is one.
@@ -90,7 +93,8 @@ async fn confirm(
     if is_expected {
         return Ok(CommitOutcome::Committed(expected.revision));
     }
-    let current = complete(cluster, group, &response).await?;
+    let as_of = header_revision(response.header())?;
+    let current = complete(cluster, group, &response, as_of).await?;
     Ok(CommitOutcome::Conflict(Conflict {
         current,
         members: Vec::new(),
@@ -103,23 +107,44 @@ async fn confirm_all(
     expected: &Stored,
     also: &[Member<'_>],
 ) -> Result<CommitOutcome, StoreError> {
-    let transaction = confirmation(group, expected, also);
-    let call = |client| transact(client, transaction.clone());
-    let response = cluster.call(Effect::Reads, call).await?;
-    if response.succeeded() {
-        return Ok(CommitOutcome::Committed(expected.revision));
-    }
-    conflict(&response, also)
-}
-
-/// Returns a transaction that compares all semaphores.
-///
-/// SUBTLE: the gets must not be serializable. Without any other request, or only with serializable ones, a member of etcd
-/// answers from its own state, although it may lag behind (invariant 4).
-fn confirmation(group: &GroupName, expected: &Stored, also: &[Member<'_>]) -> Txn {
     let mut compares = compare_semaphore(group, expected);
     compares.extend(compare_members(also));
-    Txn::new().when(compares).or_else(get_all(group, also))
+    // SUBTLE: without a get that is not serializable, a member of etcd answers from its own state (invariant 4).
+    let transaction = Txn::new().when(compares).or_else(get_all(group, also));
+    let call = |client| transact(client, transaction.clone());
+    match cluster.call(Effect::Reads, call).await {
+        Ok(response) if response.succeeded() => Ok(CommitOutcome::Committed(expected.revision)),
+        Ok(response) => conflict(&response, also),
+        Err(StoreError::NoSpace(_)) => confirm_with_ranges(cluster, group, expected, also).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// Confirms what an etcd without space contains, with several requests for the same revision of the store.
+async fn confirm_with_ranges(
+    cluster: &Cluster,
+    group: &GroupName,
+    expected: &Stored,
+    also: &[Member<'_>],
+) -> Result<CommitOutcome, StoreError> {
+    let current = read(cluster, group).await?;
+    let reads = also
+        .iter()
+        .map(|member| read_as_of(cluster, member.group, current.as_of));
+    let members = try_join_all(reads).await?;
+    let own = Member {
+        group,
+        stored: expected,
+    };
+    let compared = iter::once(&own).chain(also);
+    let found = iter::once(&current).chain(&members);
+    if compared
+        .zip(found)
+        .all(|(member, found)| member.is_still(found))
+    {
+        return Ok(CommitOutcome::Committed(expected.revision));
+    }
+    Ok(CommitOutcome::Conflict(Conflict { current, members }))
 }
 
 async fn write(
@@ -130,7 +155,13 @@ async fn write(
     also: &[Member<'_>],
 ) -> Result<CommitOutcome, StoreError> {
     let call = |client| {
-        let transaction = swap(group, expected, new, also);
+        let mut compares = compare_both(group, expected);
+        compares.extend(compare_members(also));
+        // SUBTLE: the gets must not be serializable: they are the base of the next attempt (invariant 4).
+        let transaction = Txn::new()
+            .when(compares)
+            .and_then(put_both(group, new))
+            .or_else(get_all(group, also));
         transact(client, transaction)
     };
     let response = cluster.call(Effect::Writes, call).await?;
@@ -139,16 +170,6 @@ async fn write(
         return Ok(CommitOutcome::Committed(revision));
     }
     conflict(&response, also)
-}
-
-fn swap(group: &GroupName, expected: &Stored, new: &Value, also: &[Member<'_>]) -> Txn {
-    let mut compares = compare_both(group, expected);
-    compares.extend(compare_members(also));
-    // SUBTLE: the gets must not be serializable: they are the base of the next attempt (invariant 4).
-    Txn::new()
-        .when(compares)
-        .and_then(put_both(group, new))
-        .or_else(get_all(group, also))
 }
 
 /// Requires the semaphore that was read, and the lock times.
@@ -235,14 +256,25 @@ pub(super) async fn get(
     cluster.call(Effect::Reads, call).await
 }
 
+/// Reads the value that a group had at a revision of the store.
+async fn read_as_of(
+    cluster: &Cluster,
+    group: &GroupName,
+    as_of: Revision,
+) -> Result<Stored, StoreError> {
+    let at_that_time = GetOptions::new().with_revision(as_of.0);
+    let response = get(cluster, keys::semaphore(group), Some(at_that_time)).await?;
+    complete(cluster, group, &response, as_of).await
+}
+
 /// Completes a response that contains the semaphore of a group with the lock times of the same revision of the store.
 /// These are two requests, because a user of etcd may be permitted to read the two keys, but not all keys between them.
 async fn complete(
     cluster: &Cluster,
     group: &GroupName,
     response: &GetResponse,
+    as_of: Revision,
 ) -> Result<Stored, StoreError> {
-    let as_of = header_revision(response.header())?;
     let Some(semaphore) = response.kvs().first() else {
         return Ok(Stored::absent(as_of));
     };

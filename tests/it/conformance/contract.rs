@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::backend::{Backend, etcd_store};
-use super::{NONE, group, value, write};
+use super::{NONE, group, members, value, write};
 use airlock_test_support::MAX_WAIT;
 use airlock_test_support::etcd::Etcd;
 
@@ -30,6 +30,7 @@ pub(crate) fn fulfils_the_contract(backend: &dyn Backend) {
         lock_times_do_not_outlive_a_write_by_another_program(backend).await;
         any_text_is_stored_unchanged(backend).await;
         concurrent_increments_lose_no_update(backend).await;
+        members::are_compared(backend).await;
         a_watch_reports_the_current_values_and_the_last_change(backend).await;
         documents_of_servers_are_shown_to_all_until_they_are_withdrawn(backend).await;
         the_groups_with_a_value_are_listed(backend).await;

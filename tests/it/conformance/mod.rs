@@ -2,6 +2,7 @@
 
 mod backend;
 mod contract;
+mod members;
 mod presence;
 
 use std::thread;
@@ -182,10 +183,16 @@ fn confirms_nothing_without_a_quorum(version: Version) {
         let baseline = timeout(MAX_WAIT, baseline).await.unwrap().unwrap();
         assert!(baseline.succeeded());
 
+        let member = airlock::store::Member {
+            group: &self::group("m"),
+            stored: &NONE,
+        };
         let confirmed = store.commit(&group, &known, None, &[]).await;
+        let all_confirmed = store.commit(&group, &known, None, &[member]).await;
         let read = store.read(&group).await;
         let circumstances = circumstances(version, others);
         assert!(confirmed.is_err(), "{confirmed:?} {circumstances}");
+        assert!(all_confirmed.is_err(), "{all_confirmed:?} {circumstances}");
         assert!(read.is_err(), "{read:?} {circumstances}");
 
         others.iter().for_each(Member::thaw);

@@ -165,6 +165,10 @@ fn each_message_of_etcd_with_a_remedy_ends_with_it() {
             "configure fewer slots, or a larger --max-request-bytes",
         ),
         (
+            "etcdserver: too many operations in txn request",
+            "name fewer groups in lock.caps",
+        ),
+        (
             "grpc: received message larger than max (2097163 vs. 2097152)",
             "configure fewer slots, or a larger --max-request-bytes",
         ),

@@ -4,12 +4,17 @@ use super::super::fake::{
     FakeEtcd, Message, Reply, Request, alternative, bytes, inner, key_value, number,
 };
 use super::*;
+use crate::store::MAX_MEMBERS;
 
 const SEMAPHORE: &str = "com.coreos.airlock/groups/g/v1/semaphore";
 const LOCK_TIMES: &str = "com.coreos.airlock/groups/g/v1/lock-times";
 
+fn name(group: &str) -> GroupName {
+    GroupName::new(group).unwrap()
+}
+
 fn group() -> GroupName {
-    GroupName::new("g").unwrap()
+    name("g")
 }
 
 fn value(semaphore: &str, lock_times: Option<&str>) -> Value {
@@ -120,6 +125,150 @@ async fn a_write_compares_revision_and_bytes_and_reads_both_keys_otherwise() {
         assert_eq!(outcome.unwrap(), CommitOutcome::Committed(Revision(9)));
         let expected = transaction(message.and(gets.clone()));
         assert_eq!(etcd.requests(), [expected]);
+    }
+}
+
+/// Encodes the comparisons of an absent and of a present member.
+fn members_are(semaphore: &str) -> Message {
+    revision_is(&keys::semaphore(&name("none")), 0)
+        .and(revision_is(&keys::semaphore(&name("m")), 5))
+        .and(value_is(&keys::semaphore(&name("m")), semaphore))
+}
+
+/// Encodes the requests for both keys of the group and of these two members.
+fn get_all_three() -> Message {
+    ["g", "none", "m"]
+        .map(name)
+        .iter()
+        .fold(nothing(), |gets, group| {
+            gets.and(get(3, &keys::semaphore(group)))
+                .and(get(3, &keys::lock_times(group)))
+        })
+}
+
+#[tokio::test]
+async fn the_semaphores_of_members_are_compared_and_all_keys_are_read_otherwise() {
+    let groups = ["none", "m"].map(name);
+    let unreported = Value {
+        lock_times: LockTimes::Unreported,
+        ..value("held", None)
+    };
+    let known = [Stored::absent(Revision(8)), stored(5, unreported, 8)];
+    let also = [0, 1].map(|index| Member {
+        group: &groups[index],
+        stored: &known[index],
+    });
+    let expected = stored(7, value("old", Some("old times")), 8);
+    let own = revision_is(SEMAPHORE, 7).and(value_is(SEMAPHORE, "old"));
+    let new = value("new", None);
+    for (new, message, committed) in [
+        (
+            Some(&new),
+            own.clone()
+                .and(value_is(LOCK_TIMES, "old times"))
+                .and(members_are("held"))
+                .and(put(2, SEMAPHORE, bytes(2, "new"))),
+            Revision(9),
+        ),
+        (None, own.and(members_are("held")), Revision(7)),
+    ] {
+        let found = |pair| inner(3, &inner(1, &pair));
+        let current = found(pair(SEMAPHORE, 7, "old"))
+            .and(found(nothing()))
+            .and(found(pair("any", 8, "created")))
+            .and(found(pair("any", 8, "times")))
+            .and(found(nothing()))
+            .and(found(nothing()));
+        let succeeded = Reply::Messages(vec![(9, number(2, 1))]);
+        let etcd = FakeEtcd::start([succeeded, Reply::Messages(vec![(9, current)])]).await;
+        let cluster = etcd.cluster();
+        let outcome = commit(&cluster, &group(), &expected, new, &also).await;
+        assert_eq!(outcome.unwrap(), CommitOutcome::Committed(committed));
+        let outcome = commit(&cluster, &group(), &expected, new, &also).await;
+        let conflict = Conflict {
+            current: stored(7, value("old", None), 9),
+            members: vec![
+                stored(8, value("created", Some("times")), 9),
+                Stored::absent(Revision(9)),
+            ],
+        };
+        assert_eq!(outcome.unwrap(), CommitOutcome::Conflict(conflict));
+        let request = transaction(message.and(get_all_three()));
+        assert_eq!(etcd.requests(), [request.clone(), request]);
+    }
+}
+
+#[tokio::test]
+async fn the_maximum_number_of_members_is_the_largest_that_etcd_allows() {
+    const MAX_TXN_OPS: usize = 128;
+    for (members, is_allowed) in [(MAX_MEMBERS, true), (MAX_MEMBERS + 1, false)] {
+        let groups: Vec<_> = (0..members).map(|index| name(&index.to_string())).collect();
+        let held = stored(7, value("held", Some("times")), 8);
+        let also: Vec<_> = groups
+            .iter()
+            .map(|group| Member {
+                group,
+                stored: &held,
+            })
+            .collect();
+        let (own, new) = (
+            stored(7, value("old", Some("old times")), 8),
+            value("new", Some("new times")),
+        );
+        let succeeded = Reply::Messages(vec![(9, number(2, 1))]);
+        let etcd = FakeEtcd::start([succeeded]).await;
+        let outcome = commit(&etcd.cluster(), &group(), &own, Some(&new), &also).await;
+        assert_eq!(outcome.unwrap(), CommitOutcome::Committed(Revision(9)));
+        // The comparisons, the writes, and the reads otherwise; etcd limits each of them.
+        let lists = [1, 2, 3].map(|list| etcd.requests()[0].message.count(list));
+        assert_eq!(lists, [3 + 2 * members, 2, 2 + 2 * members]);
+        let fits = lists.iter().all(|operations| *operations <= MAX_TXN_OPS);
+        assert_eq!(fits, is_allowed, "{lists:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_space_all_groups_are_confirmed_as_of_one_revision() {
+    let no_space = || Reply::Status("etcdserver: mvcc: database space exceeded");
+    let member = name("m");
+    let (own_key, member_key) = (SEMAPHORE, keys::semaphore(&member));
+    let (own, known) = (
+        stored(7, value("old", None), 7),
+        stored(5, value("held", None), 5),
+    );
+    let also = [Member {
+        group: &member,
+        stored: &known,
+    }];
+    for semaphore in ["held", "restored"] {
+        let etcd = FakeEtcd::start([
+            no_space(),
+            found(9, pair(own_key, 7, "old")),
+            found(9, nothing()),
+            found(11, pair(&member_key, 5, semaphore)),
+            found(11, nothing()),
+        ]);
+        let etcd = etcd.await;
+        let outcome = commit(&etcd.cluster(), &group(), &own, None, &also).await;
+        let current = CommitOutcome::Conflict(Conflict {
+            current: stored(7, value("old", None), 9),
+            members: vec![stored(5, value(semaphore, None), 9)],
+        });
+        let expected = match semaphore {
+            "held" => CommitOutcome::Committed(Revision(7)),
+            _ => current,
+        };
+        assert_eq!(outcome.unwrap(), expected);
+        let at_that_time = |key: &str| range(bytes(1, key).and(number(4, 9)));
+        assert_eq!(
+            etcd.requests()[1..],
+            [
+                range(bytes(1, own_key)),
+                at_that_time(LOCK_TIMES),
+                at_that_time(&member_key),
+                at_that_time(&keys::lock_times(&member)),
+            ]
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 mod files;
 mod in_place;
 mod log;
+mod members;
 
 use std::cell::RefCell;
 use std::fs;
