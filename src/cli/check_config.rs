@@ -1,5 +1,6 @@
 //! `airlock check-config`: checks the configuration and what it names, without starting anything.
 
+mod calendar;
 mod description;
 mod online;
 

@@ -107,7 +107,45 @@ fn a_group_has_its_own_windows_or_none() {
         "{text}"
     );
     assert_eq!(text.matches(", open now\n").count(), 1, "{text}");
-    assert_eq!(text.matches("\n    ").count(), 9, "{text}");
+    // Five openings in 30 days, of which the fifth of a window that is still closed may be too late.
+    let openings = text.matches("\n    ").count();
+    assert!([13, 15].contains(&openings), "{text}");
+}
+
+#[test]
+fn a_reload_names_changed_policies_and_check_config_describes_them() {
+    let groups = "[[lock.groups]]\nname = \"db\"\n[[lock.groups]]\nname = \"web\"\nfreezes = []\n";
+    let mut airlock = Airlock::start(&config(groups));
+    airlock.reload(&config(&format!(
+        "stall_after_minutes = 90\n[[lock.freezes]]\nfrom = 2020-01-01\nuntil = 2999-12-31\nreason = \"for ever\"\n\
+         {groups}stall_after_minutes = 0\nsettle_minutes = 1\n\
+         [[lock.caps]]\nname = \"both\"\ngroups = [\"db\", \"web\"]\nmax_held = 3\nmax_groups = 1\n"
+    )));
+    airlock.wait_for_log(
+        "changes=\"freezes of db, stall_after_minutes of db, freezes of default, stall_after_minutes of default, \
+         settle_minutes of web, caps\"",
+    );
+    let output = airlock.command(&["check-config"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    let grants = |group: &str| {
+        format!(
+            "  grants up to 2 locks in group {group} at the same time (slots in the store take precedence)\n"
+        )
+    };
+    let (db, web) = (grants("db"), grants("web"));
+    let stall = "  grants none while a node has held a lock for more than 90 minutes\n";
+    let frozen = "  grants them at any time, but not during its freezes; in the next 30 days:\n    \
+                  frozen Wed 2020-01-01 00:00 UTC to Wed 3000-01-01 00:00 UTC (for ever), active now\n    \
+                  later: Wed 3000-01-01 00:00 UTC to further notice\n";
+    let caps = "  grants up to 3 locks in the groups db, web together (cap both)\n  \
+                grants locks in up to 1 of the groups db, web at the same time (cap both)\n";
+    let settle = "  grants none for 1 minute after a node has released its lock\n";
+    for expected in [
+        format!("{db}{stall}{frozen}"),
+        format!("{web}{settle}{caps}"),
+    ] {
+        assert!(text.contains(&expected), "{expected}\nis not in\n{text}");
+    }
 }
 
 #[test]

@@ -1,16 +1,14 @@
 //! The description of a server: what it does with the configuration.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::calendar;
+use crate::cli::output::count;
 use crate::config::{
-    GateSettings, GateTarget, GroupSettings, ListenSettings, NotifySettings, Settings,
+    CapSettings, GateSettings, GateTarget, GroupSettings, ListenSettings, NotifySettings, Settings,
     StoreSettings,
 };
 use crate::lock::GroupName;
-use crate::lock::window::{Opening, WindowState, Windows};
-
-/// The number of windows that are listed for a group.
-const LISTED_WINDOWS: usize = 3;
 
 /// Describes a server with these settings, in sentences without their subject.
 pub(super) fn lines(settings: &Settings) -> Vec<String> {
@@ -35,11 +33,14 @@ pub(super) fn lines(settings: &Settings) -> Vec<String> {
         ),
         StoreSettings::Embedded { path } => format!("stores locks in the file {}", path.display()),
     });
+    let now = Timestamp::now();
     for (name, group) in &settings.groups {
-        lines.extend(group_lines(name, group));
+        lines.extend(group_lines(name, group, now));
     }
+    lines.extend(settings.caps.iter().flat_map(cap_lines));
     let gates = settings.gates.iter();
     lines.extend(gates.map(|gate| gate_line(&gate.settings)));
+    lines.extend(calendar::past_freezes(settings.groups.values(), now));
     lines.extend(settings.notify.as_ref().map(notify_line));
     lines
 }
@@ -78,21 +79,23 @@ fn notify_line(notify: &NotifySettings) -> String {
     )
 }
 
-/// Describes a group. The upcoming windows show whether the configured ones are those that were meant.
-fn group_lines(name: &GroupName, group: &GroupSettings) -> Vec<String> {
-    let locks = match group.slots {
-        1 => "1 lock".into(),
-        slots => format!("{slots} locks"),
-    };
-    let now = Timestamp::now();
+/// Describes a group. The calendar shows whether the configured windows and freezes are those that were meant.
+fn group_lines(name: &GroupName, group: &GroupSettings, now: Timestamp) -> Vec<String> {
     let mut lines = vec![format!(
-        "grants up to {locks} in group {name} at the same time (slots in the store take precedence)"
+        "grants up to {} in group {name} at the same time (slots in the store take precedence)",
+        locks(group.slots)
     )];
-    if group.windows.state(now) != WindowState::Always {
+    if let Some(after) = group.stall_after {
+        let minutes = minutes(after);
         lines.push(format!(
-            "grants them in its reboot windows only, of which the next {LISTED_WINDOWS} are:"
+            "grants none while a node has held a lock for more than {minutes}"
         ));
-        lines.extend(upcoming(&group.windows, now));
+    }
+    if let Some(time) = group.settle {
+        let minutes = minutes(time);
+        lines.push(format!(
+            "grants none for {minutes} after a node has released its lock"
+        ));
     }
     if !group.gates.is_empty() {
         let names: Vec<&str> = group.gates.iter().map(|gate| &*gate.name).collect();
@@ -103,21 +106,33 @@ fn group_lines(name: &GroupName, group: &GroupSettings) -> Vec<String> {
             if names.len() == 1 { "is" } else { "are" }
         ));
     }
+    lines.extend(calendar::lines(group, now));
     lines
 }
 
-fn upcoming(windows: &Windows, now: Timestamp) -> Vec<String> {
-    let openings = windows.upcoming(now, LISTED_WINDOWS);
-    let line = |opening: Opening| {
-        let (opens, closes) = (opening.opens_text(), opening.closes_text());
-        let open = if opening.opens <= now {
-            ", open now"
-        } else {
-            ""
-        };
-        format!("  {opens} to {closes}{open}")
-    };
-    openings.into_iter().map(line).collect()
+fn cap_lines(cap: &CapSettings) -> Vec<String> {
+    let name = &cap.name;
+    let groups: Vec<&str> = cap.groups.iter().map(GroupName::as_str).collect();
+    let groups = groups.join(", ");
+    let held = cap.max_held.map(|max| {
+        let locks = locks(max);
+        format!("grants up to {locks} in the groups {groups} together (cap {name})")
+    });
+    let limited = cap.max_groups.map(|max| {
+        format!("grants locks in up to {max} of the groups {groups} at the same time (cap {name})")
+    });
+    held.into_iter().chain(limited).collect()
+}
+
+fn locks(number: u64) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), "lock")
+}
+
+fn minutes(time: SignedDuration) -> String {
+    count(
+        usize::try_from(time.as_mins()).unwrap_or(usize::MAX),
+        "minute",
+    )
 }
 
 /// Returns the URL of a listener, with the address on which it listens.

@@ -222,8 +222,8 @@ impl Members {
         }
         if let Some((group, count)) = too_many {
             let text = format!(
-                "group {} shares caps with {count} other groups, more than the {MAX_CAP_MEMBERS} that one transaction of \
-                 etcd can compare; use smaller caps",
+                "group {} shares caps with {count} other groups, more than the {MAX_CAP_MEMBERS} that one transaction \
+                 of etcd can compare; use smaller caps",
                 quote(group.as_str())
             );
             diagnostics.error(cap, text);

@@ -1,8 +1,9 @@
 //! `[[lock.freezes]]` and `[[lock.groups.freezes]]`: the periods without new locks.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use jiff::civil::{Date, DateTime, Time};
+use jiff::civil::{Date, DateTime, Time, datetime};
 
 use super::windows;
 use crate::config::diagnostic::{Diagnostics, Located, quote};
@@ -13,6 +14,10 @@ use crate::lock::{code_point, is_control_or_format};
 
 /// The maximum size of a reason, which is part of responses and pages.
 const MAX_REASON_BYTES: usize = 200;
+
+/// The local times of freezes: the years 2000 to 2999. Times far outside of them cannot be calculated with.
+const TIMES: RangeInclusive<DateTime> =
+    datetime(2000, 1, 1, 0, 0, 0, 0)..=datetime(3000, 1, 1, 0, 0, 0, 0);
 
 /// Which side of a freeze a date stands for.
 #[derive(Clone, Copy)]
@@ -55,13 +60,17 @@ fn checked(diagnostics: &mut Diagnostics, freeze: &Located<FreezeSection>) -> Op
     let zone = windows::zone(diagnostics, &section.time_zone);
     let reason = checked_reason(diagnostics, &section.reason);
     let zone = zone?;
-    // jiff resolves gaps and folds as RFC 5545 does, as it does for windows. Dates of the year 9999 may be out of range.
-    let mut moment = |local: Located<DateTime>| match zone.to_zoned(local.value) {
-        Ok(zoned) => Some(zoned.timestamp()),
-        Err(_) => {
-            diagnostics.error(&local, "the date is out of range; set another year");
-            None
+    // jiff resolves gaps and folds as RFC 5545 does, as it does for windows.
+    let mut moment = |local: Located<DateTime>| {
+        let is_in_range = TIMES.contains(&local.value);
+        let zoned = zone.to_zoned(local.value).ok().filter(|_| is_in_range);
+        if zoned.is_none() {
+            diagnostics.error(
+                &local,
+                "the date is out of range; set a year from 2000 to 2999",
+            );
         }
+        Some(zoned?.timestamp())
     };
     let (from, until) = (from?, until?);
     let place = until.with(());
@@ -95,7 +104,8 @@ fn checked_moment(
             format!("{quoted} has an offset to UTC; remove it, and set time_zone instead")
         } else {
             format!(
-                "{quoted} is not a date; write one such as \"2026-12-20\", or a date and time such as \"2026-12-20T18:00\""
+                "{quoted} is not a date; write one such as \"2026-12-20\", or a date and time such as \
+                 \"2026-12-20T18:00\""
             )
         };
         diagnostics.error(written, text);

@@ -12,7 +12,7 @@ use super::{StoreSettings, freezes, windows};
 use crate::config::diagnostic::{Diagnostics, Located, quote};
 use crate::config::field::Field;
 use crate::config::schema::{GroupSection, LockSection};
-use crate::lock::window::{Freezes, Windows};
+use crate::lock::window::{Calendar, Freezes, Windows};
 use crate::lock::{GroupName, code_point, is_control_or_format};
 
 /// The settings of a reboot group.
@@ -58,6 +58,18 @@ struct Defaults {
     /// The name of the default group; `None` if it is invalid.
     name: Option<GroupName>,
     settings: GroupSettings,
+}
+
+// === impl GroupSettings ===
+
+impl GroupSettings {
+    /// Returns the times at which new locks are granted: the windows without the freezes.
+    pub(crate) fn calendar(&self) -> Calendar<'_> {
+        Calendar {
+            windows: &self.windows,
+            freezes: &self.freezes,
+        }
+    }
 }
 
 pub(super) fn slots_mismatch(

@@ -91,10 +91,10 @@ fn a_group_shares_caps_with_at_most_60_other_groups() {
     assert_errors(
         &format!("{text}{}{}", cap("third", 30..=61), cap("fourth", 29..=61)),
         &[
-            "group \"g30\" shares caps with 61 other groups, more than the 60 that one transaction of etcd can compare; \
-             use smaller caps (c.toml:141, lock.caps[2].groups)",
-            "group \"g29\" shares caps with 61 other groups, more than the 60 that one transaction of etcd can compare; \
-             use smaller caps (c.toml:145, lock.caps[3].groups)",
+            "group \"g30\" shares caps with 61 other groups, more than the 60 that one transaction of etcd can \
+             compare; use smaller caps (c.toml:141, lock.caps[2].groups)",
+            "group \"g29\" shares caps with 61 other groups, more than the 60 that one transaction of etcd can \
+             compare; use smaller caps (c.toml:145, lock.caps[3].groups)",
         ],
     );
 }

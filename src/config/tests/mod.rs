@@ -169,6 +169,7 @@ const FILES: &[&str] = &[
     include_str!("../../../examples/config.toml"),
     include_str!("../../../examples/standalone.toml"),
     include_str!("../../../examples/fleet.toml"),
+    include_str!("../../../examples/policies.toml"),
 ];
 
 proptest! {

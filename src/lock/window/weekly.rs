@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan as _};
 pub(crate) struct Window {
     /// The days on which the window opens. Not empty.
     pub(crate) days: Vec<Weekday>,
-    /// The occurrences of the day in its month, 1 to [`Window::MAX_WEEK`], or from the end, -1 to -[`Window::MAX_WEEK`].
+    /// The occurrences of the day in its month, 1 to [`Window::MAX_WEEK`], or from the end, as negative numbers.
     /// Empty: all.
     pub(crate) weeks: Vec<i8>,
     /// The local time at which it opens.
