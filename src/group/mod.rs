@@ -12,6 +12,7 @@ mod policies;
 mod report;
 mod shared;
 mod task;
+mod turns;
 mod waiters;
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ use tokio::time;
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::holders::Client;
 use crate::lock::policy::Conditions;
-use crate::lock::semaphore::{Command, Outcome};
+use crate::lock::semaphore::{Command, Outcome, Semaphore};
 use crate::lock::{GroupName, GroupState, NodeId};
 use crate::store::{Store, Update};
 pub(crate) use attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
@@ -37,6 +38,7 @@ pub(crate) use report::Reporter;
 pub(crate) use shared::GroupError;
 use shared::{Request, Shared};
 pub(crate) use task::GroupTask;
+pub(crate) use turns::Reservation;
 pub(crate) use waiters::{DenyReason, Waiter, Waiting, max_waiters};
 
 /// The handle of a group. Cheap to clone.
@@ -107,18 +109,40 @@ impl Group {
 
     /// Records that a node was denied a lock.
     pub(crate) fn record_denied(&self, id: &NodeId, client: Client, reason: DenyReason) {
-        let mut waiters = self.shared.waiters.lock();
-        waiters.denied(id, client, reason, Timestamp::now());
+        let now = Timestamp::now();
+        self.shared.waiters.lock().denied(id, client, reason, now);
+        self.shared.turns.lock().denied(id, now);
     }
 
     /// Records that a node no longer waits: its request succeeded.
     pub(crate) fn record_served(&self, id: &NodeId) {
         self.shared.waiters.lock().served(id);
+        let semaphore = self.known_semaphore();
+        let mut turns = self.shared.turns.lock();
+        // Its wait counts for the mean if it ended with a grant.
+        if let Some(semaphore) = semaphore {
+            turns.observe(&semaphore, Timestamp::now());
+        }
+        turns.served(id);
     }
 
     /// Changes the maximum number of waiting nodes that are known.
     pub(crate) fn set_max_waiters(&self, max: usize) {
         self.shared.waiters.lock().set_max(max);
+        self.shared.turns.lock().set_max(max);
+    }
+
+    /// Returns the reservation for which a new grant has to be refused: the free slots are kept for nodes that have
+    /// waited for longer. To be asked at each request of a node for a lock that would be granted now otherwise. `None`
+    /// for a holder, and if no slot is known to be free.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the coordinator asks before it sends a lock")
+    )]
+    pub(crate) fn reserved_for_others(&self, id: &NodeId, now: Timestamp) -> Option<Reservation> {
+        let semaphore = self.known_semaphore()?;
+        let mut turns = self.shared.turns.lock();
+        turns.reserved_for_others(id, &semaphore, now)
     }
 
     /// Describes the nodes that were denied recently, with up to `max_listed` of them, the longest waiting first.
@@ -181,6 +205,10 @@ impl Group {
     /// Takes note of a value that was read while the state as of `before` was known.
     pub(crate) fn observe_read(&self, read: Stored, before: Option<Revision>) {
         self.shared.cache.set(read, before);
+    }
+
+    fn known_semaphore(&self) -> Option<Arc<Semaphore>> {
+        self.known()?.semaphore.ok()
     }
 
     /// Returns the known state; `None` until the store has replied once.

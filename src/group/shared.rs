@@ -9,6 +9,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::cache::Cache;
 use super::contention::Contention;
 use super::policies::{Others, Policies};
+use super::turns::Turns;
 use super::waiters::{MAX_WAITERS, Waiters};
 use crate::lock::GroupName;
 use crate::lock::codec::Revision;
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     pub(super) policies: Mutex<Policies>,
     pub(super) contention: Arc<Contention>,
     pub(super) waiters: Mutex<Waiters>,
+    pub(super) turns: Mutex<Turns>,
     /// The reason why the latest attempt failed while requests were waiting; `None` after a success.
     pub(super) last_failure: Mutex<Option<LastFailure>>,
     /// Notified at each iteration of the task.
@@ -104,6 +106,7 @@ impl Shared {
             contention: Arc::default(),
             name,
             waiters: Mutex::new(Waiters::new(MAX_WAITERS)),
+            turns: Mutex::new(Turns::new(MAX_WAITERS)),
             last_failure: Mutex::default(),
             heartbeat: watch::Sender::new(()),
             wake: Notify::new(),

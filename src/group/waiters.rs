@@ -32,6 +32,12 @@ pub(crate) enum DenyReason {
     Full,
     /// The group is paused: it has no slots.
     Paused,
+    /// A free slot is kept for nodes that have waited longer.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the coordinator reports it with the reservations")
+    )]
+    Reserved,
     /// No reboot window is open.
     OutsideWindow,
     /// The store did not reply, or too many requests wait.
@@ -183,6 +189,7 @@ impl DenyReason {
         match self {
             DenyReason::Full => "all slots held",
             DenyReason::Paused => "group paused",
+            DenyReason::Reserved => "free slot kept for longer waiting nodes",
             DenyReason::OutsideWindow => "outside the reboot windows",
             DenyReason::Unavailable => "store or server unavailable",
             DenyReason::Rejected => "store rejects the request, or its value is damaged",
@@ -340,8 +347,9 @@ mod tests {
 
     #[test]
     fn each_reason_has_its_own_text() {
-        use DenyReason::{Full, OutsideWindow, Paused, Rejected, Unavailable};
-        let texts = [Full, Paused, OutsideWindow, Unavailable, Rejected].map(DenyReason::as_str);
+        use DenyReason::{Full, OutsideWindow, Paused, Rejected, Reserved, Unavailable};
+        let texts = [Full, Paused, Reserved, OutsideWindow, Unavailable, Rejected];
+        let texts = texts.map(DenyReason::as_str);
         assert_eq!(HashSet::from(texts).len(), texts.len());
     }
 }

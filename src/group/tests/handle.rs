@@ -1,5 +1,7 @@
 //! What a handle of a group tells without the store.
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::*;
 use crate::group::waiters::DenyReason;
 use crate::lock::NodeId;
@@ -39,4 +41,23 @@ async fn a_denied_node_waits_until_it_is_served() {
     assert_eq!(fixture.group.waiting_count(), 1);
     fixture.group.record_served(&id);
     assert_eq!(fixture.group.waiting_count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_free_slot_is_kept_for_a_node_that_has_waited_for_more_than_an_hour() {
+    let fixture = Fixture::new(1);
+    let [b, c]: [NodeId; 2] = ["b", "c"].map(|id| id.parse().unwrap());
+    let now = Timestamp::now();
+    let ago = |minutes| now - SignedDuration::from_mins(minutes);
+    assert_eq!(fixture.group.reserved_for_others(&c, now), None);
+    for minutes in [65, 5] {
+        fixture.group.shared.turns.lock().denied(&b, ago(minutes));
+    }
+    assert_eq!(fixture.unlock("any").await, Ok(Outcome::NotHeld));
+    assert!(fixture.group.reserved_for_others(&c, now).is_some());
+    assert_eq!(fixture.group.reserved_for_others(&b, now), None);
+    assert_eq!(fixture.lock("b").await, Ok(Outcome::Locked));
+    fixture.group.record_served(&b);
+    assert_eq!(fixture.unlock("b").await, Ok(Outcome::Unlocked));
+    assert_eq!(fixture.group.reserved_for_others(&c, now), None);
 }
