@@ -30,11 +30,17 @@ mod reloadable;
 mod names;
 mod tls;
 
+// Layer: requests to other servers.
+mod http_client;
+
 // Layer: the outside world.
 mod auth;
 mod http;
 mod notify;
 pub mod store;
+
+// Layer: conditions outside of the store.
+mod gate;
 
 // Layer: the tasks that commit.
 mod group;

@@ -152,6 +152,10 @@ impl<K> Item<K> {
     }
 
     fn reload(&self) -> Result<(), ReloadError> {
+        // Such as those of gates, of which a reload may remove the last one.
+        if self.files.paths().is_empty() {
+            return Ok(());
+        }
         let _reloading = self.reloading.lock();
         let reloaded = self.files.reload();
         match &reloaded {

@@ -11,7 +11,7 @@ use crate::config::{
     self, Checked, ConfigErrors, ConfiguredGate, EtcdSettings, GateCredentials, KeyPair,
     ListenSettings, Loaded, NotifySettings, Settings, StoreSettings, TlsSettings,
 };
-use crate::file;
+use crate::gate::check_credentials;
 use crate::http::check_address;
 use crate::names::{NodeNames, NodeNamesError};
 use crate::notify::check_secret;
@@ -346,9 +346,10 @@ fn gate_problems(gate: &ConfiguredGate) -> Vec<Problem> {
         let check_pair = || tls::key_pair_pem(pair).map(drop);
         problems.extend(pair_problems(keys, pair, check_pair));
     }
-    if let Some((key, path)) = settings.credentials.as_ref().map(GateCredentials::file)
-        && let Err(error) = file::read_text(path)
+    if let Some(credentials) = &settings.credentials
+        && let Err(error) = check_credentials(credentials)
     {
+        let (key, _) = credentials.file();
         problems.push(Problem::error([format!("{table}.{key}")], &error));
     }
     problems

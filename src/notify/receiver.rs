@@ -1,8 +1,5 @@
 //! One attempt to deliver an event to the receiver.
 
-use std::error::Error;
-use std::fmt;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +7,6 @@ use std::time::Duration;
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::time;
@@ -21,16 +14,9 @@ use tokio::time;
 use super::retry::retry_after;
 use super::signature::{Secret, SecretError};
 use crate::config::NotifySettings;
+use crate::http_client::{ClientError, ClientFilesError, HttpClient, USER_AGENT};
 use crate::reloadable::{Reload, ReloadError};
 use crate::text::explain::Remedy;
-use crate::tls::{self, TlsError};
-
-/// The time after which a connection without a request is closed: less than what receivers grant, of which some close
-/// it after 5 s, perhaps while the next request is on its way.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
-
-/// The maximum size of the head of a response.
-const MAX_HEAD: usize = 32 << 10;
 
 /// The receiver of events.
 pub(super) struct Receiver {
@@ -40,7 +26,7 @@ pub(super) struct Receiver {
 
 /// What was made of the files.
 struct Files {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpClient,
     secret: Option<Secret>,
 }
 
@@ -50,9 +36,7 @@ pub(crate) enum NotifyError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
-    Ca(#[from] TlsError),
-    #[error("the CAs of the receiver have changed while they were read")]
-    CaChanged,
+    Ca(#[from] ClientFilesError),
 }
 
 /// The reason why an attempt failed.
@@ -73,10 +57,6 @@ pub(super) enum AttemptError {
     #[error("the request cannot be written")]
     Request(#[from] http::Error),
 }
-
-/// The cause of an error of the HTTP client, which itself says only where it has happened.
-#[derive(Debug)]
-pub(super) struct ClientError(legacy::Error);
 
 // === impl Receiver ===
 
@@ -106,12 +86,10 @@ impl Receiver {
         let files = Arc::clone(&self.current.read());
         let request = self.request(&files, id, body)?;
         let timeout = self.settings.timeout;
-        let response = time::timeout(timeout, files.client.request(request)).await;
+        let response = time::timeout(timeout, files.client.send(request)).await;
         let response = response.map_err(|_| AttemptError::Timeout(timeout))?;
         let response = response.map_err(|error| {
-            let is_connect = error.is_connect();
-            let error = ClientError(error);
-            if is_connect {
+            if error.is_connect() {
                 AttemptError::Connect(error)
             } else {
                 AttemptError::NoResponse(error)
@@ -138,10 +116,7 @@ impl Receiver {
                 header::CONTENT_TYPE,
                 "application/cloudevents+json; charset=UTF-8",
             )
-            .header(
-                header::USER_AGENT,
-                concat!("airlock/", env!("CARGO_PKG_VERSION")),
-            )
+            .header(header::USER_AGENT, USER_AGENT)
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp);
         if let Some(secret) = &files.secret {
@@ -181,18 +156,7 @@ impl Files {
             .as_deref()
             .map(Secret::read)
             .transpose()?;
-        let ca = settings.ca_cert_path.as_deref();
-        ca.map(tls::ca_pem).transpose()?;
-        let tls = tls::client_config(ca, None).ok_or(NotifyError::CaChanged)?;
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(1)
-            .http1_max_buf_size(MAX_HEAD)
-            .build(HttpsConnector::from((http, tls)));
+        let client = HttpClient::load(settings.ca_cert_path.as_deref(), None)?;
         Ok(Files { client, secret })
     }
 }
@@ -204,7 +168,7 @@ impl NotifyError {
     pub(crate) fn key(&self) -> &'static str {
         match self {
             NotifyError::Secret(_) => "notify.secret_path",
-            NotifyError::Ca(_) | NotifyError::CaChanged => "notify.ca_cert_path",
+            NotifyError::Ca(_) => "notify.ca_cert_path",
         }
     }
 }
@@ -214,7 +178,6 @@ impl Remedy for NotifyError {
         match self {
             NotifyError::Secret(error) => error.remedy(),
             NotifyError::Ca(error) => error.remedy(),
-            NotifyError::CaChanged => None,
         }
     }
 }
@@ -297,39 +260,5 @@ impl Remedy for AttemptError {
             AttemptError::Request(_) => return None,
         };
         Some(text.into())
-    }
-}
-
-// === impl ClientError ===
-
-impl ClientError {
-    fn is_about_certificate(&self) -> bool {
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-                return true;
-            }
-            // The source of an I/O error is not the error in it, but the source of that one.
-            let inner = error
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref);
-            cause = inner.map(|inner| inner as _).or_else(|| error.source());
-        }
-        false
-    }
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.source() {
-            Some(cause) => fmt::Display::fmt(cause, f),
-            None => fmt::Display::fmt(&self.0, f),
-        }
-    }
-}
-
-impl Error for ClientError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()?.source()
     }
 }

@@ -7,6 +7,7 @@ use super::supervisor::Supervisor;
 use crate::config::{GroupSettings, Settings};
 use crate::coordinator::{ConfiguredGroup, ServerState};
 use crate::denials::Denials;
+use crate::gate::Gates;
 use crate::group::{Group, GroupMetrics, Policies, Reporter, max_waiters};
 use crate::lock::GroupName;
 use crate::lock::policy::Cap;
@@ -17,6 +18,7 @@ pub(super) struct GroupFactory {
     pub(super) store: Arc<dyn Store>,
     pub(super) metrics: GroupMetrics,
     pub(super) denials: Arc<Denials>,
+    pub(super) gates: Arc<Gates>,
     pub(super) reporter: Reporter,
 }
 
@@ -30,6 +32,8 @@ impl GroupFactory {
         settings: &Settings,
         running: &BTreeMap<GroupName, ConfiguredGroup>,
     ) -> ServerState {
+        let gates = settings.groups.values().flat_map(|group| &group.gates);
+        self.gates.replace(gates);
         let mut groups = BTreeMap::new();
         let max_waiters = max_waiters(settings.groups.len());
         for (name, group_settings) in &settings.groups {

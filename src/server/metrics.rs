@@ -12,6 +12,7 @@ use crate::api::ApiMetrics;
 use crate::coordinator::{GroupCollector, StateReceiver};
 use crate::denials::{DenialCollector, Denials};
 use crate::fleet::{FleetCollector, FleetReceiver};
+use crate::gate::GateMetrics;
 use crate::group::GroupMetrics;
 use crate::http::ConnectionMetrics;
 use crate::logging;
@@ -22,6 +23,7 @@ use crate::store::instrumented::StoreMetrics;
 pub(super) struct Families {
     pub(super) api: ApiMetrics,
     pub(super) connections: ConnectionMetrics,
+    pub(super) gates: GateMetrics,
     pub(super) groups: GroupMetrics,
     pub(super) reloads: ReloadMetrics,
     pub(super) store: StoreMetrics,
@@ -46,6 +48,7 @@ impl ServerMetrics {
         let families = Families {
             api: ApiMetrics::register(&registry)?,
             connections: ConnectionMetrics::register(&registry)?,
+            gates: GateMetrics::register(&registry)?,
             groups: GroupMetrics::register(&registry)?,
             reloads: ReloadMetrics::register(&registry)?,
             store: StoreMetrics::register(&registry)?,

@@ -34,6 +34,7 @@ use crate::config::{ListenSettings, Settings};
 use crate::coordinator::{Coordinator, StateReceiver};
 use crate::denials::Denials;
 use crate::fleet::{FleetReceiver, ServerId};
+use crate::gate::Gates;
 use crate::group::Reporter;
 use crate::http::Listener;
 use crate::names::{NodeNames, NodeNamesError};
@@ -181,6 +182,7 @@ impl Server {
         let Families {
             api,
             connections,
+            gates,
             groups,
             reloads,
             store,
@@ -191,6 +193,7 @@ impl Server {
             store: Arc::clone(&store) as _,
             metrics: groups,
             denials: Arc::clone(&denials),
+            gates: Arc::new(Gates::new(gates)),
             reporter: Reporter {
                 names: Arc::clone(&self.node_names),
                 notifier: self.notifier.clone(),
@@ -262,7 +265,10 @@ impl Server {
         }
         spawn_systemd(supervisor, &store, &state);
         spawn_monitor(supervisor, &store, &state, self.config.clone());
-        let files = Arc::new(self.files);
+        let mut files = self.files;
+        reloads.gates_loaded(&groups.gates);
+        files.push(ReloadTarget::Gates, Arc::clone(&groups.gates) as _);
+        let files = Arc::new(files);
         let reloads = Arc::new(reloads);
         spawn_file_watcher(supervisor, &files, &reloads);
         let reloader = Reloader {

@@ -92,6 +92,7 @@ impl Reloader {
         let changes = describe(&old, &new);
         let state = self.groups.state(supervisor, &new, &old.groups);
         self.state.send_replace(Arc::new(state));
+        self.metrics.gates_loaded(&self.groups.gates);
         tracing::warn!(changes, "configuration reloaded");
     }
 }

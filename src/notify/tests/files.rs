@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::{KeyPair, TlsSettings};
-use crate::notify::{NotifyError, check_secret};
+use crate::notify::check_secret;
 use crate::text::explain::explain;
 use crate::tls::ServerTls;
 
@@ -192,5 +192,4 @@ fn a_file_that_cannot_be_used_is_named_with_its_key() {
         ..settings("https://localhost")
     };
     assert_eq!(key(secret), "notify.secret_path");
-    assert_eq!(NotifyError::CaChanged.key(), "notify.ca_cert_path");
 }

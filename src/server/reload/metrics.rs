@@ -7,6 +7,8 @@ use prometheus::{
 };
 
 use super::target::ReloadTarget;
+use crate::gate::Gates;
+use crate::reloadable::Reload as _;
 
 /// The metric families of reloads.
 pub(crate) struct ReloadMetrics {
@@ -35,7 +37,7 @@ impl ReloadMetrics {
             tls_failures: register_int_counter_vec_with_registry!(
                 "airlock_tls_reload_failures_total",
                 "Failed reloads of certificates, keys, secrets or names of nodes, by target: service, status, etcd3, \
-                 node_names or notify.",
+                 node_names, notify or gates.",
                 &["target"],
                 registry
             )?,
@@ -71,6 +73,13 @@ impl ReloadMetrics {
         self.reloaded(target, true);
     }
 
+    /// Records the first load of the gates, if any of them has files.
+    pub(crate) fn gates_loaded(&self, gates: &Gates) {
+        if !gates.paths().is_empty() {
+            self.loaded(&ReloadTarget::Gates);
+        }
+    }
+
     /// Records a reload of a target.
     pub(crate) fn reloaded(&self, target: &ReloadTarget, successful: bool) {
         match (target, successful) {
@@ -83,7 +92,8 @@ impl ReloadMetrics {
                 ReloadTarget::Listener(_)
                 | ReloadTarget::Etcd
                 | ReloadTarget::NodeNames
-                | ReloadTarget::Notify,
+                | ReloadTarget::Notify
+                | ReloadTarget::Gates,
                 false,
             ) => {
                 self.tls_failures.with_label_values(&[target.label()]).inc();
@@ -92,7 +102,8 @@ impl ReloadMetrics {
                 ReloadTarget::Etcd
                 | ReloadTarget::Htpasswd
                 | ReloadTarget::NodeNames
-                | ReloadTarget::Notify,
+                | ReloadTarget::Notify
+                | ReloadTarget::Gates,
                 true,
             ) => {}
         }

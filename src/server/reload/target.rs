@@ -11,6 +11,7 @@ pub(crate) enum ReloadTarget {
     Htpasswd,
     NodeNames,
     Notify,
+    Gates,
 }
 
 // === impl ReloadTarget ===
@@ -24,6 +25,7 @@ impl ReloadTarget {
             ReloadTarget::Htpasswd => "htpasswd",
             ReloadTarget::NodeNames => "node_names",
             ReloadTarget::Notify => "notify",
+            ReloadTarget::Gates => "gates",
         }
     }
 }
