@@ -9,9 +9,12 @@ use http::{Method, StatusCode, Uri};
 
 use super::identity::InvalidIdentity;
 use crate::auth::{InvalidCredentials, MAX_PASSWORD};
-use crate::coordinator::{DenialCause, Denied};
+use crate::coordinator::{Block, DenialCause, Denied};
+use crate::gate::Closed;
 use crate::group::GroupError;
 use crate::http::{HeadLimits, RefusedHead};
+use crate::lock::policy::{CapLimit, CapReached};
+use crate::text::duration;
 use crate::text::escape::{quoted, redacted};
 
 /// A request that does not succeed.
@@ -77,11 +80,9 @@ impl ApiError<'_> {
                     StatusCode::BAD_REQUEST
                 }
                 DenialCause::Forbidden { .. } => StatusCode::FORBIDDEN,
-                DenialCause::OutsideWindow { .. } => StatusCode::LOCKED,
+                DenialCause::Blocked { block, .. } => block_status(block),
                 // The status of coreos/airlock.
-                DenialCause::Full { .. }
-                | DenialCause::Paused { .. }
-                | DenialCause::Group(
+                DenialCause::Group(
                     GroupError::Timeout { .. }
                     | GroupError::Ambiguous
                     | GroupError::Rejected(_)
@@ -110,8 +111,7 @@ impl ApiError<'_> {
                 DenialCause::UnknownGroup { .. } => "unknown_group",
                 DenialCause::InvalidId(_) => "invalid_client_identity",
                 DenialCause::Forbidden { .. } => "forbidden",
-                DenialCause::Full { .. } | DenialCause::Paused { .. } => "failed_lock",
-                DenialCause::OutsideWindow { .. } => "outside_reboot_window",
+                DenialCause::Blocked { block, .. } => block_kind(block),
                 DenialCause::Group(
                     GroupError::Timeout { .. }
                     | GroupError::Ambiguous
@@ -185,9 +185,7 @@ impl ApiError<'_> {
     /// Returns the line for the log, in the words of coreos/airlock where it logs the same error.
     pub(super) fn log_message(&self) -> String {
         let is_refused_lock = self.denied().is_some_and(|denied| match denied.cause {
-            DenialCause::Full { .. }
-            | DenialCause::Paused { .. }
-            | DenialCause::OutsideWindow { .. } => true,
+            DenialCause::Blocked { .. } => true,
             DenialCause::UnknownGroup { .. }
             | DenialCause::Forbidden { .. }
             | DenialCause::InvalidId(_)
@@ -226,23 +224,7 @@ fn denial_text(cause: &DenialCause) -> String {
             let (user, group) = (quoted(user), quoted(group.as_str()));
             format!("user {user} may not lock group {group}")
         }
-        DenialCause::Full { slots } => format!("all {slots} semaphore slots currently locked"),
-        DenialCause::Paused { group } => {
-            let group = quoted(group.as_str());
-            format!(
-                "an administrator has paused group {group}; no lock is granted until it is resumed"
-            )
-        }
-        DenialCause::OutsideWindow { group, next } => {
-            let group = quoted(group.as_str());
-            match next {
-                Some(next) => format!(
-                    "outside the reboot windows of group {group}, the next one opens {}",
-                    next.opens_text()
-                ),
-                None => format!("outside the reboot windows of group {group}"),
-            }
-        }
+        DenialCause::Blocked { group, block } => block_text(&quoted(group.as_str()), block),
         DenialCause::Group(
             error @ (GroupError::Timeout { .. }
             | GroupError::Ambiguous
@@ -255,6 +237,109 @@ fn denial_text(cause: &DenialCause) -> String {
         DenialCause::Group(GroupError::ShuttingDown) => {
             "the server is shutting down, ask again later".into()
         }
+    }
+}
+
+fn block_status(block: &Block) -> StatusCode {
+    match block {
+        Block::Stalled { .. }
+        | Block::Frozen { .. }
+        | Block::OutsideWindow { .. }
+        | Block::GateClosed(_)
+        | Block::CapReached(_)
+        | Block::CapUnusable { .. }
+        | Block::Settling { .. } => StatusCode::LOCKED,
+        // The status of coreos/airlock.
+        Block::Paused | Block::Full { .. } | Block::Reserved(_) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    }
+}
+
+fn block_kind(block: &Block) -> &'static str {
+    match block {
+        Block::Stalled { .. } => "group_stalled",
+        Block::Frozen { .. } => "frozen",
+        Block::OutsideWindow { .. } => "outside_reboot_window",
+        Block::GateClosed(_) => "gate_closed",
+        Block::CapReached(_) | Block::CapUnusable { .. } => "cap_reached",
+        Block::Settling { .. } => "settling",
+        Block::Paused | Block::Full { .. } | Block::Reserved(_) => "failed_lock",
+    }
+}
+
+/// Returns the text about a group, the name of which is quoted. Zincati repeats the request every few minutes, so the text
+/// tells what ends the wait.
+fn block_text(group: &str, block: &Block) -> String {
+    match block {
+        Block::Full { slots } => format!("all {slots} semaphore slots currently locked"),
+        Block::Paused => format!(
+            "an administrator has paused group {group}; no lock is granted until it is resumed"
+        ),
+        Block::OutsideWindow { next: Some(next) } => format!(
+            "outside the reboot windows of group {group}, the next one opens {}",
+            next.opens_text()
+        ),
+        Block::OutsideWindow { next: None } => {
+            format!("outside the reboot windows of group {group}")
+        }
+        Block::Frozen { freeze, next } => {
+            let reason = freeze.reason.as_ref();
+            let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
+            let opens = next.as_ref().filter(|next| next.opens > freeze.until);
+            let opens = opens.map_or(String::new(), |next| {
+                format!(", and the next reboot window opens {}", next.opens_text())
+            });
+            let until = freeze.end_text();
+            format!("group {group} is frozen until {until}{reason}{opens}")
+        }
+        Block::Stalled {
+            holder,
+            name,
+            after,
+        } => {
+            let node = match name {
+                Some(name) => format!("{} ({})", quoted(name), holder.id),
+                None => quoted(&holder.id),
+            };
+            let after = duration::seconds(after.as_secs());
+            let since = if holder.is_exact {
+                "has held"
+            } else {
+                "was first seen with"
+            };
+            format!(
+                "group {group} is stalled: node {node} {since} a slot since {}, longer than {after}; no lock is granted \
+                 until that node reports steady-state, or an administrator unlocks it",
+                holder.since
+            )
+        }
+        Block::GateClosed(Closed { gate, reason }) => format!(
+            "gate {} of group {group} is closed: {reason}; a lock is granted once it is open",
+            quoted(gate)
+        ),
+        Block::CapReached(CapReached { cap, limit }) => {
+            let limit = match limit {
+                CapLimit::Held(1) => "1 node of its groups is rebooting".to_owned(),
+                CapLimit::Held(max) => format!("{max} nodes of its groups are rebooting"),
+                CapLimit::Groups(1) => "nodes of 1 other group are rebooting".to_owned(),
+                CapLimit::Groups(max) => format!("nodes of {max} other groups are rebooting"),
+            };
+            format!(
+                "the cap {} of group {group} is reached: {limit}, which is the maximum; a lock is granted once they are back",
+                quoted(cap)
+            )
+        }
+        Block::CapUnusable { cap, group: other } => format!(
+            "the cap {} of group {group} cannot be evaluated, because the value of group {} cannot be used; an \
+             administrator has to repair it",
+            quoted(cap),
+            quoted(other.as_str())
+        ),
+        Block::Settling { until } => format!(
+            "group {group} settles after the last reboot; the next lock is granted after {until}"
+        ),
+        Block::Reserved(reservation) => reservation.to_string(),
     }
 }
 

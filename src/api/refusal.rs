@@ -119,9 +119,7 @@ fn denial(cause: &DenialCause) -> Option<(DenialReason, Option<String>)> {
         DenialCause::Group(error @ GroupError::QueueFull) => {
             Some((DenialReason::ServerBusy, Some(error.to_string())))
         }
-        DenialCause::Full { .. }
-        | DenialCause::Paused { .. }
-        | DenialCause::OutsideWindow { .. }
+        DenialCause::Blocked { .. }
         | DenialCause::Group(
             GroupError::Timeout { .. }
             | GroupError::Ambiguous

@@ -151,6 +151,13 @@ pub(super) fn differences(
         (0, after) => lines.push(format!("resumed with {after} slots")),
         (before, after) => lines.push(format!("slots {before} -> {after}")),
     }
+    match after.override_until {
+        until if until == before.override_until => {}
+        Some(until) => lines.push(format!(
+            "reboot windows, freezes and gates are overridden until {until}"
+        )),
+        None => lines.push("reboot windows, freezes and gates are in force again".into()),
+    }
     for (id, hold) in before.holders.iter() {
         if !after.holders.contains_key(id) {
             let node = describe_holder(names, id, hold);

@@ -6,8 +6,8 @@ use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
-    backup, check_config, get_slots, history, id, lock, pause, restore, resume, set_slots, status,
-    unlock, watch,
+    backup, check_config, get_slots, history, id, lock, override_policies, pause, restore, resume,
+    set_slots, status, unlock, watch,
 };
 use crate::config;
 use crate::logging::Format;
@@ -89,6 +89,11 @@ pub(super) enum CliCommand {
     Pause(pause::Arguments),
     /// End a pause with the configured number of slots
     Resume(resume::Arguments),
+    /// Grant locks of a group in spite of reboot windows, freezes and gates, for a limited time
+    ///
+    /// For an urgent update. Slots, a pause, stall_after_minutes, settle_minutes and caps stay in force. The audit log
+    /// records the command.
+    Override(override_policies::Arguments),
     /// Print changes of the groups as they happen
     Watch(watch::Arguments),
     /// Save the embedded store to a file, also while a server uses it

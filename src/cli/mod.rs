@@ -17,6 +17,7 @@ mod man;
 mod moment;
 mod nodes;
 mod output;
+mod override_policies;
 mod overview;
 mod pause;
 mod preflight;
@@ -120,6 +121,9 @@ impl Cli {
             }
             CliCommand::Resume(arguments) => {
                 self.with_context(|context| resume::run(context, arguments))
+            }
+            CliCommand::Override(arguments) => {
+                self.with_context(|context| override_policies::run(context, arguments))
             }
             CliCommand::Watch(arguments) => {
                 self.with_context(|context| watch::run(context, arguments))

@@ -204,7 +204,14 @@ mod tests {
                 slots: 1,
                 ..GroupSettings::default()
             };
-            (name, ConfiguredGroup { group, settings })
+            (
+                name,
+                ConfiguredGroup {
+                    group,
+                    settings,
+                    gates: Arc::default(),
+                },
+            )
         };
         Arc::new(ServerState::of(groups.iter().map(configured).collect()))
     }

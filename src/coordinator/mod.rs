@@ -3,6 +3,7 @@
 //! Group lookup, authorization, reboot windows, waiters and the outcomes of requests are combined here and nowhere else.
 //! This layer knows no HTTP: it returns a [`Granted`], a [`Released`] or a [`Denied`].
 
+mod block;
 mod metrics;
 mod state;
 
@@ -11,16 +12,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 use tracing::field;
 
 use crate::config::Limits;
-use crate::group::{DenyReason, Group, GroupError};
+use crate::group::{DenyReason, GroupError, Passes};
 use crate::lock::holders::Client;
 use crate::lock::policy::{Refusal, Terms};
 use crate::lock::semaphore::{Command, Outcome};
-use crate::lock::window::{Opening, WindowState};
-use crate::lock::{GroupName, InvalidNodeId, RequestId};
+use crate::lock::{GroupName, InvalidNodeId, NodeId, RequestId};
 use crate::names::NodeNames;
+pub(crate) use block::{Block, Outside};
 pub(crate) use metrics::GroupCollector;
 pub(crate) use state::{ConfiguredGroup, ServerState, StateReceiver};
 
@@ -79,15 +81,8 @@ pub(crate) enum DenialCause {
     Forbidden { user: String, group: GroupName },
     /// The id is not a valid one, and holds no slot.
     InvalidId(InvalidNodeId),
-    /// Every slot is held.
-    Full { slots: u64 },
-    /// The group is paused.
-    Paused { group: GroupName },
-    /// No reboot window of the group is open.
-    OutsideWindow {
-        group: GroupName,
-        next: Option<Opening>,
-    },
+    /// The group grants no new lock.
+    Blocked { group: GroupName, block: Block },
     /// The group could not execute the request.
     Group(GroupError),
 }
@@ -241,43 +236,28 @@ impl Session<'_> {
         id: &RequestId,
         client: &Client,
     ) -> Result<bool, (Option<DenyReason>, DenialCause)> {
-        let now = Timestamp::now();
-        let (closed, next) = match found.settings.windows.state(now) {
-            WindowState::Always | WindowState::Open { .. } => (false, None),
-            WindowState::Closed { next } => (true, next),
+        let (outcome, outside) = match id {
+            RequestId::Valid(id) => self.lock_valid(found, id, client).await,
+            RequestId::Foreign { .. } => {
+                let renew = Command::Renew { id: id.shared() };
+                let outcome = found.group.execute(renew, self.coordinator.timeout).await;
+                (outcome, Outside::default())
+            }
         };
-        let command = match id {
-            RequestId::Foreign { .. } => Command::Renew { id: id.shared() },
-            RequestId::Valid(id) => Command::Lock {
-                id: id.clone(),
-                at: now,
-                client: client.clone(),
-                terms: Terms {
-                    closed,
-                    ..Terms::default()
-                },
-            },
-        };
-        let group: &Group = &found.group;
-        let outcome = group.execute(command, self.coordinator.timeout).await;
         let (reason, cause) = match outcome {
             Ok(Outcome::Locked) => return Ok(false),
             Ok(Outcome::AlreadyHeld) => return Ok(true),
-            Ok(Outcome::Refused(Refusal::Paused)) => {
-                let group = group.name().clone();
-                (Some(DenyReason::Paused), DenialCause::Paused { group })
+            Ok(Outcome::Refused(refusal)) => {
+                let block = found.block(refusal, &outside);
+                let group = found.group.name().clone();
+                let reason = Some(block.deny_reason());
+                (reason, DenialCause::Blocked { group, block })
             }
-            Ok(Outcome::Refused(Refusal::Full { slots })) => {
-                (Some(DenyReason::Full), DenialCause::Full { slots })
-            }
-            Ok(Outcome::NotHeld | Outcome::Unlocked | Outcome::Refused(_)) => {
-                if let RequestId::Foreign { reason, .. } = id {
-                    return Err((None, DenialCause::InvalidId(*reason)));
-                }
-                let group = group.name().clone();
-                let cause = DenialCause::OutsideWindow { group, next };
-                (Some(DenyReason::OutsideWindow), cause)
-            }
+            Ok(Outcome::NotHeld | Outcome::Unlocked) => match id {
+                RequestId::Foreign { reason, .. } => (None, DenialCause::InvalidId(*reason)),
+                // No lock has this outcome.
+                RequestId::Valid(_) => (None, DenialCause::Group(GroupError::Ambiguous)),
+            },
             Err(error) => {
                 let reason = match &error {
                     GroupError::Timeout { .. } | GroupError::Ambiguous | GroupError::QueueFull => {
@@ -290,6 +270,56 @@ impl Session<'_> {
             }
         };
         Err((reason, cause))
+    }
+
+    /// Locks a slot for the node, as soon as the gates allow it. Returns the outcome, and the reasons against it that are
+    /// not in the store.
+    async fn lock_valid(
+        &self,
+        found: &ConfiguredGroup,
+        id: &NodeId,
+        client: &Client,
+    ) -> (Result<Outcome, GroupError>, Outside) {
+        let (group, now, started) = (&found.group, Timestamp::now(), Instant::now());
+        let timeout = self.coordinator.timeout;
+        let mut outside = Outside {
+            closed: found.closed(now),
+            gate: None,
+        };
+        let mut command = Command::Lock {
+            id: id.clone(),
+            at: now,
+            client: client.clone(),
+            terms: Terms {
+                closed: outside.closed.is_some(),
+                gates: found.unasked_gates(),
+            },
+        };
+        if let Some(reserved) = group.reserved_for_others(&command, now) {
+            outside.closed = Some(Block::Reserved(reserved));
+            command.close();
+        }
+        // A gate is not asked for a node that holds a slot, or that would be refused for another reason.
+        let mut asks = found.has_gates() && group.needs_only_gates(&command);
+        loop {
+            let mut passes = Passes::default();
+            if asks {
+                match found.ask_gates(&command, started + timeout / 4 * 3).await {
+                    Ok(given) => passes = given,
+                    Err(closed) => {
+                        outside.gate = Some(closed);
+                        command.close_gates();
+                    }
+                }
+            }
+            let left = timeout.saturating_sub(started.elapsed());
+            let outcome = group.execute_with(command.clone(), passes, left).await;
+            // They were not asked yet or too long ago, or another node was granted a lock meanwhile.
+            asks = matches!(outcome, Ok(Outcome::Refused(Refusal::GateUnasked)));
+            if !asks {
+                return (outcome, outside);
+            }
+        }
     }
 }
 

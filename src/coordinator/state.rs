@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::block::{Block, Outside};
 use crate::config::{CapSettings, GroupSettings, Limits, SlotsMismatch};
-use crate::group::Group;
+use crate::gate::{Closed, Gate};
+use crate::group::{Group, Passes};
 use crate::lock::GroupName;
+use crate::lock::policy::{Gates, Refusal};
+use crate::lock::semaphore::Command;
 
 /// One version of the state. A request uses the same version from its start to its end.
 #[derive(Clone)]
@@ -26,11 +32,88 @@ pub(crate) struct ServerState {
 pub(crate) struct ConfiguredGroup {
     pub(crate) group: Group,
     pub(crate) settings: GroupSettings,
+    /// Its gates, in the order in which they are asked.
+    pub(crate) gates: Arc<[Arc<Gate>]>,
 }
 
 /// Returns the current state, and waits for the next one.
 #[derive(Clone)]
 pub(crate) struct StateReceiver(watch::Receiver<Arc<ServerState>>);
+
+// === impl ConfiguredGroup ===
+
+impl ConfiguredGroup {
+    /// Returns the reasons why the group grants no new lock now, as far as they are known, the one that a node is told
+    /// first; `None` if the state of the group is not known.
+    pub(crate) fn blocks(&self, now: Timestamp) -> Option<Vec<Block>> {
+        let semaphore = self.group.known()?.semaphore.ok()?;
+        let outside = Outside {
+            closed: self.closed(now),
+            gate: self.closed_gate(),
+        };
+        let conditions = self.group.conditions();
+        Some(Block::all(&semaphore, &conditions, &outside, now))
+    }
+
+    /// Returns the window or the freeze for which the group grants no new lock.
+    pub(super) fn closed(&self, now: Timestamp) -> Option<Block> {
+        Block::of_calendar(self.settings.calendar().state(now))
+    }
+
+    /// Describes the reason why a node was not granted a lock.
+    pub(super) fn block(&self, refusal: Refusal, outside: &Outside) -> Block {
+        // The gate was not asked, but it is known to be closed: that lasts longer.
+        if refusal > Refusal::GateClosed
+            && let Some(closed) = self.closed_gate()
+        {
+            return Block::GateClosed(closed);
+        }
+        let semaphore = self.group.known().and_then(|known| known.semaphore.ok());
+        Block::new(
+            refusal,
+            semaphore.as_deref(),
+            &self.group.conditions(),
+            outside,
+        )
+    }
+
+    pub(super) fn has_gates(&self) -> bool {
+        !self.gates.is_empty()
+    }
+
+    /// Returns what is known about the gates before they are asked.
+    pub(super) fn unasked_gates(&self) -> Gates {
+        match self.has_gates() {
+            true => Gates::Unasked,
+            false => Gates::None,
+        }
+    }
+
+    /// Acquires a pass of each gate for a lock. Without passes, the lock would be refused for another reason meanwhile.
+    pub(super) async fn ask_gates(
+        &self,
+        command: &Command,
+        deadline: Instant,
+    ) -> Result<Passes, Closed> {
+        for gate in &*self.gates {
+            gate.prepare();
+        }
+        let is_wanted = || self.group.needs_only_gates(command);
+        let mut passes = Vec::new();
+        for gate in &*self.gates {
+            match gate.acquire(deadline, is_wanted).await? {
+                Some(pass) => passes.push(pass),
+                None => return Ok(Passes::default()),
+            }
+        }
+        Ok(Passes::new(passes))
+    }
+
+    /// Returns a gate that was closed at its latest answer.
+    fn closed_gate(&self) -> Option<Closed> {
+        self.gates.iter().find_map(|gate| gate.latest_refusal())
+    }
+}
 
 // === impl ServerState ===
 

@@ -9,13 +9,6 @@
 
 mod answer;
 mod metrics;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the coordinator acquires the passes in a later step"
-    )
-)]
 mod passes;
 mod prometheus;
 mod source;
@@ -34,15 +27,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::GateSettings;
 use crate::reloadable::{Reload, ReloadError};
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "the commands use it in a later step")
-)]
 pub(crate) use answer::Answer;
 pub(crate) use answer::Source;
 pub(crate) use metrics::GateMetrics;
 pub(crate) use passes::Gate;
-#[expect(unused_imports, reason = "the coordinator uses them in a later step")]
 pub(crate) use passes::{Closed, Latest, Pass};
 use source::HttpSource;
 pub(crate) use source::check_credentials;
@@ -108,10 +96,6 @@ impl Gates {
         }
     }
 
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the coordinator uses it in a later step")
-    )]
     /// Returns the gates with these settings, always in the same order: no two requests wait for each other.
     pub(crate) fn of(&self, settings: &[Arc<GateSettings>]) -> Arc<[Arc<Gate>]> {
         let running = self.running.lock();

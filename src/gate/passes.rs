@@ -146,12 +146,40 @@ impl Gate {
         })
     }
 
+    /// Returns the reason why the gate was closed at its latest answer.
+    pub(crate) fn latest_refusal(&self) -> Option<Closed> {
+        let state = self.state.lock();
+        let reason = match &state.latest {
+            Some(latest) => Arc::clone(latest.answer.reason()?),
+            None => "it has not answered yet".into(),
+        };
+        Some(self.closed(reason))
+    }
+
+    /// Asks the gate, unless its latest answer allows a lock. The caller will acquire a pass, but has to wait for other
+    /// gates first.
+    pub(crate) fn prepare(self: &Arc<Self>) {
+        let can_ask = {
+            let mut state = self.state.lock();
+            let now = Instant::now();
+            !state.is_usable(now, &self.settings) && state.refusal(now).is_none() && state.begin()
+        };
+        if can_ask {
+            self.spawn_ask();
+        }
+    }
+
     /// Returns a pass for one new lock. Asks the gate if its latest answer is too old, or allows no further lock; all
-    /// that wait share this ask.
+    /// that wait share this ask. `None`: when it was the turn of this request, `is_wanted` said that no pass is needed any
+    /// more.
     ///
     /// # Errors
     /// If the gate is closed, or `deadline` has passed. The caller may drop the future; the ask goes on for others.
-    pub(crate) async fn acquire(self: &Arc<Self>, deadline: Instant) -> Result<Pass, Closed> {
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        deadline: Instant,
+        is_wanted: impl Fn() -> bool + Send,
+    ) -> Result<Option<Pass>, Closed> {
         // Without a turn: those that wait for one learn at once that the gate is closed.
         if let Some(reason) = self.state.lock().refusal(Instant::now()) {
             return Err(self.closed(reason));
@@ -162,17 +190,20 @@ impl Gate {
                 "the nodes before this one have not used its answer in time; ask again".into(),
             ));
         };
+        if !is_wanted() {
+            return Ok(None);
+        }
         loop {
             // Created before the check, so that no notification is missed.
             let answered = self.answered.notified();
             match self.next() {
                 Next::Pass { asked } => {
-                    return Ok(Pass {
+                    return Ok(Some(Pass {
                         gate: Arc::clone(self),
                         asked,
                         is_used: false,
                         _turn: turn,
-                    });
+                    }));
                 }
                 Next::Refuse(reason) => return Err(self.closed(reason)),
                 Next::Ask => self.spawn_ask(),
@@ -297,6 +328,18 @@ impl Gate {
     }
 }
 
+// === impl Closed ===
+
+impl Closed {
+    /// Describes gates that could not be asked.
+    pub(crate) fn unasked() -> Self {
+        Closed {
+            gate: "".into(),
+            reason: "it was not asked in time".into(),
+        }
+    }
+}
+
 // === impl State ===
 
 impl State {
@@ -309,13 +352,19 @@ impl State {
 
     /// Takes a pass if the latest answer allows one, and returns when the gate was asked.
     fn take(&mut self, now: Instant, settings: &GateSettings) -> Option<Instant> {
-        let latest = self.latest.as_ref()?;
-        let is_usable = latest.answer == Answer::Open
-            && now <= latest.ask.since + settings.max_age
-            && latest.ask.grants + self.outstanding < settings.allows;
-        is_usable.then(|| {
-            self.outstanding += 1;
-            latest.ask.since
+        if !self.is_usable(now, settings) {
+            return None;
+        }
+        self.outstanding += 1;
+        self.latest.as_ref().map(|latest| latest.ask.since)
+    }
+
+    /// Reports whether the latest answer allows a lock.
+    fn is_usable(&self, now: Instant, settings: &GateSettings) -> bool {
+        self.latest.as_ref().is_some_and(|latest| {
+            latest.answer == Answer::Open
+                && now <= latest.ask.since + settings.max_age
+                && latest.ask.grants + self.outstanding < settings.allows
         })
     }
 

@@ -356,8 +356,13 @@ impl AttemptLoop {
                 others.insert(group, known);
                 continue;
             }
-            let stored = self.store.read(&group).await;
-            work.observe_other(&group, stored.map_err(AttemptError::Store)?, None);
+            let stored = match self.store.read(&group).await {
+                Ok(stored) => stored,
+                // The cap cannot be evaluated, which concerns new grants only.
+                Err(StoreError::Rejected(_)) => continue,
+                Err(error) => return Err(AttemptError::Store(error)),
+            };
+            work.observe_other(&group, stored, None);
             let read = work.others().remove(&group);
             others.extend(read.flatten().map(|known| (group, known)));
         }

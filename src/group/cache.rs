@@ -2,11 +2,12 @@
 //!
 //! It may be outdated at any time. No request is answered from it without asking the store (invariant 4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::lock::audit::AuditLog;
 use crate::lock::codec::{Revision, Stored};
@@ -31,7 +32,12 @@ struct CacheState {
     /// The holders whose time of grant is unknown, with the times at which they were first seen here; `None`: no policy
     /// needs them.
     first_seen: Option<FirstSeen>,
+    /// The latest times at which a new holder was seen, oldest first; `None`: no policy needs them.
+    grants: Option<VecDeque<Instant>>,
 }
+
+/// The maximum number of grants of which the time is kept: no answer of a gate allows more.
+const MAX_GRANTS: usize = 100;
 
 /// The times at which holders were first seen.
 type FirstSeen = Arc<BTreeMap<Arc<str>, Timestamp>>;
@@ -46,6 +52,7 @@ impl Cache {
             written: None,
             logged: None,
             first_seen: None,
+            grants: None,
         };
         Cache {
             group,
@@ -75,6 +82,23 @@ impl Cache {
             true => {}
             false => state.first_seen = None,
         }
+    }
+
+    /// Starts or stops taking note of grants.
+    pub(super) fn track_grants(&self, tracks: bool) {
+        let mut state = self.state.lock();
+        match tracks {
+            true => drop(state.grants.get_or_insert_default()),
+            false => state.grants = None,
+        }
+    }
+
+    /// Returns the number of grants, by any server, of which this one has taken note since then; at most
+    /// [`MAX_GRANTS`].
+    pub(super) fn grants_since(&self, since: Instant) -> u64 {
+        let state = self.state.lock();
+        let grants = state.grants.iter().flatten().rev();
+        grants.take_while(|seen| **seen >= since).count() as u64
     }
 
     /// Returns the times at which the holders whose time of grant is unknown were first seen.
@@ -154,6 +178,7 @@ impl Cache {
             known.keep_records_of(before);
         }
         self.log_new_entries(&mut state.logged, &known.audit_log);
+        state.see_grants(&known);
         state.known = Some(known);
         // A reload may have changed them since the value was decoded.
         state.correct_slots();
@@ -189,6 +214,21 @@ impl CacheState {
 }
 
 impl CacheState {
+    /// Takes note of the grants between the known state and the next one, if a policy needs that.
+    fn see_grants(&mut self, next: &GroupState) {
+        let (Some(grants), Ok(next)) = (&mut self.grants, &next.semaphore) else {
+            return;
+        };
+        let known = self.known.as_ref().map(|known| &known.semaphore);
+        let is_new = |id: &&Arc<str>| match known {
+            Some(Ok(known)) => !known.holders.contains_key(id),
+            Some(Err(_)) | None => true,
+        };
+        let new = next.holders.keys().filter(is_new).count().min(MAX_GRANTS);
+        grants.extend(std::iter::repeat_n(Instant::now(), new));
+        grants.drain(..grants.len().saturating_sub(MAX_GRANTS));
+    }
+
     /// Takes note of the holders whose time of grant is unknown, if a policy needs that.
     fn see_holders(&mut self) {
         let (Some(seen), Some(Ok(semaphore))) = (

@@ -8,6 +8,7 @@ mod backoff;
 mod cache;
 mod contention;
 mod metrics;
+mod passes;
 mod policies;
 mod report;
 mod shared;
@@ -27,12 +28,13 @@ use tokio::time;
 
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::holders::Client;
-use crate::lock::policy::Conditions;
+use crate::lock::policy::{Conditions, Evaluation, Refusal};
 use crate::lock::semaphore::{Command, Outcome, Semaphore};
 use crate::lock::{GroupName, GroupState, NodeId};
 use crate::store::{Store, Update};
 pub(crate) use attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 pub(crate) use metrics::{GroupMetrics, TaskMetrics};
+pub(crate) use passes::Passes;
 pub(crate) use policies::{OtherGroup, Others, Policies};
 pub(crate) use report::Reporter;
 pub(crate) use shared::GroupError;
@@ -81,9 +83,9 @@ impl Group {
 
     /// Changes the policies after a reload.
     pub(crate) fn set_policies(&self, policies: Policies) {
-        self.shared
-            .cache
-            .track_holders(policies.stall_after.is_some());
+        let cache = &self.shared.cache;
+        cache.track_holders(policies.stall_after.is_some());
+        cache.track_grants(policies.has_gates);
         *self.shared.policies.lock() = policies;
     }
 
@@ -105,6 +107,19 @@ impl Group {
             .into_iter()
             .filter_map(|(group, state)| Some((group, state?)));
         self.shared.conditions(&known.collect())
+    }
+
+    /// Reports whether a lock would be granted if the gates were open, as far as the state is known.
+    pub(crate) fn needs_only_gates(&self, command: &Command) -> bool {
+        let expected = self
+            .known_semaphore()
+            .map(|semaphore| self.expect(command, &semaphore));
+        expected == Some(Outcome::Refused(Refusal::GateUnasked))
+    }
+
+    /// Returns the outcome of `command` on `semaphore`, as far as the state of other groups is known.
+    fn expect(&self, command: &Command, semaphore: &Semaphore) -> Outcome {
+        semaphore.decide(command, &Evaluation::new(&self.conditions()))
     }
 
     /// Records that a node was denied a lock.
@@ -132,17 +147,26 @@ impl Group {
         self.shared.turns.lock().set_max(max);
     }
 
-    /// Returns the reservation for which a new grant has to be refused: the free slots are kept for nodes that have
-    /// waited for longer. To be asked at each request of a node for a lock that would be granted now otherwise. `None`
-    /// for a holder, and if no slot is known to be free.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the coordinator asks before it sends a lock")
-    )]
-    pub(crate) fn reserved_for_others(&self, id: &NodeId, now: Timestamp) -> Option<Reservation> {
+    /// Returns the reservation for which a lock has to be refused: the free slots are kept for nodes that have waited for
+    /// longer. To be asked at each request for a lock. `None` for a holder, and if the lock is not granted anyway.
+    pub(crate) fn reserved_for_others(
+        &self,
+        command: &Command,
+        now: Timestamp,
+    ) -> Option<Reservation> {
+        let Command::Lock { id, .. } = command else {
+            return None;
+        };
         let semaphore = self.known_semaphore()?;
-        let mut turns = self.shared.turns.lock();
-        turns.reserved_for_others(id, &semaphore, now)
+        match self.expect(command, &semaphore) {
+            // The slots have to be seen while they are held as well.
+            Outcome::Locked | Outcome::Refused(Refusal::Full { .. } | Refusal::GateUnasked) => {
+                let mut turns = self.shared.turns.lock();
+                turns.reserved_for_others(id, &semaphore, now)
+            }
+            // The time for which they are kept is not to pass while a policy grants no lock.
+            _ => None,
+        }
     }
 
     /// Describes the nodes that were denied recently, with up to `max_listed` of them, the longest waiting first.
@@ -165,8 +189,18 @@ impl Group {
         command: Command,
         timeout: Duration,
     ) -> Result<Outcome, GroupError> {
+        self.execute_with(command, Passes::default(), timeout).await
+    }
+
+    /// The same for a lock of a group with gates, which have given these passes.
+    pub(crate) async fn execute_with(
+        &self,
+        command: Command,
+        passes: Passes,
+        timeout: Duration,
+    ) -> Result<Outcome, GroupError> {
         let (reply, answer) = oneshot::channel();
-        match self.requests.try_send(Request::new(command, reply)) {
+        match self.requests.try_send(Request::new(command, passes, reply)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(GroupError::QueueFull),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(GroupError::ShuttingDown),

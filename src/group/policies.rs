@@ -21,6 +21,8 @@ pub(crate) struct Policies {
     pub(crate) settle: Option<SignedDuration>,
     /// The caps to which the group belongs.
     pub(crate) caps: Vec<Cap>,
+    /// Whether the group has gates.
+    pub(crate) has_gates: bool,
     /// The other groups of these caps.
     pub(crate) others: BTreeMap<GroupName, OtherGroup>,
 }

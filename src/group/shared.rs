@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
 use super::cache::Cache;
 use super::contention::Contention;
+use super::passes::Passes;
 use super::policies::{Others, Policies};
 use super::turns::Turns;
 use super::waiters::{MAX_WAITERS, Waiters};
 use crate::lock::GroupName;
 use crate::lock::codec::Revision;
-use crate::lock::policy::Conditions;
+use crate::lock::policy::{Conditions, Gates};
 use crate::lock::semaphore::{Command, Outcome};
 use crate::store::{DamagedValue, StoreError};
 
@@ -37,6 +39,8 @@ pub(super) struct Shared {
 /// A command on its way to the task. If `reply` is closed, its client no longer waits.
 pub(super) struct Request {
     pub(super) command: Command,
+    /// The passes of the gates, if the group has gates.
+    pub(super) passes: Passes,
     pub(super) reply: oneshot::Sender<Result<Outcome, GroupError>>,
     /// The revision on which a commit was based that was to change something for this request, and that may have been
     /// applied without a reply that says so.
@@ -129,14 +133,25 @@ impl Shared {
 impl Request {
     pub(super) fn new(
         command: Command,
+        passes: Passes,
         reply: oneshot::Sender<Result<Outcome, GroupError>>,
     ) -> Self {
         Request {
             command,
+            passes,
             reply,
             in_doubt: None,
             may_arrive: false,
             no_space: None,
+        }
+    }
+
+    /// Notes what the gates allow at `now`, if the group has gates. `granted_since` counts the grants in the group.
+    pub(super) fn check_gates(&mut self, now: Instant, granted_since: impl Fn(Instant) -> u64) {
+        if let Command::Lock { terms, .. } = &mut self.command
+            && let Gates::Unasked | Gates::Allow(_) = terms.gates
+        {
+            terms.gates = self.passes.gates(now, granted_since);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task;
+use tokio::time::Instant;
 
 use super::attempt::{AttemptLoop, PermanentError, Proposal, RetryReason, Work};
 use super::metrics::TaskMetrics;
@@ -148,6 +149,10 @@ impl Work for Batch {
             self.shared.last_failure.lock().take();
             return None;
         }
+        let now = Instant::now();
+        for request in &mut self.requests {
+            request.check_gates(now, |since| self.shared.cache.grants_since(since));
+        }
         let conditions = self.shared.conditions(others);
         let commands = self.requests.iter().map(|request| &request.command);
         let attempt = protocol.attempt(state.stored.revision, semaphore, &conditions, commands);
@@ -192,7 +197,10 @@ impl Work for Batch {
             };
             self.report(request, outcome, ended, &attempt.next, &history);
         }
-        for (request, outcome) in self.requests.drain(..answered).zip(attempt.outcomes) {
+        for (mut request, outcome) in self.requests.drain(..answered).zip(attempt.outcomes) {
+            if outcome == Outcome::Locked {
+                request.passes.mark_used();
+            }
             // A client that has disconnected meanwhile holds what it asked for; asking again is harmless.
             let _ = request.reply.send(Ok(outcome));
         }
@@ -224,6 +232,7 @@ impl Work for Batch {
             }
             if changes && was_sent {
                 request.in_doubt = Some(attempt.expected);
+                request.passes.mark_used();
             }
         }
     }
@@ -235,6 +244,7 @@ impl Work for Batch {
             if outcome.changes() {
                 request.in_doubt = Some(attempt.expected);
                 request.may_arrive = true;
+                request.passes.mark_used();
             }
         }
     }

@@ -33,13 +33,19 @@ pub(crate) enum DenyReason {
     /// The group is paused: it has no slots.
     Paused,
     /// A free slot is kept for nodes that have waited longer.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the coordinator reports it with the reservations")
-    )]
     Reserved,
     /// No reboot window is open.
     OutsideWindow,
+    /// A freeze is active.
+    Frozen,
+    /// A gate is closed.
+    GateClosed,
+    /// A holder has held for too long.
+    Stalled,
+    /// The last release is too recent.
+    Settling,
+    /// A cap across groups is reached.
+    CapReached,
     /// The store did not reply, or too many requests wait.
     Unavailable,
     /// The stored value is damaged, or the store rejects the request.
@@ -191,6 +197,11 @@ impl DenyReason {
             DenyReason::Paused => "group paused",
             DenyReason::Reserved => "free slot kept for longer waiting nodes",
             DenyReason::OutsideWindow => "outside the reboot windows",
+            DenyReason::Frozen => "frozen",
+            DenyReason::GateClosed => "gate closed",
+            DenyReason::Stalled => "group stalled",
+            DenyReason::Settling => "settling",
+            DenyReason::CapReached => "cap reached",
             DenyReason::Unavailable => "store or server unavailable",
             DenyReason::Rejected => "store rejects the request, or its value is damaged",
         }
@@ -347,9 +358,21 @@ mod tests {
 
     #[test]
     fn each_reason_has_its_own_text() {
-        use DenyReason::{Full, OutsideWindow, Paused, Rejected, Reserved, Unavailable};
-        let texts = [Full, Paused, Reserved, OutsideWindow, Unavailable, Rejected];
-        let texts = texts.map(DenyReason::as_str);
+        use DenyReason::*;
+        let texts = [
+            Full,
+            Paused,
+            OutsideWindow,
+            Frozen,
+            GateClosed,
+            Stalled,
+            Settling,
+            CapReached,
+            Reserved,
+            Unavailable,
+            Rejected,
+        ]
+        .map(DenyReason::as_str);
         assert_eq!(HashSet::from(texts).len(), texts.len());
     }
 }

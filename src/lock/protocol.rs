@@ -43,7 +43,8 @@ impl Attempt {
     /// refused was needed for it. The attempt was based on the value `known`.
     ///
     /// A write is needed for the grants; without grants for the releases, which may pass where a grant does not,
-    /// because they make the value smaller; without either, for all commands.
+    /// because they make the value smaller; without either, for all commands. The refusals by a cap need a comparison that
+    /// the store can refuse as well.
     pub fn needs_write<'a>(&'a self, known: &'a Semaphore) -> impl FnMut(&Command) -> bool + 'a {
         let has_grants = self.outcomes.contains(&Outcome::Locked);
         let has_changes = self.outcomes.iter().any(Outcome::changes);
@@ -53,6 +54,10 @@ impl Attempt {
             let changes = outcome.is_some_and(Outcome::changes);
             let holds = |id: &str| known.holders.contains_key(id);
             match command {
+                // Nothing is written: it was the comparison of the other groups that the store refused.
+                _ if !has_changes && self.compares_members => {
+                    outcome.is_some_and(Outcome::depends_on_members)
+                }
                 _ if !has_changes => true,
                 // A request that is refused because of the grants before it would be the next to be granted a lock.
                 Command::Lock { id, .. } => {

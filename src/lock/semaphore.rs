@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::history::CompletedHold;
 use super::holders::{Client, Hold, Holders};
 use super::names::NodeId;
-use super::policy::{Conditions, Evaluation, Refusal, Terms};
+use super::policy::{Conditions, Evaluation, Gates, Refusal, Terms};
 
 /// The semaphore of one group, as in one revision of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,24 @@ pub enum Command {
         /// The address of the client.
         peer: Option<IpAddr>,
     },
+}
+
+// === impl Command ===
+
+impl Command {
+    /// Records that no lock is granted at this time.
+    pub(crate) fn close(&mut self) {
+        if let Command::Lock { terms, .. } = self {
+            terms.closed = true;
+        }
+    }
+
+    /// Records that a gate is closed.
+    pub(crate) fn close_gates(&mut self) {
+        if let Command::Lock { terms, .. } = self {
+            terms.gates = Gates::Closed;
+        }
+    }
 }
 
 /// The outcome of a [`Command`].
@@ -140,7 +158,7 @@ impl Semaphore {
     }
 
     /// Decides the outcome of `command`, after the commands that `evaluation` has seen.
-    fn decide(&self, command: &Command, evaluation: &Evaluation<'_>) -> Outcome {
+    pub(crate) fn decide(&self, command: &Command, evaluation: &Evaluation<'_>) -> Outcome {
         match command {
             // Invariant 12: no policy refuses a holder that asks again.
             Command::Lock { id, .. } if self.holders.contains_key(id.as_str()) => {

@@ -46,8 +46,12 @@ impl GroupFactory {
                 None => self.spawn(supervisor, name, group_settings, settings),
             };
             group.set_max_waiters(max_waiters);
-            let settings = group_settings.clone();
-            groups.insert(name.clone(), ConfiguredGroup { group, settings });
+            let configured = ConfiguredGroup {
+                group,
+                settings: group_settings.clone(),
+                gates: self.gates.of(&group_settings.gates),
+            };
+            groups.insert(name.clone(), configured);
         }
         set_policies(&groups, settings, running);
         self.denials.set_groups(groups.keys());
@@ -91,6 +95,7 @@ fn set_policies(
         ConfiguredGroup {
             group,
             settings: own,
+            ..
         },
     ) in groups
     {
@@ -104,6 +109,7 @@ fn set_policies(
         group.set_policies(Policies {
             stall_after: own.stall_after,
             settle: own.settle,
+            has_gates: !own.gates.is_empty(),
             others: others.collect(),
             caps,
         });

@@ -24,8 +24,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::lock::GroupName;
 use crate::lock::codec::{DecodeError, Revision, Stored, Value};
+use crate::lock::{GroupName, MAX_CAP_MEMBERS};
 use presence::Published;
 
 /// The result of a commit to which the store has replied.
@@ -67,6 +67,9 @@ pub(crate) struct OwnedMember {
 /// The maximum number of members of one commit, in every store. etcd limits the comparisons of a transaction, and the
 /// operations in each of its branches, to 128 (`--max-txn-ops`): the group takes up to three of them, a member two.
 pub const MAX_MEMBERS: usize = 62;
+
+// The configuration allows no more.
+const _: () = assert!(MAX_CAP_MEMBERS <= MAX_MEMBERS);
 
 /// The reason why a store returned no result. The cause names the endpoint or the file.
 #[derive(Clone, Debug, thiserror::Error)]

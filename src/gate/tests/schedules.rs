@@ -167,7 +167,7 @@ async fn run(allows: u64, answers: Vec<(u64, bool)>, steps: Vec<Step>) -> usize 
                 let (gate, history) = (Arc::clone(&current.gate), Arc::clone(&current.history));
                 let (held, settings) = (Arc::clone(&held), settings.clone());
                 tokio::spawn(async move {
-                    if let Ok(pass) = gate.acquire(deadline).await {
+                    if let Ok(Some(pass)) = gate.acquire(deadline, || true).await {
                         held.lock().push((pass, history, settings));
                     }
                 });

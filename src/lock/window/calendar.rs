@@ -56,7 +56,6 @@ impl<'a> Calendar<'a> {
     pub(crate) const HORIZON: SignedDuration = SignedDuration::from_hours(30 * 24);
 
     /// Returns the state at `now`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "requests do not use it yet"))]
     pub(crate) fn state(self, now: Timestamp) -> CalendarState {
         let next = self.opening_at_or_after(now);
         if let Some(freeze) = self.freezes.active(now) {

@@ -11,9 +11,7 @@ mod windows;
 #[cfg(test)]
 mod tests;
 
-#[expect(unused_imports, reason = "requests do not use it yet")]
-pub(crate) use calendar::CalendarState;
-pub(crate) use calendar::{Calendar, Entry};
+pub(crate) use calendar::{Calendar, CalendarState, Entry};
 pub(crate) use freeze::{Freeze, Freezes};
 pub(crate) use opening::Opening;
 pub(crate) use weekly::{Window, parse_weekday, weekday_names};

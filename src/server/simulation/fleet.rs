@@ -210,7 +210,14 @@ impl Server {
                 slots: 2,
                 ..GroupSettings::default()
             };
-            groups.insert(name.clone(), ConfiguredGroup { group, settings });
+            groups.insert(
+                name.clone(),
+                ConfiguredGroup {
+                    group,
+                    settings,
+                    gates: Arc::default(),
+                },
+            );
         }
         let (state, receiver) = watch::channel(Arc::new(ServerState::of(groups.clone())));
         let receiver = StateReceiver::new(receiver);

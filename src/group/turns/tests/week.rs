@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
 use super::*;
+use crate::lock::policy::Evaluation;
 use crate::lock::semaphore::Outcome;
 
 /// Milliseconds, like all times here.
@@ -191,8 +192,10 @@ impl Simulation {
         let reserved = server.reserved_for_others(&id, &self.semaphore, time(now));
         let command = lock(id.clone(), time(now));
         let conditions = Conditions::default();
-        let (outcome, _) = Semaphore::clone(&self.semaphore).apply(&command, &conditions);
-        if (self.has_turns && reserved.is_some()) || outcome != Outcome::Locked {
+        let evaluation = Evaluation::new(&conditions);
+        if (self.has_turns && reserved.is_some())
+            || self.semaphore.decide(&command, &evaluation) != Outcome::Locked
+        {
             server.denied(&id, time(now));
             if node < self.fleet.nodes {
                 let jitter = self.jitter();
