@@ -46,6 +46,7 @@ mod node_names;
 mod notify;
 mod online;
 mod password_flood;
+mod policies;
 mod preflight;
 mod presence;
 mod printed_text;

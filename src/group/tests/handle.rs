@@ -49,15 +49,29 @@ async fn a_free_slot_is_kept_for_a_node_that_has_waited_for_more_than_an_hour() 
     let [b, c]: [NodeId; 2] = ["b", "c"].map(|id| id.parse().unwrap());
     let now = Timestamp::now();
     let ago = |minutes| now - SignedDuration::from_mins(minutes);
-    assert_eq!(fixture.group.reserved_for_others(&lock(c.as_str()), now), None);
+    assert_eq!(
+        fixture.group.reserved_for_others(&lock(c.as_str()), now),
+        None
+    );
     for minutes in [65, 5] {
         fixture.group.shared.turns.lock().denied(&b, ago(minutes));
     }
     assert_eq!(fixture.unlock("any").await, Ok(Outcome::NotHeld));
-    assert!(fixture.group.reserved_for_others(&lock(c.as_str()), now).is_some());
-    assert_eq!(fixture.group.reserved_for_others(&lock(b.as_str()), now), None);
+    assert!(
+        fixture
+            .group
+            .reserved_for_others(&lock(c.as_str()), now)
+            .is_some()
+    );
+    assert_eq!(
+        fixture.group.reserved_for_others(&lock(b.as_str()), now),
+        None
+    );
     assert_eq!(fixture.lock("b").await, Ok(Outcome::Locked));
     fixture.group.record_served(&b);
     assert_eq!(fixture.unlock("b").await, Ok(Outcome::Unlocked));
-    assert_eq!(fixture.group.reserved_for_others(&lock(c.as_str()), now), None);
+    assert_eq!(
+        fixture.group.reserved_for_others(&lock(c.as_str()), now),
+        None
+    );
 }
