@@ -107,6 +107,7 @@ pub(crate) async fn execute_at(
         deadline: Instant::now() + TIMEOUT,
         known: None,
         proposed: None,
+        refused: None,
         in_doubt: None,
         no_space: None,
         result: None,
@@ -138,6 +139,8 @@ struct Execution<'a> {
     known: Option<GroupState>,
     /// The current attempt.
     proposed: Option<Proposed>,
+    /// The refusal that the current attempt confirms.
+    refused: Option<Refused>,
     /// An attempt of unknown outcome.
     in_doubt: Option<Proposed>,
     /// The store had no space for the latest proposal, and was not read since.
@@ -277,6 +280,12 @@ impl Work for Execution<'_> {
                 self.result = Some(Ok(Change { before, after }));
                 return None;
             }
+            // The other groups were read at other moments: only a comparison with all of them tells that it is true.
+            Decision::Refused(refused) if refused.depends_on_members() => {
+                self.proposed = None;
+                self.refused = Some(refused);
+                return Some(confirmation(state, before));
+            }
             Decision::Refused(refused) => {
                 self.result = Some(Err(refused.into()));
                 return None;
@@ -319,7 +328,10 @@ impl Work for Execution<'_> {
     }
 
     fn committed(&mut self, _: Proposal, _: Option<Stored>) {
-        self.result = self.proposed.take().map(|proposed| Ok(proposed.change));
+        self.result = match (self.proposed.take(), self.refused.take()) {
+            (Some(proposed), _) => Some(Ok(proposed.change)),
+            (None, refused) => refused.map(|refused| Err(refused.into())),
+        };
     }
 
     fn rejected(&mut self, _: &Semaphore, _: &Attempt, error: StoreError) {
@@ -334,8 +346,10 @@ impl Work for Execution<'_> {
         }
     }
 
-    fn outcome_unknown(&mut self, _: &Proposal) {
-        self.in_doubt = self.proposed.take();
+    fn outcome_unknown(&mut self, proposal: &Proposal) {
+        if proposal.attempt.writes {
+            self.in_doubt = self.proposed.take();
+        }
     }
 
     fn retrying(&mut self, reason: RetryReason) {
@@ -352,6 +366,22 @@ impl Work for Execution<'_> {
             PermanentError::Rejected(error) => ExecuteError::Unavailable(error),
             PermanentError::Damaged(damaged) => ExecuteError::Damaged(damaged),
         }));
+    }
+}
+
+/// Proposes to write nothing, and to compare all groups of the caps with what is known.
+fn confirmation(state: &GroupState, semaphore: Arc<Semaphore>) -> Proposal {
+    Proposal {
+        attempt: Attempt {
+            expected: state.stored.revision,
+            next: semaphore,
+            writes: false,
+            compares_members: true,
+            outcomes: Vec::new(),
+            released: Vec::new(),
+        },
+        audit_log: Arc::clone(&state.audit_log),
+        history: state.history.clone(),
     }
 }
 

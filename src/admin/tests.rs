@@ -4,7 +4,7 @@ use super::*;
 use crate::lock::audit::Action;
 use crate::lock::codec::{self, LockTimes, Value};
 use crate::lock::history::History;
-use crate::store::faulty::{Fault, FaultyStore};
+use crate::store::faulty::{Call, Fault, FaultyStore};
 use crate::store::memory::MemoryStore;
 
 fn group() -> GroupName {
@@ -262,6 +262,47 @@ async fn invariant_6_a_command_without_space_whose_effect_cannot_be_read_is_not_
         matches!(answer, Err(ExecuteError::Unknown(_))),
         "{answer:?}"
     );
+}
+
+#[tokio::test]
+async fn a_refusal_by_a_cap_is_true_of_all_its_groups_at_one_moment() {
+    let store = used();
+    let other = GroupName::new("other").unwrap();
+    let mut held = Semaphore::new(1);
+    held.holders.insert("x".into(), None.into());
+    let held = codec::encode(&held, &[], &History::default());
+    store.memory.overwrite(&other, Some(held));
+    let caps = [Cap {
+        name: "cap".into(),
+        max_held: Some(1),
+        max_groups: None,
+        others: vec![other.clone()],
+    }];
+    let group = group();
+    let target = Target {
+        caps: &caps,
+        ..target(&group, 2)
+    };
+    let shared = shared(&store);
+    let answer = execute(&shared, target, &lock("a"), "root@ops").await;
+    assert!(
+        matches!(answer, Err(ExecuteError::Refused(_))),
+        "{answer:?}"
+    );
+    assert_eq!(store.calls(), [Call::Read, Call::Read, Call::Confirm]);
+    // The holder is released before the groups are compared.
+    store.next(&[Fault::Unreachable]);
+    let release = async {
+        let mut calls = 0;
+        while calls < 3 {
+            tokio::task::yield_now().await;
+            calls += store.calls().len();
+        }
+        store.memory.overwrite(&other, None);
+    };
+    let command = lock("a");
+    let (answer, ()) = tokio::join!(execute(&shared, target, &command, "root@ops"), release);
+    assert!(answer.unwrap().after.holders.contains_key("a"));
 }
 
 #[tokio::test]

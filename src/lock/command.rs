@@ -187,6 +187,15 @@ impl AdminCommand {
     }
 }
 
+// === impl Refused ===
+
+impl Refused {
+    /// Reports whether the refusal depends on the other groups of a cap.
+    pub(crate) fn depends_on_members(&self) -> bool {
+        matches!(self, Refused::NotGranted(refusal) if refusal.depends_on_members())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
