@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::supervisor::Supervisor;
-use crate::config::{GroupSettings, Settings};
+use crate::config::{CapSettings, GroupSettings, Settings};
 use crate::coordinator::{ConfiguredGroup, ServerState};
 use crate::denials::Denials;
 use crate::gate::Gates;
@@ -53,7 +53,12 @@ impl GroupFactory {
             };
             groups.insert(name.clone(), configured);
         }
-        set_policies(&groups, settings, running);
+        set_policies(&groups, &settings.caps);
+        for (name, ConfiguredGroup { group, .. }) in running {
+            if !groups.contains_key(name) {
+                group.forget_others();
+            }
+        }
         self.denials.set_groups(groups.keys());
         ServerState {
             groups,
@@ -85,11 +90,7 @@ impl GroupFactory {
 }
 
 /// Gives each group its policies, with the groups that share caps with it.
-fn set_policies(
-    groups: &BTreeMap<GroupName, ConfiguredGroup>,
-    settings: &Settings,
-    running: &BTreeMap<GroupName, ConfiguredGroup>,
-) {
+pub(super) fn set_policies(groups: &BTreeMap<GroupName, ConfiguredGroup>, caps: &[CapSettings]) {
     for (
         name,
         ConfiguredGroup {
@@ -99,8 +100,7 @@ fn set_policies(
         },
     ) in groups
     {
-        let caps = settings.caps.iter();
-        let caps: Vec<Cap> = caps.filter_map(|cap| cap.for_group(name)).collect();
+        let caps: Vec<Cap> = caps.iter().filter_map(|cap| cap.for_group(name)).collect();
         let others = caps.iter().flat_map(|cap| &cap.others);
         let others = others.filter_map(|other| {
             let found = groups.get(other)?;
@@ -113,10 +113,5 @@ fn set_policies(
             others: others.collect(),
             caps,
         });
-    }
-    for (name, ConfiguredGroup { group, .. }) in running {
-        if !groups.contains_key(name) {
-            group.forget_others();
-        }
     }
 }

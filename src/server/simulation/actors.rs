@@ -160,10 +160,11 @@ impl Actor {
         let number = self.fleet.world.number();
         let event = format!("{number}: {} executes {command:?} on {group}", self.name);
         let sent = self.fleet.record(&event);
+        let caps = self.fleet.plan.policies.caps_of(group);
         let target = admin::Target {
             group,
             slots_if_absent: SLOTS_IF_ABSENT,
-            caps: &[],
+            caps: &caps,
         };
         let executing = admin::execute_at(store, target, &command, &self.name, time_of(number));
         // Some processes are killed.

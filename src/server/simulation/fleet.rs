@@ -22,6 +22,7 @@ use crate::lock::GroupName;
 use crate::lock::holders::Client;
 use crate::lock::policy::Terms;
 use crate::lock::semaphore::Command;
+use crate::server::groups::set_policies;
 use crate::server::monitor;
 use crate::store::instrumented::{InstrumentedStore, StoreMetrics};
 
@@ -50,9 +51,7 @@ struct Server {
 
 impl Fleet {
     pub(super) fn new(plan: Plan) -> Arc<Self> {
-        let groups: Vec<GroupName> = (0..plan.groups)
-            .filter_map(|group| GroupName::new(&format!("g{group}")))
-            .collect();
+        let groups = plan.group_names();
         let servers = (0..plan.servers).map(|_| Mutex::default());
         Arc::new(Fleet {
             world: World::new(&groups),
@@ -75,7 +74,7 @@ impl Fleet {
             let run = self.world.number();
             self.record(&format!("server {server} starts, run {run}"));
             let link = Link::new(&self.world, &self.plan, &format!("server {server}"));
-            *slot = Some(Server::start(run, link, &self.groups));
+            *slot = Some(Server::start(run, link, &self.plan));
         }
     }
 
@@ -96,6 +95,7 @@ impl Fleet {
             for found in server.groups.values() {
                 found.group.set_configured_slots(slots);
             }
+            set_policies(&server.groups, &self.plan.policies.caps);
             let state = ServerState::of(server.groups.clone());
             server.state.send_replace(Arc::new(state));
         }
@@ -195,30 +195,31 @@ impl Fleet {
 // === impl Server ===
 
 impl Server {
-    fn start(run: u64, link: Arc<Link>, names: &[GroupName]) -> Self {
+    fn start(run: u64, link: Arc<Link>, plan: &Plan) -> Self {
         let registry = prometheus::Registry::new();
         let metrics = StoreMetrics::register(&registry).expect("metrics of the store");
         let group_metrics = GroupMetrics::register(&registry).expect("metrics of the groups");
         let store = Arc::new(InstrumentedStore::new(link, metrics));
         let mut tasks = Vec::new();
         let mut groups = BTreeMap::new();
-        for name in names {
-            let metrics = group_metrics.of(name);
+        for name in plan.group_names() {
+            let metrics = group_metrics.of(&name);
             let (group, task) = Group::new(name.clone(), 2, 100, Arc::clone(&store) as _, metrics);
             tasks.push(tokio::spawn(task.run()));
             let settings = GroupSettings {
                 slots: 2,
+                settle: plan.policies.settle,
+                stall_after: plan.policies.stall_after,
                 ..GroupSettings::default()
             };
-            groups.insert(
-                name.clone(),
-                ConfiguredGroup {
-                    group,
-                    settings,
-                    gates: Arc::default(),
-                },
-            );
+            let configured = ConfiguredGroup {
+                group,
+                settings,
+                gates: Arc::default(),
+            };
+            groups.insert(name, configured);
         }
+        set_policies(&groups, &plan.policies.caps);
         let (state, receiver) = watch::channel(Arc::new(ServerState::of(groups.clone())));
         let receiver = StateReceiver::new(receiver);
         tasks.push(tokio::spawn(async move {

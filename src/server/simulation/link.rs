@@ -192,7 +192,10 @@ impl Store for Link {
     ) -> Result<CommitOutcome, StoreError> {
         let (name, group) = (self.name.clone(), group.clone());
         let (expected, new) = (expected.clone(), new.cloned());
-        let also: Vec<_> = also.iter().map(Member::owned).collect();
+        let also = match self.plan.compares_members {
+            true => also.iter().map(Member::owned).collect(),
+            false => Vec::new(),
+        };
         let call = if new.is_some() { "write" } else { "confirm" };
         self.call(call, new.is_some(), move |world| {
             let also: Vec<_> = also.iter().map(OwnedMember::borrowed).collect();

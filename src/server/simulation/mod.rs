@@ -1,6 +1,8 @@
 //! A deterministic simulation of several servers, their nodes, administrators and coreos/airlock on one store that
 //! loses, delays and duplicates messages, refuses calls, is emptied, and is restored from an older state.
 //!
+//! In more than half of the seeds, the groups have policies: caps, a settle time, or a maximum duration of a hold.
+//!
 //! The servers are the real group tasks, followers and admin loop; only the store is simulated. All decisions come
 //! from a seed, and the clock is tokio's paused one, so a seed replays exactly:
 //!
@@ -90,6 +92,19 @@ fn no_seed_violates_an_invariant() {
 }
 
 #[test]
+fn invariant_13_fails_if_a_commit_compares_only_its_own_group() {
+    let exceeds_a_cap = |seed: &u64| {
+        let plan = Plan {
+            compares_members: false,
+            ..Plan::new(*seed)
+        };
+        let violation = run_plan(plan).violation;
+        violation.is_some_and(|violation| violation.problem.contains("invariant 13"))
+    };
+    assert_ne!((0..SEEDS).find(exceeds_a_cap), None);
+}
+
+#[test]
 fn a_seed_replays_exactly() {
     for seed in 0..20 {
         let (first, second) = (run(seed), run(seed));
@@ -126,11 +141,17 @@ fn the_seeds_meet_every_kind_of_fault_and_reply() {
         "Ok(Ok(Unlocked",
         "Ok(Ok(NotHeld",
         "Ok(Ok(Refused(Full",
+        "Ok(Ok(Refused(CapReached",
+        "limit: Held(",
+        "limit: Groups(",
+        "Ok(Ok(Refused(Settling",
+        "Ok(Ok(Refused(Stalled",
         "Ok(Err(Ambiguous",
         "Ok(Err(Rejected",
         "Ok(Err(Timeout",
         "Some(Ok(Change",
         "Some(Err(Refused",
+        "Some(Err(Refused(NotGranted(CapReached",
         "Some(Err(Unknown",
     ] {
         let found = events.iter().filter(|event| event.contains(expected));
@@ -140,15 +161,18 @@ fn the_seeds_meet_every_kind_of_fault_and_reply() {
 
 /// Runs a seed from its beginning to its end.
 fn run(seed: u64) -> Run {
+    run_plan(Plan::new(seed))
+}
+
+fn run_plan(plan: Plan) -> Run {
     // The backoff of the groups uses the random numbers of its thread.
-    fastrand::seed(seed);
+    fastrand::seed(plan.seed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let plan = Plan::new(seed);
         let fleet = Fleet::new(plan.clone());
         simulate(&fleet).await;
         let violation = fleet.violation().or_else(|| check::check(&fleet).err());

@@ -3,6 +3,11 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use jiff::SignedDuration;
+
+use crate::config::CapSettings;
+use crate::lock::GroupName;
+use crate::lock::policy::Cap;
 
 /// The participants of a run, and the faults that they meet.
 #[derive(Clone, Debug)]
@@ -25,6 +30,20 @@ pub(super) struct Plan {
     /// The time for which a server waits for one call to the store.
     pub(super) call_timeout: Duration,
     pub(super) faults: Faults,
+    pub(super) policies: Policies,
+    /// Whether a commit compares the groups that share a cap with its own. It does, except in the test that shows what
+    /// happens otherwise.
+    pub(super) compares_members: bool,
+}
+
+/// The policies of the groups. A second is one request: see `fleet::time_of`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Policies {
+    pub(super) caps: Vec<CapSettings>,
+    /// The number of groups that the caps need.
+    groups: usize,
+    pub(super) settle: Option<SignedDuration>,
+    pub(super) stall_after: Option<SignedDuration>,
 }
 
 /// The probabilities of faults.
@@ -79,6 +98,12 @@ impl Plan {
         let administrators = choice(&[0, 0, 1, 2]);
         let call_timeout = Duration::from_millis([300, 1000, 3000][choice(&[0, 1, 2])]);
         let duration = Duration::from_secs([15, 30, 45][choice(&[0, 1, 2])]);
+        let policies = Policies::draw(seed);
+        // A cap needs groups, and nodes in them.
+        let (groups, polite, impolite) = match policies.groups {
+            0 => (groups, polite, impolite),
+            capped => (groups.max(capped), polite.max(3), impolite.max(2)),
+        };
         Plan {
             seed,
             servers,
@@ -94,7 +119,66 @@ impl Plan {
             duration,
             call_timeout,
             faults: Faults::draw(&mut rng),
+            policies,
+            compares_members: true,
         }
+    }
+
+    /// Returns the names of the groups.
+    pub(super) fn group_names(&self) -> Vec<GroupName> {
+        (0..self.groups).filter_map(group_name).collect()
+    }
+}
+
+fn group_name(index: usize) -> Option<GroupName> {
+    GroupName::new(&format!("g{index}"))
+}
+
+// === impl Policies ===
+
+impl Policies {
+    /// Draws the policies of a seed, apart from the rest of the plan.
+    fn draw(seed: u64) -> Self {
+        let mut rng = rng(seed, "policies");
+        let (mut caps, mut groups) = (Vec::new(), 0);
+        for index in 0..[0, 0, 0, 1, 2][rng.usize(..5)] {
+            // The second one has a group in common with the first one.
+            let last = index + [1, 1, 2][rng.usize(..3)];
+            caps.push(draw_cap(&mut rng, index, last));
+            groups = groups.max(last + 1);
+        }
+        let mut duration = |seconds: [i64; 3]| {
+            let seconds = seconds[rng.usize(..3)];
+            (rng.f64() < 0.15).then_some(SignedDuration::from_secs(seconds))
+        };
+        Policies {
+            caps,
+            groups,
+            settle: duration([2, 8, 25]),
+            stall_after: duration([5, 20, 60]),
+        }
+    }
+
+    /// Returns the caps to which a group belongs.
+    pub(super) fn caps_of(&self, group: &GroupName) -> Vec<Cap> {
+        let caps = self.caps.iter();
+        caps.filter_map(|cap| cap.for_group(group)).collect()
+    }
+}
+
+/// Draws a cap on the groups from `first` to `last`.
+fn draw_cap(rng: &mut Rng, first: usize, last: usize) -> CapSettings {
+    let max_held = [1, 1, 2, 3][rng.usize(..4)];
+    let (max_held, max_groups) = match rng.u8(..4) {
+        0 => (None, Some(1)),
+        1 => (Some(max_held), Some(1)),
+        _ => (Some(max_held), None),
+    };
+    CapSettings {
+        name: format!("c{first}").into(),
+        groups: (first..=last).filter_map(group_name).collect(),
+        max_held,
+        max_groups,
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) audit_log: AuditLog,
     pub(super) history: History,
     pub(super) cause: Cause,
+    /// Whether Airlock wrote the value. coreos/airlock leaves the lock times alone.
+    pub(super) is_ours: bool,
     /// The number of times that an older state was restored.
     pub(super) epoch: u32,
 }
@@ -69,6 +71,7 @@ impl World {
             audit_log: AuditLog::default(),
             history: History::default(),
             cause: Cause::Operator,
+            is_ours: false,
             epoch: 0,
         };
         let states = groups
@@ -237,7 +240,6 @@ impl Inner {
             Some(Ok(decoded)) => decoded.history.clone(),
             Some(Err(_)) | None => History::default(),
         };
-        // coreos/airlock leaves the history alone.
         let is_ours = stored
             .value
             .as_ref()
@@ -258,6 +260,7 @@ impl Inner {
             audit_log,
             history,
             cause,
+            is_ours,
             epoch: self.epoch,
         };
         let states = self.states.entry(group.clone()).or_default();
@@ -365,6 +368,11 @@ impl State {
             .collect();
         nodes.sort();
         (!is_lost).then_some(nodes)
+    }
+
+    /// Returns the time of the latest release by a node, if it is known.
+    pub(super) fn released_at(&self) -> Option<jiff::Timestamp> {
+        self.semaphore.as_ref()?.released_at
     }
 
     /// Returns the time of the grant of a holder, if it is known.
