@@ -6,8 +6,8 @@ use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
-    backup, check_config, get_slots, history, id, lock, override_policies, pause, restore, resume,
-    set_slots, status, unlock, watch,
+    backup, check_config, get_gates, get_slots, history, id, lock, override_policies, pause,
+    restore, resume, set_slots, status, unlock, watch,
 };
 use crate::config;
 use crate::logging::Format;
@@ -17,7 +17,7 @@ Exit codes:
   0         success, or there was nothing to change
   1         refused or failed, and nothing was changed (status: something needs attention)
   2         the command line is invalid (status: no group and no known node has this name)
-  69        the store or the server cannot be used; nothing was changed
+  69        the store, the server or a gate cannot be used; nothing was changed
   75        the outcome of the change is unknown; check with `airlock get slots`
   78        the configuration is invalid
   130, 143  a second SIGINT or SIGTERM ended the server at once";
@@ -56,8 +56,8 @@ pub(super) enum CliCommand {
     ///
     /// Errors and warnings are printed to stdout. The exit code is 78 if anything would keep a server from starting on
     /// this machine, except a port or a store that another process uses. With --strict, it is 78 also if there is a
-    /// warning. With --online, it is 69 if the configuration is valid, but a server could not work with the store.
-    /// Otherwise, it is 0.
+    /// warning. With --online, it is 69 if the configuration is valid, but a server could not work with the store, or
+    /// a gate could not be asked; a closed gate is none. Otherwise, it is 0.
     CheckConfig(check_config::Arguments),
     /// Check that the server on this machine replies, for the health check of a container
     ///
@@ -73,7 +73,7 @@ pub(super) enum CliCommand {
     /// others, or the servers are not known. With a group or a node, only what concerns it counts. The exit code is 2 if
     /// the argument is neither a group nor a known node, and 69 if the store does not reply.
     Status(status::Arguments),
-    /// Print the state of the groups in the store
+    /// Print the state of the groups in the store, or of the gates
     #[command(subcommand)]
     Get(Get),
     /// Print which nodes have rebooted, and what administrators have changed, the latest first
@@ -137,6 +137,13 @@ pub(super) enum CliCommand {
 pub(super) enum Get {
     /// Print the groups, their slots, and the holders with the time of their lock
     Slots(get_slots::Arguments),
+    /// Ask the gates from this machine, each of them once, and print whether they are open
+    ///
+    /// The servers ask for themselves: from another machine, a gate may have another answer. A gate with
+    /// open_after_successes is shown as open after its first successful answer. The exit code is 0 if all gates could be
+    /// asked, whether they are open or closed; 69 if one of them has failed, with the reason; and 78 if the configuration
+    /// is invalid.
+    Gates(get_gates::Arguments),
 }
 
 #[derive(Debug, Subcommand)]

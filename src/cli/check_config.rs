@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::CliError;
+use super::gates::{self, GateAnswer};
 use super::output::{count, print_json, report};
 use super::preflight::{self, Scope};
 use crate::config::{self, Checked, Diagnostic};
@@ -21,14 +22,16 @@ pub(super) struct Arguments {
     #[arg(long)]
     strict: bool,
 
-    /// Also check the store itself: connect to each endpoint of etcd, or read the file of the embedded store
+    /// Also check the store itself: connect to each endpoint of etcd, or read the file of the embedded store. Ask each
+    /// gate once
     ///
     /// Writes nothing. For etcd: the clusters, members, versions with known bugs, alarms, permissions, and clocks. For
     /// the embedded store: the structure of the file, and its mode.
     #[arg(long)]
     online: bool,
 
-    /// Print one JSON object with the fields valid, errors, warnings and description, and store with --online
+    /// Print one JSON object with the fields valid, errors, warnings and description, and store and gates with
+    /// --online
     #[arg(long)]
     json: bool,
 }
@@ -54,6 +57,7 @@ pub(super) async fn run(path: &Path, arguments: &Arguments) -> Result<(), CliErr
     match &findings.store {
         _ if !findings.is_valid() => Err(CliError::CheckFailed),
         Some(store) if !store.is_usable => Err(CliError::StoreCheckFailed),
+        _ if gates::has_failure(&findings.gates) => Err(CliError::GatesFailed),
         _ => Ok(()),
     }
 }
@@ -67,6 +71,8 @@ struct Findings {
     description: Vec<String>,
     /// The result of `--online`; `None` without it, or if there is an error.
     store: Option<StoreFindings>,
+    /// The answers of the gates to `--online`; empty without it, or without a gate.
+    gates: Vec<GateAnswer>,
 }
 
 fn report_text(path: &Path, findings: &Findings, is_promoted: bool) {
@@ -85,6 +91,7 @@ fn report_text(path: &Path, findings: &Findings, is_promoted: bool) {
         if let Some(store) = &findings.store {
             online::report_text(store);
         }
+        online::report_gates(&findings.gates);
     } else if is_promoted {
         report("With --strict, every warning is an error.");
     }
@@ -97,6 +104,7 @@ fn report_json(findings: &Findings) -> Result<(), CliError> {
         warnings: findings.warnings.iter().map(DiagnosticJson::new).collect(),
         description: &findings.description,
         store: findings.store.as_ref(),
+        gates: &findings.gates,
     };
     print_json(&json)
 }
@@ -109,6 +117,8 @@ struct FindingsJson<'a> {
     description: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<&'a StoreFindings>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    gates: &'a [GateAnswer],
 }
 
 #[derive(Serialize)]
@@ -132,8 +142,13 @@ impl Findings {
             }
             _ => None,
         };
+        let gates = match &settings {
+            Some(settings) if arguments.online => gates::ask_all(settings).await,
+            _ => Vec::new(),
+        };
         Findings {
             store,
+            gates,
             description: settings
                 .as_ref()
                 .map(description::lines)

@@ -32,6 +32,9 @@ pub(super) enum CliError {
     /// The store cannot be used, and `check-config` has printed the reasons.
     #[error("the store cannot be used")]
     StoreCheckFailed,
+    /// A gate cannot be asked, and the command has printed the reason.
+    #[error("a gate cannot be asked")]
+    GatesFailed,
     /// The configured store cannot be opened.
     #[error("{diagnostic}")]
     StoreSetup {
@@ -187,6 +190,7 @@ impl CliError {
         match self {
             CliError::Config(_) | CliError::CheckFailed => 78,
             CliError::StoreCheckFailed
+            | CliError::GatesFailed
             | CliError::StoreSetup { .. }
             | CliError::NoStore { .. }
             | CliError::NotEmbedded { .. }

@@ -8,6 +8,8 @@ mod completion;
 mod context;
 mod error;
 mod ex_get_slots;
+mod gates;
+mod get_gates;
 mod get_slots;
 mod healthcheck;
 mod history;
@@ -100,6 +102,10 @@ impl Cli {
             CliCommand::Healthcheck => healthcheck::run(self.load()?, &self.config),
             CliCommand::Get(Get::Slots(arguments)) => {
                 self.with_context(|context| get_slots::run(context, arguments))
+            }
+            CliCommand::Get(Get::Gates(arguments)) => {
+                let settings = self.load()?.settings;
+                context::block_on(get_gates::run(&settings, &self.config, arguments))
             }
             CliCommand::Status(arguments) => {
                 self.with_context(|context| status::run(context, arguments))

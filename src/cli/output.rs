@@ -110,6 +110,7 @@ pub(super) fn print_error(error: &CliError, config: &Path) {
         // The command has printed the reasons.
         CliError::CheckFailed
         | CliError::StoreCheckFailed
+        | CliError::GatesFailed
         | CliError::NeedsAttention
         | CliError::InvalidMachineIds => return,
         error => print_message(format_args!("error: {error}")),

@@ -27,11 +27,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::GateSettings;
 use crate::reloadable::{Reload, ReloadError};
-pub(crate) use answer::Answer;
-pub(crate) use answer::Source;
+pub(crate) use answer::{Answer, Source};
 pub(crate) use metrics::GateMetrics;
-pub(crate) use passes::Gate;
-pub(crate) use passes::{Closed, Latest, Pass};
+pub(crate) use passes::{Closed, Gate, Latest, Pass};
 use source::HttpSource;
 pub(crate) use source::check_credentials;
 
@@ -52,6 +50,12 @@ pub(crate) struct Gates {
 struct Running {
     gate: Arc<Gate>,
     _refresh: AbortOnDropHandle<()>,
+}
+
+/// Asks the server of a gate once, as a command does.
+pub(crate) async fn ask_once(settings: &Arc<GateSettings>) -> Answer {
+    let source = HttpSource::new(Arc::clone(settings));
+    answer::ask(&source, settings.timeout).await
 }
 
 // === impl Gates ===

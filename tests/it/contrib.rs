@@ -258,7 +258,7 @@ fn node_configurations_match_the_addresses_and_groups_of_the_servers() {
 
 #[test]
 fn the_examples_are_valid_and_cause_no_warning() {
-    for example in ["config.toml", "standalone.toml"] {
+    for example in ["config.toml", "gates.toml", "standalone.toml"] {
         let path = repository().join("examples").join(example);
         let output = airlock()
             .arg("check-config")

@@ -32,6 +32,7 @@ mod fairness;
 mod faults;
 mod files;
 mod foreign_ids;
+mod gates;
 mod hostile;
 mod howto;
 mod idle;

@@ -1,9 +1,11 @@
-//! The output of `airlock check-config --online`: the facts about each endpoint or file, then the findings.
+//! The output of `airlock check-config --online`: the facts about each endpoint or file, then the findings, then the
+//! answers of the gates.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cli::gates::{GateAnswer, GateState};
 use crate::cli::output::{count, report, table};
 use crate::config::Settings;
 use crate::store::findings::{EndpointFacts, FileFacts, Finding, Role, Severity, StoreReport};
@@ -94,6 +96,33 @@ pub(super) fn report_text(store: &StoreFindings) {
     if store.is_promoted {
         report("With --strict, every warning is an error.");
     }
+}
+
+/// Prints the answers of the gates. A closed one is no problem of the configuration.
+pub(super) fn report_gates(answers: &[GateAnswer]) {
+    if answers.is_empty() {
+        return;
+    }
+    report("");
+    for answer in answers {
+        let (name, after) = (&answer.name, answer.milliseconds);
+        let severity = match answer.state {
+            GateState::Open | GateState::Closed => "ok",
+            GateState::Failed => "error",
+        };
+        let reason = answer.reason.as_ref();
+        let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+        let state = answer.state.as_str();
+        report(format_args!(
+            "{severity}: gate {name}: {state} after {after} ms{reason}"
+        ));
+    }
+    let with = |state| {
+        let with = answers.iter().filter(|answer| answer.state == state);
+        format!("{} {}", with.count(), state.as_str())
+    };
+    let states = [GateState::Open, GateState::Closed, GateState::Failed].map(with);
+    report(format_args!("gates: {}", states.join(", ")));
 }
 
 fn report_endpoints(endpoints: &[EndpointFacts]) {

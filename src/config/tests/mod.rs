@@ -170,6 +170,7 @@ const FILES: &[&str] = &[
     include_str!("../../../examples/standalone.toml"),
     include_str!("../../../examples/fleet.toml"),
     include_str!("../../../examples/policies.toml"),
+    include_str!("../../../examples/gates.toml"),
 ];
 
 proptest! {

@@ -56,6 +56,11 @@ impl Prometheus {
         prometheus
     }
 
+    /// Returns the URL, without a path.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Returns the result of an instant query; empty until Prometheus responds.
     pub fn query(&self, query: &str) -> Vec<Value> {
         let answer = self.get("query", &[("query", query)]);
