@@ -15,6 +15,7 @@ use crate::api::identity::parse_body;
 use crate::auth::htpasswd::Users;
 use crate::auth::{BasicCredentials, MAX_PASSWORD};
 use crate::config;
+use crate::gate::{Answer, prometheus_answer};
 use crate::http::forwarded::client;
 use crate::lock::codec::{Decoded, Value, decode, encode};
 use crate::lock::semaphore::Semaphore;
@@ -144,6 +145,23 @@ pub fn forwarded(input: &[u8]) {
     }
 }
 
+/// Checks the response of Prometheus about a gate.
+pub fn gate(input: &[u8]) {
+    let answer = prometheus_answer(input);
+    if answer == Answer::Open {
+        let response: serde_json::Value = serde_json::from_slice(input).expect("JSON");
+        assert_eq!(response["status"], "success");
+        assert_eq!(response["data"]["resultType"], "vector");
+        assert_eq!(response["data"]["result"], serde_json::json!([]));
+        let warnings = response.get("warnings").and_then(|list| list.as_array());
+        assert!(warnings.is_none_or(Vec::is_empty));
+    } else {
+        let reason = answer.reason().expect("a reason");
+        assert_one_line(reason);
+        assert!(reason.len() < 410, "{reason}");
+    }
+}
+
 /// Checks the htpasswd file.
 pub fn htpasswd(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
@@ -265,11 +283,12 @@ mod tests {
 
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 8] = [
+    const TARGETS: [Target; 9] = [
         ("basic", basic),
         ("codec", codec),
         ("config", config),
         ("forwarded", forwarded),
+        ("gate", gate),
         ("htpasswd", htpasswd),
         ("identity", identity),
         ("keys", keys),

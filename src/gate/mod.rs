@@ -58,6 +58,13 @@ pub(crate) async fn ask_once(settings: &Arc<GateSettings>) -> Answer {
     answer::ask(&source, settings.timeout).await
 }
 
+/// Returns the answer in the body of a response of Prometheus.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn prometheus_answer(body: &[u8]) -> Answer {
+    let answer = prometheus::answer(body);
+    answer.unwrap_or_else(|error| Answer::failed(&crate::text::explain::chain(&error)))
+}
+
 // === impl Gates ===
 
 impl Gates {

@@ -186,9 +186,7 @@ impl Gate {
         }
         let turn = time::timeout_at(deadline, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
-            return Err(self.closed(
-                "the nodes before this one have not used its answer in time; ask again".into(),
-            ));
+            return Err(self.too_late());
         };
         if !is_wanted() {
             return Ok(None);
@@ -210,8 +208,7 @@ impl Gate {
                 Next::Wait => {}
             }
             if time::timeout_at(deadline, answered).await.is_err() {
-                let reason = "it has not answered within the time of the request; ask again";
-                return Err(self.closed(reason.into()));
+                return Err(self.too_late());
             }
         }
     }
@@ -320,6 +317,16 @@ impl Gate {
             }
             (Answer::Open, _) => tracing::info!(gate, "the gate is open"),
         }
+    }
+
+    /// Returns the reason for a request whose deadline has passed.
+    fn too_late(&self) -> Closed {
+        let reason = if self.state.lock().asking.is_some() {
+            "it has not answered within the time of the request; ask again"
+        } else {
+            "the nodes before this one have not used its answer in time; ask again"
+        };
+        self.closed(reason.into())
     }
 
     fn closed(&self, reason: Arc<str>) -> Closed {

@@ -155,7 +155,10 @@ fn name(series: &RawValue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing;
+    use crate::testing::mutated;
     use crate::text::explain::chain;
+    use proptest::prelude::*;
 
     fn vector(series: &str, rest: &str) -> String {
         format!(
@@ -242,6 +245,19 @@ mod tests {
         ] {
             let query = query_url(&url.parse().unwrap(), "a{b=\"ü&\"}", timeout);
             assert_eq!(query.unwrap().to_string(), expected);
+        }
+    }
+
+    const RESPONSES: &[&str] = &[
+        include_str!("../../fuzz/corpus/gate/empty"),
+        include_str!("../../fuzz/corpus/gate/series"),
+        include_str!("../../fuzz/corpus/gate/error"),
+    ];
+
+    proptest! {
+        #[test]
+        fn only_an_empty_vector_opens_whatever_the_response(text in mutated(RESPONSES)) {
+            fuzzing::gate(text.as_bytes());
         }
     }
 }
