@@ -1,5 +1,6 @@
 //! Gates with a real web server and a real Prometheus, asked by the commands, and by a server for display.
 
+mod granting;
 mod web;
 
 use std::fs;
