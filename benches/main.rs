@@ -16,6 +16,7 @@ mod connection_per_request;
 mod harness;
 mod load;
 mod other;
+mod policies;
 mod presence;
 mod report;
 mod scenarios;

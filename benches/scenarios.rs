@@ -10,6 +10,7 @@ use crate::baseline::{self, Shape};
 use crate::connection_per_request::connection_per_request;
 use crate::harness::{Bench, Case, lock, locks, nodes, row, unlock};
 use crate::load::{self, Connection, Load, Until};
+use crate::policies::policies;
 use crate::presence::presence;
 use crate::server::{Server, Usage};
 use crate::startup::{memory, startup};
@@ -35,6 +36,8 @@ pub(crate) enum Scenario {
     Servers,
     /// What 100 servers tell each other
     Presence,
+    /// What policies cost
+    Policies,
     /// The embedded store
     Embedded,
     /// A new connection for each request
@@ -65,6 +68,7 @@ impl Scenario {
             Scenario::Waiting => waiting(bench),
             Scenario::Servers => servers(bench),
             Scenario::Presence => presence(bench),
+            Scenario::Policies => policies(bench),
             Scenario::Embedded => embedded(bench),
             Scenario::ConnectionPerRequest => connection_per_request(bench),
             Scenario::Memory => memory(bench),

@@ -272,7 +272,7 @@ impl Work for Execution<'_> {
         let caps = self
             .caps
             .iter()
-            .map(|cap| cap.view(|group| others.get(group)));
+            .map(|cap| cap.view(|group| others.get(group)?.held()));
         let caps: Vec<CapView> = caps.collect();
         let (next, action, released) = match self.command.decide(&before, self.at, &caps) {
             Decision::Unchanged => {

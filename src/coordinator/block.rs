@@ -85,7 +85,7 @@ impl Block {
             },
         };
         let evaluation = Evaluation::new(conditions);
-        let refusals = evaluation.refusals(semaphore, now, terms);
+        let refusals = evaluation.refusals(semaphore.facts(), now, terms);
         refusals
             .map(|refusal| Block::new(refusal, Some(semaphore), conditions, outside))
             .collect()

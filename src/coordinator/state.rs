@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::block::{Block, Outside};
 use crate::config::{CapSettings, GroupSettings, Limits, SlotsMismatch};
-use crate::gate::{Closed, Gate};
+use crate::gate::{Closed, Gate, Wanted};
 use crate::group::{Group, Passes};
 use crate::lock::GroupName;
 use crate::lock::policy::{Gates, Refusal};
@@ -95,13 +95,17 @@ impl ConfiguredGroup {
         command: &Command,
         deadline: Instant,
     ) -> Result<Passes, Closed> {
-        for gate in &*self.gates {
-            gate.prepare();
+        let lock = WantedLock {
+            group: &self.group,
+            command,
+        };
+        // They are asked at the same time, and then acquired one after the other.
+        for gate in self.gates.iter().skip(1) {
+            gate.prepare(&lock);
         }
-        let is_wanted = || self.group.needs_only_gates(command);
         let mut passes = Vec::new();
         for gate in &*self.gates {
-            match gate.acquire(deadline, is_wanted).await? {
+            match gate.acquire(deadline, &lock).await? {
                 Some(pass) => passes.push(pass),
                 None => return Ok(Passes::default()),
             }
@@ -112,6 +116,22 @@ impl ConfiguredGroup {
     /// Returns a gate that was closed at its latest answer.
     fn closed_gate(&self) -> Option<Closed> {
         self.gates.iter().find_map(|gate| gate.latest_refusal())
+    }
+}
+
+/// A lock that needs a pass of each gate.
+struct WantedLock<'a> {
+    group: &'a Group,
+    command: &'a Command,
+}
+
+impl Wanted for WantedLock<'_> {
+    fn is_wanted(&self) -> bool {
+        self.group.needs_only_gates(self.command)
+    }
+
+    fn granted_since(&self, since: Instant) -> u64 {
+        self.group.granted_since(since)
     }
 }
 

@@ -45,6 +45,15 @@ pub(crate) struct Pass {
     _turn: OwnedSemaphorePermit,
 }
 
+/// A lock for which a pass is wanted.
+pub(crate) trait Wanted: Sync {
+    /// Reports whether the lock would still be granted with a pass.
+    fn is_wanted(&self) -> bool;
+
+    /// Returns the number of grants in the group of the lock, by any server, of which this one has taken note since then.
+    fn granted_since(&self, since: Instant) -> u64;
+}
+
 /// The reason why a gate gives no pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("gate {gate}: {reason}")]
@@ -156,13 +165,15 @@ impl Gate {
         Some(self.closed(reason))
     }
 
-    /// Asks the gate, unless its latest answer allows a lock. The caller will acquire a pass, but has to wait for other
-    /// gates first.
-    pub(crate) fn prepare(self: &Arc<Self>) {
+    /// Asks the gate, unless its latest answer allows a lock, or another request has a pass. The caller will acquire a
+    /// pass, but has to wait for other gates first.
+    pub(crate) fn prepare(self: &Arc<Self>, wanted: &impl Wanted) {
         let can_ask = {
             let mut state = self.state.lock();
             let now = Instant::now();
-            !state.is_usable(now, &self.settings) && state.refusal(now).is_none() && state.begin()
+            let is_usable = state.usable(now, &self.settings, wanted).is_some();
+            let needs_answer = !is_usable && state.outstanding == 0;
+            needs_answer && state.refusal(now).is_none() && state.begin()
         };
         if can_ask {
             self.spawn_ask();
@@ -170,15 +181,14 @@ impl Gate {
     }
 
     /// Returns a pass for one new lock. Asks the gate if its latest answer is too old, or allows no further lock; all
-    /// that wait share this ask. `None`: when it was the turn of this request, `is_wanted` said that no pass is needed any
-    /// more.
+    /// that wait share this ask. `None`: when it was the turn of this request, no pass was wanted any more.
     ///
     /// # Errors
     /// If the gate is closed, or `deadline` has passed. The caller may drop the future; the ask goes on for others.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         deadline: Instant,
-        is_wanted: impl Fn() -> bool + Send,
+        wanted: &impl Wanted,
     ) -> Result<Option<Pass>, Closed> {
         // Without a turn: those that wait for one learn at once that the gate is closed.
         if let Some(reason) = self.state.lock().refusal(Instant::now()) {
@@ -188,13 +198,13 @@ impl Gate {
         let Ok(Ok(turn)) = turn else {
             return Err(self.too_late());
         };
-        if !is_wanted() {
+        if !wanted.is_wanted() {
             return Ok(None);
         }
         loop {
             // Created before the check, so that no notification is missed.
             let answered = self.answered.notified();
-            match self.next() {
+            match self.next(wanted) {
                 Next::Pass { asked } => {
                     return Ok(Some(Pass {
                         gate: Arc::clone(self),
@@ -238,13 +248,13 @@ impl Gate {
         }
     }
 
-    fn next(&self) -> Next {
+    fn next(&self, wanted: &impl Wanted) -> Next {
         let mut state = self.state.lock();
         let now = Instant::now();
         if let Some(reason) = state.refusal(now) {
             return Next::Refuse(reason);
         }
-        if let Some(asked) = state.take(now, &self.settings) {
+        if let Some(asked) = state.take(now, &self.settings, wanted) {
             return Next::Pass { asked };
         }
         if state.begin() { Next::Ask } else { Next::Wait }
@@ -358,21 +368,31 @@ impl State {
     }
 
     /// Takes a pass if the latest answer allows one, and returns when the gate was asked.
-    fn take(&mut self, now: Instant, settings: &GateSettings) -> Option<Instant> {
-        if !self.is_usable(now, settings) {
-            return None;
-        }
+    fn take(
+        &mut self,
+        now: Instant,
+        settings: &GateSettings,
+        wanted: &impl Wanted,
+    ) -> Option<Instant> {
+        let asked = self.usable(now, settings, wanted)?;
         self.outstanding += 1;
-        self.latest.as_ref().map(|latest| latest.ask.since)
+        Some(asked)
     }
 
-    /// Reports whether the latest answer allows a lock.
-    fn is_usable(&self, now: Instant, settings: &GateSettings) -> bool {
-        self.latest.as_ref().is_some_and(|latest| {
-            latest.answer == Answer::Open
-                && now <= latest.ask.since + settings.max_age
-                && latest.ask.grants + self.outstanding < settings.allows
-        })
+    /// Returns when the gate was asked, if its latest answer allows a lock.
+    fn usable(
+        &self,
+        now: Instant,
+        settings: &GateSettings,
+        wanted: &impl Wanted,
+    ) -> Option<Instant> {
+        let latest = self.latest.as_ref()?;
+        let asked = latest.ask.since;
+        let grants = latest.ask.grants.max(wanted.granted_since(asked));
+        let is_usable = latest.answer == Answer::Open
+            && now <= asked + settings.max_age
+            && grants + self.outstanding < settings.allows;
+        is_usable.then_some(asked)
     }
 
     /// Ends a pass.

@@ -47,6 +47,12 @@ pub(crate) trait Work {
         BTreeMap::new()
     }
 
+    /// Reports whether the work goes on without the state of such a group if the store refuses to read it. What depends on
+    /// it is refused then; the rest is not (invariant 12).
+    fn goes_on_without_others(&self) -> bool {
+        false
+    }
+
     /// Takes a value of such a group, as [`Work::observe`] does. From now on, its state is known.
     fn observe_other(&mut self, _group: &GroupName, _stored: Stored, _before: Option<Revision>) {}
 
@@ -358,8 +364,7 @@ impl AttemptLoop {
             }
             let stored = match self.store.read(&group).await {
                 Ok(stored) => stored,
-                // The cap cannot be evaluated, which concerns new grants only.
-                Err(StoreError::Rejected(_)) => continue,
+                Err(StoreError::Rejected(_)) if work.goes_on_without_others() => continue,
                 Err(error) => return Err(AttemptError::Store(error)),
             };
             work.observe_other(&group, stored, None);

@@ -95,7 +95,7 @@ impl Cache {
 
     /// Returns the number of grants, by any server, of which this one has taken note since then; at most
     /// [`MAX_GRANTS`].
-    pub(super) fn grants_since(&self, since: Instant) -> u64 {
+    pub(super) fn granted_since(&self, since: Instant) -> u64 {
         let state = self.state.lock();
         let grants = state.grants.iter().flatten().rev();
         grants.take_while(|seen| **seen >= since).count() as u64

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time;
+use tokio::time::{self, Instant};
 
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::holders::Client;
@@ -115,6 +115,11 @@ impl Group {
             .known_semaphore()
             .map(|semaphore| self.expect(command, &semaphore));
         expected == Some(Outcome::Refused(Refusal::GateUnasked))
+    }
+
+    /// Returns the number of grants, by any server, of which this one has taken note since then, if the group has gates.
+    pub(crate) fn granted_since(&self, since: Instant) -> u64 {
+        self.shared.cache.granted_since(since)
     }
 
     /// Returns the outcome of `command` on `semaphore`, as far as the state of other groups is known.

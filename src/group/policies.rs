@@ -53,7 +53,7 @@ impl Policies {
             caps: self
                 .caps
                 .iter()
-                .map(|cap| cap.view(|group| others.get(group)))
+                .map(|cap| cap.view(|group| others.get(group)?.held()))
                 .collect(),
         }
     }

@@ -114,6 +114,10 @@ impl Work for Batch {
         }
     }
 
+    fn goes_on_without_others(&self) -> bool {
+        true
+    }
+
     fn observe_other(&mut self, group: &GroupName, stored: Stored, before: Option<Revision>) {
         self.shared.beat();
         if let Some(other) = self.shared.policies.lock().others.get(group) {
@@ -151,7 +155,7 @@ impl Work for Batch {
         }
         let now = Instant::now();
         for request in &mut self.requests {
-            request.check_gates(now, |since| self.shared.cache.grants_since(since));
+            request.check_gates(now, |since| self.shared.cache.granted_since(since));
         }
         let conditions = self.shared.conditions(others);
         let commands = self.requests.iter().map(|request| &request.command);

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::history::CompletedHold;
 use super::holders::{Client, Hold, Holders};
 use super::names::NodeId;
-use super::policy::{Conditions, Evaluation, Gates, Refusal, Terms};
+use super::policy::{Conditions, Evaluation, Facts, Gates, Refusal, Terms};
 
 /// The semaphore of one group, as in one revision of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,14 +147,24 @@ impl Semaphore {
         self.slots == 0
     }
 
+    /// Returns the part on which new grants depend.
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        Facts {
+            slots: self.slots,
+            holders: &self.holders,
+            released_at: self.released_at,
+            override_until: self.override_until,
+        }
+    }
+
     /// Returns the number of free slots.
     pub fn free(&self) -> u64 {
-        self.slots.saturating_sub(self.holders.len() as u64)
+        self.facts().free()
     }
 
     /// Reports whether an administrator has overridden reboot windows, freezes and gates at that time.
     pub fn is_overridden(&self, at: Timestamp) -> bool {
-        self.override_until.is_some_and(|until| at < until)
+        self.facts().is_overridden(at)
     }
 
     /// Decides the outcome of `command`, after the commands that `evaluation` has seen.
@@ -166,7 +176,7 @@ impl Semaphore {
             }
             // Invariant 2: the only place where a node becomes a holder, and only below the number of slots.
             Command::Lock { at, terms, .. } => {
-                let refusal = evaluation.refusals(self, *at, *terms).next();
+                let refusal = evaluation.refusals(self.facts(), *at, *terms).next();
                 refusal.map_or(Outcome::Locked, Outcome::Refused)
             }
             Command::Renew { id } if self.holders.contains_key(id) => Outcome::AlreadyHeld,

@@ -69,6 +69,12 @@ impl GroupState {
         stored.value.is_some() && stored.value == self.stored.value
     }
 
+    /// Returns the number of holders, if the stored value can be used.
+    pub(crate) fn held(&self) -> Option<u64> {
+        let semaphore = self.semaphore.as_ref().ok()?;
+        Some(semaphore.holders.len() as u64)
+    }
+
     /// Returns the store's own clock at that moment; a larger one is newer.
     pub(crate) fn as_of(&self) -> Revision {
         self.stored.as_of

@@ -12,6 +12,7 @@ use prometheus::{Registry, TextEncoder};
 use tokio::task;
 use tokio::time::{self, Instant};
 
+use super::passes::Wanted;
 use super::{Answer, Gate, Gates, Pass, Source};
 use crate::config::{GateSettings, GateTarget};
 use crate::gate::{Closed, GateMetrics};
@@ -114,8 +115,21 @@ async fn acquire(gate: &Arc<Gate>) -> Result<Pass, Closed> {
     acquire_within(gate, 3 * SECOND).await
 }
 
+/// A lock in a group without other grants.
+struct Always;
+
+impl Wanted for Always {
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    fn granted_since(&self, _: Instant) -> u64 {
+        0
+    }
+}
+
 async fn acquire_within(gate: &Arc<Gate>, timeout: Duration) -> Result<Pass, Closed> {
-    let pass = gate.acquire(Instant::now() + timeout, || true).await?;
+    let pass = gate.acquire(Instant::now() + timeout, &Always).await?;
     Ok(pass.expect("a pass that is wanted"))
 }
 

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use tokio::time::{self, Instant};
 
-use super::settings;
+use super::{Always, settings};
 use crate::config::GateSettings;
 use crate::gate::{Answer, Gate, GateMetrics, Gates, Pass, Source};
 
@@ -167,7 +167,7 @@ async fn run(allows: u64, answers: Vec<(u64, bool)>, steps: Vec<Step>) -> usize 
                 let (gate, history) = (Arc::clone(&current.gate), Arc::clone(&current.history));
                 let (held, settings) = (Arc::clone(&held), settings.clone());
                 tokio::spawn(async move {
-                    if let Ok(Some(pass)) = gate.acquire(deadline, || true).await {
+                    if let Ok(Some(pass)) = gate.acquire(deadline, &Always).await {
                         held.lock().push((pass, history, settings));
                     }
                 });

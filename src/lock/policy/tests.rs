@@ -1,6 +1,11 @@
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
 use super::*;
+use crate::lock::GroupName;
 use crate::lock::holders::{Client, Hold};
-use crate::lock::semaphore::{Command, Outcome};
+use crate::lock::semaphore::{Command, Outcome, Semaphore};
 
 fn at(minute: i64) -> Timestamp {
     Timestamp::from_second(minute * 60).unwrap()
@@ -301,7 +306,9 @@ fn the_most_lasting_reason_is_told_first() {
     semaphore.released_at = Some(at(99));
     let told = |semaphore: &Semaphore, conditions: &Conditions, terms| {
         let evaluation = Evaluation::new(conditions);
-        let refusals: Vec<_> = evaluation.refusals(semaphore, at(100), terms).collect();
+        let refusals: Vec<_> = evaluation
+            .refusals(semaphore.facts(), at(100), terms)
+            .collect();
         assert!(refusals.is_sorted(), "{refusals:?}");
         refusals.into_iter().next().unwrap()
     };

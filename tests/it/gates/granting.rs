@@ -97,7 +97,7 @@ fn displayed(switch: &Switch) {
 #[test]
 fn a_closed_gate_refuses_new_locks_only_and_is_not_asked_for_anything_else() {
     let switch = Switch::start(CLOSED);
-    let airlock = Airlock::embedded(&switch.config(2, ""));
+    let mut airlock = Airlock::embedded(&switch.config(2, ""));
     let client = airlock.client();
     let value = closed(&client.lock("default", "a"));
     let reason =
@@ -118,6 +118,7 @@ fn a_closed_gate_refuses_new_locks_only_and_is_not_asked_for_anything_else() {
     assert_eq!(switch.asked(), asked);
     let overridden = airlock.command(&["override", "default", "--for", "1h", "--yes"]);
     assert!(overridden.status.success());
+    airlock.wait_for_log("has overridden reboot windows, freezes and gates");
     assert!(client.lock("default", "a").granted());
     assert_eq!(switch.asked(), asked);
 }
@@ -165,7 +166,8 @@ fn an_answer_from_before_a_grant_of_another_server_allows_no_lock() {
     let config = |switch: &Switch| switch.config(5, "max_age_ms = 60000\n");
     let servers =
         [&first, &second].map(|switch| Airlock::on_etcd(&etcd.endpoints(), &config(switch)));
-    [&first, &second].map(displayed);
+    displayed(&first);
+    displayed(&second);
     assert!(servers[0].client().lock("default", "a").granted());
     eventually("the grant to reach the other server", || {
         let held = "airlock_database_semaphore_lock_holders{group=\"default\"}";
