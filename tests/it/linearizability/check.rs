@@ -49,6 +49,8 @@ pub(crate) enum Reply {
     Yes,
     /// All slots are taken.
     Full,
+    /// The holders of other groups leave no room under a cap.
+    Capped,
     /// An error or no response: the request may take effect now, later or never.
     Unknown,
 }
@@ -141,10 +143,10 @@ pub(crate) fn check(slots: u32, history: &[Operation]) -> Verdict {
                 *count = count.saturating_add(1);
             }
             (true, Reply::Unknown) => {}
-            (false, Reply::Yes | Reply::Full) => {
+            (false, Reply::Yes | Reply::Full | Reply::Capped) => {
                 open.known.insert(client, (request, reply));
             }
-            (true, Reply::Yes | Reply::Full) => {
+            (true, Reply::Yes | Reply::Full | Reply::Capped) => {
                 let Some(next) = explain(&states, client, slots, &open) else {
                     return Verdict::Undecided;
                 };
@@ -213,12 +215,13 @@ fn explain(states: &[State], client: usize, slots: u32, open: &Open) -> Option<V
 /// Returns the semaphore after a request, or `None` if this reply is impossible in this state.
 fn apply(now: Semaphore, request: Request, reply: Reply, configured: u32) -> Option<Semaphore> {
     let (holders, slots) = (now.holders, now.slots);
-    if reply == Reply::Full {
+    if let Reply::Full | Reply::Capped = reply {
         let Request::Lock(node) = request else {
             return None;
         };
-        let refused = holders & 1 << node == 0 && holders.count_ones() >= slots;
-        return refused.then_some(now);
+        // A holder that asks again is never refused. A cap depends on other groups: `Committed` checks it.
+        let is_full = reply == Reply::Capped || holders.count_ones() >= slots;
+        return (holders & 1 << node == 0 && is_full).then_some(now);
     }
     let (holders, slots) = match request {
         Request::Lock(node) => {

@@ -8,9 +8,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::check::{Reply, Request};
+use super::committed::Committed;
 use super::faults::make_space;
 use super::gauges::Contents;
-use super::record::{GROUPS, Group, Recorder, Server, Servers};
+use super::record::{
+    GROUPS, Group, MAX_GROUPS, MAX_HELD, Recorder, Server, Servers, capped_groups,
+};
 use super::{BY_HAND, note};
 use airlock_test_support::airlock::{Airlock, LISTEN, airlock};
 use airlock_test_support::client::Client;
@@ -32,6 +35,7 @@ pub(crate) struct Cluster {
     patient: Client,
     hasty: Client,
     pub(crate) servers: Servers,
+    pub(crate) committed: Committed,
     pub(crate) folder: TempDir,
     /// The user of the servers, in the form of the configuration.
     user: String,
@@ -66,6 +70,7 @@ impl Cluster {
             patient: Client::with_timeout(String::new(), Duration::from_secs(6)),
             hasty: Client::with_timeout(String::new(), Duration::from_millis(25)),
             servers: Arc::new(Mutex::new(vec![None; SIZE])),
+            committed: Committed::new(),
             user: keys_of_user(folder.path(), USER.1),
             folder,
         };
@@ -117,9 +122,16 @@ impl Cluster {
         });
         if !alarms.trim().is_empty() {
             note(&format!("  alarms: {}", alarms.trim()));
-            make_space(&self.etcd);
+            make_space(self);
         }
         self.start_servers();
+    }
+
+    /// Discards old revisions, which are checked before.
+    pub(crate) fn compact(&mut self) -> Result<(), String> {
+        self.committed.read(&self.etcd)?;
+        let compacted = self.etcd.compact_to(self.committed.checked());
+        compacted.map_err(|error| error.to_string())
     }
 
     /// Returns the slots and the holders of a group in the store.
@@ -140,7 +152,9 @@ impl Cluster {
     /// Each server answers the requests of a group in order, so a response to the barrier follows all earlier
     /// requests. The grant to the barrier's node is a write, so every comparison that is still in flight in etcd
     /// fails.
-    pub(crate) fn barrier(&self, recorder: &Recorder) {
+    ///
+    /// The groups of `later` follow. Their slots are released now if a cap leaves no room otherwise.
+    pub(crate) fn barrier(&self, recorder: &Recorder, later: &[Recorder]) {
         let servers: Vec<Server> = self
             .servers
             .lock()
@@ -151,8 +165,12 @@ impl Cluster {
             .collect();
         let config = self.admin_config();
         let slots = Request::SetSlots(recorder.group().slots);
-        barrier(recorder, &servers, &mut || {
-            admin(&config, recorder, slots);
+        barrier(recorder, &servers, &mut |reply| {
+            if reply == Reply::Capped {
+                release_capped(later, &servers[0]);
+            } else {
+                admin(&config, recorder, slots);
+            }
         });
         if self.stored(recorder.group()).0 != u64::from(recorder.group().slots) {
             eventually("the slots of the configuration", || {
@@ -173,13 +191,17 @@ pub(crate) fn contents(group: &Group, semaphore: &str) -> Contents {
     (value["total_slots"].as_u64().unwrap(), holders.collect())
 }
 
-/// Returns the groups in the form of the configuration.
+/// Returns the groups and the cap in the form of the configuration.
 pub(crate) fn groups(more: u32) -> String {
     let mut text = format!("[lock]\ndefault_slots = {}\n", GROUPS[0].slots + more);
     for group in &GROUPS[1..] {
         let (name, slots) = (group.name, group.slots + more);
         text += &format!("[[lock.groups]]\nname = {name:?}\nslots = {slots}\n");
     }
+    let capped: Vec<&str> = capped_groups().map(|group| group.name).collect();
+    text += &format!(
+        "[[lock.caps]]\nname = \"zones\"\ngroups = {capped:?}\nmax_held = {MAX_HELD}\nmax_groups = {MAX_GROUPS}\n"
+    );
     text
 }
 
@@ -218,20 +240,34 @@ pub(crate) fn admin(config: &Path, recorder: &Recorder, request: Request) -> Opt
             Reply::Yes
         } else if is_full.iter().any(|text| stderr.contains(text)) {
             Reply::Full
+        } else if stderr.contains("the cap \"zones\" is reached") {
+            Reply::Capped
         } else {
             Reply::Unknown
         })
     })
 }
 
-/// Sends the requests of [`Cluster::barrier`]. `free` makes a slot available if none is.
-pub(crate) fn barrier(recorder: &Recorder, servers: &[Server], free: &mut dyn FnMut()) {
+/// Releases the slots of all groups that share the cap.
+pub(crate) fn release_capped(recorders: &[Recorder], server: &Server) {
+    let capped = recorders
+        .iter()
+        .filter(|recorder| recorder.group().is_capped());
+    for recorder in capped {
+        for node in 0..recorder.group().nodes {
+            recorder.ask(BY_HAND, &server.patient, Request::Unlock(node));
+        }
+    }
+}
+
+/// Sends the requests of [`Cluster::barrier`]. `free` makes a slot available after a refusal.
+pub(crate) fn barrier(recorder: &Recorder, servers: &[Server], free: &mut dyn FnMut(Reply)) {
     let nodes = recorder.group().nodes;
     let mut until = |server: &Server, request: Request, wanted: &[Reply]| {
         eventually_ok("a response at the end of a round", || {
             let reply = recorder.ask(BY_HAND, &server.patient, request);
-            if reply == Some(Reply::Full) {
-                free();
+            if let Some(refusal @ (Reply::Full | Reply::Capped)) = reply {
+                free(refusal);
             }
             match reply {
                 Some(reply) if wanted.contains(&reply) => Ok(()),

@@ -215,7 +215,7 @@ impl Scene {
             for recorder in recorders {
                 let servers = &servers;
                 scope.spawn(move || {
-                    barrier(recorder, servers, &mut || {
+                    barrier(recorder, servers, &mut |_| {
                         for node in 0..NODES {
                             recorder.ask(BY_HAND, &self.near.patient, Request::Unlock(node));
                         }

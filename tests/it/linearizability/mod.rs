@@ -1,5 +1,7 @@
 //! Linearizability of real histories: many clients, three servers, three etcd members, and combined faults.
 //!
+//! Some groups share a cap, which is checked in every state that etcd ever had.
+//!
 //! Two more tests check several processes on one SQLite file, and quiet groups whose commits arrive late.
 //!
 //! `make test` causes a few combinations of faults on one version of etcd. `make stress` causes each fault at least
@@ -9,6 +11,7 @@
 
 mod check;
 mod cluster;
+mod committed;
 mod faults;
 mod gauges;
 mod late;

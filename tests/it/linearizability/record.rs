@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::BY_HAND;
 use super::check::{Operation, Reply, Request};
-use airlock_test_support::client::Client;
+use airlock_test_support::client::{Client, Response};
 
 /// A group and its load. There are fewer nodes than clients in a busy group, so that some clients share a node. A quiet
 /// group has so few writes that a late one is not overtaken by the next.
@@ -20,13 +20,22 @@ pub(crate) struct Group {
     pub(crate) pause: u64,
 }
 
-/// The groups: two busy ones and two quiet ones.
-pub(crate) const GROUPS: [Group; 4] = [
+/// The groups: two busy ones, two quiet ones, and three that share a cap.
+pub(crate) const GROUPS: [Group; 7] = [
     Group::new("default", 2, 8, 8, 30),
     Group::new("one", 1, 8, 8, 30),
     Group::new("quiet", 1, 2, 1, 250),
     Group::new("still", 1, 3, 2, 250),
+    Group::new("zone-a", 2, 4, 3, 30),
+    Group::new("zone-b", 2, 4, 3, 30),
+    Group::new("zone-c", 1, 2, 2, 30),
 ];
+
+/// The cap: this number of nodes may hold slots of its groups together, which have five.
+pub(crate) const MAX_HELD: usize = 3;
+
+/// The cap: this number of its groups may have holders at the same time.
+pub(crate) const MAX_GROUPS: usize = 2;
 
 /// The operations of one group in one round.
 pub(crate) struct Recorder {
@@ -76,6 +85,21 @@ impl Group {
     pub(crate) fn key(&self) -> String {
         format!("com.coreos.airlock/groups/{}/v1/semaphore", self.name)
     }
+
+    /// Returns the key of what only Airlock stores.
+    pub(crate) fn lock_times_key(&self) -> String {
+        format!("com.coreos.airlock/groups/{}/v1/lock-times", self.name)
+    }
+
+    /// Returns whether the group shares the cap.
+    pub(crate) fn is_capped(&self) -> bool {
+        self.name.starts_with("zone-")
+    }
+}
+
+/// Returns the groups that share the cap.
+pub(crate) fn capped_groups() -> impl Iterator<Item = &'static Group> {
+    GROUPS.iter().filter(|group| group.is_capped())
 }
 
 // === impl Recorder ===
@@ -135,11 +159,19 @@ impl Recorder {
             match server.try_post(endpoint, self.group.name, &format!("n{node}")) {
                 Ok(response) if response.granted() => Some(Reply::Yes),
                 Ok(response) if response.kind() == "failed_lock" => Some(Reply::Full),
+                Ok(response) if self.is_refused_by_cap(&response) => Some(Reply::Capped),
                 Ok(_) => Some(Reply::Unknown),
                 Err(error) if error.is_connect() => None,
                 Err(_) => Some(Reply::Unknown),
             }
         })
+    }
+
+    /// Returns whether a node was refused a lock because of the other groups.
+    fn is_refused_by_cap(&self, response: &Response) -> bool {
+        let is_it = response.status == 423 && response.kind() == "cap_reached";
+        assert!(!is_it || self.group.is_capped(), "{response:?}");
+        is_it
     }
 
     /// Returns all operations up to now, in the order of their invocation.

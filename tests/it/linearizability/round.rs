@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
+use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use super::check::{Operation, Verdict, Violation, check};
 use super::cluster::Cluster;
+use super::committed::Summary;
 use super::faults::{Active, Fault, Stage};
 use super::gauges::show_the_store;
 use super::note;
 use super::record::{GROUPS, Group, Recorder, count, send_random_requests};
 use airlock_test_support::airlock::Airlock;
 use airlock_test_support::etcd::Version;
+use airlock_test_support::eventually_ok;
 
 /// What happened in one round.
 pub(crate) struct Outcome {
@@ -26,6 +29,7 @@ pub(crate) struct Outcome {
     /// The number of groups whose history has too many unknown outcomes.
     undecided: usize,
     conflicts: f64,
+    committed: Summary,
     took: Duration,
     /// The text of the violation, if there was one.
     failure: Option<String>,
@@ -41,6 +45,7 @@ pub(crate) struct Tally {
     unknown: usize,
     undecided: usize,
     conflicts: f64,
+    committed: Summary,
 }
 
 /// Causes the faults under load, ends them, and checks the histories.
@@ -54,6 +59,7 @@ pub(crate) fn run(cluster: &mut Cluster, faults: &[Fault], random: &mut fastrand
         unknown: 0,
         undecided: 0,
         conflicts: 0.0,
+        committed: Summary::default(),
         took: Duration::ZERO,
         failure: None,
     };
@@ -65,9 +71,12 @@ pub(crate) fn run(cluster: &mut Cluster, faults: &[Fault], random: &mut fastrand
         let running = cluster.airlocks.iter().flatten();
         show_the_store(running, &GROUPS, |group| cluster.stored(group));
         outcome.conflicts = difference(&before, &conflicts_of(cluster));
-        for recorder in recorders.iter() {
-            cluster.barrier(recorder);
+        for (index, recorder) in recorders.iter().enumerate() {
+            cluster.barrier(recorder, &recorders[index + 1..]);
         }
+        eventually_ok("the revisions of etcd", || {
+            cluster.committed.read(&cluster.etcd)
+        });
     }));
     if let Err(panic) = result {
         let text = panic.downcast_ref::<String>().cloned();
@@ -88,8 +97,12 @@ pub(crate) fn run(cluster: &mut Cluster, faults: &[Fault], random: &mut fastrand
             }
         }
     }
+    outcome.committed = mem::take(&mut cluster.committed.summary);
+    if let Some(violation) = cluster.committed.violation.take() {
+        outcome.failure = Some(violation);
+    }
     // No write may pile up in the database.
-    let _ = cluster.etcd.compact();
+    let _ = cluster.compact();
     outcome.took = began.elapsed();
     outcome
 }
@@ -206,6 +219,7 @@ impl Tally {
             unknown: 0,
             undecided: 0,
             conflicts: 0.0,
+            committed: Summary::default(),
         }
     }
 
@@ -216,8 +230,13 @@ impl Tally {
         self.schedule
             .push(format!("etcd {name}: {:?}", outcome.effects));
         note(&format!(
-            "  effects {:?}, {} answered, {} unknown, {} undecided in {:?}",
-            outcome.effects, outcome.answered, outcome.unknown, outcome.undecided, outcome.took
+            "  effects {:?}, {} answered, {} unknown, {} undecided, {:?} in {:?}",
+            outcome.effects,
+            outcome.answered,
+            outcome.unknown,
+            outcome.undecided,
+            outcome.committed,
+            outcome.took
         ));
         if let Some(failure) = outcome.failure {
             let schedule = self.schedule.join("\n");
@@ -232,6 +251,7 @@ impl Tally {
         self.unknown += outcome.unknown;
         self.undecided += outcome.undecided;
         self.conflicts += outcome.conflicts;
+        self.committed += outcome.committed;
     }
 
     /// Returns the faults that never took effect and were chosen for this version.
@@ -258,6 +278,18 @@ impl Tally {
             2 * self.undecided < rounds * GROUPS.len(),
             "too few histories were decided: {self}"
         );
+        // Each of seven runs had at least 184 grants under the cap, of which 132 reached it.
+        self.assert_committed(4 * rounds as u64);
+    }
+
+    /// Panics if too few committed states were checked, or some were not.
+    fn assert_committed(&self, minimum: u64) {
+        let committed = self.committed;
+        assert_eq!(committed.missed, 0, "some states were not checked: {self}");
+        assert!(
+            committed.reached >= minimum,
+            "too few grants reached the cap: {self}"
+        );
     }
 
     /// Panics if a long run was too quiet to prove anything.
@@ -283,6 +315,7 @@ impl Tally {
             "too few histories were decided: {self}"
         );
         assert!(self.conflicts > 0.0, "there was no conflict: {self}");
+        self.assert_committed(rounds as u64);
     }
 }
 
@@ -290,13 +323,14 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "AIRLOCK_SEED={}: {} rounds, {} answered, {} unknown, {} undecided, {} conflicts",
+            "AIRLOCK_SEED={}: {} rounds, {} answered, {} unknown, {} undecided, {} conflicts, {:?}",
             self.seed,
             self.schedule.len(),
             self.answered,
             self.unknown,
             self.undecided,
-            self.conflicts
+            self.conflicts,
+            self.committed
         )
     }
 }

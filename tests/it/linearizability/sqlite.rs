@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::check::{MAX_SLOTS, Request, check};
-use super::cluster::{admin, barrier, contents, groups};
+use super::check::{MAX_SLOTS, Reply, Request, check};
+use super::cluster::{admin, barrier, contents, groups, release_capped};
 use super::gauges::{Contents, show_the_store};
 use super::record::{GROUPS, Group, Recorder, Server, Servers, count, send_random_requests};
 use super::{SHORT_SEED, note, number, round};
@@ -68,10 +68,14 @@ fn histories_of_several_processes_on_one_file_are_linearizable() {
     let alive = airlocks.iter().flatten();
     show_the_store(alive, &GROUPS, |group| stored(&store, group));
     let (mut answered, mut unknown) = (0, 0);
-    for recorder in &recorders {
-        let group = recorder.group();
-        barrier(recorder, &running, &mut || {
-            admin(&config, recorder, Request::SetSlots(group.slots));
+    for (index, recorder) in recorders.iter().enumerate() {
+        let (group, later) = (recorder.group(), &recorders[index + 1..]);
+        barrier(recorder, &running, &mut |reply| {
+            if reply == Reply::Capped {
+                release_capped(later, &running[0]);
+            } else {
+                admin(&config, recorder, Request::SetSlots(group.slots));
+            }
         });
         let history = recorder.history();
         let (of_group, unknown_of_group) = count(&history);

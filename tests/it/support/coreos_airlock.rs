@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use etcd_client::{Client, Compare, CompareOp, ConnectOptions, Error, Txn, TxnOp};
+use etcd_client::{Client, Compare, CompareOp, Error, Txn, TxnOp};
 use serde::{Deserialize, Serialize};
+
+use crate::etcd::connect_as;
 
 /// One group, as coreos/airlock accesses it.
 pub struct CoreosAirlock {
@@ -40,17 +42,11 @@ impl CoreosAirlock {
     /// Connects to etcd, which may be unreachable, as a user with a password, unless authentication is disabled.
     pub async fn try_new(
         endpoints: &[String],
-        (name, password): (&str, &str),
+        user: (&str, &str),
         group: &str,
         slots: u64,
     ) -> Result<Self, Error> {
-        let user = ConnectOptions::new().with_user(name, password);
-        let client = match Client::connect(endpoints, Some(user)).await {
-            Err(error) if error.to_string().contains("authentication is not enabled") => {
-                Client::connect(endpoints, None).await?
-            }
-            result => result?,
-        };
+        let client = connect_as(endpoints, user).await?;
         Ok(CoreosAirlock::over(client, group, slots))
     }
 

@@ -20,7 +20,7 @@ fn first_wrong(slots: u32, operations: &[(usize, Request, Reply, u64, u64)]) -> 
         .map(|violation| violation.operation)
 }
 
-use Reply::{Full, Unknown, Yes};
+use Reply::{Capped, Full, Unknown, Yes};
 use Request::{Delete, Lock, Pause, Restore, Resume, SetSlots, Snapshot, Unlock};
 
 #[test]
@@ -54,6 +54,16 @@ fn a_release_that_is_lost_or_undone_is_found() {
         (1, Lock(2), Full, 4, 5),
     ];
     assert_eq!(first_wrong(1, &lost), Some(2));
+}
+
+#[test]
+fn a_refusal_by_a_cap_is_possible_at_any_time_but_not_for_a_holder() {
+    let good = [(0, Lock(1), Capped, 0, 1), (0, Lock(1), Yes, 2, 3)];
+    assert_eq!(first_wrong(1, &good), None);
+    let bad = [(0, Lock(1), Yes, 0, 1), (0, Lock(1), Capped, 2, 3)];
+    assert_eq!(first_wrong(2, &bad), Some(1));
+    let unlock = [(0, Unlock(1), Capped, 0, 1)];
+    assert_eq!(first_wrong(1, &unlock), Some(0));
 }
 
 #[test]

@@ -121,8 +121,11 @@ fn restore(active: &mut Active, stage: &mut Stage<'_>) {
     } else {
         format!("restored-{}", stage.random.u32(..))
     };
+    // What is lost is checked before, as far as it is committed by now.
+    let _ = stage.cluster.committed.read(&stage.cluster.etcd);
     let invoked = Instant::now();
     stage.cluster.etcd.restore_snapshot(&file, &token);
+    stage.cluster.committed.restart();
     for recorder in stage.recorders.iter() {
         recorder.add(
             BY_HAND,

@@ -3,8 +3,8 @@
 use super::{Active, Fault, Stage};
 use crate::linearizability::BY_HAND;
 use crate::linearizability::check::{Reply, Request};
-use crate::linearizability::cluster::SIZE;
-use airlock_test_support::etcd::{Etcd, Status};
+use crate::linearizability::cluster::{Cluster, SIZE};
+use airlock_test_support::etcd::Status;
 use airlock_test_support::eventually_ok;
 
 pub(super) fn begin(active: &mut Active, stage: &mut Stage<'_>) {
@@ -22,9 +22,11 @@ pub(super) fn begin(active: &mut Active, stage: &mut Stage<'_>) {
 }
 
 pub(super) fn tick(active: &mut Active, stage: &mut Stage<'_>) {
+    if active.fault == Fault::Compaction {
+        active.effect += u64::from(stage.cluster.compact().is_ok());
+    }
     let etcd = &stage.cluster.etcd;
     match active.fault {
-        Fault::Compaction => active.effect += u64::from(etcd.compact().is_ok()),
         Fault::Defragmented => {
             let member = &etcd.members[stage.random.usize(..SIZE)];
             active.effect += u64::from(etcd.try_ctl_at(member, &["defrag"]).is_ok());
@@ -49,18 +51,21 @@ pub(super) fn tick(active: &mut Active, stage: &mut Stage<'_>) {
 
 pub(super) fn end(active: &mut Active, stage: &mut Stage<'_>) {
     if active.fault == Fault::OutOfSpace {
-        make_space(&stage.cluster.etcd);
+        make_space(stage.cluster);
     }
 }
 
 /// The remedy that docs/operations.md names.
-pub(crate) fn make_space(etcd: &Etcd) {
+pub(crate) fn make_space(cluster: &mut Cluster) {
+    let etcd = &cluster.etcd;
+    let deleted = ["del", "--prefix", "fill/"];
+    eventually_ok("etcd to make space", || etcd.try_ctl_anywhere(&deleted));
+    // A compaction of a revision that is compacted already is an error.
+    let _ = cluster.compact();
+    let etcd = &cluster.etcd;
     let anywhere = |arguments: &[&str]| {
         eventually_ok("etcd to make space", || etcd.try_ctl_anywhere(arguments));
     };
-    anywhere(&["del", "--prefix", "fill/"]);
-    // A compaction of a revision that is compacted already is an error.
-    let _ = etcd.compact();
     // A learner refuses the command in etcd 3.5.1.
     let is_learner = |status: Option<Status>| status.is_some_and(|status| status.is_learner);
     let members = etcd.members.iter().filter(|member| member.is_running());

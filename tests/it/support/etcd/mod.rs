@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 pub use ctl::EtcdctlError;
 pub use member::{Member, Status};
-pub use users::{ALL_GROUPS, ROOT, USER, keys_of_user};
+pub use users::{ALL_GROUPS, ROOT, USER, connect_as, keys_of_user};
 pub use version::{Bug, Release, Version};
 
 use super::pki::Pair;
@@ -248,7 +248,12 @@ impl Etcd {
     /// Discards all old revisions.
     pub fn compact(&self) -> Result<(), EtcdctlError> {
         let status = self.members.iter().find_map(Member::status);
-        let revision = status.map_or(0, |status| status.revision).to_string();
-        self.try_ctl_anywhere(&["compact", &revision]).map(drop)
+        self.compact_to(status.map_or(0, |status| status.revision))
+    }
+
+    /// Discards the revisions before this one.
+    pub fn compact_to(&self, revision: i64) -> Result<(), EtcdctlError> {
+        self.try_ctl_anywhere(&["compact", &revision.to_string()])
+            .map(drop)
     }
 }

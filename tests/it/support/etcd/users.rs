@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use etcd_client::{Client, ConnectOptions, Error};
+
 use super::Etcd;
 use crate::pki::secret;
 
@@ -33,6 +35,20 @@ impl Etcd {
     pub fn require_users(&self, permissions: &[&str]) {
         self.create_users(permissions);
         self.ctl(&["auth", "enable"]);
+    }
+}
+
+/// Connects to etcd, which may be unreachable, as a user with a password, unless authentication is disabled.
+pub async fn connect_as(
+    endpoints: &[String],
+    (name, password): (&str, &str),
+) -> Result<Client, Error> {
+    let user = ConnectOptions::new().with_user(name, password);
+    match Client::connect(endpoints, Some(user)).await {
+        Err(error) if error.to_string().contains("authentication is not enabled") => {
+            Client::connect(endpoints, None).await
+        }
+        result => result,
     }
 }
 
