@@ -7,6 +7,7 @@
 
 mod changes;
 mod commands;
+mod grants;
 mod policies;
 
 use std::collections::BTreeSet;

@@ -42,6 +42,12 @@ impl Trace {
         position
     }
 
+    /// Reports whether an event of that text was recorded between two others.
+    pub(super) fn has_between(&self, from: Moment, to: Moment, text: &str) -> bool {
+        let events = self.events.lock();
+        events[from..to].iter().any(|event| event.contains(text))
+    }
+
     /// Returns all events.
     pub(super) fn events(&self) -> Vec<String> {
         self.events.lock().clone()
