@@ -57,19 +57,6 @@ pub(crate) struct Outside {
 // === impl Block ===
 
 impl Block {
-    /// All labels, in the order in which a node is told.
-    pub(crate) const LABELS: [&str; 9] = [
-        "paused",
-        "group_stalled",
-        "frozen",
-        "outside_reboot_window",
-        "reserved",
-        "gate_closed",
-        "cap_reached",
-        "full",
-        "settling",
-    ];
-
     /// Returns the reasons why a group grants no new lock now, the one that a node is told first.
     pub(crate) fn all(
         semaphore: &Semaphore,

@@ -8,7 +8,8 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts};
 
-use super::state::{ConfiguredGroup, StateReceiver};
+use super::state::{ConfiguredGroup, ServerState, StateReceiver};
+use crate::config::CapSettings;
 use crate::lock::window::WindowState;
 
 /// Collects the gauges of all groups.
@@ -27,8 +28,12 @@ struct Gauges {
     waiting_nodes: IntGaugeVec,
     window_open: IntGaugeVec,
     paused: IntGaugeVec,
+    blocked: IntGaugeVec,
+    override_until: GaugeVec,
     damaged: IntGaugeVec,
     admin_command: GaugeVec,
+    cap_held: IntGaugeVec,
+    cap_max: IntGaugeVec,
 }
 
 // === impl GroupCollector ===
@@ -64,6 +69,9 @@ impl Collector for GroupCollector {
         for group in state.groups.values() {
             gauges.set(group, now);
         }
+        for cap in &state.caps {
+            gauges.set_cap(cap, &state);
+        }
         let families = gauges.all().into_iter().flat_map(Collector::collect);
         // A family without any group has nothing to expose.
         families
@@ -78,6 +86,7 @@ impl Gauges {
     fn new() -> Result<Self, prometheus::Error> {
         let integers = |name, help| IntGaugeVec::new(Opts::new(name, help), &["group"]);
         let floats = |name, help| GaugeVec::new(Opts::new(name, help), &["group"]);
+        let of_caps = |name, help| IntGaugeVec::new(Opts::new(name, help), &["cap", "limit"]);
         Ok(Gauges {
             config_groups: IntGauge::new("airlock_config_groups", "Number of configured groups.")?,
             config_slots: integers(
@@ -102,11 +111,22 @@ impl Gauges {
             )?,
             window_open: integers(
                 "airlock_window_open",
-                "1 if a reboot window of the group is open, or it has none.",
+                "1 if a reboot window of the group is open, or it has none; freezes and overrides do not matter.",
             )?,
             paused: integers(
                 "airlock_group_paused",
                 "1 if an administrator has paused the group.",
+            )?,
+            blocked: IntGaugeVec::new(
+                Opts::new(
+                    "airlock_group_blocked",
+                    "1 while a policy refuses new locks of the group, for each policy that it has.",
+                ),
+                &["group", "reason"],
+            )?,
+            override_until: floats(
+                "airlock_group_override_until_timestamp_seconds",
+                "Time until which an administrator has overridden windows, freezes and gates; absent without an override.",
             )?,
             damaged: integers(
                 "airlock_group_damaged",
@@ -119,10 +139,18 @@ impl Gauges {
                 ),
                 &["group", "action"],
             )?,
+            cap_held: of_caps(
+                "airlock_cap_held",
+                "Number of nodes that hold a slot in the groups of a cap (held), or of its groups with holders (groups).",
+            )?,
+            cap_max: of_caps(
+                "airlock_cap_max",
+                "Maximum of what airlock_cap_held counts, as configured.",
+            )?,
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 10] {
+    fn all(&self) -> [&dyn Collector; 14] {
         [
             &self.config_groups,
             &self.config_slots,
@@ -132,8 +160,12 @@ impl Gauges {
             &self.waiting_nodes,
             &self.window_open,
             &self.paused,
+            &self.blocked,
+            &self.override_until,
             &self.damaged,
             &self.admin_command,
+            &self.cap_held,
+            &self.cap_max,
         ]
     }
 
@@ -171,6 +203,52 @@ impl Gauges {
         self.oldest_lock_seconds
             .with_label_values(label)
             .set(age.max(0.0));
+        if let Some(until) = semaphore.override_until {
+            self.override_until
+                .with_label_values(label)
+                .set(until.as_second() as f64);
+        }
+        self.set_blocked(configured, now);
+    }
+
+    fn set_blocked(&self, configured: &ConfiguredGroup, now: Timestamp) {
+        let policies = configured.policies();
+        if policies.is_empty() {
+            return;
+        }
+        let blocks = configured.blocks(now).unwrap_or_default();
+        for policy in policies {
+            let is_blocking = blocks.iter().any(|block| block.label() == policy);
+            let labels = &[configured.group.name().as_str(), policy];
+            let gauge = self.blocked.with_label_values(labels);
+            gauge.set(is_blocking.into());
+        }
+    }
+
+    fn set_cap(&self, cap: &CapSettings, state: &ServerState) {
+        let known = cap.groups.iter().map(|name| {
+            let semaphore = state.groups.get(name)?.group.known()?.semaphore.ok()?;
+            Some(semaphore.holders.len() as u64)
+        });
+        // Without the number of one group, the sum is not known.
+        let held: Option<Vec<u64>> = known.collect();
+        let of_groups = |held: &Vec<u64>| held.iter().filter(|held| **held > 0).count() as u64;
+        let limits = [
+            (
+                "held",
+                cap.max_held,
+                held.as_ref().map(|held| held.iter().sum()),
+            ),
+            ("groups", cap.max_groups, held.as_ref().map(of_groups)),
+        ];
+        for (limit, max, held) in limits {
+            let Some(max) = max else { continue };
+            let labels = &[&*cap.name, limit];
+            self.cap_max.with_label_values(labels).set(to_i64(max));
+            if let Some(held) = held {
+                self.cap_held.with_label_values(labels).set(to_i64(held));
+            }
+        }
     }
 }
 
@@ -179,65 +257,4 @@ fn to_i64(value: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-    use std::sync::Arc;
-
-    use prometheus::Registry;
-    use tokio::sync::watch;
-
-    use super::*;
-    use crate::config::GroupSettings;
-    use crate::coordinator::ServerState;
-    use crate::group::{Group, GroupMetrics};
-    use crate::lock::GroupName;
-    use crate::store::memory::MemoryStore;
-
-    fn state(groups: &[&str]) -> Arc<ServerState> {
-        let metrics = GroupMetrics::register(&Registry::new()).unwrap();
-        let store: Arc<MemoryStore> = Arc::default();
-        let configured = |name: &&str| {
-            let name = GroupName::new(name).unwrap();
-            let metrics = metrics.of(&name);
-            let (group, _) = Group::new(name.clone(), 1, 1, Arc::clone(&store) as _, metrics);
-            let settings = GroupSettings {
-                slots: 1,
-                ..GroupSettings::default()
-            };
-            (
-                name,
-                ConfiguredGroup {
-                    group,
-                    settings,
-                    gates: Arc::default(),
-                },
-            )
-        };
-        Arc::new(ServerState::of(groups.iter().map(configured).collect()))
-    }
-
-    /// Returns the groups with at least one gauge.
-    fn scraped(collector: &GroupCollector) -> BTreeSet<String> {
-        let families = collector.collect();
-        let metrics = families.iter().flat_map(MetricFamily::get_metric);
-        let labels = metrics.flat_map(|metric| metric.get_label());
-        labels.map(|label| label.value().to_owned()).collect()
-    }
-
-    #[test]
-    fn a_scrape_with_the_state_before_a_reload_leaves_no_gauge_of_a_removed_group() {
-        let before = state(&["kept", "removed"]);
-        // The state of a scrape that has started before the reload and ends after it.
-        let (_sender, old) = watch::channel(Arc::clone(&before));
-        let (sender, current) = watch::channel(before);
-        let mut collector = GroupCollector::new(StateReceiver::new(current)).unwrap();
-        sender.send_replace(state(&["kept"]));
-        let current = std::mem::replace(&mut collector.state, StateReceiver::new(old));
-        assert_eq!(
-            scraped(&collector),
-            ["kept", "removed"].map(str::to_owned).into()
-        );
-        collector.state = current;
-        assert_eq!(scraped(&collector), ["kept"].map(str::to_owned).into());
-    }
-}
+mod tests;

@@ -55,6 +55,24 @@ impl ConfiguredGroup {
         Some(Block::all(&semaphore, &conditions, &outside, now))
     }
 
+    /// Returns the policies of the group, as the labels of the reasons for which they refuse a new lock.
+    pub(super) fn policies(&self) -> Vec<&'static str> {
+        let settings = &self.settings;
+        let has_caps = !self.group.conditions().caps.is_empty();
+        let policies = [
+            ("group_stalled", settings.stall_after.is_some()),
+            ("frozen", !settings.freezes.0.is_empty()),
+            ("outside_reboot_window", !settings.windows.0.is_empty()),
+            ("gate_closed", self.has_gates()),
+            ("cap_reached", has_caps),
+            ("settling", settings.settle.is_some()),
+        ];
+        let own = policies
+            .into_iter()
+            .filter(|(_, is_configured)| *is_configured);
+        own.map(|(label, _)| label).collect()
+    }
+
     /// Returns the window or the freeze for which the group grants no new lock.
     pub(super) fn closed(&self, now: Timestamp) -> Option<Block> {
         Block::of_calendar(self.settings.calendar().state(now))

@@ -10,8 +10,18 @@ use airlock_test_support::etcd::Etcd;
 use airlock_test_support::prometheus::{Prometheus, contrib};
 use airlock_test_support::{eventually, free_port};
 
-/// A receiver of events makes the metrics of events exist; this one is never reached.
-const CONFIG: &str = "[notify]\nurl = \"http://127.0.0.1:9/\"\n";
+/// A receiver of events makes the metrics of events exist; this one is never reached. The gate asks an etcd, which is in
+/// order.
+fn config(etcd: &Etcd) -> String {
+    let endpoint = &etcd.endpoints()[0];
+    format!(
+        "[notify]\nurl = \"http://127.0.0.1:9/\"\n\
+         [[lock.groups]]\nname = \"db\"\nslots = 2\nstall_after_minutes = 60\n\
+         [[lock.groups.gates]]\nname = \"health\"\nhttp = \"{endpoint}/health\"\n\
+         [[lock.groups]]\nname = \"web\"\n\
+         [[lock.caps]]\nname = \"both\"\ngroups = [\"db\", \"web\"]\nmax_held = 2\nmax_groups = 1\n"
+    )
+}
 
 /// The metrics without a series in the tests: there is no certificate.
 const WITHOUT_SERIES: [&str; 1] = ["airlock_tls_certificate_expiry_timestamp_seconds"];
@@ -80,15 +90,17 @@ fn alerts_keep_the_fleets_apart() {
 #[test]
 fn every_query_of_the_dashboard_and_of_the_alerts_returns_data() {
     let etcd = Etcd::start();
-    let airlock = Airlock::on_etcd(&etcd.endpoints(), CONFIG);
+    let airlock = Airlock::on_etcd(&etcd.endpoints(), &config(&etcd));
     let client = airlock.client();
     let prometheus = Prometheus::start(&[airlock.status_url().replace("http://", "")]);
     let has_series = |query: &&String| !WITHOUT_SERIES.iter().any(|metric| query.contains(metric));
     for query in panel_queries().iter().filter(has_series) {
         // A rate needs two scrapes with a change between them.
         eventually(query, || {
-            client.unlock("default", "a");
-            client.lock("default", "a");
+            for group in ["default", "db"] {
+                client.unlock(group, "a");
+                client.lock(group, "a");
+            }
             client.lock("default", "b");
             client.lock("not-configured", "c");
             let result = prometheus.query(query);
