@@ -13,9 +13,9 @@ use crate::coordinator::{Block, DenialCause, Denied};
 use crate::gate::Closed;
 use crate::group::GroupError;
 use crate::http::{HeadLimits, RefusedHead};
-use crate::lock::policy::{CapLimit, CapReached};
+use crate::lock::policy::CapLimit;
 use crate::text::duration;
-use crate::text::escape::{quoted, redacted};
+use crate::text::escape::{printable, quoted, redacted};
 
 /// A request that does not succeed.
 #[derive(Debug)]
@@ -288,10 +288,10 @@ fn block_text(group: &str, block: &Block) -> String {
             let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
             let opens = next.as_ref().filter(|next| next.opens > freeze.until);
             let opens = opens.map_or(String::new(), |next| {
-                format!(", and the next reboot window opens {}", next.opens_text())
+                format!(", the next reboot window opens {}", next.opens_text())
             });
             let until = freeze.end_text();
-            format!("group {group} is frozen until {until}{reason}{opens}")
+            format!("group {group} is frozen{reason} until {until}{opens}")
         }
         Block::Stalled {
             holder,
@@ -299,62 +299,41 @@ fn block_text(group: &str, block: &Block) -> String {
             after,
         } => {
             let node = match name {
-                Some(name) => format!("{} ({})", quoted(name), holder.id),
+                Some(name) => format!("{} ({})", quoted(name), printable(&holder.id)),
                 None => quoted(&holder.id),
             };
+            let since = holder.since;
+            let earlier = if holder.is_exact { "" } else { " or earlier" };
             let after = duration::seconds(after.as_secs());
-            let since = if holder.is_exact {
-                "has held"
-            } else {
-                "was first seen with"
-            };
             format!(
-                "group {group} is stalled: node {node} {since} a slot since {}, longer than {after}; no lock is granted \
-                 until that node reports steady-state, or an administrator unlocks it",
-                holder.since
+                "group {group} is stalled: node {node} has held a slot since {since:.0}{earlier}, longer than {after}; no \
+                 lock is granted until that node reports steady-state, or an administrator unlocks it"
             )
         }
         Block::GateClosed(Closed { gate, reason }) => format!(
-            "gate {} of group {group} is closed: {reason}; a lock is granted once it is open",
+            "no lock is granted in group {group} until gate {} is open: {reason}",
             quoted(gate)
         ),
-        Block::CapReached(CapReached { cap, limit }) => {
-            let limit = match limit {
-                CapLimit::Held(1) => "1 node of its groups is rebooting".to_owned(),
-                CapLimit::Held(max) => format!("{max} nodes of its groups are rebooting"),
-                CapLimit::Groups(1) => "nodes of 1 other group are rebooting".to_owned(),
-                CapLimit::Groups(max) => format!("nodes of {max} other groups are rebooting"),
+        Block::CapReached(reached) => {
+            let end = match reached.limit {
+                CapLimit::Held(_) => "one of them has released its slot",
+                CapLimit::Groups(1) => "the other group has none",
+                CapLimit::Groups(_) => "one of the others has none",
             };
-            format!(
-                "the cap {} of group {group} is reached: {limit}, which is the maximum; a lock is granted once they are back",
-                quoted(cap)
-            )
+            format!("{reached}; group {group} grants a lock once {end}")
         }
         Block::CapUnusable { cap, group: other } => format!(
-            "the cap {} of group {group} cannot be evaluated, because the value of group {} cannot be used; an \
-             administrator has to repair it",
+            "the cap {} of group {group} cannot be evaluated, because the stored value of group {} cannot be used; no \
+             lock is granted until an administrator has repaired it",
             quoted(cap),
             quoted(other.as_str())
         ),
         Block::Settling { until } => format!(
-            "group {group} settles after the last reboot; the next lock is granted after {until}"
+            "a node of group {group} has just come back; the next lock can be granted at {until:.0}"
         ),
         Block::Reserved(reservation) => reservation.to_string(),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_group_is_quoted() {
-        let value = |group: &str| {
-            denial_text(&DenialCause::UnknownGroup {
-                name: group.to_owned(),
-            })
-        };
-        assert_eq!(value("nope"), r#"unknown group "nope""#);
-        assert_eq!(value("a\"b\n"), r#"unknown group "a\"b\n""#);
-    }
-}
+mod tests;

@@ -38,7 +38,7 @@ fn a_freeze_refuses_new_locks_until_an_administrator_overrides_it() {
     airlock.wait_for_log("changes=\"freezes of default\"");
     assert_eq!(
         refused(&client.lock("default", "new"), "frozen"),
-        "group \"default\" is frozen until Wed 3000-01-01 00:00 UTC (stock-taking)"
+        "group \"default\" is frozen (stock-taking) until Wed 3000-01-01 00:00 UTC"
     );
     assert_invariant_12(&client, "default", "holder");
 
@@ -83,7 +83,7 @@ fn a_group_settles_after_a_release_also_at_another_server_and_after_a_restart() 
         let value = refused(&server.client().lock("default", "d"), "settling");
         let until = value
             .strip_prefix(
-                "group \"default\" settles after the last reboot; the next lock is granted after ",
+                "a node of group \"default\" has just come back; the next lock can be granted at ",
             )
             .unwrap_or_else(|| panic!("{value}"));
         let until: Timestamp = until.parse().unwrap();
@@ -131,14 +131,14 @@ fn a_cap_limits_groups_together_at_all_servers() {
     assert!(first.lock("b", "1").granted());
     assert_eq!(
         refused(&second.lock("c", "2"), "cap_reached"),
-        "the cap \"one\" of group \"c\" is reached: nodes of 1 other group are rebooting, which is the maximum; a lock is \
-         granted once they are back"
+        "the cap \"one\" is reached: only 1 of its groups may have holders at a time; group \"c\" grants a lock once the \
+         other group has none"
     );
     assert!(second.lock("b", "3").granted(), "the same group");
     assert_eq!(
         refused(&first.lock("a", "4"), "cap_reached"),
-        "the cap \"two\" of group \"a\" is reached: 2 nodes of its groups are rebooting, which is the maximum; a lock is \
-         granted once they are back"
+        "the cap \"two\" is reached: only 2 nodes of its groups may hold a slot at a time; group \"a\" grants a lock once \
+         one of them has released its slot"
     );
     assert_invariant_12(&first, "b", "1");
     assert!(second.lock("a", "4").granted());

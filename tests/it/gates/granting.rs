@@ -100,8 +100,7 @@ fn a_closed_gate_refuses_new_locks_only_and_is_not_asked_for_anything_else() {
     let mut airlock = Airlock::embedded(&switch.config(2, ""));
     let client = airlock.client();
     let value = closed(&client.lock("default", "a"));
-    let reason =
-        "gate \"db\" of group \"default\" is closed: the response is 503 Service Unavailable";
+    let reason = "no lock is granted in group \"default\" until gate \"db\" is open: the response is 503 Service Unavailable";
     assert!(value.starts_with(reason), "{value}");
     switch.set(OPEN);
     eventually("the gate to be asked again", || {
