@@ -142,7 +142,6 @@ fn the_seeds_meet_every_kind_of_fault_and_reply() {
         "Ok(Ok(NotHeld",
         "Ok(Ok(Refused(Full",
         "Ok(Ok(Refused(CapReached",
-        "(CapUnusable",
         "limit: Held(",
         "limit: Groups(",
         "Ok(Ok(Refused(Settling",

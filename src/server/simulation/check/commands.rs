@@ -9,8 +9,7 @@ use super::super::trace::{Moment, Violation};
 use super::super::world::{Cause, State};
 use super::{Values, violation};
 use crate::admin::{Change, ExecuteError};
-use crate::lock::command::{Decision, Refused};
-use crate::lock::policy::Refusal;
+use crate::lock::command::Decision;
 use crate::lock::semaphore::Semaphore;
 
 // === impl Values ===
@@ -39,13 +38,6 @@ impl Values<'_> {
                     && next.semaphore.as_ref() == Some(&change.after)
                     && known.semaphore.as_ref() == Some(&change.before)
             }),
-            Some(Err(ExecuteError::Refused(Refused::NotGranted(Refusal::CapUnusable {
-                cap,
-                group,
-            })))) => {
-                let (from, to) = (command.sent, command.answered);
-                none && self.policies.is_unreadable(cap, group, from, to)
-            }
             Some(Err(ExecuteError::Refused(refused))) => {
                 none && decides(&Decision::Refused(refused.clone()))
             }
