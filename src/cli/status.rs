@@ -3,6 +3,7 @@
 mod fleet;
 mod group;
 mod node;
+mod policies;
 mod rejected;
 mod store;
 
@@ -134,6 +135,7 @@ async fn once(context: &StoreContext, arguments: &Arguments) -> Result<Report, C
         view.denials.retain(is_of_group);
     }
     if subject.is_some() {
+        view.retain_policies_of_groups();
         let groups = view.groups.iter().any(|group| group.needs_attention);
         let clients = view.denials.iter().any(|client| client.needs_attention);
         view.needs_attention = groups || clients;

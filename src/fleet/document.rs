@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::gates::{GateStatus, gates_of};
 use crate::coordinator::ServerState;
 use crate::denials::{DenialReason, DeniedClient};
 use crate::group;
@@ -39,6 +40,20 @@ pub(crate) struct ServerDocument {
     /// There are more of them.
     #[serde(default)]
     pub(crate) more_rejected: bool,
+    /// The gates of its groups, as it has asked them last.
+    #[serde(
+        default,
+        deserialize_with = "known_entries",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub(crate) gates: Vec<GateStatus>,
+    /// The groups of caps that another program has written lately.
+    #[serde(
+        default,
+        deserialize_with = "known_entries",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub(crate) foreign_writes: Vec<String>,
 }
 
 /// A client that a server has rejected.
@@ -113,6 +128,12 @@ const MAX_REJECTED: usize = 50;
 /// The maximum number of groups in a document: the first ones with waiting nodes.
 const MAX_GROUPS: usize = 500;
 
+/// The maximum number of gates in a document, which the configuration has at most.
+const MAX_GATES: usize = 64;
+
+/// The maximum number of groups in a document that another program has written.
+const MAX_FOREIGN: usize = 50;
+
 // === impl ServerDocument ===
 
 impl ServerDocument {
@@ -137,6 +158,10 @@ impl ServerDocument {
             }
         };
         let (rejected, more_rejected) = RejectedClient::stable(rejected);
+        let gates = gates_of(state).into_values().take(MAX_GATES);
+        let groups = state.groups.values().map(|configured| &configured.group);
+        let foreign = groups.filter(|group| group.is_written_by_others());
+        let foreign = foreign.map(|group| group.name().to_string());
         ServerDocument {
             id,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -146,6 +171,10 @@ impl ServerDocument {
             groups: waiting.iter().enumerate().map(of_group).collect(),
             rejected,
             more_rejected,
+            gates: gates
+                .map(|gate| GateStatus::new(gate).published())
+                .collect(),
+            foreign_writes: foreign.take(MAX_FOREIGN).collect(),
         }
     }
 
@@ -169,6 +198,7 @@ impl ServerDocument {
             }
             self.more_rejected |= !self.rejected.is_empty();
             self.rejected.truncate(self.rejected.len() / 2);
+            self.foreign_writes.truncate(self.foreign_writes.len() / 2);
             if listed == 0 && self.rejected.is_empty() {
                 self.groups.truncate(groups / 2);
             }

@@ -4,6 +4,7 @@
 //! servers. This is information for people: no lock depends on it.
 
 mod document;
+mod gates;
 mod metrics;
 mod reader;
 
@@ -19,6 +20,7 @@ use crate::store::{Store, StoreError};
 #[cfg(test)]
 use document::GroupWaiting;
 pub(crate) use document::{RejectedClient, ServerDocument, ServerId, WaitingNode};
+pub(crate) use gates::{GateState, GateStatus, gates_of};
 pub(crate) use metrics::FleetCollector;
 pub(crate) use reader::FleetReader;
 
@@ -159,6 +161,26 @@ impl Fleet {
             let rejected = server.document.rejected.iter();
             rejected.map(move |client| (label.clone(), client))
         })
+    }
+
+    /// Returns the gates of the running servers, except `except`, with the name of the server.
+    pub(crate) fn gates(
+        &self,
+        except: Option<&ServerId>,
+    ) -> impl Iterator<Item = (String, &GateStatus)> {
+        self.alive_except(except).flat_map(|server| {
+            let label = self.label(&server.document.id);
+            let gates = server.document.gates.iter();
+            gates.map(move |gate| (label.clone(), gate))
+        })
+    }
+
+    /// Returns the groups of caps of which the running servers report that another program has written them lately.
+    pub(crate) fn foreign_writes(&self) -> impl Iterator<Item = &str> {
+        let groups = self
+            .alive()
+            .flat_map(|server| &server.document.foreign_writes);
+        groups.map(String::as_str)
     }
 
     /// Reports whether the running servers, except `except`, have rejected more clients than they have published.

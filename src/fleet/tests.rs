@@ -35,6 +35,8 @@ fn document(host: &str, instance: &str, nodes: Vec<WaitingNode>) -> ServerDocume
         }],
         rejected: Vec::new(),
         more_rejected: false,
+        gates: Vec::new(),
+        foreign_writes: Vec::new(),
     }
 }
 
@@ -248,4 +250,54 @@ fn a_node_that_asked_several_servers_counts_once() {
     }
     let left = own.merge(others).without(|node| node.id == "n");
     assert_eq!((left.count, left.nodes.len()), (2, 1));
+}
+
+#[test]
+fn golden_the_gates_and_foreign_writes_of_a_document_in_json() {
+    let gate = |name: &str, state| GateStatus {
+        name: name.into(),
+        state,
+        reason: (state != GateState::Open).then(|| "2 series".into()),
+        since: (state != GateState::Unknown).then(|| second(0)),
+    };
+    let document = ServerDocument {
+        gates: vec![
+            gate("a", GateState::Open),
+            gate("b", GateState::Closed),
+            gate("c", GateState::Unknown),
+        ],
+        foreign_writes: vec!["workers".into()],
+        ..document("ops-1", "1", Vec::new())
+    };
+    let json = serde_json::to_string(&document).unwrap();
+    assert!(
+        json.ends_with(concat!(
+            r#","gates":[{"name":"a","state":"open","since":"1970-01-01T00:00:00Z"},"#,
+            r#"{"name":"b","state":"closed","reason":"2 series","since":"1970-01-01T00:00:00Z"},"#,
+            r#"{"name":"c","state":"unknown","reason":"2 series"}],"foreign_writes":["workers"]}"#
+        )),
+        "{json}"
+    );
+    let later = json.replacen("open", "ajar", 1);
+    let read: ServerDocument = serde_json::from_str(&later).unwrap();
+    assert_eq!(read.gates, document.gates[1..]);
+}
+
+#[test]
+fn invariant_8_all_gates_fit_into_a_document() {
+    let gate = |number: usize| GateStatus {
+        name: format!("{number:063}"),
+        state: GateState::Failed,
+        reason: Some("\"".repeat(400)),
+        since: Some(second(0)),
+    };
+    let document = ServerDocument {
+        gates: (0..64).map(|number| gate(number).published()).collect(),
+        foreign_writes: (0..50).map(|_| "x".repeat(2000)).collect(),
+        ..document("ops-1", "1", vec![node(&"x".repeat(253), 0); 200])
+    };
+    let json = document.clone().into_json();
+    assert!(json.len() <= crate::store::presence::MAX_DOCUMENT);
+    let read: ServerDocument = serde_json::from_str(&json).unwrap();
+    assert_eq!(read.gates, document.gates);
 }

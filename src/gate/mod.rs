@@ -29,7 +29,7 @@ use crate::config::GateSettings;
 use crate::reloadable::{Reload, ReloadError};
 pub(crate) use answer::{Answer, Source};
 pub(crate) use metrics::GateMetrics;
-pub(crate) use passes::{Closed, Gate, Latest, Pass, Wanted};
+pub(crate) use passes::{Closed, Gate, Pass, Wanted};
 use source::HttpSource;
 pub(crate) use source::check_credentials;
 

@@ -68,9 +68,9 @@ pub(crate) struct Closed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Latest {
     pub(crate) answer: Answer,
-    /// When the gate was asked.
-    pub(crate) asked_at: Timestamp,
-    /// The time since then.
+    /// When the gate was asked for the first time that had an answer of this kind, without another kind since.
+    pub(crate) since: Timestamp,
+    /// The time since the gate was asked last.
     pub(crate) age: Duration,
 }
 
@@ -89,6 +89,8 @@ struct Asked {
     ask: Asking,
     answered: Instant,
     answer: Answer,
+    /// When the first answer of this kind was asked for.
+    since: Timestamp,
 }
 
 /// An ask in progress, or one that has ended.
@@ -147,11 +149,11 @@ impl Gate {
     /// Returns the latest answer; `None`: there was none yet, so that the gate counts as closed.
     pub(crate) fn latest(&self) -> Option<Latest> {
         let state = self.state.lock();
-        let Asked { ask, answer, .. } = state.latest.as_ref()?;
+        let latest = state.latest.as_ref()?;
         Some(Latest {
-            answer: answer.clone(),
-            asked_at: ask.at,
-            age: ask.since.elapsed(),
+            answer: latest.answer.clone(),
+            since: latest.since,
+            age: latest.ask.since.elapsed(),
         })
     }
 
@@ -289,7 +291,11 @@ impl Gate {
         }
         let answer = state.debounce(answer, self.settings.open_after_successes);
         self.metrics.open.set((answer == Answer::Open).into());
+        let kind = mem::discriminant(&answer);
+        let same = state.latest.as_ref();
+        let same = same.filter(|before| mem::discriminant(&before.answer) == kind);
         let latest = Asked {
+            since: same.map_or(ask.at, |before| before.since),
             ask,
             answered,
             answer: answer.clone(),

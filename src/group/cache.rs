@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::foreign::ForeignWrites;
 use crate::lock::audit::AuditLog;
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::semaphore::Semaphore;
@@ -34,6 +35,7 @@ struct CacheState {
     first_seen: Option<FirstSeen>,
     /// The latest times at which a new holder was seen, oldest first; `None`: no policy needs them.
     grants: Option<VecDeque<Instant>>,
+    foreign: ForeignWrites,
 }
 
 /// The maximum number of grants of which the time is kept: no answer of a gate allows more.
@@ -53,6 +55,7 @@ impl Cache {
             logged: None,
             first_seen: None,
             grants: None,
+            foreign: ForeignWrites::default(),
         };
         Cache {
             group,
@@ -91,6 +94,16 @@ impl Cache {
             true => drop(state.grants.get_or_insert_default()),
             false => state.grants = None,
         }
+    }
+
+    /// Starts to take note of writes by other programs, which do not know these caps.
+    pub(super) fn track_foreign_writes(&self, caps: Vec<Arc<str>>) {
+        self.state.lock().foreign.set_caps(caps);
+    }
+
+    /// Reports whether another program has written the group of a cap lately.
+    pub(super) fn is_written_by_others(&self) -> bool {
+        self.state.lock().foreign.is_recent()
     }
 
     /// Returns the number of grants, by any server, of which this one has taken note since then; at most
@@ -176,6 +189,7 @@ impl Cache {
     fn replace(&self, state: &mut CacheState, mut known: GroupState) {
         if let Some(before) = &state.known {
             known.keep_records_of(before);
+            state.foreign.observe(&self.group, before, &known);
         }
         self.log_new_entries(&mut state.logged, &known.audit_log);
         state.see_grants(&known);

@@ -7,6 +7,7 @@ mod attempt;
 mod backoff;
 mod cache;
 mod contention;
+mod foreign;
 mod metrics;
 mod passes;
 mod policies;
@@ -86,6 +87,8 @@ impl Group {
         let cache = &self.shared.cache;
         cache.track_holders(policies.stall_after.is_some());
         cache.track_grants(policies.has_gates);
+        let caps = policies.caps.iter().map(|cap| Arc::clone(&cap.name));
+        cache.track_foreign_writes(caps.collect());
         *self.shared.policies.lock() = policies;
     }
 
@@ -93,6 +96,11 @@ impl Group {
     /// memory. Its last requests are granted nothing under a cap.
     pub(crate) fn forget_others(&self) {
         self.shared.policies.lock().others.clear();
+    }
+
+    /// Reports whether the group belongs to a cap, and another program has written it lately.
+    pub(crate) fn is_written_by_others(&self) -> bool {
+        self.shared.cache.is_written_by_others()
     }
 
     /// Returns what other groups need of this one, if they share a cap with it.

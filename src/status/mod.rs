@@ -29,8 +29,9 @@ use crate::text::explain::chain;
 use document::Document;
 use view::Sources;
 pub(crate) use view::{
-    CompletedHoldView, Condition, DenialView, GroupFacts, GroupView, HolderView, ServerView,
-    StatusView, StoreView, WaiterView, denials, overdue_seconds,
+    CapUsage, CompletedHoldView, Condition, DenialView, GateServerView, GateView, GroupFacts,
+    GroupView, HolderView, ServerView, SharedPolicies, StatusView, StoreView, WaiterView, denials,
+    gates_of_group, overdue_seconds,
 };
 
 /// The shared state of the handlers.

@@ -1,6 +1,6 @@
 //! The output for the whole fleet: one line for each group.
 
-use super::rejected;
+use super::{policies, rejected};
 use crate::cli::context::StoreContext;
 use crate::cli::moment;
 use crate::cli::output::{count, table};
@@ -98,6 +98,7 @@ fn with_table(
             "The holders of a group, its waiting nodes, and what to do: {status}"
         ));
     }
+    lines.extend(policies::lines(view));
     let rejected = rejected::lines(&view.denials, all, view.more_denials, view.now);
     if !rejected.is_empty() {
         lines.extend([String::new(), "Rejected clients:".to_owned()]);

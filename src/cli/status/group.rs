@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::rejected;
+use super::{policies, rejected};
 use crate::cli::context::StoreContext;
 use crate::cli::moment;
 use crate::cli::output::{count, table};
@@ -55,6 +55,7 @@ fn of_group(
     lines.extend(rejected.into_iter().map(|line| format!("REJECTED {line}")));
     lines.extend(waiting(context, group, all, now));
     lines.extend(last(context, group, all, now));
+    lines.extend(policies::of_group(view, group));
     lines.push(format!("NEXT     {}", next(group)));
     lines
 }
@@ -72,13 +73,26 @@ fn sentence(
             "damaged. No request is granted until the stored value is repaired: {detail}; this command prints the one \
              that repairs it{remedy}"
         ),
+        Condition::Stalled => format!(
+            "stalled. {detail}. No node is granted a slot until it reports or is unlocked; check the node first{remedy}"
+        ),
         Condition::Overdue => format!("overdue. {detail}; a reboot does not take that long."),
         Condition::RejectedClients => {
             format!("rejected clients. {detail}, so they cannot update; see below.")
         }
         Condition::Failing => format!("failing. Nodes are denied although no policy is: {detail}."),
+        Condition::CapUnusable => format!(
+            "cap unusable. No node is granted a slot: {detail}; this command prints the one that repairs it{remedy}"
+        ),
+        Condition::GateFailed => format!(
+            "gate failed. No node is granted a slot until the gate answers again: {detail}."
+        ),
         Condition::Unknown => format!("not known: {detail}."),
         Condition::SlotsDiffer => format!("slots differ. {detail}{remedy}"),
+        Condition::ForeignWriter => format!(
+            "foreign writer. {detail}; coreos/airlock does not know caps and may exceed them, so let only Airlock serve \
+             the groups of a cap."
+        ),
         Condition::NotConfigured => format!("not configured: {detail}."),
         Condition::Paused => {
             format!("paused {detail}. No node is granted a slot until the group is resumed{remedy}")
@@ -86,6 +100,17 @@ fn sentence(
         Condition::Closed => {
             format!("closed. No node is granted a slot outside the reboot windows: {detail}.")
         }
+        Condition::Frozen => format!("frozen. No node is granted a slot {detail}."),
+        Condition::GateClosed => {
+            format!("gate closed. No node is granted a slot until the gate opens: {detail}.")
+        }
+        Condition::CapReached => {
+            format!("cap reached. No node is granted a slot until others are back: {detail}.")
+        }
+        Condition::Settling => {
+            format!("settling. No node is granted a slot after a reboot {detail}.")
+        }
+        Condition::Overridden => format!("overridden {detail}. To end that{remedy}"),
         Condition::Full => format!("full. Every slot is held; {detail}."),
         Condition::Rebooting => format!("rebooting. Some slots are held; {detail}."),
         Condition::Free => format!("free. No slot is held; {detail}."),
@@ -222,6 +247,9 @@ fn next(group: &GroupView) -> String {
     if lock.paused {
         return "nothing is granted until the group is resumed".into();
     }
+    if let Some(end) = group.end_of_refusal() {
+        return format!("nothing is granted until {end}");
+    }
     let above = (lock.held as u64).saturating_sub(lock.slots);
     let slot = match lock.holders.first() {
         _ if lock.free > 0 => "a slot is free".to_owned(),
@@ -237,7 +265,11 @@ fn next(group: &GroupView) -> String {
         _ => "a slot becomes free when a holder reports or is unlocked".to_owned(),
     };
     match &group.windows.text {
-        Some(windows) => format!("{slot}; reboot windows: {windows}"),
+        _ if group.override_until.is_some() => {
+            format!("{slot}; windows and freezes are overridden")
+        }
+        Some(windows) if group.windows.configured => format!("{slot}; reboot windows: {windows}"),
+        Some(freezes) => format!("{slot}; no reboot window applies, but freezes: {freezes}"),
         None => format!("{slot}; no reboot window applies"),
     }
 }

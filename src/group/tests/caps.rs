@@ -187,3 +187,19 @@ async fn a_holder_of_unknown_age_counts_from_when_the_server_first_saw_it() {
         Ok(Outcome::Locked)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_notices_that_another_program_writes_a_group_of_the_cap() {
+    let store = store();
+    let Server { a, b } = Server::new(&store);
+    assert_eq!(execute(&a, lock("1")).await, Ok(Outcome::Locked));
+    assert_eq!(execute(&b, lock("2")).await, reached());
+    let foreign = Value {
+        lock_times: LockTimes::Absent,
+        ..codec::encode(&Semaphore::new(6), &[], &History::default())
+    };
+    store.memory.overwrite(b.name(), Some(foreign));
+    assert_eq!(execute(&b, lock("2")).await, reached());
+    let noticed = [&a, &b].map(Group::is_written_by_others);
+    assert_eq!(noticed, [false, true]);
+}

@@ -44,7 +44,8 @@ impl Windows {
 
     /// Returns the next `count` openings, starting with the one that is open at `now`. Windows that meet or overlap
     /// count as one opening.
-    pub(crate) fn upcoming(&self, now: Timestamp, count: usize) -> Vec<Opening> {
+    #[cfg(test)]
+    pub(super) fn upcoming(&self, now: Timestamp, count: usize) -> Vec<Opening> {
         let mut at = now;
         let mut found = Vec::new();
         while found.len() < count

@@ -130,6 +130,8 @@ mod tests {
                 groups: Vec::new(),
                 rejected: Vec::new(),
                 more_rejected: false,
+                gates: Vec::new(),
+                foreign_writes: Vec::new(),
             }),
             liveness,
         });

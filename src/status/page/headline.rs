@@ -203,7 +203,10 @@ fn of_store<'a>(store: &StoreView) -> Words<'a> {
 fn of_group(group: &GroupView) -> Words<'_> {
     let (severity, text) = match group.state {
         Condition::Damaged => (Severity::Bad, "All its requests are denied."),
-        Condition::Failing => (Severity::Bad, ""),
+        Condition::Stalled
+        | Condition::Failing
+        | Condition::CapUnusable
+        | Condition::GateFailed => (Severity::Bad, ""),
         _ => (Severity::Warning, ""),
     };
     let state = group.state.as_str();

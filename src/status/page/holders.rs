@@ -33,7 +33,7 @@ pub(super) fn table(page: &Page<'_>, group: &GroupView) -> Markup {
                 @if left > 0 { p.quiet { "and " (left) " more" } }
             }
         }
-        @if !first.is_empty() && group.state != Condition::Overdue {
+        @if !first.is_empty() && !matches!(group.state, Condition::Stalled | Condition::Overdue) {
             p.quiet { "Unlock a node only if it is down for good, or already back. " (runbook("Release the slot of a dead node")) }
         }
     }

@@ -9,6 +9,7 @@ mod headline;
 mod holders;
 mod parts;
 mod past;
+mod policies;
 mod rejected;
 mod row;
 mod servers;
@@ -61,6 +62,8 @@ impl Page<'_> {
                         (self.alarm(&headline))
                         (self.filter())
                         (self.list(&headline))
+                        (policies::gates(self.view))
+                        (policies::caps(self.view))
                         (rejected::section(&self.view.denials, self.view.more_denials, self.view.now))
                         (servers::section(self.view))
                     }

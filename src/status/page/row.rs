@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::context::Page;
-use super::parts::{command, group_id, runbook, timestamp};
+use super::parts::{command, group_id, head, runbook, timestamp};
 use super::{holders, past, waiting};
-use crate::status::view::{Condition, GroupView, LockView};
+use crate::status::view::{CalendarLine, Condition, GroupView, LockView, is_refusal};
 use crate::text::duration::seconds;
 
 /// The maximum number of slots that are drawn. More are drawn in proportion.
@@ -39,10 +39,12 @@ pub(super) fn row(page: &Page<'_>, group: &GroupView, open: bool) -> Markup {
             // The element is inside of the details, so that a link to it opens them.
             div.in id=(group_id(&group.name)) {
                 @for condition in &group.conditions { (advice(page, group, *condition)) }
+                (blocked(group))
                 (holders::table(page, group))
                 (waiting::tables(page, group))
                 (past::tables(page, group))
                 p.quiet { (policy(group)) }
+                (calendar(&group.calendar))
             }
         }
     }
@@ -50,19 +52,32 @@ pub(super) fn row(page: &Page<'_>, group: &GroupView, open: bool) -> Markup {
 
 /// Reports whether a group grants no locks on purpose.
 pub(super) fn is_closed(group: &GroupView) -> bool {
-    !group.windows.open || group.lock.as_ref().is_some_and(|lock| lock.paused)
+    group
+        .conditions
+        .iter()
+        .any(|condition| is_refusal(*condition))
 }
 
 /// Returns the class that has the color of the state of a group.
 fn class(group: &GroupView) -> &'static str {
     match group.state {
         Condition::Damaged
+        | Condition::Stalled
         | Condition::Overdue
         | Condition::RejectedClients
-        | Condition::Failing => "bad",
-        Condition::Unknown | Condition::SlotsDiffer => "warn",
-        Condition::Paused if group.needs_attention => "warn",
-        Condition::NotConfigured | Condition::Paused | Condition::Closed => "calm",
+        | Condition::Failing
+        | Condition::CapUnusable
+        | Condition::GateFailed => "bad",
+        Condition::Unknown | Condition::SlotsDiffer | Condition::ForeignWriter => "warn",
+        Condition::Paused | Condition::GateClosed if group.needs_attention => "warn",
+        Condition::Overridden => "warn",
+        Condition::NotConfigured
+        | Condition::Paused
+        | Condition::Frozen
+        | Condition::Closed
+        | Condition::GateClosed
+        | Condition::CapReached
+        | Condition::Settling => "calm",
         Condition::Full | Condition::Rebooting | Condition::Free => "ok",
     }
 }
@@ -113,6 +128,11 @@ fn advice(page: &Page<'_>, group: &GroupView, condition: Condition) -> Markup {
              repairs the value:",
             "A group is damaged or not known",
         ),
+        Condition::Stalled => (
+            "No slot is granted until this node reports or is unlocked. Check it first: an update that broke it would break \
+             the next one. This command unlocks it:",
+            "A group is stalled",
+        ),
         Condition::Overdue => (
             "Check the node before you unlock it: an update that broke it would break the next one.",
             "A node holds its slot for too long",
@@ -125,6 +145,15 @@ fn advice(page: &Page<'_>, group: &GroupView, condition: Condition) -> Markup {
             "The store fails for requests of this group, although it replies.",
             "Nodes wait although no slot is held",
         ),
+        Condition::CapUnusable => (
+            "A cap of the group cannot be evaluated, so no slot is granted. This command prints the one that repairs the \
+             value of the other group:",
+            "A group is damaged or not known",
+        ),
+        Condition::GateFailed => (
+            "A gate of the group gives no answer and counts as closed, so no slot is granted.",
+            "A gate fails",
+        ),
         Condition::Unknown => (
             "The store has not replied about this group yet, so its slots and holders are not known.",
             "A group is damaged or not known",
@@ -133,12 +162,25 @@ fn advice(page: &Page<'_>, group: &GroupView, condition: Condition) -> Markup {
             "The number in the store takes precedence. This command sets it to the configured one:",
             "The slots of a group differ",
         ),
+        Condition::ForeignWriter => (
+            "Another program, such as coreos/airlock, has written the group in the last hour. It does not know caps, and may \
+             exceed them: let only Airlock serve the groups of a cap.",
+            "Limit several groups together",
+        ),
         Condition::Paused => (
             "No slot is granted until this command resumes the group:",
             "A group is paused",
         ),
+        Condition::Overridden => (
+            "Slots are granted in spite of reboot windows, freezes and gates. This command ends that:",
+            "Grant reboots in an emergency",
+        ),
         Condition::NotConfigured
+        | Condition::Frozen
         | Condition::Closed
+        | Condition::GateClosed
+        | Condition::CapReached
+        | Condition::Settling
         | Condition::Full
         | Condition::Rebooting
         | Condition::Free => return Markup::default(),
@@ -157,12 +199,61 @@ fn advice(page: &Page<'_>, group: &GroupView, condition: Condition) -> Markup {
     }
 }
 
+/// Renders the reasons why the group grants no new lock.
+fn blocked(group: &GroupView) -> Markup {
+    let reasons = group.blocked.as_deref().unwrap_or_default();
+    html! {
+        @if !reasons.is_empty() {
+            div {
+                p { "No slot is granted now:" }
+                ul.reasons {
+                    @for reason in reasons {
+                        li {
+                            (reason.text)
+                            @if let Some(until) = reason.until { " " (timestamp(until)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Renders the calendar of a group with windows or freezes.
+fn calendar(lines: &[CalendarLine]) -> Markup {
+    html! {
+        @if !lines.is_empty() {
+            details.more data-key="calendar" {
+                summary { "Calendar of the next 30 days" }
+                table {
+                    caption { "Calendar" }
+                    (head(&["Slots", "From", "Until"]))
+                    tbody {
+                        @for line in lines {
+                            tr {
+                                th scope="row" {
+                                    @if line.is_freeze { "frozen" } @else { "granted" }
+                                    @if line.is_now { " now" }
+                                    @if let Some(reason) = &line.reason { " " span.quiet { "(" (reason) ")" } }
+                                }
+                                td data-label="from" { (line.from) }
+                                td data-label="until" { (line.until) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Renders when the group grants locks, and how long its holds take.
 fn policy(group: &GroupView) -> Markup {
     let windows = &group.windows;
     html! {
         @match &windows.text {
-            Some(text) => { "Reboot windows: " (text) ". " }
+            Some(text) if windows.configured => { "Reboot windows: " (text) ". " }
+            Some(text) => { "No reboot windows, but freezes: " (text) ". " }
             None if windows.configured => { "Reboot windows: none opens again. " }
             None => { "No reboot windows: slots are granted at any time. " }
         }

@@ -9,13 +9,13 @@ use super::headline::Headline;
 use super::render;
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::holders::Hold;
+use crate::lock::policy::Conditions;
 use crate::lock::semaphore::Semaphore;
-use crate::lock::window::Windows;
 use crate::lock::{GroupName, GroupState};
 use crate::names::NodeNames;
 use crate::status::runbook;
 use crate::status::view::{
-    Condition, DenialView, GroupFacts, GroupView, ServerView, StatusView, StoreView,
+    Condition, DenialView, GroupFacts, GroupView, ServerView, SharedPolicies, StatusView, StoreView,
 };
 
 fn view() -> StatusView {
@@ -27,6 +27,8 @@ fn view() -> StatusView {
         store: StoreView::working("file airlock.db".into()),
         servers: Some(vec![server("ops-1")]),
         groups: Vec::new(),
+        gates: Vec::new(),
+        caps: Vec::new(),
         denials: Vec::new(),
         more_denials: false,
     }
@@ -144,7 +146,10 @@ fn troubled() -> GroupView {
         name: &GroupName::new("workers").unwrap(),
         configured_slots: Some(1),
         state: Some(&state),
-        windows: &Windows::default(),
+        settings: None,
+        conditions: Conditions::default(),
+        policies: &SharedPolicies::default(),
+        max_calendar: 0,
         waiting: None,
         denials: &[],
         names: &NodeNames::default(),
@@ -152,14 +157,19 @@ fn troubled() -> GroupView {
     GroupView {
         conditions: vec![
             Condition::Damaged,
+            Condition::Stalled,
             Condition::Overdue,
             Condition::RejectedClients,
             Condition::Failing,
+            Condition::CapUnusable,
+            Condition::GateFailed,
             Condition::Unknown,
             Condition::SlotsDiffer,
+            Condition::ForeignWriter,
             Condition::Paused,
             Condition::NotConfigured,
             Condition::Closed,
+            Condition::Overridden,
         ],
         ..facts.view(Timestamp::UNIX_EPOCH)
     }
@@ -192,5 +202,5 @@ fn every_section_of_the_runbook_to_which_the_page_refers_exists() {
         let heading = format!(" id=\"{anchor}\"");
         assert!(runbook.contains(&heading), "{anchor} is no heading");
     }
-    assert_eq!(anchors.len(), 13, "{anchors:?}");
+    assert_eq!(anchors.len(), 17, "{anchors:?}");
 }

@@ -8,22 +8,40 @@ use serde::Serialize;
 pub(crate) enum Condition {
     /// The stored value cannot be used: nothing is granted.
     Damaged,
+    /// A node has held its slot for longer than the group allows: nothing is granted.
+    Stalled,
     /// A node has held its slot for much longer than a reboot takes.
     Overdue,
     /// Nodes of the group are rejected, so that they cannot update.
     RejectedClients,
     /// Nodes are denied because the store fails, although it replies now.
     Failing,
+    /// A cap of the group cannot be evaluated: nothing is granted.
+    CapUnusable,
+    /// A gate of the group gives no answer, and counts as closed.
+    GateFailed,
     /// The store has not replied about the group yet.
     Unknown,
     /// The store has another number of slots than the configuration.
     SlotsDiffer,
+    /// Another program writes the group, and may exceed its caps.
+    ForeignWriter,
     /// An administrator has paused the group.
     Paused,
     /// The store has the group, the configuration does not: all its requests are denied.
     NotConfigured,
+    /// A freeze is active.
+    Frozen,
     /// No reboot window is open.
     Closed,
+    /// A gate of the group is closed.
+    GateClosed,
+    /// A cap of the group is reached.
+    CapReached,
+    /// The last release is too recent.
+    Settling,
+    /// An administrator has overridden windows, freezes and gates.
+    Overridden,
     /// Every slot is held.
     Full,
     /// Some slots are held.
@@ -46,18 +64,54 @@ impl Condition {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Condition::Damaged => "damaged",
+            Condition::Stalled => "stalled",
             Condition::Overdue => "overdue",
             Condition::RejectedClients => "rejected clients",
             Condition::Failing => "failing",
+            Condition::CapUnusable => "cap unusable",
+            Condition::GateFailed => "gate failed",
             Condition::Unknown => "not known yet",
             Condition::SlotsDiffer => "slots differ",
+            Condition::ForeignWriter => "foreign writer",
             Condition::NotConfigured => "not configured",
             Condition::Paused => "paused",
+            Condition::Frozen => "frozen",
             Condition::Closed => "closed",
+            Condition::GateClosed => "gate closed",
+            Condition::CapReached => "cap reached",
+            Condition::Settling => "settling",
+            Condition::Overridden => "overridden",
             Condition::Full => "full",
             Condition::Rebooting => "rebooting",
             Condition::Free => "free",
         }
+    }
+}
+
+/// Reports whether a condition is the reason for which a group grants no lock on purpose.
+pub(crate) fn is_refusal(condition: Condition) -> bool {
+    match condition {
+        Condition::Paused
+        | Condition::Frozen
+        | Condition::Closed
+        | Condition::GateClosed
+        | Condition::CapReached
+        | Condition::Settling => true,
+        Condition::Damaged
+        | Condition::Stalled
+        | Condition::Overdue
+        | Condition::RejectedClients
+        | Condition::Failing
+        | Condition::CapUnusable
+        | Condition::GateFailed
+        | Condition::Unknown
+        | Condition::SlotsDiffer
+        | Condition::ForeignWriter
+        | Condition::NotConfigured
+        | Condition::Overridden
+        | Condition::Full
+        | Condition::Rebooting
+        | Condition::Free => false,
     }
 }
 

@@ -4,15 +4,22 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
+use super::blocked::BlockView;
 use super::condition::Condition;
 use super::conditions::{conditions, detail, needs_attention};
 use super::denials::DenialView;
+use super::gates::closed_gate;
 use super::group::{GroupView, MAX_LISTED};
+use super::policies::SharedPolicies;
 use super::rows::{CompletedHoldView, LockView, WaiterView};
-use super::windows::WindowView;
-use crate::fleet::{Waiting, WaitingNode};
+use super::windows::{CalendarLine, WindowView};
+use crate::config::GroupSettings;
+use crate::coordinator::{Block, Outside};
+use crate::fleet::{GateState, Waiting, WaitingNode};
 use crate::lock::history::History;
-use crate::lock::window::Windows;
+use crate::lock::policy::Conditions;
+use crate::lock::semaphore::Semaphore;
+use crate::lock::window::{Calendar, Freezes, Windows};
 use crate::lock::{GroupName, GroupState};
 use crate::names::NodeNames;
 
@@ -23,7 +30,14 @@ pub(crate) struct GroupFacts<'a> {
     pub(crate) configured_slots: Option<u64>,
     /// `None`: the store has not replied about the group yet.
     pub(crate) state: Option<&'a GroupState>,
-    pub(crate) windows: &'a Windows,
+    /// `None`: the group is not configured.
+    pub(crate) settings: Option<&'a GroupSettings>,
+    /// What a lock depends on besides the state of the group.
+    pub(crate) conditions: Conditions,
+    /// What is known about gates and caps.
+    pub(crate) policies: &'a SharedPolicies,
+    /// The maximum number of lines of the calendar.
+    pub(crate) max_calendar: usize,
     /// The nodes that wait at all servers; `None`: unknown.
     pub(crate) waiting: Option<Waiting>,
     /// The clients that were rejected lately, of all groups.
@@ -56,6 +70,35 @@ impl GroupFacts<'_> {
             Some(Err(reason)) => (None, Some(reason.to_string())),
         };
         let rejected_clients = rejected_clients(&facts);
+        let name = facts.name.as_str();
+        let (windows, freezes) = (Windows::default(), Freezes::default());
+        let always = Calendar {
+            windows: &windows,
+            freezes: &freezes,
+        };
+        let calendar = facts.settings.map_or(always, GroupSettings::calendar);
+        let gate = closed_gate(&facts.policies.gates, name);
+        let failed = gate.as_ref();
+        let failed = failed.filter(|(gate, _)| gate.state == GateState::Failed);
+        let gate_failure = failed.map(|(_, closed)| closed.to_string());
+        let outside = Outside {
+            closed: Block::of_calendar(calendar.state(now)),
+            gate: gate.map(|(_, closed)| closed),
+        };
+        let semaphore = facts.state.and_then(|state| state.semaphore.as_ref().ok());
+        let blocks = match semaphore {
+            Some(semaphore) => Block::all(semaphore, &facts.conditions, &outside, known),
+            None => outside
+                .closed
+                .into_iter()
+                .chain(outside.gate.map(Block::GateClosed))
+                .collect(),
+        };
+        let caps = &facts.policies.caps;
+        let reason = |block: &Block| BlockView::new(block, caps, facts.names, known);
+        let reasons: Vec<BlockView> = blocks.iter().map(reason).collect();
+        let override_until = semaphore.and_then(|semaphore| active_override(semaphore, known));
+        let is_told = override_until.is_some() || facts.has_policies();
         let waiting = facts
             .waiting
             .map(|waiting| still_waiting(waiting, facts.state));
@@ -74,7 +117,18 @@ impl GroupFacts<'_> {
             configured_slots: facts.configured_slots,
             lock,
             damaged,
-            windows: WindowView::new(facts.windows, now),
+            windows: WindowView::new(calendar, now),
+            blocked: is_told.then(|| reasons.clone()),
+            override_until,
+            blocks,
+            reasons,
+            gate_failure,
+            caps_in_danger: facts
+                .policies
+                .caps_in_danger(name)
+                .map(str::to_owned)
+                .collect(),
+            calendar: CalendarLine::first(calendar, now, facts.max_calendar),
             waiting_count: waiting.as_ref().map(|waiting| waiting.count),
             more_may_wait: waiting.as_ref().is_some_and(|waiting| waiting.may_be_more),
             waiting: waiting.as_ref().map(listed),
@@ -95,9 +149,27 @@ impl GroupFacts<'_> {
             .map(|condition| detail(&view, *condition, known));
         view.details = details.collect();
         view.state = view.conditions[0];
-        view.needs_attention = needs_attention(&view, view.state);
+        view.needs_attention = needs_attention(&view, view.state, now);
         view
     }
+
+    /// Reports whether the group has policies other than windows.
+    fn has_policies(&self) -> bool {
+        let own = self.settings.is_some_and(|settings| {
+            settings.stall_after.is_some()
+                || settings.settle.is_some()
+                || !settings.freezes.0.is_empty()
+                || !settings.gates.is_empty()
+        });
+        own || self.policies.caps_of(self.name.as_str()).next().is_some()
+    }
+}
+
+/// Returns the end of the override that is active.
+fn active_override(semaphore: &Semaphore, now: Timestamp) -> Option<Timestamp> {
+    semaphore
+        .override_until
+        .filter(|_| semaphore.is_overridden(now))
 }
 
 /// Gives the nodes their present names.
@@ -151,7 +223,6 @@ mod tests {
     use super::*;
     use crate::lock::codec::{Revision, Stored};
     use crate::lock::holders::Hold;
-    use crate::lock::semaphore::Semaphore;
 
     #[test]
     fn ages_are_those_of_the_time_at_which_the_state_was_known() {
@@ -174,7 +245,10 @@ mod tests {
                 name: &name,
                 configured_slots: Some(1),
                 state: Some(&state),
-                windows: &Windows::default(),
+                settings: None,
+                conditions: Conditions::default(),
+                policies: &SharedPolicies::default(),
+                max_calendar: 0,
                 waiting: None,
                 denials: &[],
                 names: &NodeNames::default(),

@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
+use super::blocked::{BlockView, end};
 use super::condition::Condition;
 use super::rows::{CompletedHoldView, HolderView, LockView, WaiterView};
-use super::windows::WindowView;
+use super::windows::{CalendarLine, WindowView};
 use crate::config::command_line;
+use crate::coordinator::Block;
 use crate::lock::audit::{Action, AuditEntry};
 use crate::text::duration::seconds;
 
@@ -36,6 +39,28 @@ pub(crate) struct GroupView {
     /// The reason why the stored value cannot be used.
     pub(crate) damaged: Option<String>,
     pub(crate) windows: WindowView,
+    /// The reasons why the group grants no new lock, the one that a node is told first; `None`: no policy but the windows
+    /// applies to the group, and the other fields have them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) blocked: Option<Vec<BlockView>>,
+    /// The end of an override that is active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) override_until: Option<Timestamp>,
+    /// The reasons why the group grants no new lock.
+    #[serde(skip)]
+    pub(crate) blocks: Vec<Block>,
+    /// The same in words.
+    #[serde(skip)]
+    pub(crate) reasons: Vec<BlockView>,
+    /// A gate that has failed, in words.
+    #[serde(skip)]
+    pub(crate) gate_failure: Option<String>,
+    /// The caps that another program may exceed.
+    #[serde(skip)]
+    pub(crate) caps_in_danger: Vec<String>,
+    /// The calendar of the next days.
+    #[serde(skip)]
+    pub(crate) calendar: Vec<CalendarLine>,
     /// The number of waiting nodes that are known; `None` if unknown.
     pub(crate) waiting_count: Option<usize>,
     /// More nodes may wait.
@@ -79,6 +104,20 @@ impl GroupView {
         let name = self.name.as_str();
         match condition {
             Condition::Damaged => Some(command("get slots", &[name])),
+            Condition::Stalled => {
+                let holder = self.blocks.iter().find_map(|block| match block {
+                    Block::Stalled { holder, .. } => Some(holder),
+                    _ => None,
+                });
+                Some(command("unlock", &[name, &holder?.id]))
+            }
+            Condition::CapUnusable => {
+                let group = self.blocks.iter().find_map(|block| match block {
+                    Block::CapUnusable { group, .. } => Some(group),
+                    _ => None,
+                });
+                Some(command("get slots", &[group?.as_str()]))
+            }
             Condition::Overdue => {
                 let holder = self.lock.as_ref()?.holders.first()?;
                 Some(command("unlock", &[name, &holder.id]))
@@ -90,16 +129,28 @@ impl GroupView {
             Condition::Paused if self.configured_slots.is_some() => {
                 Some(command("resume", &[name]))
             }
+            Condition::Overridden => Some(command("override --end", &[name])),
             Condition::Paused
             | Condition::RejectedClients
             | Condition::Failing
+            | Condition::GateFailed
             | Condition::Unknown
+            | Condition::ForeignWriter
             | Condition::NotConfigured
+            | Condition::Frozen
             | Condition::Closed
+            | Condition::GateClosed
+            | Condition::CapReached
+            | Condition::Settling
             | Condition::Full
             | Condition::Rebooting
             | Condition::Free => None,
         }
+    }
+
+    /// Returns what ends the most lasting of the policies, other than windows, for which the group grants no lock.
+    pub(crate) fn end_of_refusal(&self) -> Option<String> {
+        self.blocks.iter().find_map(end)
     }
 
     /// Returns the number of waiting nodes, as far as they are known.

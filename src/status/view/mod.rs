@@ -1,13 +1,19 @@
 //! The view of the fleet that the page, `/v1/status` and the command line share. docs/reference.md documents its JSON.
 
+mod blocked;
+mod caps;
 mod condition;
 mod conditions;
 mod denials;
 mod facts;
+mod gates;
 mod group;
+mod policies;
 mod problems;
 mod rows;
 mod servers;
+#[cfg(test)]
+mod tests;
 mod windows;
 
 use std::mem;
@@ -17,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::admin::host;
+use crate::config::GroupSettings;
 use crate::coordinator::{ConfiguredGroup, ServerState};
 use crate::denials::{DeniedClient, MAX_LISTED as MAX_LISTED_DENIALS};
 use crate::fleet::{Fleet, FleetWaiter, ServerId, Waiting, WaitingNode};
@@ -25,13 +32,17 @@ use crate::names::NodeNames;
 use crate::store::Endpoints;
 use crate::store::health::{Health, NotReady, Replies, Writes};
 use crate::text::explain::chain;
-pub(crate) use condition::{Condition, overdue_seconds};
+pub(crate) use caps::{CapUsage, GroupUsage};
+pub(crate) use condition::{Condition, is_refusal, overdue_seconds};
 pub(crate) use denials::{DenialView, denials};
 pub(crate) use facts::GroupFacts;
+pub(crate) use gates::{GateServerView, GateView, gates_of_group};
 pub(crate) use group::{GroupView, MAX_LISTED, hold_age};
+pub(crate) use policies::SharedPolicies;
 pub(crate) use problems::Problem;
 pub(crate) use rows::{CompletedHoldView, HolderView, LockView, WaiterView};
 pub(crate) use servers::{ServerView, servers};
+pub(crate) use windows::CalendarLine;
 
 /// The view of a server, and of the fleet as this server knows it.
 #[derive(Debug, Serialize)]
@@ -46,6 +57,12 @@ pub(crate) struct StatusView {
     /// The servers of the fleet; `None` if the store does not return them.
     pub(crate) servers: Option<Vec<ServerView>>,
     pub(crate) groups: Vec<GroupView>,
+    /// The gates of the groups, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) gates: Vec<GateView>,
+    /// The limits that several groups share, in the order of the configuration.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) caps: Vec<CapUsage>,
     /// The clients that were rejected recently; of those of this server the latest first.
     pub(crate) denials: Vec<DenialView>,
     /// More clients were rejected, or may have been: not all servers are known.
@@ -70,6 +87,21 @@ pub(crate) struct StoreView {
     /// Facts about the store that do not stop it.
     pub(crate) notices: Vec<String>,
 }
+
+/// The time of a view, and what it has space for.
+#[derive(Clone, Copy)]
+struct Moment {
+    /// When the store has confirmed the states of the groups for the last time.
+    known: Timestamp,
+    now: Timestamp,
+    /// The maximum number of lines of each calendar.
+    max_calendar: usize,
+}
+
+/// The maximum number of lines of all calendars, of one of them, and the number that each has in any case.
+const MAX_CALENDARS: usize = 3000;
+const MAX_CALENDAR: usize = 30;
+const MIN_CALENDAR: usize = 3;
 
 /// The sources of the view of a server.
 pub(super) struct Sources<'a> {
@@ -143,6 +175,12 @@ impl StatusView {
             Some(sources.id),
             sources.names,
         );
+        let policies = SharedPolicies::of_server(sources.state, sources.fleet, sources.id, &label);
+        let at = Moment {
+            known,
+            now,
+            max_calendar: max_calendar(sources.state),
+        };
         let view = StatusView {
             version: env!("CARGO_PKG_VERSION"),
             host: sources.id.host.clone(),
@@ -161,8 +199,10 @@ impl StatusView {
                 .fleet
                 .map(|fleet| servers(fleet, Some(sources.id), now)),
             groups: groups
-                .map(|group| view(group, &sources, &label, &denials, known, now))
+                .map(|group| view(group, &sources, &label, &denials, &policies, at))
                 .collect(),
+            gates: policies.gates,
+            caps: policies.caps,
             denials,
             more_denials,
         };
@@ -175,6 +215,7 @@ impl StatusView {
         groups: Vec<GroupView>,
         fleet: Option<&Fleet>,
         denials: Vec<DenialView>,
+        policies: SharedPolicies,
         now: Timestamp,
     ) -> Self {
         let view = StatusView {
@@ -185,10 +226,22 @@ impl StatusView {
             store,
             servers: fleet.map(|fleet| servers(fleet, None, now)),
             groups,
+            gates: policies.gates,
+            caps: policies.caps,
             denials,
             more_denials: fleet.is_none_or(|fleet| fleet.more_rejected(None)),
         };
         view.judged()
+    }
+
+    /// Leaves out the gates and caps that belong to none of the groups.
+    pub(crate) fn retain_policies_of_groups(&mut self) {
+        let groups = &self.groups;
+        let is_listed = |name: &str| groups.iter().any(|group| group.name == name);
+        self.gates
+            .retain(|gate| gate.groups.iter().any(|name| is_listed(name)));
+        self.caps
+            .retain(|cap| cap.groups.iter().any(|group| is_listed(&group.name)));
     }
 
     /// Returns the view with its verdict.
@@ -200,13 +253,23 @@ impl StatusView {
     }
 }
 
+/// Returns the maximum number of lines of each calendar.
+fn max_calendar(state: &ServerState) -> usize {
+    let settings = state.groups.values().map(|group| &group.settings);
+    let has_calendar = |settings: &&GroupSettings| {
+        !settings.windows.0.is_empty() || !settings.freezes.0.is_empty()
+    };
+    let calendars = settings.filter(has_calendar).count();
+    (MAX_CALENDARS / calendars.max(1)).clamp(MIN_CALENDAR, MAX_CALENDAR)
+}
+
 fn view(
     configured: &ConfiguredGroup,
     sources: &Sources<'_>,
     label: &str,
     denials: &[DenialView],
-    known: Timestamp,
-    now: Timestamp,
+    policies: &SharedPolicies,
+    at: Moment,
 ) -> GroupView {
     let group = &configured.group;
     let state = group.known();
@@ -224,12 +287,15 @@ fn view(
         name: group.name(),
         configured_slots: Some(group.configured_slots()),
         state: state.as_ref(),
-        windows: &configured.settings.windows,
+        settings: Some(&configured.settings),
+        conditions: group.conditions(),
+        policies,
+        max_calendar: at.max_calendar,
         waiting,
         denials,
         names: sources.names,
     };
-    facts.view_as_of(known, now)
+    facts.view_as_of(at.known, at.now)
 }
 
 /// Returns the nodes that wait at this server.

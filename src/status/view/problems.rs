@@ -54,7 +54,7 @@ impl StatusView {
         problems.extend((!store.up || !store.writable).then_some(Problem::Store(store)));
         problems.extend(groups(Condition::Damaged, Condition::Overdue));
         problems.extend(self.rejected());
-        problems.extend(groups(Condition::Failing, Condition::Failing));
+        problems.extend(groups(Condition::Failing, Condition::GateFailed));
         problems.extend(self.problem_of_servers());
         problems.extend(groups(Condition::Unknown, Condition::Free));
         problems.extend((!store.notices.is_empty()).then_some(Problem::Notices));
