@@ -89,7 +89,7 @@ pub(super) enum CliCommand {
     Pause(pause::Arguments),
     /// End a pause with the configured number of slots
     Resume(resume::Arguments),
-    /// Grant locks of a group in spite of reboot windows, freezes and gates, for a limited time
+    /// Grant locks in spite of windows, freezes and gates, for a limited time
     ///
     /// For an urgent update. Slots, a pause, stall_after_minutes, settle_minutes and caps stay in force. The audit log
     /// records the command.

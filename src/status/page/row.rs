@@ -152,7 +152,7 @@ fn advice(page: &Page<'_>, group: &GroupView, condition: Condition) -> Markup {
         ),
         Condition::GateFailed => (
             "A gate of the group gives no answer and counts as closed, so no slot is granted.",
-            "A gate fails",
+            "A gate cannot be asked",
         ),
         Condition::Unknown => (
             "The store has not replied about this group yet, so its slots and holders are not known.",
