@@ -52,6 +52,7 @@ mod preflight;
 mod presence;
 mod printed_text;
 mod prometheus;
+mod recipes;
 mod reload;
 mod repair;
 mod runbook;
