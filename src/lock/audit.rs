@@ -122,7 +122,7 @@ impl fmt::Display for Action {
             Action::Override { until } => {
                 write!(
                     f,
-                    "overridden reboot windows, freezes and gates until {until}"
+                    "started an override of reboot windows, freezes and gates until {until}"
                 )
             }
             Action::EndOverride => f.write_str("ended the override"),

@@ -16,12 +16,13 @@ use airlock_test_support::etcd::Etcd;
 use tempfile::TempDir;
 
 /// Parts of the output that differ between runs and machines, and their replacements.
-const FILTERS: [(&str, &str); 9] = [
+const FILTERS: [(&str, &str); 10] = [
     (
         r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?Z)?",
         "[time]",
     ),
     (r"\b\d{8}T\d{6}Z(-\d+)?", "[time]"),
+    (r"\bin \d{6} d( \d+ h)?\b", "in [years]"),
     (r"\b\d+ (s|min|h|d)( \d+ (s|min|h|d))? ago\b", "[age] ago"),
     (r"\bits slot for \d+ (s|min|h|d)\b", "its slot for [age]"),
     (r#""age_seconds": ?\d+"#, r#""age_seconds": [age]"#),

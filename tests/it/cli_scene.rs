@@ -27,6 +27,40 @@ name = "storage"
 [[lock.groups]]
 name = "workers"
 slots = 1
+[[lock.groups]]
+name = "shop"
+[[lock.groups.freezes]]
+from = 2020-01-01
+until = 2999-12-30
+reason = "for good"
+[[lock.groups]]
+name = "urgent"
+[[lock.groups.freezes]]
+from = 2020-01-01
+until = 2999-12-30
+[[lock.groups]]
+name = "zone-a"
+stall_after_minutes = 45
+[[lock.groups.gates]]
+name = "replica"
+http = "http://127.0.0.1:1/"
+[[lock.groups]]
+name = "zone-b"
+settle_minutes = 60
+[[lock.groups.gates]]
+name = "alerts"
+prometheus = "http://127.0.0.1:1/"
+query = "ALERTS"
+[[lock.groups]]
+name = "zone-c"
+[[lock.caps]]
+name = "zones"
+groups = ["zone-a", "zone-b"]
+max_groups = 1
+[[lock.caps]]
+name = "disks"
+groups = ["storage", "zone-c"]
+max_held = 2
 "#;
 
 pub(crate) const DEAD: &str = "2204af7f41984cb19b8cde4edc06c142";
@@ -44,6 +78,12 @@ pub(crate) struct Scene {
 fn minutes_ago(minutes: i64) -> String {
     let ago = SignedDuration::from_secs(minutes * 60 + 2);
     (Timestamp::now() - ago).to_string()
+}
+
+/// Returns the time in so many minutes. It stays so many minutes in the future for most of a minute.
+fn in_minutes(minutes: i64) -> String {
+    let ahead = SignedDuration::from_secs(minutes * 60 + 58);
+    (Timestamp::now() + ahead).to_string()
 }
 
 /// Returns a JSON document that etcdctl can read in quotes.
@@ -150,18 +190,46 @@ impl Scene {
             &json!({ "total_slots": 1, "holders": ["node-9"] }),
             &json!({}),
         );
+        self.put_groups_with_policies();
         let damaged = "com.coreos.airlock/groups/storage/v1/semaphore";
         self.etcd.put(damaged, r#"{"total_slots":1,"holder":[]}"#);
+    }
+
+    /// Groups that grant nothing because of a policy, or in spite of it.
+    fn put_groups_with_policies(&self) {
+        self.put(
+            "urgent",
+            &json!({ "total_slots": 2, "holders": [] }),
+            &json!({
+                "override": in_minutes(90),
+                "admin": [{ "at": minutes_ago(30), "by": "admin@ops-1", "action": "override", "until": in_minutes(90) }],
+            }),
+        );
+        self.put(
+            "zone-a",
+            &json!({ "total_slots": 2, "holders": ["zone-a-1"] }),
+            &json!({ "holders": { "zone-a-1": minutes_ago(50) } }),
+        );
+        self.put(
+            "zone-b",
+            &json!({ "total_slots": 2, "holders": [] }),
+            &json!({ "released": minutes_ago(10) }),
+        );
     }
 
     fn put_servers(&self) {
         let waiter = |id: &str, minutes: i64, reason: &str| json!({ "id": id, "peer": "10.0.4.13", "first_asked": minutes_ago(minutes), "reason": reason });
         let full = "all slots held";
+        let gate = |name: &str, state: &str, minutes: i64, reason: &str| json!({ "name": name, "state": state, "reason": reason, "since": minutes_ago(minutes) });
         self.put_server(
             "ops-1",
             true,
             &json!({
-                "configuration": "5d1c6f", "more_rejected": false,
+                "configuration": "5d1c6f", "more_rejected": false, "foreign_writes": ["zone-b"],
+                "gates": [
+                    gate("alerts", "closed", 40, "2 series, ALERTS{alertname=\"DiskFull\"}"),
+                    gate("replica", "failed", 15, "no answer within 2000 ms"),
+                ],
                 "groups": [{ "name": "workers", "count": 1, "may_be_more": false, "nodes": [waiter("db-worker-9", 30, full)] }],
                 "rejected": [
                     { "reason": "unknown_group", "peer": "10.0.7.3", "detail": "\"worker\"; did you mean \"workers\"?",
@@ -183,6 +251,10 @@ impl Scene {
             true,
             &json!({
                 "configuration": "5d1c6f", "more_rejected": true,
+                "gates": [
+                    gate("alerts", "closed", 40, "2 series, ALERTS{alertname=\"DiskFull\"}"),
+                    json!({ "name": "replica", "state": "open", "since": minutes_ago(700) }),
+                ],
                 "groups": [
                     { "name": "workers", "count": 3, "may_be_more": false, "nodes": nodes },
                     { "name": "gpu", "count": 1, "may_be_more": false, "nodes": [waiter("gpu-2", 15, "group paused")] },

@@ -2,6 +2,7 @@
 //! are in target/tmp/.
 
 mod night;
+mod policies;
 
 use std::fs;
 
@@ -13,6 +14,7 @@ use airlock_test_support::browser::Tab;
 use airlock_test_support::proxy::{Network, Proxy};
 use airlock_test_support::{eventually, repository};
 use night::{ORDER, id, night, put};
+use policies::{POLICIES, policies};
 
 /// Takes a picture of the whole page. The browser does not render groups that are out of view, which the page permits, and
 /// a picture would not have them either; the policy of the page allows this way of adding a style.
@@ -51,13 +53,36 @@ fn open_everything(tab: &mut Tab) {
 #[test]
 fn the_page_is_accessible_in_each_color_scheme_and_fits_into_390_pixels() {
     let (_etcd, airlock) = night();
-    let url = airlock.status_url();
-    for (name, width, dark) in [
+    let looks = [
         ("light", 1280, false),
         ("dark", 1280, true),
         ("narrow", 390, false),
         ("narrow-dark", 390, true),
-    ] {
+    ];
+    assert_looks(&airlock, &looks);
+}
+
+#[test]
+fn groups_with_every_policy_are_accessible_and_fit_into_390_pixels() {
+    let (_etcd, airlock) = policies();
+    let looks = [
+        ("policies-light", 1280, false),
+        ("policies-narrow-dark", 390, true),
+    ];
+    assert_looks(&airlock, &looks);
+    let mut tab = Tab::open(&airlock.status_url());
+    let states = "[...document.querySelectorAll('.group')].map((row) => row.dataset.key + ': ' + \
+                  row.querySelector('.chip').textContent).join('\\n')";
+    assert_eq!(tab.text(states), POLICIES.join("\n"));
+    let reasons = "[...document.querySelectorAll('[data-key=databases] .reasons li')].length";
+    assert_eq!(tab.evaluate(reasons), 5);
+}
+
+/// Takes pictures of the page, and checks it, as it is at first and with everything open. A look has a name, a width, and
+/// whether it is dark.
+fn assert_looks(airlock: &Airlock, looks: &[(&str, u32, bool)]) {
+    let url = airlock.status_url();
+    for &(name, width, dark) in looks {
         let mut tab = Tab::new(width);
         if dark {
             tab.prefer_dark();

@@ -10,7 +10,8 @@ use airlock_test_support::{eventually, repository};
 
 use crate::cli_output::{assert_filtered_snapshot, format_json};
 
-/// A server with a held group, a paused one that is waited for, one with an open reboot window, and a rejected client.
+/// A server with a held group, a paused one that is waited for, one with an open reboot window, two that share a cap, of
+/// which one has a gate and the other one a freeze, and a rejected client.
 const GROUPS: &str = r#"
 [[lock.groups]]
 name = "paused"
@@ -18,6 +19,16 @@ name = "paused"
 name = "workers"
 slots = 2
 windows = [{ days = ["Sat"], start_time = "02:00", length_minutes = 10080 }]
+[[lock.groups]]
+name = "zone-a"
+gates = [{ name = "replica", http = "http://127.0.0.1:1/" }]
+[[lock.groups]]
+name = "zone-b"
+freezes = [{ from = 2020-01-01, until = 2999-12-30, reason = "for good" }]
+[[lock.caps]]
+name = "zones"
+groups = ["zone-a", "zone-b"]
+max_groups = 1
 "#;
 
 #[test]
@@ -27,15 +38,22 @@ fn the_status_of_a_server_has_the_documented_fields() {
     assert!(client.lock("workers", "holder").granted());
     assert!(client.lock("workers", "back").granted());
     assert!(client.unlock("workers", "back").granted());
-    let paused = airlock.command(&["pause", "paused", "--yes"]);
-    assert!(paused.status.success(), "{paused:?}");
+    for command in [
+        &["pause", "paused", "--yes"][..],
+        &["override", "zone-a", "--for", "2h", "--yes"],
+    ] {
+        let done = airlock.command(command);
+        assert!(done.status.success(), "{done:?}");
+    }
+    assert!(client.lock("zone-a", "urgent").granted());
     assert!(!client.lock("paused", "waiting").granted());
     assert_eq!(client.lock("worker", "rejected").status, 400);
     let mut document = eventually("the servers to be known", || {
         let (status, text) = airlock.status("/v1/status");
         assert_eq!(status, 200);
         let document: Value = serde_json::from_str(&text).unwrap();
-        document["servers"].is_array().then_some(document)
+        let has_asked = document["gates"][0]["state"] == "failed";
+        (document["servers"].is_array() && has_asked).then_some(document)
     });
     assert_documented(&document);
     let host = document["host"].take();
@@ -51,6 +69,9 @@ fn the_status_of_a_server_has_the_documented_fields() {
     }
     for denial in document["denials"].as_array_mut().unwrap() {
         assert_eq!(denial["server"].take(), host);
+    }
+    for server in document["gates"][0]["servers"].as_array_mut().unwrap() {
+        assert_eq!(server["server"].take(), host);
     }
     let location = document["store"]["location"].take();
     let groups = document["groups"].as_array_mut().unwrap().iter_mut();

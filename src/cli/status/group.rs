@@ -84,13 +84,13 @@ fn sentence(
         Condition::CapUnusable => format!(
             "cap unusable. No node is granted a slot: {detail}; this command prints the one that repairs it{remedy}"
         ),
-        Condition::GateFailed => format!(
-            "gate failed. No node is granted a slot until the gate answers again: {detail}."
-        ),
+        Condition::GateFailed => {
+            format!("gate failed. No node is granted a slot until it answers again: {detail}.")
+        }
         Condition::Unknown => format!("not known: {detail}."),
         Condition::SlotsDiffer => format!("slots differ. {detail}{remedy}"),
         Condition::ForeignWriter => format!(
-            "foreign writer. {detail}; coreos/airlock does not know caps and may exceed them, so let only Airlock serve \
+            "foreign writer: {detail}; coreos/airlock does not know caps and may exceed them, so let only Airlock serve \
              the groups of a cap."
         ),
         Condition::NotConfigured => format!("not configured: {detail}."),
@@ -102,7 +102,7 @@ fn sentence(
         }
         Condition::Frozen => format!("frozen. No node is granted a slot {detail}."),
         Condition::GateClosed => {
-            format!("gate closed. No node is granted a slot until the gate opens: {detail}.")
+            format!("gate closed. No node is granted a slot until it opens: {detail}.")
         }
         Condition::CapReached => {
             format!("cap reached. No node is granted a slot until others are back: {detail}.")
@@ -110,7 +110,7 @@ fn sentence(
         Condition::Settling => {
             format!("settling. No node is granted a slot after a reboot {detail}.")
         }
-        Condition::Overridden => format!("overridden {detail}. To end that{remedy}"),
+        Condition::Overridden => format!("overridden: {detail}. To end that{remedy}"),
         Condition::Full => format!("full. Every slot is held; {detail}."),
         Condition::Rebooting => format!("rebooting. Some slots are held; {detail}."),
         Condition::Free => format!("free. No slot is held; {detail}."),

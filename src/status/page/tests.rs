@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::context::Page;
 use super::headline::Headline;
 use super::render;
+use crate::fleet::GateState;
 use crate::lock::codec::{Revision, Stored};
 use crate::lock::holders::Hold;
 use crate::lock::policy::Conditions;
@@ -15,7 +16,8 @@ use crate::lock::{GroupName, GroupState};
 use crate::names::NodeNames;
 use crate::status::runbook;
 use crate::status::view::{
-    Condition, DenialView, GroupFacts, GroupView, ServerView, SharedPolicies, StatusView, StoreView,
+    BlockView, CalendarLine, Condition, DenialView, GateServerView, GateView, GroupFacts,
+    GroupView, ServerView, SharedPolicies, StatusView, StoreView,
 };
 
 fn view() -> StatusView {
@@ -203,4 +205,52 @@ fn every_section_of_the_runbook_to_which_the_page_refers_exists() {
         assert!(runbook.contains(&heading), "{anchor} is no heading");
     }
     assert_eq!(anchors.len(), 17, "{anchors:?}");
+}
+
+#[test]
+fn gates_caps_and_reasons_are_shown_and_their_texts_escaped() {
+    let mut view = view();
+    let server = |server: &str, state, reason: Option<&str>| GateServerView {
+        server: server.into(),
+        state,
+        reason: reason.map(str::to_owned),
+        since: None,
+        age_seconds: Some(7),
+    };
+    let closed = server("ops-1", GateState::Closed, Some("<b>\u{202e}\n</b>"));
+    let open = server("ops-2", GateState::Open, None);
+    view.gates = vec![
+        GateView::of("agreed", &["workers"], vec![open.clone()]),
+        GateView::of("disputed", &["workers"], vec![closed, open]),
+        GateView::of("unasked", &[], Vec::new()),
+    ];
+    view.groups.push(GroupView {
+        blocked: Some(vec![BlockView {
+            reason: "frozen",
+            text: "frozen (<b>year-end</b>)".into(),
+            until: Some(Timestamp::UNIX_EPOCH),
+        }]),
+        calendar: vec![CalendarLine {
+            is_freeze: true,
+            is_now: true,
+            from: "Mon".into(),
+            until: "Tue".into(),
+            reason: Some("<b>year-end</b>".into()),
+        }],
+        ..troubled()
+    });
+    let page = render(&view, Path::new("config.toml"));
+    for expected in [
+        "agreed</th>",
+        "disputed at ops-1</th>",
+        "&lt;b&gt;\\u202e\n&lt;/b&gt;</td>",
+        "disputed at ops-2</th>",
+        "unasked</th>",
+        "7 s ago",
+        "frozen (&lt;b&gt;year-end&lt;/b&gt;) <time",
+        "frozen now <span class=\"quiet\">(&lt;b&gt;year-end&lt;/b&gt;)</span>",
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    assert!(!page.contains("<b>year-end"), "{page}");
 }

@@ -37,7 +37,7 @@ pub(crate) struct GateView {
 }
 
 /// The view of a gate at one server.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct GateServerView {
     pub(crate) server: String,
     pub(crate) state: GateState,
@@ -97,7 +97,7 @@ impl GateView {
     }
 
     #[cfg(test)]
-    pub(super) fn of(name: &str, groups: &[&str], servers: Vec<GateServerView>) -> Self {
+    pub(crate) fn of(name: &str, groups: &[&str], servers: Vec<GateServerView>) -> Self {
         let groups = groups.iter().map(|group| (*group).to_owned());
         let gate = GateView {
             groups: groups.collect(),

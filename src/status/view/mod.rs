@@ -32,6 +32,8 @@ use crate::names::NodeNames;
 use crate::store::Endpoints;
 use crate::store::health::{Health, NotReady, Replies, Writes};
 use crate::text::explain::chain;
+#[cfg(test)]
+pub(crate) use blocked::BlockView;
 pub(crate) use caps::{CapUsage, GroupUsage};
 pub(crate) use condition::{Condition, is_refusal, overdue_seconds};
 pub(crate) use denials::{DenialView, denials};
