@@ -140,9 +140,15 @@ fn configured_slots(context: &StoreContext, group: &GroupName) -> u64 {
 fn newer(before: Option<&GroupState>, update: Update, slots: u64) -> Option<GroupState> {
     match update {
         Update::Current(stored) => Some(GroupState::new(stored, slots)),
+        Update::Change(stored) if before.is_some_and(|before| before.as_of() >= stored.as_of) => {
+            None
+        }
         Update::Change(stored) => {
-            let is_known = before.is_some_and(|before| before.as_of() >= stored.as_of);
-            (!is_known).then(|| GroupState::new(stored, slots))
+            let mut state = GroupState::new(stored, slots);
+            if let Some(before) = before {
+                state.keep_records_of(before);
+            }
+            Some(state)
         }
         Update::Contention { .. } => None,
     }

@@ -54,6 +54,11 @@ impl GroupState {
         if !self.has_reported_records() {
             self.audit_log = Arc::clone(&before.audit_log);
             self.history = before.history.clone().with_gap();
+            if let (Ok(semaphore), Ok(before)) = (&mut self.semaphore, &before.semaphore) {
+                let semaphore = Arc::make_mut(semaphore);
+                semaphore.released_at = before.released_at;
+                semaphore.override_until = before.override_until;
+            }
         }
     }
 

@@ -86,3 +86,24 @@ async fn a_foreign_write_while_a_batch_is_gathered_is_read_again() {
     assert_eq!(fixture.holders().await, ["a"]);
     assert_eq!(*stored_audit_log(&fixture).await, [entry(1), entry(2)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_times_of_policies_are_shown_until_a_foreign_write_is_read() {
+    let fixture = fixture().await;
+    let name = fixture.group.name();
+    let time = |second| Some(Timestamp::from_second(second).unwrap());
+    let times = Semaphore {
+        released_at: time(1),
+        override_until: time(2),
+        ..Semaphore::new(1)
+    };
+    let value = codec::encode(&times, &[], &History::default());
+    fixture.store.memory.overwrite(name, Some(value));
+    assert_eq!(fixture.unlock("a").await, Ok(Outcome::NotHeld));
+    write_semaphore(&fixture, LockTimes::Absent).await;
+    let known = fixture.group.known().unwrap().semaphore.unwrap();
+    assert_eq!(
+        (known.released_at, known.override_until),
+        (time(1), time(2))
+    );
+}

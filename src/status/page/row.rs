@@ -133,6 +133,8 @@ fn advice(page: &Page<'_>, group: &GroupView, condition: Condition) -> Markup {
              the next one. This command unlocks it:",
             "A group is stalled",
         ),
+        // The advice is the same.
+        Condition::Overdue if group.state == Condition::Stalled => return Markup::default(),
         Condition::Overdue => (
             "Check the node before you unlock it: an update that broke it would break the next one.",
             "A node holds its slot for too long",
@@ -202,6 +204,8 @@ fn advice(page: &Page<'_>, group: &GroupView, condition: Condition) -> Markup {
 /// Renders the reasons why the group grants no new lock.
 fn blocked(group: &GroupView) -> Markup {
     let reasons = group.blocked.as_deref().unwrap_or_default();
+    // Of an unknown state, the reasons are not complete.
+    let reasons = if group.lock.is_some() { reasons } else { &[] };
     html! {
         @if !reasons.is_empty() {
             div {
