@@ -13,7 +13,7 @@ pub(crate) struct Evaluation<'a> {
     conditions: &'a Conditions,
     /// The number of grants so far.
     granted: u64,
-    /// The holder that has held for longest, until the holders change.
+    /// The holder that has held for longest before the commit, until a holder is released.
     oldest: OnceCell<Option<Stalled>>,
 }
 

@@ -17,11 +17,15 @@
 mod action;
 mod admin;
 mod fleet;
+mod policies;
 mod server;
 mod state;
 mod value;
 
-use stateright::{Checker as _, HasDiscoveries, Model as _};
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use stateright::{Checker as _, HasDiscoveries, Model};
 
 use action::Variant;
 use admin::Task;
@@ -104,7 +108,14 @@ const fn executing(task: Task) -> Fleet {
 }
 
 /// Searches all reachable states. The test fails if their number changes, so a smaller search is noticed.
-fn holds(fleet: Fleet, states: usize) {
+fn holds<M>(fleet: M, states: usize)
+where
+    M: Model<
+            State: Clone + Debug + Hash + PartialEq + Send + Sync,
+            Action: Clone + Debug + PartialEq,
+        >,
+    M: Send + Sync + 'static,
+{
     let search = fleet
         .checker()
         .threads(2)
@@ -114,9 +125,19 @@ fn holds(fleet: Fleet, states: usize) {
     assert_eq!(checker.unique_state_count(), states);
 }
 
-/// Searches until `property` is violated.
 fn breaks(fleet: Fleet, variant: Variant, property: &'static str) {
-    let fleet = Fleet { variant, ..fleet };
+    is_violated(Fleet { variant, ..fleet }, property);
+}
+
+/// Searches until `property` is violated.
+fn is_violated<M>(fleet: M, property: &'static str)
+where
+    M: Model<
+            State: Clone + Debug + Hash + PartialEq + Send + Sync,
+            Action: Clone + Debug + PartialEq,
+        >,
+    M: Send + Sync + 'static,
+{
     let search = fleet
         .checker()
         .threads(2)

@@ -13,7 +13,7 @@ pub(crate) const GONE: Revision = Revision(1);
 /// An earlier revision that differs from an earlier one which the server knows.
 pub(crate) const OLDER: Revision = Revision(-1);
 /// The current revision, unless there is no value.
-const CURRENT: Revision = Revision(2);
+pub(crate) const CURRENT: Revision = Revision(2);
 
 /// A request of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
