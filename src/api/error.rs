@@ -323,8 +323,8 @@ fn block_text(group: &str, block: &Block) -> String {
             format!("{reached}; group {group} grants a lock once {end}")
         }
         Block::CapUnusable { cap, group: other } => format!(
-            "the cap {} of group {group} cannot be evaluated, because the stored value of group {} cannot be used; no \
-             lock is granted until an administrator has repaired it",
+            "the cap {} of group {group} cannot be evaluated, because the stored value of group {} cannot be read or \
+             used; no lock is granted until an administrator has repaired it",
             quoted(cap),
             quoted(other.as_str())
         ),

@@ -82,7 +82,7 @@ pub(crate) enum DenialCause {
     /// The id is not a valid one, and holds no slot.
     InvalidId(InvalidNodeId),
     /// The group grants no new lock.
-    Blocked { group: GroupName, block: Block },
+    Blocked { group: GroupName, block: Box<Block> },
     /// The group could not execute the request.
     Group(GroupError),
 }
@@ -248,7 +248,7 @@ impl Session<'_> {
             Ok(Outcome::Locked) => return Ok(false),
             Ok(Outcome::AlreadyHeld) => return Ok(true),
             Ok(Outcome::Refused(refusal)) => {
-                let block = found.block(refusal, &outside);
+                let block = Box::new(found.block(refusal, &outside, Timestamp::now()));
                 let group = found.group.name().clone();
                 let reason = Some(block.deny_reason());
                 (reason, DenialCause::Blocked { group, block })
@@ -280,8 +280,38 @@ impl Session<'_> {
         id: &NodeId,
         client: &Client,
     ) -> (Result<Outcome, GroupError>, Outside) {
-        let (group, now, started) = (&found.group, Timestamp::now(), Instant::now());
+        let (group, started) = (&found.group, Instant::now());
         let timeout = self.coordinator.timeout;
+        // A gate is not asked for a node that holds a slot, or that would be refused for another reason.
+        let mut asks = found.has_gates();
+        loop {
+            let (mut command, mut outside) = self.command(found, id, client);
+            let mut passes = Passes::default();
+            if asks && group.needs_only_gates(&command) {
+                let given = found.ask_gates(&command, started + timeout / 4 * 3).await;
+                // A window may have closed meanwhile.
+                (command, outside) = self.command(found, id, client);
+                match given {
+                    Ok(given) => passes = given,
+                    Err(closed) => {
+                        outside.gate = Some(closed);
+                        command.close_gates();
+                    }
+                }
+            }
+            let left = timeout.saturating_sub(started.elapsed());
+            let outcome = group.execute_with(command, passes, left).await;
+            // They were not asked yet or too long ago, or another node was granted a lock meanwhile.
+            asks = matches!(outcome, Ok(Outcome::Refused(Refusal::GateUnasked)));
+            if !asks {
+                return (outcome, outside);
+            }
+        }
+    }
+
+    /// Returns the command of a node that asks for a lock now, and the reasons against it that are not in the store.
+    fn command(&self, found: &ConfiguredGroup, id: &NodeId, client: &Client) -> (Command, Outside) {
+        let now = Timestamp::now();
         let mut outside = Outside {
             closed: found.closed(now),
             gate: None,
@@ -295,31 +325,11 @@ impl Session<'_> {
                 gates: found.unasked_gates(),
             },
         };
-        if let Some(reserved) = group.reserved_for_others(&command, now) {
+        if let Some(reserved) = found.reserved_for_others(&command, now) {
             outside.closed = Some(Block::Reserved(reserved));
             command.close();
         }
-        // A gate is not asked for a node that holds a slot, or that would be refused for another reason.
-        let mut asks = found.has_gates() && group.needs_only_gates(&command);
-        loop {
-            let mut passes = Passes::default();
-            if asks {
-                match found.ask_gates(&command, started + timeout / 4 * 3).await {
-                    Ok(given) => passes = given,
-                    Err(closed) => {
-                        outside.gate = Some(closed);
-                        command.close_gates();
-                    }
-                }
-            }
-            let left = timeout.saturating_sub(started.elapsed());
-            let outcome = group.execute_with(command.clone(), passes, left).await;
-            // They were not asked yet or too long ago, or another node was granted a lock meanwhile.
-            asks = matches!(outcome, Ok(Outcome::Refused(Refusal::GateUnasked)));
-            if !asks {
-                return (outcome, outside);
-            }
-        }
+        (command, outside)
     }
 }
 

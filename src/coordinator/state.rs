@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::block::{Block, Outside};
 use crate::config::{CapSettings, GroupSettings, Limits, SlotsMismatch};
 use crate::gate::{Closed, Gate, Wanted};
-use crate::group::{Group, Passes};
+use crate::group::{Group, Passes, Reservation};
 use crate::lock::GroupName;
-use crate::lock::policy::{Gates, Refusal};
+use crate::lock::policy::{Conditions, Gates, Refusal};
 use crate::lock::semaphore::Command;
 
 /// One version of the state. A request uses the same version from its start to its end.
@@ -58,13 +58,12 @@ impl ConfiguredGroup {
     /// Returns the policies of the group, as the labels of the reasons for which they refuse a new lock.
     pub(super) fn policies(&self) -> Vec<&'static str> {
         let settings = &self.settings;
-        let has_caps = !self.group.conditions().caps.is_empty();
         let policies = [
             ("group_stalled", settings.stall_after.is_some()),
             ("frozen", !settings.freezes.0.is_empty()),
             ("outside_reboot_window", !settings.windows.0.is_empty()),
             ("gate_closed", self.has_gates()),
-            ("cap_reached", has_caps),
+            ("cap_reached", self.group.has_caps()),
             ("settling", settings.settle.is_some()),
         ];
         let own = policies
@@ -79,20 +78,33 @@ impl ConfiguredGroup {
     }
 
     /// Describes the reason why a node was not granted a lock.
-    pub(super) fn block(&self, refusal: Refusal, outside: &Outside) -> Block {
+    pub(super) fn block(&self, refusal: Refusal, outside: &Outside, now: Timestamp) -> Block {
+        if !self.has_gates() && !matches!(refusal, Refusal::Stalled(_)) {
+            return Block::new(refusal, None, &Conditions::default(), outside);
+        }
+        let semaphore = self.group.known().and_then(|known| known.semaphore.ok());
+        let semaphore = semaphore.as_deref();
         // The gate was not asked, but it is known to be closed: that lasts longer.
         if refusal > Refusal::GateClosed
+            && !semaphore.is_some_and(|semaphore| semaphore.is_overridden(now))
             && let Some(closed) = self.closed_gate()
+            && self.gates.iter().all(|gate| gate.latest().is_some())
         {
             return Block::GateClosed(closed);
         }
-        let semaphore = self.group.known().and_then(|known| known.semaphore.ok());
-        Block::new(
-            refusal,
-            semaphore.as_deref(),
-            &self.group.conditions(),
-            outside,
-        )
+        Block::new(refusal, semaphore, &self.group.conditions(), outside)
+    }
+
+    /// Returns the reservation for which a lock is refused. None is made while a gate is closed, or its time would pass.
+    pub(super) fn reserved_for_others(
+        &self,
+        command: &Command,
+        now: Timestamp,
+    ) -> Option<Reservation> {
+        match self.closed_gate() {
+            None => self.group.reserved_for_others(command, now),
+            Some(_) => None,
+        }
     }
 
     pub(super) fn has_gates(&self) -> bool {

@@ -47,8 +47,8 @@ pub(crate) trait Work {
         BTreeMap::new()
     }
 
-    /// Reports whether the work goes on without the state of such a group if the store refuses to read it. What depends on
-    /// it is refused then; the rest is not (invariant 12).
+    /// Reports whether the work goes on without the state of such a group if it cannot be read. What depends on it is
+    /// refused then; the rest is not (invariant 12).
     fn goes_on_without_others(&self) -> bool {
         false
     }
@@ -334,6 +334,8 @@ impl AttemptLoop {
             .await;
         match &result {
             Ok(CommitOutcome::Committed(_)) => self.pace.won(started, new.is_some()),
+            // A conflict with another group of a cap says nothing about the servers that write this one.
+            Ok(CommitOutcome::Conflict(conflict)) if state.stored.is_still(&conflict.current) => {}
             Ok(CommitOutcome::Conflict(_)) => self.pace.lost(started, new.is_some()),
             Err(_) => {}
         }
@@ -364,7 +366,7 @@ impl AttemptLoop {
             }
             let stored = match self.store.read(&group).await {
                 Ok(stored) => stored,
-                Err(StoreError::Rejected(_)) if work.goes_on_without_others() => continue,
+                Err(_) if work.goes_on_without_others() => continue,
                 Err(error) => return Err(AttemptError::Store(error)),
             };
             work.observe_other(&group, stored, None);

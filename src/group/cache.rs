@@ -80,7 +80,7 @@ impl Cache {
         match tracks {
             true if state.first_seen.is_none() => {
                 state.first_seen = Some(FirstSeen::default());
-                state.see_holders();
+                state.see_holders(None);
             }
             true => {}
             false => state.first_seen = None,
@@ -193,10 +193,10 @@ impl Cache {
         }
         self.log_new_entries(&mut state.logged, &known.audit_log);
         state.see_grants(&known);
-        state.known = Some(known);
+        let before = state.known.replace(known);
         // A reload may have changed them since the value was decoded.
         state.correct_slots();
-        state.see_holders();
+        state.see_holders(before.as_ref());
     }
 
     /// Logs new audit entries as warnings: each server logs each entry once, at any verbosity.
@@ -243,8 +243,9 @@ impl CacheState {
         grants.drain(..grants.len().saturating_sub(MAX_GRANTS));
     }
 
-    /// Takes note of the holders whose time of grant is unknown, if a policy needs that.
-    fn see_holders(&mut self) {
+    /// Takes note of the holders whose time of grant is unknown, if a policy needs that. The time of one that was known
+    /// `before` is not forgotten: another program has written the value since.
+    fn see_holders(&mut self, before: Option<&GroupState>) {
         let (Some(seen), Some(Ok(semaphore))) = (
             &mut self.first_seen,
             self.known.as_ref().map(|known| &known.semaphore),
@@ -252,12 +253,14 @@ impl CacheState {
             return;
         };
         let now = Timestamp::now();
+        let before = before.and_then(|before| before.semaphore.as_ref().ok());
         let unknown = semaphore
             .holders
             .iter()
             .filter(|(_, hold)| hold.since.is_none());
         let times = unknown.map(|(id, _)| {
-            let earlier = seen.get(id).copied();
+            let known = before.and_then(|before| before.holders.get(id)?.since);
+            let earlier = seen.get(id).copied().or(known);
             (Arc::clone(id), earlier.unwrap_or(now))
         });
         *seen = Arc::new(times.collect());

@@ -92,12 +92,6 @@ impl Group {
         *self.shared.policies.lock() = policies;
     }
 
-    /// Forgets the groups that share a cap with this one, which is no longer configured. They would keep each other in
-    /// memory. Its last requests are granted nothing under a cap.
-    pub(crate) fn forget_others(&self) {
-        self.shared.policies.lock().others.clear();
-    }
-
     /// Reports whether the group belongs to a cap, and another program has written it lately.
     pub(crate) fn is_written_by_others(&self) -> bool {
         self.shared.cache.is_written_by_others()
@@ -106,6 +100,11 @@ impl Group {
     /// Returns what other groups need of this one, if they share a cap with it.
     pub(crate) fn as_other(&self) -> OtherGroup {
         OtherGroup(Arc::clone(&self.shared.cache))
+    }
+
+    /// Reports whether the group belongs to a cap.
+    pub(crate) fn has_caps(&self) -> bool {
+        !self.shared.policies.lock().caps.is_empty()
     }
 
     /// Returns the conditions under which a lock would be granted now, as far as they are known.
@@ -145,8 +144,8 @@ impl Group {
     /// Records that a node no longer waits: its request succeeded.
     pub(crate) fn record_served(&self, id: &NodeId) {
         self.shared.waiters.lock().served(id);
-        let semaphore = self.known_semaphore();
         let mut turns = self.shared.turns.lock();
+        let semaphore = self.known_semaphore();
         // Its wait counts for the mean if it ended with a grant.
         if let Some(semaphore) = semaphore {
             turns.observe(&semaphore, Timestamp::now());
@@ -170,15 +169,19 @@ impl Group {
         let Command::Lock { id, .. } = command else {
             return None;
         };
+        let mut turns = self.shared.turns.lock();
         let semaphore = self.known_semaphore()?;
         match self.expect(command, &semaphore) {
             // The slots have to be seen while they are held as well.
             Outcome::Locked | Outcome::Refused(Refusal::Full { .. } | Refusal::GateUnasked) => {
-                let mut turns = self.shared.turns.lock();
                 turns.reserved_for_others(id, &semaphore, now)
             }
             // The time for which they are kept is not to pass while a policy grants no lock.
-            _ => None,
+            Outcome::Refused(_) => {
+                turns.keep_no_longer();
+                None
+            }
+            Outcome::AlreadyHeld | Outcome::Unlocked | Outcome::NotHeld => None,
         }
     }
 

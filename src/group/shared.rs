@@ -146,6 +146,11 @@ impl Request {
         }
     }
 
+    /// Reports whether the request asks for a lock.
+    pub(super) fn is_lock(&self) -> bool {
+        matches!(self.command, Command::Lock { .. })
+    }
+
     /// Notes what the gates allow at `now`, if the group has gates. `granted_since` counts the grants in the group.
     pub(super) fn check_gates(&mut self, now: Instant, granted_since: impl Fn(Instant) -> u64) {
         if let Command::Lock { terms, .. } = &mut self.command

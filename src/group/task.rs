@@ -38,6 +38,9 @@ struct Batch {
     metrics: TaskMetrics,
     reporter: Reporter,
     requests: Vec<Request>,
+    /// After a failed attempt that compared the groups of a cap, releases are committed first: what happens in other groups
+    /// must not delay them.
+    defers_locks: bool,
 }
 
 // === impl GroupTask ===
@@ -57,6 +60,7 @@ impl GroupTask {
                 metrics,
                 reporter: Reporter::default(),
                 requests: Vec::new(),
+                defers_locks: false,
             },
         }
     }
@@ -107,8 +111,11 @@ impl Work for Batch {
     }
 
     fn others(&self) -> BTreeMap<GroupName, Option<GroupState>> {
-        let is_lock = |request: &Request| matches!(request.command, Command::Lock { .. });
-        match self.requests.iter().any(is_lock) {
+        let needs_others = match self.defers_locks {
+            true => self.requests.iter().all(Request::is_lock),
+            false => self.requests.iter().any(Request::is_lock),
+        };
+        match needs_others {
             true => self.shared.policies.lock().others(),
             false => BTreeMap::new(),
         }
@@ -120,7 +127,8 @@ impl Work for Batch {
 
     fn observe_other(&mut self, group: &GroupName, stored: Stored, before: Option<Revision>) {
         self.shared.beat();
-        if let Some(other) = self.shared.policies.lock().others.get(group) {
+        let other = self.shared.policies.lock().others.get(group).cloned();
+        if let Some(other) = other {
             other.0.set(stored, before);
         }
     }
@@ -158,7 +166,15 @@ impl Work for Batch {
             request.check_gates(now, |since| self.shared.cache.granted_since(since));
         }
         let conditions = self.shared.conditions(others);
-        let commands = self.requests.iter().map(|request| &request.command);
+        let mut count = self.requests.len();
+        if self.defers_locks {
+            self.requests.sort_by_key(Request::is_lock);
+            let releases = self.requests.partition_point(|request| !request.is_lock());
+            count = if releases == 0 { count } else { releases };
+        }
+        let commands = self.requests[..count]
+            .iter()
+            .map(|request| &request.command);
         let attempt = protocol.attempt(state.stored.revision, semaphore, &conditions, commands);
         Some(Proposal {
             history: state.history.append(&attempt.released),
@@ -209,6 +225,7 @@ impl Work for Batch {
             let _ = request.reply.send(Ok(outcome));
         }
         self.shared.last_failure.lock().take();
+        self.defers_locks = false;
     }
 
     fn rejected(&mut self, semaphore: &Semaphore, attempt: &Attempt, error: StoreError) {
@@ -254,6 +271,7 @@ impl Work for Batch {
     }
 
     fn retrying(&mut self, reason: RetryReason) {
+        self.defers_locks = !self.shared.policies.lock().caps.is_empty();
         match reason {
             RetryReason::Conflict => {
                 self.metrics.conflicts.inc();

@@ -215,6 +215,11 @@ impl Turns {
         })
     }
 
+    /// Starts the time for which free slots are kept again, at the next request.
+    pub(super) fn keep_no_longer(&mut self) {
+        self.kept_since = None;
+    }
+
     /// Removes what is out of date, and returns the time. If the clock was set back, nothing is known any more.
     fn advance(&mut self, now: Timestamp) -> Timestamp {
         if self.latest.duration_since(now) > MAX_DISORDER {

@@ -176,7 +176,8 @@ pub fn decode(value: &Value) -> Result<Decoded, DecodeError> {
             .into_iter()
             .map(|id| (Arc::clone(&id), hold(&id)))
             .collect(),
-        released_at: beside.released_at,
+        // Earlier versions recorded a release in the history only.
+        released_at: beside.released_at.or_else(|| beside.history.released_at()),
         override_until: beside.override_until,
     };
     Ok(Decoded {
@@ -221,8 +222,8 @@ pub fn encode(semaphore: &Semaphore, audit_log: &[AuditEntry], history: &History
         times.extend_from_slice(br#","admin":"#);
         write_go_json(&mut times, audit_log);
     }
-    lock_times::write_history(&mut times, history);
     lock_times::write_policy_times(&mut times, semaphore);
+    lock_times::write_history(&mut times, history);
     holders.push(b'}');
     times.push(b'}');
     Value {

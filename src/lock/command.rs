@@ -42,7 +42,7 @@ pub enum AdminCommand {
     },
     /// Sets the number of slots to 0: no server grants a lock, coreos/airlock included. Holders keep their slots.
     Pause,
-    /// Ends a pause.
+    /// Ends a pause, and the settle time.
     Resume {
         /// The number of slots from now on.
         slots: u64,
@@ -93,6 +93,11 @@ pub enum Refused {
 // === impl AdminCommand ===
 
 impl AdminCommand {
+    /// Reports whether the command obeys caps.
+    pub(crate) fn obeys_caps(&self) -> bool {
+        matches!(self, AdminCommand::Lock { .. })
+    }
+
     /// Decides what the command does to `semaphore`, the group of which belongs to `caps`. A lock is recorded as granted
     /// `at` that time.
     pub fn decide(&self, semaphore: &Semaphore, at: Timestamp, caps: &[CapView]) -> Decision {
@@ -154,6 +159,8 @@ impl AdminCommand {
             AdminCommand::Resume { .. } if !semaphore.is_paused() => return Decision::Unchanged,
             AdminCommand::Resume { slots } => {
                 next.slots = *slots;
+                // The administrator decides that the group goes on.
+                next.released_at = None;
                 Action::Resume { slots: *slots }
             }
             AdminCommand::Override { until } => {
@@ -177,13 +184,6 @@ impl AdminCommand {
                 released,
             }
         }
-    }
-}
-
-impl AdminCommand {
-    /// Reports whether the command obeys caps.
-    pub(crate) fn obeys_caps(&self) -> bool {
-        matches!(self, AdminCommand::Lock { .. })
     }
 }
 

@@ -54,8 +54,8 @@ impl Attempt {
             let changes = outcome.is_some_and(Outcome::changes);
             let holds = |id: &str| known.holders.contains_key(id);
             match command {
-                // Nothing is written: it was the comparison of the other groups that the store refused.
-                _ if !has_changes && self.compares_members => {
+                // Nothing is granted: it may be the comparison of the other groups that the store refused.
+                _ if !has_grants && self.compares_members => {
                     outcome.is_some_and(Outcome::depends_on_members)
                 }
                 _ if !has_changes => true,

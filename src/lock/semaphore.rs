@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::history::CompletedHold;
 use super::holders::{Client, Hold, Holders};
@@ -132,6 +132,9 @@ impl Semaphore {
     /// thousand holders would not fit into a request to etcd.
     const MAX_DETAILED: u64 = 1000;
 
+    /// The maximum difference between the clocks of two servers that is taken for normal.
+    const MAX_CLOCK_DIFFERENCE: SignedDuration = SignedDuration::from_mins(10);
+
     /// Creates a semaphore without holders.
     pub fn new(slots: u64) -> Self {
         Semaphore {
@@ -209,11 +212,21 @@ impl Semaphore {
                 None
             }
             (Outcome::Unlocked, Command::Unlock { id, at, .. }) => {
-                self.released_at = self.released_at.max(Some(whole_seconds(*at)));
+                self.note_release(whole_seconds(*at));
                 self.release(id, *at)
             }
             _ => None,
         }
+    }
+
+    /// Records the time of a release by a node. A stored time that is later by more than the difference between the clocks
+    /// of servers comes from a wrong clock.
+    fn note_release(&mut self, at: Timestamp) {
+        let later = self.released_at.filter(|earlier| {
+            let ahead = earlier.duration_since(at);
+            ahead.is_positive() && ahead <= Semaphore::MAX_CLOCK_DIFFERENCE
+        });
+        self.released_at = later.or(Some(at));
     }
 
     /// Ends the hold of a node; `None` if it is not a holder.

@@ -54,11 +54,6 @@ impl GroupFactory {
             groups.insert(name.clone(), configured);
         }
         set_policies(&groups, &settings.caps);
-        for (name, ConfiguredGroup { group, .. }) in running {
-            if !groups.contains_key(name) {
-                group.forget_others();
-            }
-        }
         self.denials.set_groups(groups.keys());
         ServerState {
             groups,

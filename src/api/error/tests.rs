@@ -27,7 +27,7 @@ fn response(block: Block) -> (u16, &'static str, String) {
         group: None,
         cause: DenialCause::Blocked {
             group: GroupName::new("db").unwrap(),
-            block,
+            block: Box::new(block),
         },
     });
     (error.status().as_u16(), error.kind(), error.value())
@@ -186,7 +186,7 @@ fn a_cap_that_cannot_be_evaluated_names_the_group_to_repair() {
         group: GroupName::new("web").unwrap(),
     };
     let text = "the cap \"zones\" of group \"db\" cannot be evaluated, because the stored value of group \"web\" cannot be \
-                used; no lock is granted until an administrator has repaired it";
+                read or used; no lock is granted until an administrator has repaired it";
     assert_eq!(response(block), (423, "cap_reached", text.to_owned()));
 }
 

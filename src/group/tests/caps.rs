@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use super::*;
 use crate::group::Policies;
 use crate::lock::policy::{Cap, CapLimit, CapReached};
+use crate::store::CommitOutcome;
 
 /// A server with the groups `a` and `b`, of which together only one node may hold a slot.
 struct Server {
@@ -101,16 +102,16 @@ async fn a_late_grant_does_not_exceed_a_cap_that_was_reached_meanwhile() {
     let store = store();
     let (first, second) = (Server::new(&store), Server::new(&store));
     assert_eq!(execute(&first.a, unlock("1")).await, Ok(Outcome::NotHeld));
+    // The node no longer waits, so that no other write to its group precedes the late one.
     store.next(&[Fault::Late]);
-    let asked = execute(&first.a, lock("1"));
-    let other = execute(&second.b, lock("2"));
-    let (asked, other) = tokio::join!(asked, other);
-    store.deliver().await;
-    let granted = [asked, other]
-        .iter()
-        .filter(|answer| **answer == Ok(Outcome::Locked))
-        .count();
-    assert_eq!(granted, 1);
+    let asked = first.a.execute(lock("1"), Duration::from_millis(1)).await;
+    assert!(
+        matches!(asked, Err(GroupError::Timeout { .. })),
+        "{asked:?}"
+    );
+    assert_eq!(execute(&second.b, lock("2")).await, Ok(Outcome::Locked));
+    let late = store.deliver().await;
+    assert!(matches!(late[..], [CommitOutcome::Conflict(_)]), "{late:?}");
     let held = async |group: &Group| {
         let stored = store.memory.read(group.name()).await.unwrap();
         codec::decode(&stored.value.unwrap())
@@ -144,15 +145,40 @@ async fn releases_and_renewals_compare_only_their_own_group() {
     );
 }
 
+/// What the store says about the other groups of a cap concerns new grants only.
 #[tokio::test(start_paused = true)]
-async fn a_group_that_is_no_longer_configured_grants_nothing_under_a_cap() {
-    let Server { a, b } = Server::new(&store());
-    a.forget_others();
-    let (cap, group) = ("cap".into(), b.name().clone());
+async fn invariant_12_a_comparison_that_the_store_refuses_refuses_no_release() {
+    let store = store();
+    let Server { a, b } = Server::new(&store);
+    assert_eq!(execute(&a, lock("1")).await, Ok(Outcome::Locked));
+    assert_eq!(execute(&b, unlock("1")).await, Ok(Outcome::NotHeld));
+    store.next(&[Fault::Rejected]);
+    let (refused, released) = tokio::join!(execute(&a, lock("2")), execute(&a, unlock("1")));
+    assert!(matches!(refused, Err(Failed::Refused(_))), "{refused:?}");
+    assert_eq!(released, Ok(Outcome::Unlocked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_with_another_group_lets_releases_go_first() {
+    let store = store();
+    let (first, second) = (Server::new(&store), Server::new(&store));
+    assert_eq!(execute(&first.a, lock("1")).await, Ok(Outcome::Locked));
+    assert_eq!(execute(&second.b, lock("2")).await, reached());
+    store.calls();
+    // The second server does not know that group b has changed.
     assert_eq!(
-        execute(&a, lock("1")).await,
-        Ok(Outcome::Refused(Refusal::CapUnusable { cap, group }))
+        execute(&first.b, unlock("none")).await,
+        Ok(Outcome::NotHeld)
     );
+    let changed = codec::encode(&Semaphore::new(4), &[], &History::default());
+    store.memory.overwrite(first.b.name(), Some(changed));
+    store.calls();
+    let (refused, released) =
+        tokio::join!(execute(&first.a, lock("3")), execute(&first.a, unlock("1")));
+    assert_eq!(released, Ok(Outcome::Unlocked));
+    assert_eq!(refused, Ok(Outcome::Locked));
+    // The comparison of both, then the release alone, then the lock.
+    assert_eq!(store.calls(), [Call::Write, Call::Write, Call::Write]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,4 +228,33 @@ async fn a_server_notices_that_another_program_writes_a_group_of_the_cap() {
     assert_eq!(execute(&b, lock("2")).await, reached());
     let noticed = [&a, &b].map(Group::is_written_by_others);
     assert_eq!(noticed, [false, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_by_another_program_does_not_make_a_holder_younger() {
+    let fixture = Fixture::new(2);
+    fixture.group.set_policies(Policies {
+        stall_after: Some(SignedDuration::from_mins(1)),
+        ..Policies::default()
+    });
+    assert_eq!(fixture.lock("old").await, Ok(Outcome::Locked));
+    fixture.overwrite(r#"{"total_slots":2,"holders":["old"]}"#);
+    let Ok(Outcome::Refused(Refusal::Stalled(stalled))) = fixture
+        .execute(
+            Command::Lock {
+                id: "new".parse().unwrap(),
+                at: Timestamp::now(),
+                client: Client::default(),
+                terms: Terms::default(),
+            },
+            DEADLINE,
+        )
+        .await
+    else {
+        panic!("not stalled");
+    };
+    assert_eq!(
+        (&*stalled.id, stalled.since),
+        ("old", Timestamp::UNIX_EPOCH)
+    );
 }

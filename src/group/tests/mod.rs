@@ -5,6 +5,7 @@ mod absent;
 mod batch;
 mod caps;
 mod contention;
+mod gates;
 mod handle;
 mod records;
 mod refused;

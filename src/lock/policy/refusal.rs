@@ -27,7 +27,7 @@ pub enum Refusal {
     CapReached(CapReached),
     /// A cap cannot be evaluated, because the stored value of this group cannot be used.
     #[error(
-        "the cap {cap:?} cannot be evaluated, because the value of the group {group} cannot be used"
+        "the cap {cap:?} cannot be evaluated, because the value of the group {group} cannot be read or used"
     )]
     CapUnusable {
         /// The name of the cap.

@@ -172,8 +172,12 @@ fn only_a_release_by_a_node_starts_the_settle_time() {
     assert_eq!(decided(&semaphore, 30), Outcome::Locked);
     // The clock of another server is behind: the settle time becomes no shorter.
     semaphore.holders.insert("d".into(), Hold::default());
-    semaphore.apply(&unlock("d", 5), &conditions);
+    semaphore.apply(&unlock("d", 15), &conditions);
     assert_eq!(decided(&semaphore, 29), Outcome::Refused(settling));
+    // A stored time that no correct clock can have is replaced.
+    semaphore.holders.insert("e".into(), Hold::default());
+    semaphore.apply(&unlock("e", 5), &conditions);
+    assert_eq!(semaphore.released_at, Some(at(5)));
 }
 
 #[test]
