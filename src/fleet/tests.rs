@@ -300,4 +300,6 @@ fn invariant_8_all_gates_fit_into_a_document() {
     assert!(json.len() <= crate::store::presence::MAX_DOCUMENT);
     let read: ServerDocument = serde_json::from_str(&json).unwrap();
     assert_eq!(read.gates, document.gates);
+    let reason = read.gates[0].reason.as_ref().unwrap();
+    assert_eq!(*reason, "\"".repeat(200) + "…");
 }

@@ -43,7 +43,19 @@ fn values(folder: &Path, words: &[&str]) -> Vec<String> {
 fn groups_and_nodes_come_from_the_configuration_and_the_store() {
     let scene = Scene::new();
     let complete = |words: &[&str]| values(scene.folder.path(), words);
-    let groups = ["databases", "default", "gpu", "storage", "workers", "old"];
+    let groups = [
+        "databases",
+        "default",
+        "gpu",
+        "shop",
+        "storage",
+        "urgent",
+        "workers",
+        "zone-a",
+        "zone-b",
+        "zone-c",
+        "old",
+    ];
     for command in [
         &["get", "slots", ""][..],
         &["history", ""],

@@ -22,7 +22,7 @@ pub(crate) struct CapUsage {
     pub(crate) held: Option<u64>,
     /// The number of groups with holders; `None`: the state of a group is not known.
     pub(crate) held_groups: Option<u64>,
-    /// Its groups.
+    /// Its groups, sorted.
     pub(crate) groups: Vec<GroupUsage>,
 }
 
@@ -97,6 +97,9 @@ impl CapUsage {
 
     /// Reports whether a group belongs to the cap.
     pub(crate) fn includes(&self, group: &str) -> bool {
-        self.groups.iter().any(|member| member.name == group)
+        let groups = &self.groups;
+        groups
+            .binary_search_by(|member| member.name.as_str().cmp(group))
+            .is_ok()
     }
 }

@@ -8,7 +8,7 @@ use super::blocked::BlockView;
 use super::condition::Condition;
 use super::conditions::{conditions, detail, needs_attention};
 use super::denials::DenialView;
-use super::gates::closed_gate;
+use super::gates::{closed_gate, gates_of_group};
 use super::group::{GroupView, MAX_LISTED};
 use super::policies::SharedPolicies;
 use super::rows::{CompletedHoldView, LockView, WaiterView};
@@ -159,9 +159,10 @@ impl GroupFacts<'_> {
             settings.stall_after.is_some()
                 || settings.settle.is_some()
                 || !settings.freezes.0.is_empty()
-                || !settings.gates.is_empty()
         });
-        own || self.policies.caps_of(self.name.as_str()).next().is_some()
+        let name = self.name.as_str();
+        let has_gates = gates_of_group(&self.policies.gates, name).next().is_some();
+        own || has_gates || self.policies.caps_of(name).next().is_some()
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct GateView {
     pub(crate) name: String,
     /// The state that counts most among those of the servers.
     pub(crate) state: GateState,
-    /// The configured groups that have it.
+    /// The configured groups that have it, sorted.
     pub(crate) groups: Vec<String>,
     /// Whether the servers disagree about its state.
     pub(crate) servers_disagree: bool,
@@ -141,7 +141,10 @@ impl GateView {
     }
 
     fn belongs_to(&self, group: &str) -> bool {
-        self.groups.iter().any(|name| name == group)
+        let found = self
+            .groups
+            .binary_search_by(|name| name.as_str().cmp(group));
+        found.is_ok()
     }
 }
 

@@ -239,7 +239,7 @@ fn a_settling_group_tells_until_when() {
 
 #[test]
 fn a_cap_tells_which_groups_use_it_up() {
-    let view = Scene::with(|scene| scene.cap(&[("zone-a", Ok(2)), ("zone-b", Ok(0))]));
+    let view = Scene::with(|scene| scene.cap(&[("zone-a", Ok(1)), ("zone-b", Ok(0))]));
     assert_eq!(
         shown(&view),
         (
@@ -311,6 +311,20 @@ fn a_closed_gate_needs_no_attention_and_a_failed_one_does() {
         });
         assert_eq!(shown(&view), expected, "{states:?}");
     }
+}
+
+#[test]
+fn of_several_gates_one_that_has_failed_is_told() {
+    let view = Scene::with(|scene| {
+        scene.gate("a", &[GateState::Closed]);
+        scene.gate("b", &[GateState::Failed]);
+        scene.gate("c", &[GateState::Closed]);
+    });
+    assert_eq!(
+        shown(&view),
+        (Condition::GateFailed, true, "gate b: Failed")
+    );
+    assert_eq!(view.blocked.unwrap()[0].text, "gate b closed: Failed");
 }
 
 #[test]
