@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::config::{ConfiguredGate, Settings};
-use crate::gate::{self, Answer};
+use crate::fleet::GateState;
+use crate::gate;
 
 /// The answer of a gate to this machine, without regard to earlier ones.
 #[derive(Debug, Serialize)]
@@ -20,15 +21,6 @@ pub(super) struct GateAnswer {
     pub(super) milliseconds: u64,
     /// The groups that need the gate to be open.
     pub(super) groups: Vec<String>,
-}
-
-/// What is known about a gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum GateState {
-    Open,
-    Closed,
-    Failed,
 }
 
 /// Asks all gates of the configuration at the same time, each of them once.
@@ -56,27 +48,10 @@ impl GateAnswer {
         });
         GateAnswer {
             name: Arc::clone(name),
-            state: match &answer {
-                Answer::Open => GateState::Open,
-                Answer::Closed(_) => GateState::Closed,
-                Answer::Failed(_) => GateState::Failed,
-            },
+            state: GateState::of(&answer),
             reason: answer.reason().cloned(),
             milliseconds: started.elapsed().as_millis().try_into().unwrap_or(u64::MAX),
             groups: groups.map(|(name, _)| name.to_string()).collect(),
-        }
-    }
-}
-
-// === impl GateState ===
-
-impl GateState {
-    /// Returns the state as a word.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            GateState::Open => "open",
-            GateState::Closed => "closed",
-            GateState::Failed => "failed",
         }
     }
 }

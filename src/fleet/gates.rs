@@ -42,6 +42,15 @@ const MAX_REASON: usize = 200;
 // === impl GateState ===
 
 impl GateState {
+    /// Returns the state of a gate with this answer.
+    pub(crate) fn of(answer: &Answer) -> Self {
+        match answer {
+            Answer::Open => GateState::Open,
+            Answer::Closed(_) => GateState::Closed,
+            Answer::Failed(_) => GateState::Failed,
+        }
+    }
+
     /// Returns the words for people.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -59,13 +68,9 @@ impl GateStatus {
     /// Describes a gate of this server.
     pub(crate) fn new(gate: &Gate) -> Self {
         let latest = gate.latest();
-        let state = match latest.as_ref().map(|latest| &latest.answer) {
-            None => GateState::Unknown,
-            Some(Answer::Open) => GateState::Open,
-            Some(Answer::Closed(_)) => GateState::Closed,
-            Some(Answer::Failed(_)) => GateState::Failed,
-        };
-        let reason = latest.as_ref().and_then(|latest| latest.answer.reason());
+        let answer = latest.as_ref().map(|latest| &latest.answer);
+        let state = answer.map_or(GateState::Unknown, GateState::of);
+        let reason = answer.and_then(Answer::reason);
         GateStatus {
             name: gate.name().to_string(),
             state,

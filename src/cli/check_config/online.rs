@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::gates::{GateAnswer, GateState};
+use crate::cli::gates::GateAnswer;
 use crate::cli::output::{count, report, table};
 use crate::config::Settings;
+use crate::fleet::GateState;
 use crate::store::findings::{EndpointFacts, FileFacts, Finding, Role, Severity, StoreReport};
 use crate::store::inspect::inspect;
 
@@ -108,7 +109,7 @@ pub(super) fn report_gates(answers: &[GateAnswer]) {
         let (name, after) = (&answer.name, answer.milliseconds);
         let severity = match answer.state {
             GateState::Open | GateState::Closed => "ok",
-            GateState::Failed => "error",
+            GateState::Failed | GateState::Unknown => "error",
         };
         let reason = answer.reason.as_ref();
         let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
