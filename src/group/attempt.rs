@@ -249,6 +249,10 @@ impl AttemptLoop {
                 Ok(())
             }
             Ok(CommitOutcome::Conflict(conflict)) => {
+                let had_absent = members.values().any(|known| known.stored.value.is_none());
+                if had_absent && state.stored.is_still(&conflict.current) {
+                    self.protocol.conflicted_with_absent(attempt);
+                }
                 work.observe(conflict.current, Some(state.as_of()));
                 for ((group, known), stored) in members.iter().zip(conflict.members) {
                     work.observe_other(group, stored, Some(known.as_of()));

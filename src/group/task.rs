@@ -170,6 +170,11 @@ impl Work for Batch {
         if self.defers_locks {
             self.requests.sort_by_key(Request::is_lock);
             let releases = self.requests.partition_point(|request| !request.is_lock());
+            if releases == 0 && others.is_empty() {
+                // The last release has just ended otherwise: the next attempt compares the other groups.
+                self.defers_locks = false;
+                return None;
+            }
             count = if releases == 0 { count } else { releases };
         }
         let commands = self.requests[..count]

@@ -176,8 +176,7 @@ pub fn decode(value: &Value) -> Result<Decoded, DecodeError> {
             .into_iter()
             .map(|id| (Arc::clone(&id), hold(&id)))
             .collect(),
-        // Earlier versions recorded a release in the history only.
-        released_at: beside.released_at.or_else(|| beside.history.released_at()),
+        released_at: beside.released_at,
         override_until: beside.override_until,
     };
     Ok(Decoded {

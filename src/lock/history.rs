@@ -98,12 +98,6 @@ impl History {
         self.entries.iter().rev().filter_map(|entry| entry.hold())
     }
 
-    /// Returns the time of the latest release by a node.
-    pub fn released_at(&self) -> Option<Timestamp> {
-        let mut by_node = self.holds().filter(|hold| hold.by.is_none());
-        by_node.next().map(|hold| hold.until)
-    }
-
     /// Reports whether another program has changed the group since the last hold.
     pub fn has_gap(&self) -> bool {
         self.has_gap

@@ -144,6 +144,18 @@ impl Protocol {
         }
     }
 
+    /// Records a conflict with another group of a cap that had no value, while the value of the own group is the expected
+    /// one.
+    ///
+    /// SUBTLE: a copy of the write that the network delivers later finds what it expects if the other group has lost its
+    /// value again: no revision distinguishes that from one that never had a value. So the next attempt has to be a write,
+    /// after which the copy conflicts with the own group.
+    pub fn conflicted_with_absent(&mut self, attempt: &Attempt) {
+        if attempt.writes {
+            self.in_doubt = Some(attempt.expected);
+        }
+    }
+
     /// Records that the known value may be outdated: a write has an effect that only a read tells, but no write is on
     /// its way any more that could change the semaphore. No fence is needed.
     ///

@@ -49,7 +49,7 @@ fn a_freeze_refuses_new_locks_until_an_administrator_overrides_it() {
         text.contains("  reboot windows, freezes and gates are overridden until 2"),
         "{text}"
     );
-    airlock.wait_for_log("has overridden reboot windows, freezes and gates until 2");
+    airlock.wait_for_log("has started an override of reboot windows, freezes and gates until 2");
     assert!(client.lock("default", "new").granted());
     let ended = airlock.command(&["override", "default", "--end", "--yes"]);
     assert!(ended.status.success());

@@ -258,3 +258,26 @@ async fn a_write_by_another_program_does_not_make_a_holder_younger() {
         ("old", Timestamp::UNIX_EPOCH)
     );
 }
+
+/// A copy of the first write that the network delivers later would find group b without a value again, if an operator
+/// deletes it.
+#[tokio::test(start_paused = true)]
+async fn after_a_conflict_with_a_group_that_had_no_value_the_next_attempt_writes() {
+    let store = store();
+    let server = Server::new(&store);
+    store.memory.overwrite(server.b.name(), None);
+    assert_eq!(execute(&server.a, lock("1")).await, Ok(Outcome::Locked));
+    assert_eq!(execute(&server.a, unlock("1")).await, Ok(Outcome::Unlocked));
+    let held = codec::encode(
+        &Semaphore {
+            holders: [("2".into(), None.into())].into_iter().collect(),
+            ..Semaphore::new(5)
+        },
+        &[],
+        &History::default(),
+    );
+    store.memory.overwrite(server.b.name(), Some(held));
+    store.calls();
+    assert_eq!(execute(&server.a, lock("3")).await, reached());
+    assert_eq!(store.calls(), [Call::Write, Call::Write]);
+}

@@ -117,7 +117,7 @@ fn a_closed_gate_refuses_new_locks_only_and_is_not_asked_for_anything_else() {
     assert_eq!(switch.asked(), asked);
     let overridden = airlock.command(&["override", "default", "--for", "1h", "--yes"]);
     assert!(overridden.status.success());
-    airlock.wait_for_log("has overridden reboot windows, freezes and gates");
+    airlock.wait_for_log("has started an override of reboot windows, freezes and gates");
     assert!(client.lock("default", "a").granted());
     assert_eq!(switch.asked(), asked);
 }

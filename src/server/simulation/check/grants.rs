@@ -87,9 +87,19 @@ impl Values<'_> {
             }
             Refusal::Stalled(stalled) => {
                 let mut states = self.during(from, to).iter();
-                let is_held =
-                    states.any(|state| state.time(&stalled.id) == Some(Some(stalled.since)));
-                is_held && stalled.is_exact && self.is_stalled(stalled.since, at)
+                let is_held = match stalled.is_exact {
+                    true => {
+                        states.any(|state| state.time(&stalled.id) == Some(Some(stalled.since)))
+                    }
+                    // Another program has written the value since the server knew the time.
+                    false => {
+                        let mut earlier = self.states.iter().take_while(|state| state.from <= to);
+                        let since = Some(Some(stalled.since));
+                        states.any(|state| state.time(&stalled.id) == Some(None))
+                            && earlier.any(|state| state.time(&stalled.id) == since)
+                    }
+                };
+                is_held && self.is_stalled(stalled.since, at)
             }
             Refusal::CapUnusable { cap, group } => {
                 self.policies.is_unreadable(cap, group, from, to)

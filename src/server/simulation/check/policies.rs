@@ -55,7 +55,7 @@ impl<'a> Policies<'a> {
         .collect()
     }
 
-    /// Reports whether the store may have refused to return a group of a cap during an interval.
+    /// Reports whether the store may not have returned a group of a cap during an interval.
     pub(super) fn is_unreadable(
         &self,
         cap: &str,
@@ -65,7 +65,7 @@ impl<'a> Policies<'a> {
     ) -> bool {
         let mut caps = self.caps.iter();
         caps.any(|found| *found.name == *cap && found.others.contains(group))
-            && self.trace.has_between(from, to, "read meets Rejected")
+            && self.trace.has_between(from, to, "read meets ")
     }
 
     /// Returns the moments of an interval at which another group of a cap has a new value.
