@@ -225,9 +225,7 @@ impl CacheState {
             known.semaphore = Ok(Arc::new(Semaphore::new(self.configured_slots)));
         }
     }
-}
 
-impl CacheState {
     /// Takes note of the grants between the known state and the next one, if a policy needs that.
     fn see_grants(&mut self, next: &GroupState) {
         let (Some(grants), Ok(next)) = (&mut self.grants, &next.semaphore) else {

@@ -169,9 +169,7 @@ impl CapView {
         let max_held = self
             .max_held
             .filter(|max| self.held_elsewhere + held >= *max);
-        let max_groups = self
-            .max_groups
-            .filter(|max| held == 0 && self.groups_elsewhere >= *max);
+        let max_groups = self.max_groups.filter(|max| self.groups_elsewhere >= *max);
         let held = max_held.map(CapLimit::Held);
         let limit = held.or(max_groups.map(CapLimit::Groups))?;
         Some(Refusal::CapReached(CapReached {

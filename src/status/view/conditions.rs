@@ -42,7 +42,9 @@ pub(super) fn conditions(group: &GroupView, now: Timestamp) -> Vec<Condition> {
         Condition::CapUnusable,
         is_blocked(|block| matches!(block, Block::CapUnusable { .. })),
     );
-    add(Condition::GateFailed, group.gate_failure.is_some());
+    let is_overridden = group.override_until.is_some();
+    let gate_fails = group.gate_failure.is_some() && !is_overridden;
+    add(Condition::GateFailed, gate_fails);
     add(
         Condition::Unknown,
         lock.is_none() && group.damaged.is_none(),
@@ -65,7 +67,7 @@ pub(super) fn conditions(group: &GroupView, now: Timestamp) -> Vec<Condition> {
     );
     add(
         Condition::GateClosed,
-        group.gate_failure.is_none() && is_blocked(|block| matches!(block, Block::GateClosed(_))),
+        !gate_fails && is_blocked(|block| matches!(block, Block::GateClosed(_))),
     );
     add(
         Condition::CapReached,
@@ -75,7 +77,7 @@ pub(super) fn conditions(group: &GroupView, now: Timestamp) -> Vec<Condition> {
         Condition::Settling,
         is_blocked(|block| matches!(block, Block::Settling { .. })),
     );
-    add(Condition::Overridden, group.override_until.is_some());
+    add(Condition::Overridden, is_overridden);
     if let Some(lock) = lock {
         let is_full = lock.free == 0;
         add(Condition::Free, lock.held == 0 && !is_full);

@@ -33,12 +33,6 @@ impl Step<'_> {
             .flat_map(|semaphore| semaphore.holders.keys().cloned())
             .collect()
     }
-
-    /// Reports whether the group had no holders at some moment, perhaps between the changes of the commit.
-    fn was_empty(&self) -> bool {
-        let released = self.after.released(self.before);
-        held(self.before) == released.len() as u64 || held(self.after) == 0
-    }
 }
 
 // === impl Values ===
@@ -116,9 +110,7 @@ impl Values<'_> {
                 let together = step.holders_together().len() as u64;
                 cap.max_held == Some(max) && cap.held_elsewhere + together >= max
             }
-            CapLimit::Groups(max) => {
-                cap.max_groups == Some(max) && cap.groups_elsewhere >= max && step.was_empty()
-            }
+            CapLimit::Groups(max) => cap.max_groups == Some(max) && cap.groups_elsewhere >= max,
         })
     }
 
