@@ -145,6 +145,9 @@ impl Group {
     pub(crate) fn record_served(&self, id: &NodeId) {
         self.shared.waiters.lock().served(id);
         let mut turns = self.shared.turns.lock();
+        if turns.is_empty() {
+            return;
+        }
         let semaphore = self.known_semaphore();
         // Its wait counts for the mean if it ended with a grant.
         if let Some(semaphore) = semaphore {
@@ -170,6 +173,9 @@ impl Group {
             return None;
         };
         let mut turns = self.shared.turns.lock();
+        if turns.is_empty() {
+            return None;
+        }
         let semaphore = self.known_semaphore()?;
         match self.expect(command, &semaphore) {
             // The slots have to be seen while they are held as well.

@@ -108,6 +108,11 @@ impl Turns {
         self.max = max;
     }
 
+    /// Reports whether no node waits, so that there is nothing to keep.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
     /// Records that a node was denied a lock.
     pub(super) fn denied(&mut self, id: &NodeId, now: Timestamp) {
         let now = self.advance(now);
