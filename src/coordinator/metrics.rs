@@ -226,10 +226,10 @@ impl Gauges {
     }
 
     fn set_cap(&self, cap: &CapSettings, state: &ServerState) {
-        let known = cap.groups.iter().map(|name| {
-            let semaphore = state.groups.get(name)?.group.known()?.semaphore.ok()?;
-            Some(semaphore.holders.len() as u64)
-        });
+        let known = cap
+            .groups
+            .iter()
+            .map(|name| state.groups.get(name)?.group.known()?.held());
         // Without the number of one group, the sum is not known.
         let held: Option<Vec<u64>> = known.collect();
         let of_groups = |held: &Vec<u64>| held.iter().filter(|held| **held > 0).count() as u64;

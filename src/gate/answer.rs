@@ -20,7 +20,7 @@ pub(crate) enum Answer {
     Open,
     /// Nodes must not reboot, for this reason.
     Closed(Arc<str>),
-    /// Nobody knows whether nodes may reboot, for this reason. The gate counts as closed.
+    /// It is not known whether nodes may reboot, for this reason. The gate counts as closed.
     Failed(Arc<str>),
 }
 

@@ -4,8 +4,8 @@
 //!   common with the sources of tests.
 //! * `passes` has one gate, with its latest answer and the passes for new locks that this answer allows.
 //!
-//! A gate fails closed: without a valid answer that is young enough, it gives no pass. Nothing here knows groups or
-//! locks.
+//! A gate fails closed: without a valid answer that is young enough, it gives no pass. What it needs to know of the
+//! lock for which a pass is acquired is [`Wanted`].
 
 mod answer;
 mod metrics;

@@ -455,7 +455,7 @@ impl Pass {
         self.asked
     }
 
-    /// Reports whether a grant may be based on the pass: the answer is not too old, and none since then is different.
+    /// Reports whether a grant may be based on the pass: the answer is not too old, and the latest one is open too.
     pub(crate) fn is_valid(&self, now: Instant) -> bool {
         let state = self.gate.state.lock();
         let is_open = |latest: &Asked| latest.answer == Answer::Open;

@@ -67,7 +67,7 @@ pub(super) fn query_url(url: &Uri, query: &str, timeout: Duration) -> Result<Uri
     }
     target.push_str("query=");
     push_encoded(&mut target, query);
-    // Prometheus need not evaluate what nobody waits for. Writing to a string cannot fail.
+    // Prometheus need not evaluate a query after its deadline. Writing to a string cannot fail.
     let _ = write!(target, "&timeout={}ms", timeout.as_millis());
     let mut parts = url.clone().into_parts();
     parts.path_and_query = Some(target.parse()?);

@@ -109,11 +109,10 @@ impl Group {
 
     /// Returns the conditions under which a lock would be granted now, as far as they are known.
     pub(crate) fn conditions(&self) -> Conditions {
-        let others = self.shared.policies.lock().others();
-        let known = others
-            .into_iter()
-            .filter_map(|(group, state)| Some((group, state?)));
-        self.shared.conditions(&known.collect())
+        let policies = self.shared.policies.lock();
+        let others = policies.others().into_iter();
+        let known = others.filter_map(|(group, state)| Some((group, state?)));
+        policies.conditions(&self.shared.cache, &known.collect())
     }
 
     /// Reports whether a lock would be granted if the gates were open, as far as the state is known.
