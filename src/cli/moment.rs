@@ -21,7 +21,10 @@ pub(super) fn parse_duration(text: &str) -> Result<SignedDuration, &'static str>
 }
 
 fn in_zone(at: Timestamp, now: Timestamp, zone: TimeZone) -> String {
-    let (at, now) = (at.to_zoned(zone.clone()), now.to_zoned(zone));
+    let (at, now) = (
+        at.to_zoned_datetime(zone.clone()),
+        now.to_zoned_datetime(zone),
+    );
     let format = if at.date() == now.date() {
         "%H:%M %Z"
     } else if at.year() == now.year() {

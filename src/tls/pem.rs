@@ -110,14 +110,19 @@ pub(super) fn pair_error(pair: &KeyPair, error: rustls::Error) -> TlsError {
 /// Returns the X.509 version of the first certificate in a file.
 fn version(path: &Path) -> Option<Version> {
     let chain = certificates(path).ok()?;
-    Some(decode(path, chain.first()?).ok()?.tbs_certificate.version)
+    Some(
+        decode(path, chain.first()?)
+            .ok()?
+            .tbs_certificate()
+            .version(),
+    )
 }
 
 /// Returns the common name of the subject of the first certificate in a file.
 pub(crate) fn common_name(path: &Path) -> Option<String> {
     let chain = certificates(path).ok()?;
-    let subject = decode(path, chain.first()?).ok()?.tbs_certificate.subject;
-    let mut attributes = subject.0.iter().flat_map(|name| name.0.iter());
+    let certificate = decode(path, chain.first()?).ok()?;
+    let mut attributes = certificate.tbs_certificate().subject().iter();
     let name = attributes.find(|attribute| attribute.oid == COMMON_NAME)?;
     Some(String::from_utf8_lossy(name.value.value()).into_owned())
 }

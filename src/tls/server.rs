@@ -176,7 +176,7 @@ fn provider() -> CryptoProvider {
 
 fn not_after(path: &Path, certificate: &CertificateDer<'_>) -> Result<SystemTime, TlsError> {
     let certificate = pem::decode(path, certificate)?;
-    let not_after = certificate.tbs_certificate.validity.not_after;
+    let not_after = certificate.tbs_certificate().validity().not_after;
     Ok(SystemTime::UNIX_EPOCH + not_after.to_unix_duration())
 }
 

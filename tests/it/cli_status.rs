@@ -32,7 +32,7 @@ const FILTERS: [(&str, &str); 7] = [
 
 /// Returns a time zone in which it is about ten in the evening.
 fn evening() -> String {
-    let now = Timestamp::now().to_zoned(TimeZone::UTC);
+    let now = Timestamp::now().to_zoned_datetime(TimeZone::UTC);
     format!("EVE{}", now.hour() - 22)
 }
 

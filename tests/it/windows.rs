@@ -9,13 +9,13 @@ use airlock_test_support::eventually;
 
 /// Returns a window that opens in two days, for one hour.
 fn closed() -> String {
-    let day = Timestamp::now().to_zoned(TimeZone::UTC).date() + 2.days();
+    let day = Timestamp::now().to_zoned_datetime(TimeZone::UTC).date() + 2.days();
     window(day.weekday(), 60)
 }
 
 /// Returns a window that opened yesterday, for two days.
 fn open() -> String {
-    let day = Timestamp::now().to_zoned(TimeZone::UTC).date() - 1.day();
+    let day = Timestamp::now().to_zoned_datetime(TimeZone::UTC).date() - 1.day();
     window(day.weekday(), 3 * 24 * 60)
 }
 

@@ -63,7 +63,10 @@ fn checked(diagnostics: &mut Diagnostics, freeze: &Located<FreezeSection>) -> Op
     // jiff resolves gaps and folds as RFC 5545 does, as it does for windows.
     let mut moment = |local: Located<DateTime>| {
         let is_in_range = TIMES.contains(&local.value);
-        let zoned = zone.to_zoned(local.value).ok().filter(|_| is_in_range);
+        let zoned = zone
+            .to_zoned_datetime(local.value)
+            .ok()
+            .filter(|_| is_in_range);
         if zoned.is_none() {
             diagnostics.error(
                 &local,

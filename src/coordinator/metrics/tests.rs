@@ -111,7 +111,7 @@ fn a_scrape_with_the_state_before_a_reload_leaves_no_gauge_of_a_removed_group() 
 
 /// A window of one minute that opens in three days.
 fn distant_window(now: Timestamp) -> Windows {
-    let day = now.to_zoned(TimeZone::UTC).date() + 3.days();
+    let day = now.to_zoned_datetime(TimeZone::UTC).date() + 3.days();
     Windows(vec![Window {
         days: vec![day.weekday()],
         weeks: Vec::new(),

@@ -33,8 +33,8 @@ impl Opening {
 
 /// Formats a moment in its zone, followed by UTC where that differs.
 pub(super) fn text(at: Timestamp, zone: &TimeZone) -> String {
-    let here = at.to_zoned(zone.clone());
-    let utc = at.to_zoned(TimeZone::UTC);
+    let here = at.to_zoned_datetime(zone.clone());
+    let utc = at.to_zoned_datetime(TimeZone::UTC);
     let name = zone.iana_name().unwrap_or("UTC");
     let local = here.strftime("%a %Y-%m-%d %H:%M");
     if here.datetime() == utc.datetime() {

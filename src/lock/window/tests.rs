@@ -156,7 +156,7 @@ fn a_window_opens_in_some_weeks_of_the_month_only() {
     let dates = |weeks: &[i8], count: usize| -> Vec<String> {
         let openings = Windows(vec![in_weeks(weeks)]).upcoming(at("2027-01-01T00:00:00Z"), count);
         let opens = |opening: &Opening| {
-            let local = opening.opens.to_zoned(opening.zone.clone());
+            let local = opening.opens.to_zoned_datetime(opening.zone.clone());
             local.strftime("%m-%d").to_string()
         };
         openings.iter().map(opens).collect()

@@ -58,14 +58,17 @@ impl Window {
         now: Timestamp,
         offsets: std::ops::RangeInclusive<i32>,
     ) -> impl Iterator<Item = Timestamp> {
-        let today = now.to_zoned(self.zone.clone()).date();
+        let today = now.to_zoned_datetime(self.zone.clone()).date();
         offsets.filter_map(move |offset| {
             let day = today.checked_add(offset.days()).ok()?;
             if !self.days.contains(&day.weekday()) || !self.is_in_weeks(day) {
                 return None;
             }
             // jiff resolves gaps and folds as RFC 5545 does, which the type documents.
-            let begins = self.zone.to_zoned(day.to_datetime(self.start)).ok()?;
+            let begins = self
+                .zone
+                .to_zoned_datetime(day.to_datetime(self.start))
+                .ok()?;
             Some(begins.timestamp())
         })
     }

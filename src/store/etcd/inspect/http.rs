@@ -88,7 +88,7 @@ fn parse(response: &str, times: (SystemTime, SystemTime)) -> Option<HttpFacts> {
 /// requested and received at these times.
 fn clock_ahead(date: &str, (sent, received): (SystemTime, SystemTime)) -> Option<i64> {
     let date = rfc2822::parse(date).ok()?.timestamp();
-    let date = SystemTime::from(date);
+    let date = SystemTime::try_from(date).ok()?;
     // The header was written between the two times; its clock may already have been almost a second later.
     let latest = date + Duration::from_millis(999);
     if let Ok(ahead) = date.duration_since(received) {
@@ -110,8 +110,9 @@ mod tests {
     /// Returns the difference for a request that was sent and answered at these milliseconds after [`DATE`].
     fn ahead(sent: i64, received: i64) -> i64 {
         let date = rfc2822::parse(DATE).unwrap().timestamp();
-        let at =
-            |milliseconds| SystemTime::from(date + jiff::SignedDuration::from_millis(milliseconds));
+        let at = |milliseconds| {
+            SystemTime::try_from(date + jiff::SignedDuration::from_millis(milliseconds)).unwrap()
+        };
         clock_ahead(DATE, (at(sent), at(received))).unwrap()
     }
 
