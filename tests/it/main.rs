@@ -36,6 +36,7 @@ mod gates;
 mod hostile;
 mod howto;
 mod idle;
+mod kubernetes;
 mod lifecycle;
 mod limits;
 mod linearizability;

@@ -238,7 +238,7 @@ pub fn binary() -> PathBuf {
 }
 
 /// The id of a user without files.
-const UNPRIVILEGED_USER: u32 = 65534;
+pub const UNPRIVILEGED_USER: u32 = 65534;
 
 /// Returns a command that runs the binary under test.
 pub fn airlock() -> Command {
