@@ -70,9 +70,21 @@ bench: ## measure the release binary and update docs/performance.*: make bench A
 	cp target/release/airlock target/airlock-to-measure
 	AIRLOCK_BINARY=$(CURDIR)/target/airlock-to-measure $(CARGO) bench --locked --bench bench -- $(ARGS)
 
-lint: ## check the format, clippy (warnings are errors), the TLS provider and the licenses
-	@tools/setup build
+# The tools that tools/setup-python installs.
+PYTHON_TOOLS := target/tools/python/bin
+CHECK_SCHEMA := $(PYTHON_TOOLS)/check-jsonschema --quiet --builtin-schema
+
+lint: ## check the format, clippy (warnings are errors), scripts, spelling, workflows, the TLS provider and the licenses
+	@tools/setup lint
 	$(CARGO) fmt --all --check
+	$(PYTHON_TOOLS)/shellcheck $$(git grep -lI --untracked -E '^#!/bin/(ba)?sh$$')
+	$(PYTHON_TOOLS)/typos
+	$(PYTHON_TOOLS)/zizmor --offline --quiet .github
+	$(PYTHON_TOOLS)/jactionlint --profile correctness --shellcheck $(PYTHON_TOOLS)/shellcheck
+	@$(CHECK_SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	@$(CHECK_SCHEMA) vendor.dependabot .github/dependabot.yml
+	@$(CHECK_SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$(CHECK_SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/idea.yml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	@tree=$$($(CARGO) tree --locked --edges normal,build --prefix none) && \
 	  if echo "$$tree" | grep -E '^(ring|openssl-sys|native-tls) '; then \

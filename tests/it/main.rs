@@ -52,6 +52,7 @@ mod policies;
 mod preflight;
 mod presence;
 mod printed_text;
+mod project;
 mod prometheus;
 mod recipes;
 mod reload;
