@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test stress mutants fuzz bench lint dist image test-image fmt setup clean
+.PHONY: help run test stress mutants fuzz bench lint docs dist image test-image fmt setup clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -99,6 +99,10 @@ lint: ## check the format, clippy (warnings are errors), scripts, spelling, work
 	  if $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny check --disable-fetch advisories; \
 	  else echo 'warning: the advisory database is unreachable; advisories are not checked'; fi; \
 	fi
+
+docs: ## build the documentation as a site in target/docs/site, and check its links
+	@tools/setup docs
+	tools/docs
 
 dist: ## build a release in dist/: static binary, completions, manual pages, SBOM, checksums
 	@tools/setup build

@@ -23,6 +23,7 @@ mod conformance;
 mod contrib;
 mod denials;
 mod documented_tests;
+mod documents;
 mod etcd_compat;
 mod etcd_errors;
 mod etcd_identity;

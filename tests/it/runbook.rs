@@ -1,5 +1,5 @@
-//! docs/operations.md: its links and the sections of the alerts, and its walkthrough: a node dies holding a lock, the
-//! alert fires, the page shows the holder, one command unlocks it, and the next node reboots.
+//! docs/operations.md: the sections of the alerts, and its walkthrough: a node dies holding a lock, the alert fires, the
+//! page shows the holder, one command unlocks it, and the next node reboots.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,35 +58,6 @@ fn the_command_in_the_rules_makes_links_of_all_paths() {
     let links = fs::read_to_string(copy).unwrap();
     let links = links.matches("runbook_url: https://").count();
     assert_eq!(links, rules().len());
-}
-
-#[test]
-fn every_link_to_a_section_of_the_runbook_leads_to_one() {
-    let sections = sections();
-    let docs = fs::read_dir(repository().join("docs")).unwrap();
-    let docs = docs.map(|entry| entry.unwrap().path());
-    let mut links = 0;
-    for file in docs.chain([repository().join("README.md")]) {
-        if file.extension().is_none_or(|extension| extension != "md") {
-            continue;
-        }
-        let text = fs::read_to_string(&file).unwrap();
-        let own = if file.ends_with("operations.md") {
-            "](#"
-        } else {
-            "operations.md#"
-        };
-        for link in text.split(own).skip(1) {
-            let anchor = link.split(')').next().unwrap();
-            assert!(
-                sections.contains_key(anchor),
-                "{}: {anchor}",
-                file.display()
-            );
-            links += 1;
-        }
-    }
-    assert!(links > 40, "{links}");
 }
 
 #[test]
