@@ -22,6 +22,7 @@ mod cluster;
 mod conformance;
 mod contrib;
 mod denials;
+mod documented_commands;
 mod documented_tests;
 mod documents;
 mod etcd_compat;
