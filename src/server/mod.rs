@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use crate::admin::host;
 use crate::api::{self, Api};
 use crate::auth::{AuthError, Authenticator};
-use crate::config::{ListenSettings, Settings};
+use crate::config::{ConfigErrors, ListenSettings, Settings};
 use crate::coordinator::{Coordinator, StateReceiver};
 use crate::denials::Denials;
 use crate::fleet::{FleetReceiver, ServerId};
@@ -263,7 +263,8 @@ impl Server {
             supervisor.spawn("event source", events.run());
             supervisor.spawn("event delivery", notifier.deliver());
         }
-        spawn_systemd(supervisor, &store, &state);
+        let (rejected, rejection) = watch::channel(None);
+        spawn_systemd(supervisor, &store, &state, rejection);
         spawn_monitor(supervisor, &store, &state, self.config.clone());
         let mut files = self.files;
         reloads.gates_loaded(&groups.gates);
@@ -281,6 +282,7 @@ impl Server {
             files,
             authenticator: self.authenticator,
             metrics: reloads,
+            rejected,
         };
         Ok((self.signals, reloader))
     }
@@ -291,9 +293,10 @@ fn spawn_systemd(
     supervisor: &mut Supervisor,
     store: &Arc<InstrumentedStore>,
     state: &StateReceiver,
+    rejection: watch::Receiver<Option<ConfigErrors>>,
 ) {
     if systemd::is_enabled() {
-        let status = systemd::report_status(state.clone(), store.health());
+        let status = systemd::report_status(state.clone(), store.health(), rejection);
         supervisor.spawn("service status", status);
     }
     if let Some(timeout) = systemd::watchdog_timeout() {

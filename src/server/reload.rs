@@ -15,7 +15,7 @@ use super::groups::GroupFactory;
 use super::supervisor::Supervisor;
 use super::{rlimit, systemd};
 use crate::auth::Authenticator;
-use crate::config::{self, Settings, command_line};
+use crate::config::{self, ConfigErrors, Settings, command_line};
 use crate::coordinator::ServerState;
 use crate::reloadable::FileWatcher;
 pub(super) use metrics::ReloadMetrics;
@@ -25,7 +25,7 @@ pub(super) use target::ReloadTarget;
 pub(super) struct Reloader {
     pub(super) hangups: Signal,
     /// The read that is in progress.
-    pub(super) reading: Option<JoinHandle<Option<Settings>>>,
+    pub(super) reading: Option<JoinHandle<Result<Settings, ConfigErrors>>>,
     pub(super) config: PathBuf,
     /// The settings at the start of the server.
     pub(super) running: Settings,
@@ -34,12 +34,14 @@ pub(super) struct Reloader {
     pub(super) files: Arc<FileWatcher<ReloadTarget>>,
     pub(super) authenticator: Option<Arc<Authenticator>>,
     pub(super) metrics: Arc<ReloadMetrics>,
+    /// The reason why the last reload changed nothing.
+    pub(super) rejected: watch::Sender<Option<ConfigErrors>>,
 }
 
 // === impl Reloader ===
 
 impl Reloader {
-    /// Waits for a SIGHUP, reloads the files, and reads the configuration. `None`: it is invalid.
+    /// Waits for a SIGHUP, reloads the files, and reads the configuration, which may be invalid.
     ///
     /// The filesystem may not respond for seconds, so a thread of its own does this. The caller may drop the future and
     /// wait again; the service manager may then not learn of this reload. A SIGHUP during a reload causes another one after
@@ -47,7 +49,7 @@ impl Reloader {
     ///
     /// # Errors
     /// If the thread panicked.
-    pub(super) async fn read(&mut self) -> Result<Option<Settings>, JoinError> {
+    pub(super) async fn read(&mut self) -> Result<Result<Settings, ConfigErrors>, JoinError> {
         let reading = if let Some(reading) = &mut self.reading {
             reading
         } else {
@@ -70,11 +72,16 @@ impl Reloader {
 
     /// Applies what was read. An invalid configuration changes nothing. If etcd was replaced by another cluster, that
     /// one is accepted, unless the configuration has another store: it may forbid the cluster.
-    pub(super) fn apply(&self, supervisor: &mut Supervisor, read: Option<Settings>) {
-        self.metrics.config_reloaded(read.is_some());
-        if let Some(new) = read {
-            self.replace_settings(supervisor, new);
-        }
+    pub(super) fn apply(&self, supervisor: &mut Supervisor, read: Result<Settings, ConfigErrors>) {
+        self.metrics.config_reloaded(read.is_ok());
+        let rejected = match read {
+            Ok(new) => {
+                self.replace_settings(supervisor, new);
+                None
+            }
+            Err(invalid) => Some(invalid),
+        };
+        self.rejected.send_replace(rejected);
     }
 
     fn replace_settings(&self, supervisor: &mut Supervisor, mut new: Settings) {
@@ -97,14 +104,14 @@ impl Reloader {
     }
 }
 
-/// Reads the settings; `None` if the file is invalid. Errors and warnings are logged.
-fn read_settings(config: &Path) -> Option<Settings> {
+/// Reads the settings. Errors and warnings are logged.
+fn read_settings(config: &Path) -> Result<Settings, ConfigErrors> {
     let loaded = config::load(config);
     for warning in config::warnings(&loaded) {
         tracing::warn!("{warning}");
     }
     let invalid = match loaded {
-        Ok(loaded) => return Some(loaded.settings),
+        Ok(loaded) => return Ok(loaded.settings),
         Err(invalid) => invalid,
     };
     for error in &invalid.errors {
@@ -115,7 +122,7 @@ fn read_settings(config: &Path) -> Option<Settings> {
         "configuration not reloaded, the previous one stays in effect; fix the errors above (`{check}` reports the \
          same), then send SIGHUP again"
     );
-    None
+    Err(invalid)
 }
 
 /// Returns the sections that differ and are used at the start only.

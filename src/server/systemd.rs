@@ -12,10 +12,11 @@ use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 use tokio::time::{self, MissedTickBehavior};
 
+use crate::config::ConfigErrors;
 use crate::coordinator::StateReceiver;
 use crate::group::Group;
 use crate::store::health::{Health, Replies, Writes};
-use crate::text::escape::printable;
+use crate::text::escape::shortened;
 use crate::text::explain::chain;
 
 /// The interval at which the status text follows the health of the store.
@@ -26,6 +27,9 @@ const SLOW: Duration = Duration::from_secs(5);
 
 /// The time after which a notification that delays something else is dropped.
 const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The length of a status text in characters; systemd ignores notifications of more than 4096 bytes.
+const MAX_STATUS: usize = 900;
 
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
@@ -62,14 +66,20 @@ pub(super) async fn reloading() {
     }
 }
 
-/// Keeps the status text of `systemctl status` current. Never returns.
-pub(super) async fn report_status(state: StateReceiver, health: watch::Receiver<Health>) {
+/// Keeps the status text of `systemctl status` current. `rejection` is the reason why the last reload changed nothing.
+/// Never returns.
+pub(super) async fn report_status(
+    state: StateReceiver,
+    health: watch::Receiver<Health>,
+    rejection: watch::Receiver<Option<ConfigErrors>>,
+) {
     let mut reported = String::new();
     let mut tick = time::interval(STATUS_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let status = status_text(state.get().groups.len(), &health.borrow());
+        let groups = state.get().groups.len();
+        let status = status_text(groups, &health.borrow(), rejection.borrow().as_ref());
         if status != reported {
             notify(&[NotifyState::Status(&status)]).await;
             reported = status;
@@ -115,7 +125,8 @@ async fn watch_groups(
     }
 }
 
-fn status_text(groups: usize, health: &Health) -> String {
+fn status_text(groups: usize, health: &Health, rejection: Option<&ConfigErrors>) -> String {
+    let rejection = rejection.map(rejection_text).unwrap_or_default();
     let plural = if groups == 1 { "" } else { "s" };
     let store = match (&health.replies, &health.writes) {
         (Replies::Unknown, _) => "the store was not reached yet".to_owned(),
@@ -132,7 +143,27 @@ fn status_text(groups: usize, health: &Health) -> String {
         }
     };
     // A line end would start another notification.
-    printable(&format!("{groups} group{plural}; {store}")).into_owned()
+    shortened(
+        &format!("{rejection}{groups} group{plural}; {store}"),
+        MAX_STATUS,
+    )
+    .into_owned()
+}
+
+/// Describes a reload that changed nothing by its first error; the log has all of them.
+fn rejection_text(invalid: &ConfigErrors) -> String {
+    let first = invalid
+        .errors
+        .first()
+        .map(|error| shortened(&error.to_string(), MAX_STATUS / 2).into_owned());
+    let more = match invalid.errors.len().saturating_sub(1) {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    format!(
+        "configuration not reloaded: {}{more}; running with the previous one; ",
+        first.unwrap_or_default()
+    )
 }
 
 /// Notifies the service manager if it has room for the message within [`TIMEOUT`].

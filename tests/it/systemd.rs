@@ -137,13 +137,21 @@ fn a_reload_is_completed_for_systemd_with_a_good_and_a_bad_file() {
     let manager = Manager::listen();
     let airlock = manager.start(EMBEDDED, "0");
     manager.receive("READY=1");
-    for more in ["[lock]\ndefault_slots = 2\n", "[lock\n"] {
+    let reload = |more: &str| {
         airlock.reload(&format!("{EMBEDDED}{more}"));
         let reloading = manager.receive("RELOADING=1");
         assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading}");
         manager.receive("READY=1");
-    }
+    };
+    reload("[lock]\ndefault_slots = 2\n");
+    reload("[lock]\ndefault_slots = -1\ndefault_group_name = \"\"\n");
+    let status = manager.receive("STATUS=configuration not reloaded: ");
+    assert!(status.contains("config.toml:"), "{status}");
+    let end = " (and 1 more); running with the previous one; 1 group; the store is available\n";
+    assert!(status.ends_with(end), "{status}");
     assert_eq!(airlock.client().lock("default", "a").status, 200);
+    reload("");
+    manager.receive("STATUS=1 group; the store is available");
 }
 
 #[test]
