@@ -1,6 +1,8 @@
 //! The HTTP client for requests to other servers: HTTP/1.1, with TLS by rustls. It follows no redirects, and uses no
 //! proxy that the environment names.
 
+pub(crate) mod credentials;
+
 use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
@@ -50,13 +52,15 @@ pub(crate) struct ClientError(legacy::Error);
 
 impl HttpClient {
     /// Creates a client that trusts the CAs of the file at `ca`, or those of the system, and that presents the
-    /// certificate of `pair`. Blocks the thread while it reads them.
+    /// certificate of `pair`. Blocks the thread while it reads them. The addresses of a server share the
+    /// `connect_timeout`; without one, a request does not leave an address that does not respond.
     ///
     /// # Errors
     /// If a file cannot be used.
     pub(crate) fn load(
         ca: Option<&Path>,
         pair: Option<&KeyPair>,
+        connect_timeout: Option<Duration>,
     ) -> Result<Self, ClientFilesError> {
         ca.map(tls::ca_pem)
             .transpose()
@@ -68,6 +72,7 @@ impl HttpClient {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
+        http.set_connect_timeout(connect_timeout);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)

@@ -35,6 +35,7 @@ mod http_client;
 
 // Layer: the outside world.
 mod auth;
+mod fleetlock_client;
 mod http;
 mod notify;
 pub mod store;

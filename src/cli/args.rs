@@ -6,8 +6,8 @@ use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{
-    backup, check_config, get_gates, get_slots, history, id, lock, override_policies, pause,
-    restore, resume, set_slots, status, unlock, watch,
+    backup, check_config, client, get_gates, get_slots, history, id, lock, override_policies,
+    pause, restore, resume, set_slots, status, unlock, watch,
 };
 use crate::config;
 use crate::logging::Format;
@@ -111,6 +111,11 @@ pub(super) enum CliCommand {
     /// Zincati derives the id from the machine id, in /etc/machine-id. A node whose configuration sets
     /// identity.node_uuid uses that one instead. The command needs no configuration file.
     Id(id::Arguments),
+    /// Ask a FleetLock server before and after a reboot, on a node without Zincati
+    ///
+    /// The command needs no configuration file. It sends what Zincati sends, so it works with every FleetLock server.
+    #[command(subcommand)]
+    Client(client::Client),
     /// Experimental commands of coreos/airlock
     #[command(subcommand)]
     Ex(Ex),

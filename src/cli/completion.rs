@@ -105,6 +105,8 @@ fn with_candidates(command: Command, line: &Line) -> Command {
 /// Returns the values that an argument of a command takes; `None`: not those of the store.
 fn wanted(command: &str, argument: &str) -> Option<Wanted> {
     match (command, argument) {
+        // A node has no configuration.
+        ("pre-reboot" | "steady-state", _) => None,
         (_, "group") => Some(Wanted::Groups),
         ("unlock", "id") => Some(Wanted::Holders),
         ("history", "node") => Some(Wanted::Nodes),

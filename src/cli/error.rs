@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::client::ClientCommandError;
 use crate::admin::ExecuteError;
 use crate::admin::host::MachineIdError;
 use crate::config::{ConfigErrors, Diagnostic, TooManySlots, command_line};
@@ -138,6 +139,9 @@ pub(super) enum CliError {
         #[source]
         error: HealthcheckError,
     },
+    /// A FleetLock server has not granted or released a slot.
+    #[error(transparent)]
+    Client(Box<ClientCommandError>),
     /// The result of the command cannot be printed.
     #[error("cannot write to stdout")]
     Output(#[source] io::Error),
@@ -199,6 +203,7 @@ impl CliError {
             | CliError::Unhealthy { .. } => 69,
             CliError::Copy(error) if error.is_unavailable() => 69,
             CliError::Unknown { .. } => 75,
+            CliError::Client(error) => error.exit_code(),
             CliError::Copy(error) if error.is_interrupted() => 75,
             // As of an invalid argument: 1 tells that a person should look at something.
             CliError::UnknownSubject { .. } => 2,
@@ -244,6 +249,7 @@ impl CliError {
             ),
             CliError::Copy(error) => error.remedy(),
             CliError::MachineId(error) => error.remedy(),
+            CliError::Client(error) => error.remedy(),
             CliError::Input { source, .. } => (source.kind() == io::ErrorKind::InvalidData)
                 .then(|| "write the line as UTF-8 text".into()),
             CliError::Serve(error) => error.remedy(),
@@ -283,6 +289,12 @@ impl CliError {
             ),
             _ => None,
         }
+    }
+}
+
+impl From<ClientCommandError> for CliError {
+    fn from(error: ClientCommandError) -> Self {
+        CliError::Client(Box::new(error))
     }
 }
 

@@ -4,6 +4,7 @@ mod apply;
 mod args;
 mod backup;
 mod check_config;
+mod client;
 mod completion;
 mod context;
 mod error;
@@ -143,6 +144,7 @@ impl Cli {
                 restore::run(&store, arguments)
             }
             CliCommand::Id(arguments) => id::run(arguments),
+            CliCommand::Client(client) => client.run(),
             CliCommand::Ex(Ex::Get(ExGet::Slots)) => self.with_context(ex_get_slots::run),
             CliCommand::Completions { shell } => {
                 let script = completion::script(&shell.to_string());

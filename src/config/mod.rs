@@ -27,7 +27,7 @@ pub(crate) use diagnostic::{ConfigErrors, Diagnostic, Places};
 pub(crate) use settings::{
     CapSettings, ConfiguredGate, EventKind, GateCredentials, GateSettings, GateTarget,
     GroupSettings, Limits, ListenSettings, NotifySettings, Settings, SlotsMismatch, StoreSettings,
-    TlsSettings, TooManySlots,
+    TlsSettings, TooManySlots, UrlError, is_exposed, parse_url, shown_url,
 };
 pub use settings::{ClusterId, EtcdSettings, EtcdUser, KeyPair, MAX_ETCD_SLOTS};
 pub(crate) use suggest::nearest;

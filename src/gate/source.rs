@@ -1,11 +1,9 @@
 //! The HTTP requests about a gate, with files that are reloaded when they change.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -15,7 +13,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use super::answer::{Answer, Source};
 use super::prometheus::{self, ResultError};
 use crate::config::{GateCredentials, GateSettings, GateTarget};
-use crate::file::{self, FileError};
+use crate::http_client::credentials::{SecretError, basic, bearer, read_secret};
 use crate::http_client::{ClientError, ClientFilesError, HttpClient, USER_AGENT};
 use crate::reloadable::ReloadError;
 use crate::text::escape::quoted_start;
@@ -47,17 +45,6 @@ pub(crate) enum GateFilesError {
     Secret(#[from] SecretError),
     #[error(transparent)]
     Client(#[from] ClientFilesError),
-}
-
-/// The reason why a token or a password cannot be used. The message names the file.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SecretError {
-    #[error(transparent)]
-    Read(#[from] FileError),
-    #[error("{}: is empty", .0.display())]
-    Empty(PathBuf),
-    #[error("{}: contains a token with a line end or another character that a request cannot contain", .0.display())]
-    NotAHeader(PathBuf),
 }
 
 /// The reason why there is no answer.
@@ -235,29 +222,13 @@ pub(crate) fn check_credentials(credentials: &GateCredentials) -> Result<(), Sec
 /// Returns the value of the header `Authorization`.
 fn authorization(credentials: &GateCredentials) -> Result<HeaderValue, SecretError> {
     let (path, value) = match credentials {
-        GateCredentials::Bearer(path) => (path, format!("Bearer {}", secret(path)?)),
+        GateCredentials::Bearer(path) => (path, bearer(&read_secret(path)?)),
         GateCredentials::Basic {
             username,
             password_path,
-        } => {
-            let pair = format!("{username}:{}", secret(password_path)?);
-            let value = format!("Basic {}", BASE64_STANDARD.encode(pair));
-            (password_path, value)
-        }
+        } => (password_path, basic(username, &read_secret(password_path)?)),
     };
-    let value = HeaderValue::try_from(value);
-    let mut value = value.map_err(|_| SecretError::NotAHeader(path.clone()))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// Reads a secret, without the newline that editors append.
-fn secret(path: &Path) -> Result<String, SecretError> {
-    let text = file::read_text(path)?;
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(SecretError::Empty(path.to_owned())),
-        secret => Ok(secret.to_owned()),
-    }
+    value.map_err(|_| SecretError::NotAHeader(path.clone()))
 }
 
 // === impl Files ===
@@ -267,7 +238,7 @@ impl Files {
     fn load(settings: &GateSettings) -> Result<Self, GateFilesError> {
         let ca = settings.ca_cert_path.as_deref();
         Ok(Files {
-            client: HttpClient::load(ca, settings.client_cert.as_ref())?,
+            client: HttpClient::load(ca, settings.client_cert.as_ref(), None)?,
             authorization: settings
                 .credentials
                 .as_ref()
@@ -284,18 +255,6 @@ impl Remedy for GateFilesError {
         match self {
             GateFilesError::Secret(error) => error.remedy(),
             GateFilesError::Client(error) => error.remedy(),
-        }
-    }
-}
-
-// === impl SecretError ===
-
-impl Remedy for SecretError {
-    fn remedy(&self) -> Option<String> {
-        match self {
-            SecretError::Read(error) => error.remedy(),
-            SecretError::Empty(_) => Some("write the token or the password into it".into()),
-            SecretError::NotAHeader(_) => Some("write the token alone into it, in one line".into()),
         }
     }
 }

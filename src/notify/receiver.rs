@@ -156,7 +156,7 @@ impl Files {
             .as_deref()
             .map(Secret::read)
             .transpose()?;
-        let client = HttpClient::load(settings.ca_cert_path.as_deref(), None)?;
+        let client = HttpClient::load(settings.ca_cert_path.as_deref(), None, None)?;
         Ok(Files { client, secret })
     }
 }

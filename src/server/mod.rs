@@ -52,8 +52,7 @@ use listeners::Services;
 use metrics::{Families, ServerMetrics};
 use presence::Presence;
 use reload::{ReloadMetrics, ReloadTarget, Reloader};
-use signals::Signals;
-pub(crate) use signals::Termination;
+pub(crate) use signals::{Signals, Termination};
 use supervisor::{Supervisor, TaskExit};
 
 /// The end of a server that received a signal.

@@ -1,18 +1,19 @@
-//! The signals that end the server: the first one asks for an orderly shutdown, the second one aborts it.
+//! The signals that end the process. For the server, the first one asks for an orderly shutdown, and the second one
+//! aborts it.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// A signal that ends the server.
+/// A signal that ends the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Termination {
     Interrupt,
     Terminate,
 }
 
-/// Receives the signals that end the server.
-pub(super) struct Signals {
+/// Receives the signals that end the process.
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -36,7 +37,7 @@ impl Signals {
     ///
     /// # Errors
     /// If the system refuses the handlers.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -44,7 +45,7 @@ impl Signals {
     }
 
     /// Waits for SIGTERM or SIGINT.
-    pub(super) async fn next(&mut self) -> Termination {
+    pub(crate) async fn next(&mut self) -> Termination {
         tokio::select! {
             _ = self.terminate.recv() => Termination::Terminate,
             _ = self.interrupt.recv() => Termination::Interrupt,

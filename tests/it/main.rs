@@ -18,6 +18,7 @@ mod cli_completions;
 mod cli_output;
 mod cli_scene;
 mod cli_status;
+mod client;
 mod cluster;
 mod conformance;
 mod contrib;

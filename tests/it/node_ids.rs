@@ -62,7 +62,7 @@ fn systemd() -> Command {
 }
 
 /// Runs a command in a mount namespace in which /etc/machine-id is the file at `path`.
-fn with_machine_id(path: &Path, command: &Command) -> Output {
+pub(crate) fn with_machine_id(path: &Path, command: &Command) -> Output {
     let script = "mount --bind \"$0\" /etc/machine-id || exit 99; exec \"$@\"";
     Command::new("unshare")
         .args(["--mount", "--map-root-user", "sh", "-c", script])

@@ -37,6 +37,7 @@ pub(crate) use listen::{ListenSettings, TlsSettings};
 pub(crate) use notify::{EventKind, NotifySettings};
 pub use store::{ClusterId, EtcdSettings, EtcdUser, MAX_ETCD_SLOTS};
 pub(crate) use store::{StoreSettings, TooManySlots};
+pub(crate) use url::{UrlError, is_exposed, parse as parse_url, shown as shown_url};
 
 /// The settings of a server.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use crate::text::escape::redacted;
 /// The reason why a text is not the URL of a server. The message shows neither a password nor a path, which may contain
 /// a token.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UrlError {
+pub(crate) enum UrlError {
     #[error("URL {} contains a user name or a password, {remedy}", shown(.found))]
     Credentials {
         found: String,
@@ -29,7 +29,7 @@ pub(super) enum UrlError {
 }
 
 /// Returns a URL with `http` or `https` and a host. `remedy` continues the error about a user or a password in it.
-pub(super) fn parse(text: &str, remedy: &'static str) -> Result<Uri, UrlError> {
+pub(crate) fn parse(text: &str, remedy: &'static str) -> Result<Uri, UrlError> {
     let (scheme, rest) = text
         .split_once("://")
         .ok_or_else(|| UrlError::Scheme(text.to_owned()))?;
@@ -58,7 +58,7 @@ pub(super) fn is_plain(url: &Uri) -> bool {
 }
 
 /// Reports whether others on the network can read the requests to the URL.
-pub(super) fn is_exposed(url: &Uri) -> bool {
+pub(crate) fn is_exposed(url: &Uri) -> bool {
     is_plain(url) && !url.host().is_some_and(is_loopback)
 }
 
@@ -68,7 +68,7 @@ fn is_loopback(host: &str) -> bool {
 }
 
 /// Quotes a URL for a message, without its password and its path.
-pub(super) fn shown(url: &str) -> String {
+pub(crate) fn shown(url: &str) -> String {
     let url = redacted(url);
     let host = url.find("://").map_or(0, |end| end + "://".len());
     match url[host..].find(['/', '?', '#']) {
