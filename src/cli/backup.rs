@@ -1,5 +1,6 @@
 //! `airlock backup FILE`: saves the embedded store, also while a server uses it.
 
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 use super::CliError;
@@ -14,12 +15,15 @@ use crate::store::sqlite::{self, Values};
 /// The arguments of `airlock backup`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The new file, which must not exist
+    /// The new file, which must not exist; `-` writes the backup to stdout
     file: PathBuf,
 }
 
 /// Runs the command.
 pub(super) fn run(store: &StoreFile, arguments: &Arguments) -> Result<(), CliError> {
+    if arguments.file.as_os_str() == "-" {
+        return print_backup(store);
+    }
     report(store.location());
     check_exists(&store.path, &store.config)?;
     let values = sqlite::backup(&store.path, &arguments.file, store.busy_timeout)
@@ -41,6 +45,19 @@ pub(super) fn run(store: &StoreFile, arguments: &Arguments) -> Result<(), CliErr
         totals(&values),
         file.display()
     ));
+    Ok(())
+}
+
+/// Writes the backup to stdout, from where it can leave a container without a shell.
+fn print_backup(store: &StoreFile) -> Result<(), CliError> {
+    check_exists(&store.path, &store.config)?;
+    let mut stdout = io::stdout().lock();
+    if stdout.is_terminal() {
+        return Err(CliError::BackupToTerminal);
+    }
+    let mut backup = sqlite::unnamed_backup(&store.path, store.busy_timeout)
+        .map_err(|error| CliError::Copy(Box::new(error)))?;
+    io::copy(&mut backup, &mut stdout).map_err(CliError::Output)?;
     Ok(())
 }
 

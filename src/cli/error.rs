@@ -126,6 +126,9 @@ pub(super) enum CliError {
     /// Neither `--yes` nor a terminal to ask for confirmation.
     #[error("nothing was changed: cannot ask for confirmation, because stdin is not a terminal")]
     NoTerminal,
+    /// A backup is not text.
+    #[error("a backup cannot be printed on a terminal")]
+    BackupToTerminal,
     /// The administrator did not confirm the change.
     #[error("nothing was changed")]
     Declined,
@@ -219,6 +222,7 @@ impl CliError {
             | CliError::InvalidMachineIds
             | CliError::Input { .. }
             | CliError::NoTerminal
+            | CliError::BackupToTerminal
             | CliError::Declined
             | CliError::Output(_)
             | CliError::Write { .. }
@@ -283,6 +287,9 @@ impl CliError {
             )),
             CliError::Unhealthy { .. } => {
                 Some("check that a server runs on this machine with this configuration".into())
+            }
+            CliError::BackupToTerminal => {
+                Some("redirect it to a file: airlock backup - >FILE".into())
             }
             CliError::NoTerminal => Some(
                 "add --yes to change without confirmation (before a `--`, if there is one)".into(),

@@ -70,6 +70,25 @@ fn a_watched_status_replaces_the_last_one_on_a_terminal() {
 }
 
 #[test]
+fn a_backup_is_not_printed_on_a_terminal() {
+    let airlock = Airlock::embedded(LOCK);
+    let config = airlock.folder().join("config.toml");
+    let command = format!(
+        "{} --config {} backup -",
+        binary().display(),
+        config.display()
+    );
+    let output = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("hint: redirect it to a file"), "{text}");
+}
+
+#[test]
 fn commands_do_not_depend_on_a_reader_of_their_output() {
     let airlock = Airlock::embedded(LOCK);
     assert!(airlock.client().lock("default", "a").granted());

@@ -118,6 +118,24 @@ fn mode(file: &Path) -> u32 {
 
 /// Four nodes lock and unlock all the time. A fifth one is granted its slot right before each backup.
 #[test]
+fn a_backup_on_stdout_is_restored_like_a_file_and_leaves_none() {
+    let mut fleet = Fleet::new();
+    assert!(fleet.lock("a"));
+    let before = fleet.files("airlock.db");
+    let output = fleet.run("backup", Path::new("-"), &[]);
+    assert!(output.status.success() && output.stderr.is_empty());
+    assert_eq!(fleet.files("airlock.db"), before);
+
+    let file = fleet.file("backup");
+    fs::write(&file, output.stdout).unwrap();
+    fleet.unlock("a");
+    fleet.restore(&file, &[]);
+    fleet.restart();
+    assert!(fleet.lock("b"));
+    fleet.is_held_by(["a", "b"]);
+}
+
+#[test]
 fn a_backup_beside_busy_clients_contains_every_lock_that_was_granted_before() {
     let airlock = Airlock::embedded("[lock]\ndefault_slots = 8");
     let client = airlock.client();

@@ -30,7 +30,7 @@ use super::{CommitOutcome, Conflict, Location, Member, Report, Store, StoreError
 use crate::lock::GroupName;
 use crate::lock::codec::{Stored, Value};
 pub(crate) use connection::check;
-pub(crate) use copy::{CopyError, Present, Restore, backup};
+pub(crate) use copy::{CopyError, Present, Restore, backup, unnamed_backup};
 use database::Database;
 pub use error::OpenError;
 use error::{OpenProblem, SqliteError};

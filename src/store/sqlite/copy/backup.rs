@@ -1,5 +1,6 @@
 //! The backup of a store beside the servers that use it.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,36 +31,78 @@ pub(crate) fn backup(
     file: &Path,
     busy_timeout: Duration,
 ) -> Result<Values, CopyError> {
-    let unusable = |error| CopyError::store(store, error);
-    let missing = |error| unusable(OpenProblem::NotReadable(error).into());
-    check_access(store).map_err(|problem| unusable(problem.into()))?;
+    check_access(store).map_err(|problem| CopyError::store(store, problem))?;
     check_free(store, file)?;
-    check_header(store).map_err(|problem| unusable(problem.into()))?;
-    let paths = FilePaths::of(store).map_err(missing)?;
-    let before = FileIdentity::read(&paths).map_err(missing)?;
-    let source = open(store, busy_timeout).map_err(unusable)?;
-
+    let source = Source::open(store, busy_timeout)?;
     let mut new = NewFile::create(file, "backup").map_err(|error| CopyError::write(file, error))?;
-    let mut target = connect(&new.path, busy_timeout).map_err(|e| CopyError::backup(file, e))?;
-    copy(&source, &mut target, busy_timeout).map_err(|error| {
-        if is_damage(&error) {
-            CopyError::store(store, error)
-        } else {
-            CopyError::backup(file, error)
-        }
-    })?;
-    let now = FileIdentity::read(&paths).map_err(missing)?;
-    if !now.is_same_database(&before) {
-        return Err(unusable(OpenProblem::Moved.into()));
-    }
-    let values = complete(&target, file)?;
-    drop(target);
+    let values = source.copy_to(&new.path, file, busy_timeout)?;
     let placed = new.sync().and_then(|()| new.put(file));
     placed.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => CopyError::Exists(file.to_owned()),
         _ => CopyError::write(file, error),
     })?;
     Ok(values)
+}
+
+/// Copies the store as [`backup`] does, into a file that has no name any more, and returns that.
+///
+/// # Errors
+/// As for [`backup`].
+pub(crate) fn unnamed_backup(store: &Path, busy_timeout: Duration) -> Result<File, CopyError> {
+    check_access(store).map_err(|problem| CopyError::store(store, problem))?;
+    let source = Source::open(store, busy_timeout)?;
+    // The folder of the store can be written, and others need not exist in a container.
+    let new = NewFile::create(store, "backup").map_err(|error| CopyError::write(store, error))?;
+    source.copy_to(&new.path, &new.path, busy_timeout)?;
+    File::open(&new.path).map_err(|error| CopyError::read(&new.path, error))
+}
+
+/// The open store, and which file it was.
+struct Source<'a> {
+    store: &'a Path,
+    connection: Connection,
+    paths: FilePaths,
+    identity: FileIdentity,
+}
+
+impl<'a> Source<'a> {
+    fn open(store: &'a Path, busy_timeout: Duration) -> Result<Self, CopyError> {
+        let unusable = |error| CopyError::store(store, error);
+        let missing = |error| unusable(OpenProblem::NotReadable(error).into());
+        check_header(store).map_err(|problem| unusable(problem.into()))?;
+        let paths = FilePaths::of(store).map_err(missing)?;
+        Ok(Source {
+            store,
+            identity: FileIdentity::read(&paths).map_err(missing)?,
+            connection: open(store, busy_timeout).map_err(unusable)?,
+            paths,
+        })
+    }
+
+    /// Copies the store to the empty file `target`, and returns the values in it. Errors call it `name`.
+    fn copy_to(
+        &self,
+        target: &Path,
+        name: &Path,
+        busy_timeout: Duration,
+    ) -> Result<Values, CopyError> {
+        let unusable = |problem: OpenProblem| CopyError::store(self.store, problem);
+        let mut target =
+            connect(target, busy_timeout).map_err(|error| CopyError::backup(name, error))?;
+        copy(&self.connection, &mut target, busy_timeout).map_err(|error| {
+            if is_damage(&error) {
+                CopyError::store(self.store, error)
+            } else {
+                CopyError::backup(name, error)
+            }
+        })?;
+        let now = FileIdentity::read(&self.paths)
+            .map_err(|error| unusable(OpenProblem::NotReadable(error)))?;
+        if !now.is_same_database(&self.identity) {
+            return Err(unusable(OpenProblem::Moved));
+        }
+        complete(&target, name)
+    }
 }
 
 fn open(store: &Path, busy_timeout: Duration) -> Result<Connection, Unsuitable> {

@@ -7,7 +7,7 @@ mod file;
 mod present;
 mod restore;
 
-pub(crate) use backup::backup;
+pub(crate) use backup::{backup, unnamed_backup};
 pub(crate) use error::CopyError;
 pub(crate) use present::Present;
 pub(crate) use restore::Restore;
