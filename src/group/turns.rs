@@ -2,7 +2,7 @@
 //! bounded.
 //!
 //! The store knows no queue: a free slot goes to the node that asks first. With many waiting nodes that is a lottery, and
-//! with fixed intervals some nodes always lose it. docs/architecture.md has figures.
+//! with fixed intervals some nodes always lose it. docs/decisions/0009 has figures.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;

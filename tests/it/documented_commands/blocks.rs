@@ -51,13 +51,18 @@ pub(super) fn spans() -> Vec<(String, String)> {
 /// Returns the paths of the documents with commands, relative to the root of the source tree.
 fn documents() -> Vec<String> {
     let mut documents = vec!["CONTRIBUTING.md".to_owned(), "README.md".to_owned()];
-    for entry in fs::read_dir(repository().join("docs")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
+    let folders = ["docs", "docs/decisions"].into_iter();
+    let entries = folders.flat_map(|folder| {
+        let entries = fs::read_dir(repository().join(folder)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.map(move |name| format!("{folder}/{name}"))
+    });
+    for name in entries {
         if Path::new(&name)
             .extension()
             .is_some_and(|extension| extension == "md")
         {
-            documents.push(format!("docs/{name}"));
+            documents.push(name);
         }
     }
     documents.sort();

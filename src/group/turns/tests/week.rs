@@ -288,7 +288,7 @@ fn without_turns_a_queue_is_a_lottery_and_they_cost_less_than_a_tenth_of_the_gra
     assert!(fair.grants > lottery.grants / 10 * 9);
 }
 
-/// The figures of docs/architecture.md.
+/// The figures of docs/decisions/0009.
 #[test]
 #[ignore = "prints a table, and takes minutes"]
 fn table() {
