@@ -46,23 +46,38 @@ fn assert_good(output: &Output) {
 fn systemd_analyze(unit: &str, arguments: &[&str]) -> Output {
     let (folder, binary) = (tempfile::tempdir().unwrap(), binary());
     let binary = binary.to_str().unwrap();
-    let text = read(&contrib("systemd").join(unit))
-        .replace("/usr/local/bin/airlock", binary)
-        .replace("/usr/bin/podman", binary)
-        .replace("/usr/bin/loginctl", "/bin/true")
-        // This user does not exist on this machine.
-        .replace("User=airlock\n", "");
-    fs::write(folder.path().join(unit), text).unwrap();
+    let source = contrib(unit);
+    let mut units = vec![source.clone()];
+    // The units of a node refer to each other.
+    if unit.starts_with("client/") {
+        let beside = ["airlock-steady-state.service", "airlock-reboot.service"];
+        units.extend(beside.map(|name| source.with_file_name(name)));
+    }
+    for unit in units {
+        let text = read(&unit)
+            .replace("/usr/local/bin/airlock", binary)
+            .replace("/usr/bin/podman", binary)
+            .replace("/usr/bin/loginctl", "/bin/true")
+            // This user does not exist on this machine.
+            .replace("User=airlock\n", "");
+        fs::write(folder.path().join(unit.file_name().unwrap()), text).unwrap();
+    }
     Command::new("systemd-analyze")
         .args(arguments)
-        .arg(folder.path().join(unit))
+        .arg(folder.path().join(source.file_name().unwrap()))
         .output()
         .expect("systemd-analyze cannot be started; `make setup` installs what is missing")
 }
 
 #[test]
 fn systemd_finds_nothing_wrong_with_the_units() {
-    for unit in ["airlock.service", "airlock-podman.service"] {
+    for unit in [
+        "systemd/airlock.service",
+        "systemd/airlock-podman.service",
+        "client/airlock-steady-state.service",
+        "client/airlock-reboot.service",
+        "client/airlock-reboot.timer",
+    ] {
         let output = systemd_analyze(unit, &["verify"]);
         assert_good(&output);
         // An unknown key is only a warning.
@@ -75,10 +90,31 @@ fn systemd_finds_nothing_wrong_with_the_units() {
 }
 
 #[test]
+fn the_drop_in_for_bootc_stages_updates_and_does_not_reboot() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = folder.path().join("bootc-fetch-apply-updates.service");
+    let drop_ins = folder.path().join("bootc-fetch-apply-updates.service.d");
+    fs::write(
+        &unit,
+        "[Service]\nType=oneshot\nExecStart=/nowhere --apply\n",
+    )
+    .unwrap();
+    fs::create_dir(&drop_ins).unwrap();
+    let text = read(&contrib("bootc/10-airlock.conf"));
+    assert!(text.ends_with("\nExecStart=\nExecStart=/usr/bin/bootc upgrade --quiet\n"));
+    let text = text.replace("/usr/bin/bootc", "/bin/true");
+    fs::write(drop_ins.join("10-airlock.conf"), text).unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    let output = verify.arg("verify").arg(&unit).output().unwrap();
+    assert_good(&output);
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
 fn the_unit_of_the_binary_is_sandboxed_as_far_as_a_network_service_can_be() {
     // 1.1 of 10. The use of the network accounts for 0.5 + 0.3 + 0.2; the comments of the unit explain the rest.
     assert_good(&systemd_analyze(
-        "airlock.service",
+        "systemd/airlock.service",
         &["security", "--offline=true", "--no-pager", "--threshold=11"],
     ));
 }

@@ -19,6 +19,7 @@ mod cli_output;
 mod cli_scene;
 mod cli_status;
 mod client;
+mod client_units;
 mod cluster;
 mod conformance;
 mod contrib;
