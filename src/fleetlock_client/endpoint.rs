@@ -24,7 +24,7 @@ impl Endpoint {
     pub(crate) fn success(self) -> &'static str {
         match self {
             Endpoint::PreReboot => "the slot is granted",
-            Endpoint::SteadyState => "the slot is released",
+            Endpoint::SteadyState => "the node holds no slot",
         }
     }
 

@@ -190,7 +190,7 @@ impl Remedy for AskError {
         let text = match self {
             AskError::Denied(_) | AskError::Body(..) | AskError::Request(_) => return None,
             AskError::Rejected(_) => {
-                "check the user, the password, the group, and the path of the URL; the server lists the clients that it \
+                "check the user, the password, the group, and the path of the URL; Airlock lists the clients that it \
                  rejects on its status page"
             }
             AskError::Redirect { .. } => {

@@ -110,7 +110,7 @@ fn a_slot_is_granted_denied_to_another_node_and_released() {
         let (code, stdout, _) = ask("steady-state", &url, &workers);
         assert_eq!(
             (code, &*stdout),
-            (0, "the slot is released: group \"workers\", id \"n\"\n")
+            (0, "the node holds no slot: group \"workers\", id \"n\"\n")
         );
     }
     assert_eq!(holders(&server, "workers"), "[]");
