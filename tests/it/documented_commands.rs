@@ -75,6 +75,41 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ),
     ("docs/installing.md", "butane", "needs Butane"),
     (
+        "docs/kubernetes.md",
+        "make image",
+        "needs podman and a registry: `make test-image` builds the image",
+    ),
+    (
+        "docs/kubernetes.md",
+        "openssl req",
+        "kubernetes/pod.rs runs it",
+    ),
+    (
+        "docs/kubernetes.md",
+        "htpasswd",
+        "asks for a password, and needs the tools of Apache",
+    ),
+    (
+        "docs/kubernetes.md",
+        "kubectl",
+        "needs a cluster: kubernetes/pod.rs runs what needs none",
+    ),
+    (
+        "docs/kubernetes.md",
+        "curl --cacert",
+        "kubernetes/pod.rs runs it",
+    ),
+    (
+        "docs/kubernetes.md",
+        "{ printf",
+        "kubernetes/pod.rs runs it",
+    ),
+    (
+        "docs/kubernetes.md",
+        "scrape_configs:",
+        "a part of a file, of kubernetes/pod.rs",
+    ),
+    (
         "docs/operations.md",
         "GROUP    STATE      HELD",
         "output of a larger fleet",
