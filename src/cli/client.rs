@@ -48,27 +48,14 @@ pub(super) enum Client {
     /// The exit code is 0 only if the server has granted the slot: reboot then, and release it with `airlock client
     /// steady-state` after the reboot. A holder that asks again is granted the slot that it already has, so it is safe to
     /// repeat the command if it is not known whether it has succeeded.
-    #[command(after_help = concat_examples(PRE_REBOOT_EXAMPLES))]
+    #[command(after_help = EXIT_CODES)]
     PreReboot(Arguments),
     /// Release the slot, after a reboot
     ///
     /// A node that holds no slot may report as well, so the command belongs into each boot, and after a reboot that was
     /// granted and then given up.
-    #[command(after_help = concat_examples(STEADY_STATE_EXAMPLES))]
+    #[command(after_help = EXIT_CODES)]
     SteadyState(Arguments),
-}
-
-const PRE_REBOOT_EXAMPLES: &str = "\
-Examples:
-  airlock client pre-reboot --url http://127.0.0.1:3333/
-  airlock client pre-reboot --url https://airlock.example.org/ --wait && systemctl reboot";
-
-const STEADY_STATE_EXAMPLES: &str = "\
-Examples:
-  airlock client steady-state --url https://airlock.example.org/ --group workers --wait";
-
-fn concat_examples(examples: &str) -> String {
-    format!("{examples}\n\n{EXIT_CODES}")
 }
 
 /// The arguments of `airlock client`. Each of them can be set in the environment, for units.

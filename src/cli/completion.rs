@@ -12,13 +12,13 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use super::CliError;
-use super::args::Cli;
 use super::context::{self, StoreContext};
+use super::help;
 use super::nodes::nodes;
 use super::overview::{Overview, all_targets};
 use crate::config;
@@ -60,7 +60,7 @@ pub(super) fn respond() -> Option<ExitCode> {
     let words: Vec<OsString> = words.cloned().collect();
     let folder = env::current_dir().ok();
     let environment =
-        CompleteEnv::with_factory(|| with_candidates(Cli::command(), &Line::parse(&words)));
+        CompleteEnv::with_factory(|| with_candidates(help::command(), &Line::parse(&words)));
     match environment
         .var(VARIABLE)
         .try_complete(arguments, folder.as_deref())
@@ -204,7 +204,7 @@ async fn send_candidates(
 impl Line {
     /// Reads the words of a command line, as far as they make sense.
     fn parse(words: &[OsString]) -> Self {
-        let matches = Cli::command()
+        let matches = help::command()
             .ignore_errors(true)
             .try_get_matches_from(joined(words));
         let mut found = matches.ok();
@@ -217,7 +217,7 @@ impl Line {
             found = matches.subcommand().map(|(_, matches)| matches.clone());
         }
         Line {
-            config: config.unwrap_or_else(|| config::DEFAULT_PATH.into()),
+            config: config.unwrap_or_else(config::default_path),
             group,
         }
     }

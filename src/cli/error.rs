@@ -151,6 +151,9 @@ pub(super) enum CliError {
     /// A file or folder of the command cannot be written.
     #[error("{}: cannot be written", path.display())]
     Write { path: PathBuf, source: io::Error },
+    /// The temporary folder of `serve --dev` cannot be created.
+    #[error("cannot create a temporary folder in {}", path.display())]
+    DevFolder { path: PathBuf, source: io::Error },
     /// The async runtime cannot be started.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
@@ -226,6 +229,7 @@ impl CliError {
             | CliError::Declined
             | CliError::Output(_)
             | CliError::Write { .. }
+            | CliError::DevFolder { .. }
             | CliError::Runtime(_)
             | CliError::Startup(_)
             | CliError::Serve(_) => 1,
@@ -257,6 +261,9 @@ impl CliError {
             CliError::Input { source, .. } => (source.kind() == io::ErrorKind::InvalidData)
                 .then(|| "write the line as UTF-8 text".into()),
             CliError::Serve(error) => error.remedy(),
+            CliError::DevFolder { .. } => {
+                Some("set TMPDIR to a folder that this user may write".into())
+            }
             CliError::Runtime(_) => Some(THREADS_REMEDY.into()),
             CliError::Store { hint, .. } => hint.map(Into::into),
             CliError::Contended { .. } => Some("run the command again".into()),

@@ -3,14 +3,11 @@
 
 use std::path::Path;
 
-use clap::CommandFactory as _;
-
-use super::CliError;
-use super::args::Cli;
+use super::{CliError, help};
 
 /// Writes one manual page for each command into `folder`.
 pub(super) fn run(folder: &Path) -> Result<(), CliError> {
-    clap_mangen::generate_to(Cli::command(), folder).map_err(|source| CliError::Write {
+    clap_mangen::generate_to(help::command(), folder).map_err(|source| CliError::Write {
         path: folder.to_owned(),
         source,
     })

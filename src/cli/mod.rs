@@ -7,12 +7,16 @@ mod check_config;
 mod client;
 mod completion;
 mod context;
+mod dev;
+mod environment;
 mod error;
 mod ex_get_slots;
+mod examples;
 mod gates;
 mod get_gates;
 mod get_slots;
 mod healthcheck;
+mod help;
 mod history;
 mod id;
 mod lock;
@@ -32,6 +36,7 @@ mod status;
 mod store_file;
 mod unlock;
 mod usage;
+mod version;
 mod watch;
 
 use std::io::ErrorKind;
@@ -62,7 +67,7 @@ pub fn run() -> ExitCode {
 
 impl Cli {
     fn run(self) -> ExitCode {
-        let is_server = matches!(self.command, CliCommand::Serve);
+        let is_server = matches!(self.command, CliCommand::Serve(_));
         let _log_guard = if is_server {
             arena::limit();
             match logging::init(self.verbose, self.log_format) {
@@ -96,7 +101,7 @@ impl Cli {
 
     fn dispatch(&self) -> Result<(), CliError> {
         match &self.command {
-            CliCommand::Serve => serve::run(&self.config),
+            CliCommand::Serve(arguments) => serve::run(&self.config, arguments),
             CliCommand::CheckConfig(arguments) => {
                 context::block_on(check_config::run(&self.config, arguments))
             }
@@ -150,6 +155,7 @@ impl Cli {
                 let script = completion::script(&shell.to_string());
                 print_raw(script.unwrap_or_default())
             }
+            CliCommand::Version(arguments) => version::run(arguments),
             CliCommand::Man { folder } => man::run(folder),
         }
     }

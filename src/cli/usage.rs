@@ -4,9 +4,11 @@ use std::ffi::OsString;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory as _, Error, Parser as _};
+use clap::parser::ValueSource;
+use clap::{Command, Error, FromArgMatches as _};
 
-use super::args::Cli;
+use super::args::{Cli, CliCommand};
+use super::help;
 
 /// Parses the arguments, of which the first is the name of the program.
 ///
@@ -14,7 +16,7 @@ use super::args::Cli;
 /// If they are invalid, or ask for help. The message about an unknown command lists the commands. It suggests none: the
 /// most similar name may be that of a command that changes something.
 pub(super) fn parse(arguments: Vec<OsString>) -> Result<Cli, Error> {
-    Cli::try_parse_from(&arguments).map_err(|mut error| {
+    parsed(&arguments).map_err(|mut error| {
         error.remove(ContextKind::SuggestedSubcommand);
         if error.kind() == ErrorKind::InvalidSubcommand {
             error.remove(ContextKind::SuggestedCommand);
@@ -26,9 +28,27 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Cli, Error> {
     })
 }
 
+fn parsed(arguments: &[OsString]) -> Result<Cli, Error> {
+    let mut command = help::command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    let is_dev = matches!(&cli.command, CliCommand::Serve(arguments) if arguments.dev);
+    // A rule of clap would not see an option before the command.
+    if is_dev && matches.value_source("config") == Some(ValueSource::CommandLine) {
+        let text = "the argument '--dev' cannot be used with '--config <FILE>': the server writes a configuration of \
+                    its own";
+        let serve = command.find_subcommand_mut("serve");
+        return Err(match serve {
+            Some(serve) => serve.error(ErrorKind::ArgumentConflict, text),
+            None => command.error(ErrorKind::ArgumentConflict, text),
+        });
+    }
+    Ok(cli)
+}
+
 /// Returns the names of the commands that are possible after those in `arguments`.
 fn commands(arguments: &[OsString]) -> Vec<String> {
-    let mut command = &Cli::command();
+    let mut command = &help::command();
     for argument in arguments {
         if let Some(found) = command.find_subcommand(argument) {
             command = found;

@@ -11,6 +11,7 @@ mod command;
 mod diagnostic;
 mod field;
 mod keys;
+mod path;
 mod read;
 mod schema;
 mod settings;
@@ -24,6 +25,7 @@ use std::path::Path;
 
 pub(crate) use command::command_line;
 pub(crate) use diagnostic::{ConfigErrors, Diagnostic, Places};
+pub(crate) use path::{DEFAULT_PATH, PATH_VARIABLE, default_path};
 pub(crate) use settings::{
     CapSettings, ConfiguredGate, EventKind, GateCredentials, GateSettings, GateTarget,
     GroupSettings, Limits, ListenSettings, NotifySettings, Settings, SlotsMismatch, StoreSettings,
@@ -33,9 +35,6 @@ pub use settings::{ClusterId, EtcdSettings, EtcdUser, KeyPair, MAX_ETCD_SLOTS};
 pub(crate) use suggest::nearest;
 
 use diagnostic::Diagnostics;
-
-/// The configuration file that is read unless the command line names another one.
-pub(crate) const DEFAULT_PATH: &str = "/etc/airlock/config.toml";
 
 /// A valid configuration.
 #[derive(Debug)]

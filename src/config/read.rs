@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::diagnostic::Diagnostics;
+use super::path::{self, PATH_VARIABLE};
 use crate::file::{self, FileError, FileProblem};
 use crate::text::explain::Remedy as _;
 
@@ -12,7 +13,7 @@ pub(super) fn text(diagnostics: &mut Diagnostics, path: &Path) -> Option<String>
     let bytes = match file::read(path) {
         Ok(bytes) => bytes,
         Err(error) => {
-            let (problem, remedy) = (&error.problem, remedy(&error));
+            let (problem, remedy) = (&error.problem, remedy(&error, path));
             let text = format!("cannot read the configuration: {problem}; {remedy}");
             diagnostics.error_at(None, "", text);
             return None;
@@ -30,13 +31,16 @@ pub(super) fn text(diagnostics: &mut Diagnostics, path: &Path) -> Option<String>
     }
 }
 
-fn remedy(error: &FileError) -> String {
-    let text = match &error.problem {
-        FileProblem::Io(error) if error.kind() != ErrorKind::PermissionDenied => {
-            "name the file with -c/--config"
-        }
-        FileProblem::NotRegular(_) => "name a regular file with -c/--config",
+fn remedy(error: &FileError, path: &Path) -> String {
+    let kind = match &error.problem {
+        FileProblem::Io(error) if error.kind() != ErrorKind::PermissionDenied => "the file",
+        FileProblem::NotRegular(_) => "a regular file",
         _ => return error.remedy().unwrap_or_default(),
     };
-    text.into()
+    match path::variable() {
+        Some(variable) if variable == path => {
+            format!("correct {PATH_VARIABLE}, or name {kind} with -c/--config")
+        }
+        _ => format!("name {kind} with -c/--config"),
+    }
 }

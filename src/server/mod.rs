@@ -84,7 +84,8 @@ pub(crate) struct Server {
 // === impl Server ===
 
 impl Server {
-    /// Loads the files and binds the addresses of `settings`. A SIGHUP, which `hangups` receives, will reload `config`.
+    /// Loads the files and binds the addresses of `settings`. A SIGHUP, which `hangups` receives, will reload `config`;
+    /// one of `signals` will end the server.
     ///
     /// # Errors
     /// If a file cannot be used, or an address cannot be bound.
@@ -92,11 +93,11 @@ impl Server {
         mut settings: Settings,
         config: PathBuf,
         hangups: Signal,
+        signals: Signals,
     ) -> Result<Self, ServeError> {
         announce::settings(&settings);
         let limits = &mut settings.limits;
         limits.max_connections = rlimit::raise_nofile_limit(limits.max_connections);
-        let signals = Signals::listen().map_err(ServeError::Signals)?;
         let (metrics, families) = ServerMetrics::register()?;
         let reloads = &families.reloads;
         let mut files = FileWatcher::new();

@@ -7,6 +7,7 @@
 //! INSTA_UPDATE=always cargo test --test it cli_output
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -159,26 +160,33 @@ fn put(etcd: &Etcd, group: &str, semaphore: &str, lock_times: &str) {
     ]);
 }
 
+/// Returns the names of all commands, such as `get slots`, and of the parts before the spaces. The first one is empty.
+pub(crate) fn commands() -> BTreeSet<String> {
+    let help = airlock().arg("-h").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let listed = help
+        .lines()
+        .skip_while(|line| !line.starts_with("Usage: "))
+        .take_while(|line| *line != "Options:");
+    let names = listed.filter_map(|line| line.strip_prefix("  ")?.split("  ").next());
+    let mut commands = BTreeSet::from([String::new()]);
+    for name in names {
+        let ends = name.match_indices(' ').map(|(end, _)| end);
+        commands.extend(ends.chain([name.len()]).map(|end| name[..end].to_owned()));
+    }
+    commands
+}
+
 #[test]
 fn help_of_every_command() {
     let folder = tempfile::tempdir().unwrap();
     let mut transcript = Transcript::new(folder.path());
-    let mut commands = vec![Vec::new()];
-    while let Some(command) = commands.pop() {
-        let command: Vec<&str> = command.iter().map(String::as_str).collect();
-        let help = transcript.run(&[&command[..], &["--help"]].concat());
-        let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
-        let subcommands: Vec<&str> = listed
-            .take_while(|line| !line.is_empty())
-            .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
-            .filter(|name| !name.is_empty() && *name != "help")
-            .collect();
-        for subcommand in subcommands.iter().rev() {
-            let names = command.iter().chain([subcommand]);
-            commands.push(names.map(ToString::to_string).collect());
-        }
+    for command in commands() {
+        let words = command.split_whitespace().chain(["--help"]);
+        transcript.run(&words.collect::<Vec<_>>());
     }
     assert!(transcript.text.contains("$ airlock ex get slots --help"));
+    transcript.run(&["-h"]);
     transcript.assert_snapshot("help");
 }
 
