@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::CliError;
 use super::gates::{self, GateAnswer};
-use super::output::{count, print_json, report};
+use super::output::{count, print_json, report, report_labelled};
 use super::preflight::{self, Scope};
 use crate::config::{self, Checked, Diagnostic};
 use online::StoreFindings;
@@ -77,10 +77,10 @@ struct Findings {
 
 fn report_text(path: &Path, findings: &Findings, is_promoted: bool) {
     for warning in &findings.warnings {
-        report(format_args!("warning: {warning}"));
+        report_labelled(format_args!("warning: {warning}"));
     }
     for error in &findings.errors {
-        report(format_args!("error: {error}"));
+        report_labelled(format_args!("error: {error}"));
     }
     report(format_args!("{}: {}", path.display(), findings.summary()));
     if findings.is_valid() {

@@ -1,14 +1,18 @@
 //! `airlock get slots`: prints the holders of each group, as a table or as JSON.
 
+use std::io;
+
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::CliError;
+use super::color;
 use super::context::StoreContext;
-use super::output::{print, print_json, table};
+use super::output::{print, print_json, print_raw, table};
 use super::overview::{Overview, address, waiting};
 use crate::status::{GroupView, HolderView};
 use crate::text::duration::age;
+use crate::text::escape::printable;
 
 /// The arguments of `airlock get slots`.
 #[derive(Debug, clap::Args)]
@@ -57,8 +61,12 @@ fn print_table(groups: &[GroupView]) -> Result<(), CliError> {
     });
     let mut rows = vec![header.map(str::to_owned)];
     rows.extend(groups.iter().flat_map(|group| rows_of(group, has_names)));
-    let mut lines = table(rows, &NUMBERS, MAX_WIDTH).into_iter();
-    lines.try_for_each(print)
+    let is_colored = color::are_wanted(&io::stdout());
+    let lines = table(rows, &NUMBERS, MAX_WIDTH);
+    lines.iter().try_for_each(|line| match printable(line) {
+        line if is_colored => print_raw(color::state(&line, groups)),
+        line => print_raw(line),
+    })
 }
 
 /// Returns a row for each holder of a group, and one row for a group without holders.

@@ -5,6 +5,7 @@ mod args;
 mod backup;
 mod check_config;
 mod client;
+mod color;
 mod completion;
 mod context;
 mod dev;

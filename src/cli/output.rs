@@ -6,6 +6,7 @@ use std::fmt::{self, Display};
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use anstream::stream::RawStream;
 use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -13,6 +14,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::Registry;
 
 use super::CliError;
+use super::color;
 use crate::lock::NodeId;
 use crate::logging;
 use crate::text::escape::{escaped_json, printable, shortened};
@@ -47,6 +49,11 @@ pub(super) fn print_raw(text: impl Display) -> Result<(), CliError> {
 /// Prints a line of progress. The command and its exit code do not depend on whether it can be written.
 pub(super) fn report(line: impl Display) {
     let _ = print(line);
+}
+
+/// Prints a line of progress that begins with a label, such as `warning:`.
+pub(super) fn report_labelled(line: impl Display) {
+    let _ = print_raw(labelled(&line.to_string(), &io::stdout()));
 }
 
 /// The maximum number of characters of an id in a table or a sentence: every id that a server accepts is shown in full.
@@ -140,7 +147,16 @@ pub(super) fn log_error(error: &CliError, config: &Path) {
 /// Prints a line to stderr. There is no other place for the error of a failure to do so.
 fn print_message(line: impl Display) {
     let line = line.to_string();
-    let _ = writeln!(io::stderr().lock(), "{}", printable(&line));
+    let _ = writeln!(io::stderr().lock(), "{}", labelled(&line, &io::stderr()));
+}
+
+/// Returns a line with its label in color, if colors are wanted in what is written to `stream`.
+fn labelled(line: &str, stream: &impl RawStream) -> String {
+    let line = printable(line);
+    match color::are_wanted(stream) {
+        true => color::label(&line).into_owned(),
+        false => line.into_owned(),
+    }
 }
 
 /// Begins to print events to stderr as plain text, such as `warning: …`: those of this crate up to `verbosity` (the

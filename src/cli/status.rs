@@ -7,6 +7,7 @@ mod policies;
 mod rejected;
 mod store;
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use clap::ValueEnum;
 use tokio::time;
 
 use super::CliError;
+use super::color;
 use super::context::StoreContext;
 use super::output::print_raw;
 use super::overview::Overview;
-use crate::status::DenialView;
+use crate::status::{DenialView, GroupView};
 use crate::text::escape::{escaped_json, printable};
 use crate::text::explain::chain;
 
@@ -91,6 +93,8 @@ pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<
 /// What the command prints.
 struct Report {
     lines: Vec<String>,
+    /// The groups of which the states are colored.
+    groups: Vec<GroupView>,
     needs_attention: bool,
 }
 
@@ -99,7 +103,14 @@ struct Report {
 impl Report {
     /// Prints the lines, after `clear`.
     fn print(self, clear: &str) -> Result<(), CliError> {
-        let lines = self.lines.iter().map(|line| printable(line));
+        let is_colored = color::are_wanted(&io::stdout());
+        let lines = self.lines.iter().map(|line| match printable(line) {
+            line if is_colored => match color::label(&line) {
+                Cow::Borrowed(line) => color::state(line, &self.groups).into_owned(),
+                Cow::Owned(line) => line,
+            },
+            line => line.into_owned(),
+        });
         if !self.lines.is_empty() {
             print_raw(format!("{clear}{}", lines.collect::<Vec<_>>().join("\n")))?;
         }
@@ -151,8 +162,10 @@ async fn once(context: &StoreContext, arguments: &Arguments) -> Result<Report, C
         (Format::Wide, None, None) => fleet::wide_lines(context, &view, arguments.all),
         (Format::Table, None, None) => fleet::lines(context, &view, arguments.all),
     };
+    let is_text = matches!(arguments.output, Format::Table | Format::Wide);
     Ok(Report {
         lines,
+        groups: view.groups.into_iter().filter(|_| is_text).collect(),
         needs_attention: view.needs_attention,
     })
 }

@@ -14,6 +14,7 @@ mod auth;
 mod backup;
 mod check_config;
 mod cli;
+mod cli_color;
 mod cli_completions;
 mod cli_output;
 mod cli_scene;
