@@ -19,6 +19,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 use super::CliError;
 use super::context::{self, StoreContext};
 use super::help;
+use super::needs::{self, Needs};
 use super::nodes::nodes;
 use super::overview::{Overview, all_targets};
 use crate::config;
@@ -154,7 +155,8 @@ async fn send_candidates(
     let send = |value: &str, meaning: Option<&str>| {
         let _ = sender.send((value.to_owned(), meaning.map(str::to_owned)));
     };
-    let loaded = config::load(&line.config)?;
+    let usable = needs::usable(config::check(&line.config), Needs::Store)?;
+    let loaded = &usable.loaded;
     let offers_groups = matches!(wanted, Wanted::Groups | Wanted::GroupsAndNodes);
     if offers_groups {
         loaded
@@ -163,7 +165,7 @@ async fn send_candidates(
             .keys()
             .for_each(|group| send(group.as_str(), None));
     }
-    let context = StoreContext::open(loaded, &line.config)?;
+    let context = StoreContext::open(usable, &line.config)?;
     if offers_groups {
         let groups = all_targets(&context).await;
         groups

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::CliError;
-use crate::config::{Loaded, Places, Settings, StoreSettings, command_line};
+use super::needs::Usable;
+use crate::config::{Places, Settings, StoreSettings, command_line};
 use crate::file;
 use crate::lock::codec::DecodeError;
 use crate::lock::semaphore::Semaphore;
@@ -20,6 +21,8 @@ use crate::text::explain::explain;
 /// The store on which a command works, beside any running servers.
 pub(super) struct StoreContext {
     pub(super) settings: Settings,
+    /// Whether the settings of the groups are valid. If not, some may be missing, or have defaults.
+    has_valid_groups: bool,
     pub(super) store: Arc<dyn Store>,
     /// The names of nodes; none if they are not configured, or cannot be used.
     pub(super) names: NodeNames,
@@ -84,7 +87,11 @@ impl StoreContext {
     /// # Errors
     /// If the store cannot be used. An embedded one has to exist: a command that created a new one would work on a
     /// store that no server uses.
-    pub(super) fn open(loaded: Loaded, config: &Path) -> Result<Self, CliError> {
+    pub(super) fn open(usable: Usable, config: &Path) -> Result<Self, CliError> {
+        let Usable {
+            loaded,
+            has_valid_groups,
+        } = usable;
         let settings = loaded.settings;
         if let StoreSettings::Embedded { path } = &settings.store {
             check_exists(path, config)?;
@@ -99,6 +106,7 @@ impl StoreContext {
         let names = load_names(&settings, &loaded.places);
         Ok(StoreContext {
             settings,
+            has_valid_groups,
             store,
             names,
             config: config.to_owned(),
@@ -175,10 +183,12 @@ impl StoreContext {
             let stored = self.store.read(&target.name).await;
             let stored = stored.map_err(|error| self.store_error(error))?;
             stored.value.ok_or_else(|| self.unknown_group(name))?;
-            tracing::warn!(
-                "group {name} is not configured in {}, but the store has a value for it",
-                self.config.display()
-            );
+            if self.has_valid_groups {
+                tracing::warn!(
+                    "group {name} is not configured in {}, but the store has a value for it",
+                    self.config.display()
+                );
+            }
         }
         Ok(target)
     }
@@ -226,6 +236,20 @@ impl StoreContext {
             name: name.clone(),
             configured_slots: Some(group.slots),
         })
+    }
+
+    /// Returns the number of slots that a group should have; `None` if it is not configured. If the settings of the groups
+    /// are not valid, it is the stored number.
+    pub(super) fn wanted_slots(&self, target: &Target, state: Option<&GroupState>) -> Option<u64> {
+        if self.has_valid_groups {
+            return target.configured_slots;
+        }
+        let semaphore = state.and_then(|state| state.semaphore.as_ref().ok());
+        let stored = semaphore.map(|semaphore| semaphore.slots);
+        stored
+            .filter(|slots| *slots > 0)
+            .or(target.configured_slots)
+            .or(Some(1))
     }
 
     /// Reads the state of a group.

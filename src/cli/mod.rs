@@ -23,6 +23,7 @@ mod id;
 mod lock;
 mod man;
 mod moment;
+mod needs;
 mod nodes;
 mod output;
 mod override_policies;
@@ -49,8 +50,8 @@ use crate::server::arena;
 use args::{Cli, CliCommand, Ex, ExGet, Get, Set};
 use context::StoreContext;
 use error::CliError;
+use needs::Needs;
 use output::print_raw;
-use preflight::Scope;
 use store_file::StoreFile;
 
 /// Runs the command that the arguments of this process name, and returns its exit code.
@@ -108,50 +109,52 @@ impl Cli {
             }
             CliCommand::Healthcheck => healthcheck::run(self.load()?, &self.config),
             CliCommand::Get(Get::Slots(arguments)) => {
-                self.with_context(|context| get_slots::run(context, arguments))
+                self.with_context(Needs::Store, |context| get_slots::run(context, arguments))
             }
             CliCommand::Get(Get::Gates(arguments)) => {
                 let settings = self.load()?.settings;
                 context::block_on(get_gates::run(&settings, &self.config, arguments))
             }
             CliCommand::Status(arguments) => {
-                self.with_context(|context| status::run(context, arguments))
+                self.with_context(Needs::Store, |context| status::run(context, arguments))
             }
             CliCommand::History(arguments) => {
-                self.with_context(|context| history::run(context, arguments))
+                self.with_context(Needs::Store, |context| history::run(context, arguments))
             }
             CliCommand::Lock(arguments) => {
-                self.with_context(|context| lock::run(context, arguments))
+                self.with_context(Needs::Groups, |context| lock::run(context, arguments))
             }
             CliCommand::Unlock(arguments) => {
-                self.with_context(|context| unlock::run(context, arguments))
+                self.with_context(Needs::Store, |context| unlock::run(context, arguments))
             }
             CliCommand::Set(Set::Slots(arguments)) => {
-                self.with_context(|context| set_slots::run(context, arguments))
+                self.with_context(Needs::Groups, |context| set_slots::run(context, arguments))
             }
             CliCommand::Pause(arguments) => {
-                self.with_context(|context| pause::run(context, arguments))
+                self.with_context(Needs::Store, |context| pause::run(context, arguments))
             }
             CliCommand::Resume(arguments) => {
-                self.with_context(|context| resume::run(context, arguments))
+                self.with_context(Needs::Groups, |context| resume::run(context, arguments))
             }
-            CliCommand::Override(arguments) => {
-                self.with_context(|context| override_policies::run(context, arguments))
-            }
+            CliCommand::Override(arguments) => self.with_context(Needs::Groups, |context| {
+                override_policies::run(context, arguments)
+            }),
             CliCommand::Watch(arguments) => {
-                self.with_context(|context| watch::run(context, arguments))
+                self.with_context(Needs::Store, |context| watch::run(context, arguments))
             }
             CliCommand::Backup(arguments) => {
-                let store = StoreFile::new(self.load()?, &self.config, "backup")?;
+                let store = StoreFile::new(self.usable(Needs::Store)?, &self.config, "backup")?;
                 backup::run(&store, arguments)
             }
             CliCommand::Restore(arguments) => {
-                let store = StoreFile::new(self.load()?, &self.config, "restore")?;
+                let store = StoreFile::new(self.usable(Needs::Groups)?, &self.config, "restore")?;
                 restore::run(&store, arguments)
             }
             CliCommand::Id(arguments) => id::run(arguments),
             CliCommand::Client(client) => client.run(),
-            CliCommand::Ex(Ex::Get(ExGet::Slots)) => self.with_context(ex_get_slots::run),
+            CliCommand::Ex(Ex::Get(ExGet::Slots)) => {
+                self.with_context(Needs::Groups, ex_get_slots::run)
+            }
             CliCommand::Completions { shell } => {
                 let script = completion::script(&shell.to_string());
                 print_raw(script.unwrap_or_default())
@@ -162,14 +165,23 @@ impl Cli {
     }
 
     /// Runs a command that works on the store.
-    fn with_context<F>(&self, command: impl FnOnce(StoreContext) -> F) -> Result<(), CliError>
+    fn with_context<F>(
+        &self,
+        needs: Needs,
+        command: impl FnOnce(StoreContext) -> F,
+    ) -> Result<(), CliError>
     where
         F: Future<Output = Result<(), CliError>>,
     {
         context::block_on(async {
-            let loaded = preflight::load(&self.config, Scope::Etcd).await?;
-            command(StoreContext::open(loaded, &self.config)?).await
+            let usable = needs::load(&self.config, needs).await?;
+            command(StoreContext::open(usable, &self.config)?).await
         })
+    }
+
+    /// Loads the configuration for a command on the file of the embedded store.
+    fn usable(&self, needs: Needs) -> Result<Loaded, CliError> {
+        Ok(needs::usable(config::check(&self.config), needs)?.loaded)
     }
 
     /// Loads the configuration without a check of what it names, and logs the warnings.

@@ -182,11 +182,12 @@ struct Source<'a> {
 impl Source<'_> {
     fn view(&self, target: &Target, now: Timestamp) -> GroupView {
         let settings = self.context.settings.groups.get(&target.name);
+        let state = self.states.get(&target.name);
         let waiting = |fleet: &Fleet| fleet.waiting(&target.name, None).merge(Default::default());
         let facts = GroupFacts {
             name: &target.name,
-            configured_slots: target.configured_slots,
-            state: self.states.get(&target.name),
+            configured_slots: self.context.wanted_slots(target, state),
+            state,
             settings,
             conditions: self.conditions(&target.name, settings),
             policies: self.policies,

@@ -89,6 +89,13 @@ fn lines(diagnostics: &[Diagnostic]) -> String {
 
 // === impl Diagnostic ===
 
+impl Diagnostic {
+    /// Returns the section of the key, such as `lock`; empty if the whole file is the problem.
+    pub(crate) fn section(&self) -> &str {
+        self.key.split(['.', '[', ',']).next().unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}", self.text, self.file.display())?;

@@ -126,8 +126,21 @@ impl Checked {
     /// # Errors
     /// All errors of the file.
     pub(crate) fn into_loaded(self) -> Result<Loaded, ConfigErrors> {
+        self.into_loaded_for(|_| true)
+    }
+
+    /// Returns the settings if the sections that `needs` selects by their names are valid. The others may have defaults in
+    /// place of invalid values.
+    ///
+    /// # Errors
+    /// All errors of the file, also those of other sections.
+    pub(crate) fn into_loaded_for(
+        self,
+        needs: impl Fn(&str) -> bool,
+    ) -> Result<Loaded, ConfigErrors> {
+        let mut errors = self.errors.iter();
         match self.draft {
-            Some(settings) if self.errors.is_empty() => Ok(Loaded {
+            Some(settings) if !errors.any(|error| needs(error.section())) => Ok(Loaded {
                 settings,
                 places: self.places,
                 warnings: self.warnings,

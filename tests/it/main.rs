@@ -22,6 +22,7 @@ mod cli_status;
 mod client;
 mod client_units;
 mod cluster;
+mod config_errors;
 mod conformance;
 mod contrib;
 mod denials;
