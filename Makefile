@@ -77,7 +77,7 @@ CHECK_SCHEMA := $(PYTHON_TOOLS)/check-jsonschema --quiet --builtin-schema
 lint: ## check the format, clippy (warnings are errors), scripts, spelling, workflows, the TLS provider and the licenses
 	@tools/setup lint
 	$(CARGO) fmt --all --check
-	$(PYTHON_TOOLS)/shellcheck $$(git grep -lI --untracked -E '^#!/bin/(ba)?sh$$')
+	$(PYTHON_TOOLS)/shellcheck $$(git grep -lI --untracked -E '^#!/(usr/)?bin/(env )?(bash|dash|sh)')
 	$(PYTHON_TOOLS)/typos
 	$(PYTHON_TOOLS)/zizmor --offline --quiet .github
 	$(PYTHON_TOOLS)/jactionlint --profile correctness --shellcheck $(PYTHON_TOOLS)/shellcheck
