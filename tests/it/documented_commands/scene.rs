@@ -1,8 +1,9 @@
-//! A machine on which the commands of the documents run: with its own network, /etc, home, and current folder, so that
-//! ports and paths are those of the documents.
+//! A machine on which the commands of the documents run: with its own network, host name, /etc, home, and current folder, so
+//! that ports and paths are those of the documents.
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::process::{Command as Program, Stdio};
 
 use tempfile::TempDir;
@@ -13,9 +14,10 @@ use airlock_test_support::{eventually, eventually_ok, repository};
 
 use super::blocks::{Block, Command};
 
-/// Makes the own network and /etc of the scene, and then waits for its end.
+/// Makes what the machine has of its own, and then waits for its end.
 const BEGIN: &str = "set -e
 ip link set lo up
+echo airlock1 >/proc/sys/kernel/hostname
 cp -a /etc etc 2>/dev/null || true
 mount --bind etc /etc
 mkdir -p /etc/airlock
@@ -50,7 +52,7 @@ impl Scene {
         fs::write(path(".curlrc"), "silent\nshow-error\n").unwrap();
 
         let mut unshare = Program::new("unshare");
-        unshare.args(["--net", "--mount"]);
+        unshare.args(["--net", "--mount", "--uts"]);
         if !rustix::process::geteuid().is_root() {
             unshare.arg("--map-root-user");
         }
@@ -99,6 +101,11 @@ impl Scene {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Returns the path of a file in the current folder.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     fn check(&self, command: &Command, block: &Block) {
         let line = &command.line;
         // At a terminal, a person confirms a change.
@@ -144,7 +151,7 @@ impl Scene {
     fn program(&self, script: &str) -> Program {
         let mut program = Program::new("nsenter");
         program.arg(format!("--target={}", self.machine.id()));
-        program.args(["--net", "--mount"]);
+        program.args(["--net", "--mount", "--uts"]);
         if !rustix::process::geteuid().is_root() {
             program.args(["--user", "--preserve-credentials"]);
         }
