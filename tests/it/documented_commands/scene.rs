@@ -33,13 +33,15 @@ pub(super) struct Scene {
     /// The process whose namespaces the commands enter.
     machine: Process,
     folder: TempDir,
+    /// The variables that commands have exported.
+    exports: String,
 }
 
 impl Scene {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        for name in ["bin", "target/debug", "tmp"] {
+        for name in ["backup", "bin", "target/debug", "tmp"] {
             fs::create_dir_all(path(name)).unwrap();
         }
         for name in ["examples", "contrib"] {
@@ -65,13 +67,16 @@ impl Scene {
             servers: Vec::new(),
             machine,
             folder,
+            exports: String::new(),
         }
     }
 
     /// Runs the commands of a block, and compares what they print.
     pub(super) fn run(&mut self, block: &Block) {
         for command in block.commands() {
-            if let Some(server) = server(&command.line) {
+            if command.line.starts_with("export ") {
+                self.exports.push_str(&format!("{}\n", command.line));
+            } else if let Some(server) = server(&command.line) {
                 self.serve(&server);
             } else {
                 self.check(&command, block);
@@ -107,7 +112,8 @@ impl Scene {
     }
 
     fn check(&self, command: &Command, block: &Block) {
-        let line = &command.line;
+        // The folder at the root of the file system is that of the real machine.
+        let line = &command.line.replace(" /backup/", " backup/");
         // At a terminal, a person confirms a change.
         let asks = CHANGES
             .iter()
@@ -117,7 +123,7 @@ impl Scene {
         } else {
             ""
         };
-        let program = format!("exec 2>&1\n{line}{confirmation}\n");
+        let program = format!("exec 2>&1\n{}{line}{confirmation}\n", self.exports);
         let run = || {
             let output = self.program(&program).output().unwrap();
             let printed = String::from_utf8(output.stdout).unwrap();
@@ -131,7 +137,10 @@ impl Scene {
             return;
         };
         let expected = comparable(line, &expected.join("\n"));
-        if line.starts_with("airlock get ") {
+        if ["airlock get ", "airlock status"]
+            .iter()
+            .any(|start| line.starts_with(start))
+        {
             // The servers publish the waiting nodes within 10 s.
             eventually_ok(line, || match comparable(line, &run().1) {
                 printed if printed == expected => Ok(()),
@@ -203,25 +212,42 @@ fn comparable(command: &str, output: &str) -> Vec<String> {
     lines
 }
 
-/// Replaces durations, and the user and the host of a command.
+/// Replaces times, durations, users and hosts, and the folder of `airlock serve --dev`. The width of a column depends on
+/// them.
 fn normalized(line: &str) -> String {
-    let units = ["s", "min", "h", "d"];
-    let mut normalized: Vec<&str> = Vec::new();
-    let mut words = line.trim_end().split(' ').peekable();
+    let indentation = line.len() - line.trim_start().len();
+    let mut normalized: Vec<String> = vec![" ".repeat(indentation)];
+    let mut words = line.split_whitespace().peekable();
     while let Some(word) = words.next() {
         let unit = words
             .peek()
-            .map(|unit| unit.trim_end_matches([':', ';', ',', '.']));
-        let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+            .map(|unit| unit.trim_end_matches([':', ';', ',', '.', ')']));
+        let number = word.trim_start_matches('(');
+        let is_duration =
+            is_number(number) && unit.is_some_and(|unit| ["s", "min", "h", "d"].contains(&unit));
+        let is_time = word
+            .split_once(':')
+            .is_some_and(|(hour, minute)| is_number(hour) && is_number(minute));
         let is_user = word
             .split_once('@')
             .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
-        if is_number && unit.is_some_and(|unit| units.contains(&unit)) {
-            words.next();
-            normalized.push("DURATION");
-        } else {
-            normalized.push(if is_user { "USER@HOST" } else { word });
-        }
+        let folder = word
+            .find("/airlock-dev-")
+            .map(|start| word[start + 1..].split_once('/'));
+        normalized.push(match folder {
+            _ if is_duration => {
+                words.next();
+                "DURATION".to_owned()
+            }
+            _ if is_time => "TIME".to_owned(),
+            _ if is_user => "USER@HOST".to_owned(),
+            Some(Some((_, file))) => format!("/tmp/airlock-dev/{file}"),
+            _ => word.to_owned(),
+        });
     }
     normalized.join(" ")
+}
+
+fn is_number(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
 }
