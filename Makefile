@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test stress mutants fuzz bench lint docs dist image test-image fmt setup clean
+.PHONY: help run test stress mutants fuzz bench lint docs dist image test-image test-systemd fmt setup clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -114,6 +114,10 @@ image: ## build the container image with podman or buildah
 test-image: ## build the image with buildah and test it with a real etcd
 	@tools/setup image
 	tools/test-image
+
+test-systemd: ## start the units under systemd in a container of systemd-nspawn, as root: make test-systemd SUITES=trixie
+	@tools/setup systemd
+	tools/test-systemd $(SUITES)
 
 fmt: ## format the source
 	$(CARGO) fmt --all

@@ -7,6 +7,8 @@ mod lines;
 mod picture;
 mod scene;
 
+use airlock_test_support::repository;
+
 use blocks::{Block, blocks};
 use scene::Scene;
 
@@ -50,7 +52,7 @@ fn not_run() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 fn is_not_run(block: &Block) -> bool {
-    not_run().any(|entry| lists(entry, block))
+    block.case.is_some() || not_run().any(|entry| lists(entry, block))
 }
 
 fn lists((file, start): (&str, &str), block: &Block) -> bool {
@@ -97,6 +99,19 @@ fn each_block_is_data_or_runs_or_is_listed_with_the_reason() {
             blocks.iter().any(|block| lists(entry, block)),
             "there is no such block: {entry:?}"
         );
+    }
+}
+
+#[test]
+fn each_block_for_systemd_is_run_by_its_cases() {
+    let cases = std::fs::read_to_string(repository().join("tools/systemd-cases")).unwrap();
+    let names: Vec<String> = blocks()
+        .into_iter()
+        .filter_map(|block| block.case)
+        .collect();
+    assert!(!names.is_empty());
+    for name in names {
+        assert!(cases.contains(&format!("documented {name} ")), "{name}");
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) struct Block {
     /// The heading above the block.
     pub(super) section: String,
     pub(super) code: String,
+    /// The name in a comment above the block, under which tools/systemd-cases runs it.
+    pub(super) case: Option<String>,
     /// The language of a fenced block.
     language: String,
 }
@@ -74,6 +76,7 @@ fn read(file: &str) -> Code {
     let mut code = Code::default();
     let mut section = String::new();
     let (mut heading, mut block) = (None::<String>, None::<Block>);
+    let mut case = None;
     for event in Parser::new_ext(&text, Options::ENABLE_TABLES) {
         match event {
             Event::Start(Tag::Heading { level, .. }) => {
@@ -85,6 +88,7 @@ fn read(file: &str) -> Code {
                     file: file.to_owned(),
                     section: section.clone(),
                     code: String::new(),
+                    case: case.take(),
                     language: match kind {
                         CodeBlockKind::Fenced(language) => language.into_string(),
                         CodeBlockKind::Indented => String::new(),
@@ -99,6 +103,11 @@ fn read(file: &str) -> Code {
                 if let Some(block) = &mut block {
                     block.code.push_str(&text);
                 }
+            }
+            Event::Html(comment) => {
+                let name = comment.trim().strip_prefix("<!-- tools/systemd-cases: ");
+                let name = name.and_then(|name| name.strip_suffix(" -->"));
+                case = name.map(str::to_owned);
             }
             Event::Code(text) => code.spans.push(text.into_string()),
             _ => {}
