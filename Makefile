@@ -2,7 +2,8 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test stress mutants fuzz bench lint docs dist image test-image test-systemd fmt setup clean
+.PHONY: help run test stress mutants fuzz bench lint docs dist image test-image test-systemd fmt \
+	setup clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -104,12 +105,13 @@ docs: ## build the documentation as a site in target/docs/site, and check its li
 	@tools/setup docs
 	tools/docs
 
-dist: ## build a release in dist/: static binary, completions, manual pages, SBOM, checksums
-	@tools/setup build
+dist: ## build a release in dist/: static binary, completions, manual pages, licenses, SBOM, checksums
+	@tools/setup dist
 	tools/dist
 
 image: ## build the container image with podman or buildah
-	@$$(command -v podman || command -v buildah) build --timestamp 0 --tag airlock .
+	@labels=$$(tools/image-labels) && \
+	  $$(command -v podman || command -v buildah) build --timestamp 0 $$labels --tag airlock .
 
 test-image: ## build the image with buildah and test it with a real etcd
 	@tools/setup image
