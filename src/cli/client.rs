@@ -218,15 +218,15 @@ impl Arguments {
             password: read_secret(path)?,
         }))
     }
+}
 
-    /// Returns the pause after this many failures in a row to reach the server.
-    fn pause(&self, failures: u32) -> Duration {
-        let mean = match failures.checked_sub(1) {
-            Some(doublings) => FIRST_PAUSE * 2_u32.pow(doublings.min(MAX_DOUBLINGS)),
-            None => self.interval,
-        };
-        mean.min(self.interval).mul_f64(0.5 + fastrand::f64())
-    }
+/// Returns the pause of a node that waits, after this many failures in a row to reach the server.
+fn pause(interval: Duration, failures: u32) -> Duration {
+    let mean = match failures.checked_sub(1) {
+        Some(doublings) => FIRST_PAUSE * 2_u32.pow(doublings.min(MAX_DOUBLINGS)),
+        None => interval,
+    };
+    mean.min(interval).mul_f64(0.5 + fastrand::f64())
 }
 
 /// Asks the server, once or until it grants or releases the slot. Prints the reason of the wait each time that it changes.
@@ -261,7 +261,7 @@ async fn ask(
             report(format_args!("{}, waiting: {reason}", endpoint.failure()));
             reported = reason;
         }
-        let next = Instant::now() + arguments.pause(failures);
+        let next = Instant::now() + pause(arguments.interval, failures);
         // The last request is made when the time is over.
         sleep_until(end.map_or(next, |end| next.min(end))).await;
     }
@@ -285,5 +285,35 @@ fn parse_interval(text: &str) -> Result<Duration, &'static str> {
     match parse_duration(text)? {
         length if length < MIN_INTERVAL => Err("expected at least 1s"),
         _ => parse_time(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_spread_around_the_interval_and_shorter_at_first_after_a_failure() {
+        for (failures, interval, mean) in [
+            (0, 300, 300),
+            (1, 300, 10),
+            (2, 300, 20),
+            (5, 300, 160),
+            (6, 300, 300),
+            (u32::MAX, 300, 300),
+            (1, 1, 1),
+        ] {
+            let pauses = [(); 400].map(|()| pause(Duration::from_secs(interval), failures));
+            let (shortest, longest) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+            let mean = Duration::from_secs(mean);
+            assert!(
+                (mean / 2..mean * 5 / 8).contains(shortest),
+                "{shortest:?} of {mean:?}"
+            );
+            assert!(
+                (mean * 11 / 8..mean * 3 / 2).contains(longest),
+                "{longest:?} of {mean:?}"
+            );
+        }
     }
 }

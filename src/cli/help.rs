@@ -33,6 +33,7 @@ const EXIT_CODES: &str = "
   2         the command line is invalid (status: no group and no known node has this name)
   69        the store, the server or a gate cannot be used; nothing was changed
   75        the outcome of the change is unknown; check with `airlock get slots`
+  77        client: the server rejects the request
   78        the configuration is invalid
   130, 143  a second SIGINT or SIGTERM ended the server at once";
 

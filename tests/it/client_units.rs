@@ -14,6 +14,7 @@ use airlock_test_support::airlock::{Airlock, binary};
 use airlock_test_support::eventually;
 use airlock_test_support::process::Process;
 use airlock_test_support::prometheus::contrib;
+use airlock_test_support::repository;
 
 /// A node with the scripts for one system, and the programs that they call.
 struct Node {
@@ -264,6 +265,91 @@ fn a_node_that_has_waited_reboots_only_if_it_is_still_needed() {
         assert_eq!(is_held(&server), expected);
         assert!(other.unlock("default", "n").granted());
     }
+}
+
+/// Returns the block of a section of docs/other-systems.md that begins with `start`.
+fn documented(section: &str, start: &str) -> String {
+    let text = fs::read_to_string(repository().join("docs/other-systems.md")).unwrap();
+    let (_, text) = text.split_once(&format!("\n## {section}\n")).unwrap();
+    let text = text.split("\n## ").next().unwrap();
+    let lines = text.lines().map(|line| line.strip_prefix("    "));
+    let block = lines
+        .skip_while(|line| !line.is_some_and(|line| line.starts_with(start)))
+        .map_while(|line| line);
+    let block: Vec<&str> = block.collect();
+    assert!(!block.is_empty(), "no {start} in {section}");
+    block.join("\n")
+}
+
+#[test]
+fn the_commands_of_the_document_install_what_the_units_call() {
+    let server = Airlock::embedded("");
+    for (section, bin) in [("Flatcar", "/opt/bin"), ("dnf", "/usr/local/bin")] {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        for existing in ["usr/local/bin", "etc/systemd/system"] {
+            fs::create_dir_all(root.join(existing)).unwrap();
+        }
+        symlink(binary(), folder.path().join("airlock")).unwrap();
+        symlink(contrib(""), folder.path().join("contrib")).unwrap();
+        let programs = root.join(&bin[1..]);
+        let run = |commands: &str| {
+            let commands = commands.replace(" /", &format!(" {}/", root.display()));
+            Command::new("sh")
+                .args(["-ec", &commands])
+                .current_dir(&folder)
+                .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
+                .output()
+                .unwrap()
+        };
+        let output = run(&documented(section, "install"));
+        assert!(output.status.success(), "{output:?}");
+        for program in ["airlock", "airlock-reboot", "airlock-reboot-needed"] {
+            let mode = fs::metadata(programs.join(program)).unwrap().mode();
+            assert_eq!(mode & 0o777, 0o755, "{program}");
+        }
+        for unit in documented(section, "systemctl")
+            .split_whitespace()
+            .filter(|word| word.starts_with("airlock"))
+        {
+            assert!(
+                root.join("etc/systemd/system").join(unit).is_file(),
+                "{unit}"
+            );
+        }
+        let service = root.join("etc/systemd/system/airlock-reboot.service");
+        assert!(
+            fs::read_to_string(service)
+                .unwrap()
+                .contains(&format!("{bin}:"))
+        );
+
+        let environment = root.join("etc/airlock/client.env");
+        let settings = fs::read_to_string(&environment).unwrap();
+        let settings = settings.replace("https://airlock.example.org:3333/", &server.url());
+        fs::write(&environment, settings).unwrap();
+        assert_eq!(fs::metadata(&environment).unwrap().mode() & 0o777, 0o600);
+        let output = run(&documented("Configure the node", "set -a"));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            text.contains("the slot is granted") && text.contains("holds no slot"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn the_containerfile_for_bootc_copies_files_that_exist_to_places_in_the_path_of_the_units() {
+    let block = documented("bootc", "COPY");
+    for line in block.lines().filter_map(|line| line.strip_prefix("COPY ")) {
+        let (files, _) = line.rsplit_once(' ').unwrap();
+        let files = files.trim_start_matches("airlock ");
+        let mut list = Command::new("sh");
+        list.args(["-c", &format!("ls -d {files}")])
+            .current_dir(repository());
+        assert!(list.output().unwrap().status.success(), "{files}");
+    }
+    assert!(block.contains(" /usr/local/bin/\n"));
 }
 
 #[test]
