@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::text::escape::{printable, redacted};
+use crate::text::escape::{printable, redacted, shortened};
 
 /// An error or a warning about one place of the configuration.
 ///
@@ -106,6 +106,21 @@ impl fmt::Display for Diagnostic {
             write!(f, ", {}", self.key)?;
         }
         write!(f, ")")
+    }
+}
+
+// === impl ConfigErrors ===
+
+impl ConfigErrors {
+    /// Returns the first error, of which at most `max` characters, and the number of the others.
+    pub(crate) fn summary(&self, max: usize) -> String {
+        let first = self.errors.first().map(ToString::to_string);
+        let first = first.unwrap_or_default();
+        let first = shortened(&first, max);
+        match self.errors.len().saturating_sub(1) {
+            0 => first.into_owned(),
+            more => format!("{first} (and {more} more)"),
+        }
     }
 }
 

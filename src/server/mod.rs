@@ -224,6 +224,7 @@ impl Server {
         let fleet = spawn_presence(supervisor, &store, &state, &denials, &id, notifies);
         self.metrics.register_fleet(fleet.clone())?;
         let metrics = self.metrics;
+        let (rejected, rejection) = watch::channel(None);
         let status = Status {
             state: state.clone(),
             health: store.health(),
@@ -234,6 +235,7 @@ impl Server {
             metrics: Box::new(move || metrics.render()),
             config: self.config.clone(),
             location: self.settings.store.location(),
+            rejection: rejection.clone(),
         };
         let services = Services {
             main: api::router(Arc::clone(&api), self.settings.path_prefix.as_deref()),
@@ -263,7 +265,6 @@ impl Server {
             supervisor.spawn("event source", events.run());
             supervisor.spawn("event delivery", notifier.deliver());
         }
-        let (rejected, rejection) = watch::channel(None);
         spawn_systemd(supervisor, &store, &state, rejection);
         spawn_monitor(supervisor, &store, &state, self.config.clone());
         let mut files = self.files;

@@ -126,7 +126,11 @@ async fn watch_groups(
 }
 
 fn status_text(groups: usize, health: &Health, rejection: Option<&ConfigErrors>) -> String {
-    let rejection = rejection.map(rejection_text).unwrap_or_default();
+    // The log has all errors.
+    let rejection = rejection.map_or_else(String::new, |invalid| {
+        let reason = invalid.summary(MAX_STATUS / 2);
+        format!("configuration not reloaded: {reason}; running with the previous one; ")
+    });
     let plural = if groups == 1 { "" } else { "s" };
     let store = match (&health.replies, &health.writes) {
         (Replies::Unknown, _) => "the store was not reached yet".to_owned(),
@@ -148,22 +152,6 @@ fn status_text(groups: usize, health: &Health, rejection: Option<&ConfigErrors>)
         MAX_STATUS,
     )
     .into_owned()
-}
-
-/// Describes a reload that changed nothing by its first error; the log has all of them.
-fn rejection_text(invalid: &ConfigErrors) -> String {
-    let first = invalid
-        .errors
-        .first()
-        .map(|error| shortened(&error.to_string(), MAX_STATUS / 2).into_owned());
-    let more = match invalid.errors.len().saturating_sub(1) {
-        0 => String::new(),
-        more => format!(" (and {more} more)"),
-    };
-    format!(
-        "configuration not reloaded: {}{more}; running with the previous one; ",
-        first.unwrap_or_default()
-    )
 }
 
 /// Notifies the service manager if it has room for the message within [`TIMEOUT`].

@@ -19,6 +19,7 @@ use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::config::ConfigErrors;
 use crate::coordinator::StateReceiver;
 use crate::denials::{Denials, MAX_LISTED};
 use crate::fleet::{FleetReceiver, ServerId};
@@ -50,6 +51,8 @@ pub(crate) struct Status {
     pub(crate) config: PathBuf,
     /// The endpoints or the file of the store.
     pub(crate) location: String,
+    /// The reason why the last reload changed nothing.
+    pub(crate) rejection: watch::Receiver<Option<ConfigErrors>>,
 }
 
 /// The handlers' shared state, and the documents that they share.
@@ -60,6 +63,9 @@ struct Pages {
     metrics: Document,
     runbook: Document,
 }
+
+/// The maximum number of characters of the first error of a configuration.
+const MAX_REASON: usize = 1000;
 
 const HTML: &str = "text/html; charset=utf-8";
 
@@ -132,9 +138,10 @@ async fn readyz(State(pages): State<Arc<Pages>>) -> Response {
     let health = pages.status.health.borrow().clone();
     match health.readiness(Instant::now()) {
         Ok(()) => {
-            let notices = health.notices.iter();
+            let notices = health.notices.iter().map(ToString::to_string);
             let notices: String = notices
-                .map(|notice| format!("warning: {}\n", printable(&notice.to_string())))
+                .chain(pages.status.reload_problem())
+                .map(|notice| format!("warning: {}\n", printable(&notice)))
                 .collect();
             format!("ok\n{notices}").into_response()
         }
@@ -161,7 +168,17 @@ impl Status {
             names: &self.names,
             denials: self.denials.list(now, MAX_LISTED),
             location: &self.location,
+            reload_problem: self.reload_problem(),
         };
         StatusView::new(sources, now)
+    }
+
+    /// Describes the last reload if it changed nothing.
+    fn reload_problem(&self) -> Option<String> {
+        let rejection = self.rejection.borrow();
+        let reason = rejection.as_ref()?.summary(MAX_REASON);
+        Some(format!(
+            "the configuration file was not reloaded, and the previous configuration stays in effect: {reason}"
+        ))
     }
 }

@@ -50,9 +50,29 @@ fn a_bad_file_changes_nothing_and_is_reported() {
         (airlock.metric(good) == Some(0.0)).then_some(())
     });
     assert!(airlock.client().lock("default", "a").granted());
+    let problem = "the configuration file was not reloaded, and the previous configuration stays in effect: expected a \
+                   whole number, 1 or more, found 0";
+    let shown = |airlock: &Airlock| {
+        let ready = airlock
+            .status("/readyz")
+            .1
+            .contains(&format!("ok\nwarning: {problem}"));
+        let json = airlock.status("/v1/status").1.contains(problem);
+        let page = airlock
+            .status("/")
+            .1
+            .contains("The configuration file was not reloaded.");
+        [ready, json, page]
+    };
+    eventually("the reason to be shown", || {
+        (shown(&airlock) == [true; 3]).then_some(())
+    });
 
     airlock.reload(EMBEDDED);
     airlock.wait_for_log("changes=\"no group or limit has changed\"");
+    eventually("the reason to be gone", || {
+        (shown(&airlock) == [false; 3]).then_some(())
+    });
     assert_eq!(airlock.metric(good), Some(1.0));
     let failures = "airlock_config_reloads_total{result=\"failure\"}";
     assert_eq!(airlock.metric(failures), Some(1.0));

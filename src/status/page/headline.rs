@@ -159,6 +159,11 @@ fn words<'a>(page: &Page<'a>, problem: &Problem<'a>) -> Words<'a> {
             "The other servers, and the nodes that wait at them, are not known.",
             servers,
         ),
+        Problem::NotReloaded => warning(
+            "configuration not reloaded",
+            "The configuration file was not reloaded.",
+            Place::Here,
+        ),
         Problem::Notices => warning(
             "warning about the store",
             "No group needs attention, but the store does.",

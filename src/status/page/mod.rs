@@ -124,6 +124,9 @@ impl Page<'_> {
                     (runbook(if store.up { "The store refuses writes" } else { "The store is unavailable" }))
                 }
             }
+            @if let Some(problem) = &self.view.reload_problem {
+                p.notice { (sentence(problem)) " " (runbook("Reload the configuration")) }
+            }
             @for notice in &store.notices { p.notice { (sentence(notice)) } }
             p.quiet { (self.summary()) }
         }

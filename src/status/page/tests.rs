@@ -26,6 +26,7 @@ fn view() -> StatusView {
         host: "ops-1".into(),
         now: Timestamp::UNIX_EPOCH,
         needs_attention: false,
+        reload_problem: None,
         store: StoreView::working("file airlock.db".into()),
         servers: Some(vec![server("ops-1")]),
         groups: Vec::new(),
@@ -92,6 +93,11 @@ fn each_problem_hides_the_lesser_ones() {
         &|view| view.store.notices.push("notice".into()),
         "(!) warning about the store - Airlock",
         "No group needs attention, but the store does.",
+    );
+    expect(
+        &|view| view.reload_problem = Some("the file was not reloaded".into()),
+        "(!) configuration not reloaded - Airlock",
+        "The configuration file was not reloaded.",
     );
     let lost = |view: &mut StatusView| {
         let last_seen = Some(view.now - SignedDuration::from_mins(5));

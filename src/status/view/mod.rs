@@ -55,6 +55,9 @@ pub(crate) struct StatusView {
     pub(crate) now: Timestamp,
     /// Whether an operator should look at anything of what follows.
     pub(crate) needs_attention: bool,
+    /// Why this server has not applied its configuration file, if the last reload changed nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reload_problem: Option<String>,
     pub(crate) store: StoreView,
     /// The servers of the fleet; `None` if the store does not return them.
     pub(crate) servers: Option<Vec<ServerView>>,
@@ -118,6 +121,8 @@ pub(super) struct Sources<'a> {
     pub(super) denials: Vec<DeniedClient>,
     /// The endpoints or the file of the store.
     pub(super) location: &'a str,
+    /// Why the last reload changed nothing.
+    pub(super) reload_problem: Option<String>,
 }
 
 // === impl Sources ===
@@ -188,6 +193,7 @@ impl StatusView {
             host: sources.id.host.clone(),
             now,
             needs_attention: false,
+            reload_problem: sources.reload_problem.take(),
             store: StoreView {
                 location: sources.location.to_owned(),
                 etcd: health.endpoints.clone(),
@@ -225,6 +231,7 @@ impl StatusView {
             host: host::name(),
             now,
             needs_attention: false,
+            reload_problem: None,
             store,
             servers: fleet.map(|fleet| servers(fleet, None, now)),
             groups,

@@ -32,6 +32,8 @@ pub(crate) enum Problem<'a> {
     Lost(Vec<&'a ServerView>),
     /// The documents of the servers are not known.
     ServersUnknown,
+    /// This server has not applied its configuration file.
+    NotReloaded,
     /// The store works, but an operator should know something about it.
     Notices,
 }
@@ -57,6 +59,7 @@ impl StatusView {
         problems.extend(groups(Condition::Failing, Condition::GateFailed));
         problems.extend(self.problem_of_servers());
         problems.extend(groups(Condition::Unknown, Condition::Free));
+        problems.extend(self.reload_problem.as_ref().map(|_| Problem::NotReloaded));
         problems.extend((!store.notices.is_empty()).then_some(Problem::Notices));
         problems
     }
