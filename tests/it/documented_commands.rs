@@ -32,6 +32,10 @@ const RUN: &[(&str, &str)] = &[
         "docs/operations.md",
         "### Walkthrough: a node dies holding a lock",
     ),
+    ("docs/tutorial.md", "## Let a node come back"),
+    ("docs/tutorial.md", "## Let the nodes ask"),
+    ("docs/tutorial.md", "## Release the slot of a dead node"),
+    ("docs/tutorial.md", "## Start a server"),
 ];
 
 /// The blocks that no test of this file runs, with the reasons.
@@ -118,6 +122,19 @@ fn each_block_for_systemd_is_run_by_its_cases() {
 #[test]
 fn the_quick_start_works_as_it_is_written() {
     run(&mut Scene::new(), "README.md", "## Quick start");
+}
+
+#[test]
+fn the_tutorial_works_as_it_is_written() {
+    let mut scene = Scene::new();
+    for section in [
+        "## Start a server",
+        "## Let the nodes ask",
+        "## Let a node come back",
+        "## Release the slot of a dead node",
+    ] {
+        run(&mut scene, "docs/tutorial.md", section);
+    }
 }
 
 #[test]
