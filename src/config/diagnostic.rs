@@ -44,6 +44,8 @@ pub(super) struct Diagnostics {
     places: Places,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
+    /// The keys of the file that are not known, each with the name of its table.
+    unknown: Vec<(String, Located<String>)>,
 }
 
 /// A value and its place in the file.
@@ -155,6 +157,7 @@ impl Diagnostics {
             },
             errors: Vec::new(),
             warnings: Vec::new(),
+            unknown: Vec::new(),
         }
     }
 
@@ -185,6 +188,16 @@ impl Diagnostics {
     pub(super) fn warning<T>(&mut self, located: &Located<T>, text: impl Into<String>) {
         let diagnostic = self.diagnostic(located.line, &located.key, text.into());
         self.warnings.push(diagnostic);
+    }
+
+    /// Records a key that is none of those of its table. The name of the table has no array indices.
+    pub(super) fn unknown(&mut self, table: &str, key: Located<String>) {
+        self.unknown.push((table.to_owned(), key));
+    }
+
+    /// Takes the unknown keys.
+    pub(super) fn take_unknown(&mut self) -> Vec<(String, Located<String>)> {
+        std::mem::take(&mut self.unknown)
     }
 
     /// Returns the places, the errors and the warnings.

@@ -28,10 +28,11 @@ pub(super) enum Pair<A, B> {
 }
 
 /// The numbers that a key accepts.
-pub(super) struct NumberRange {
-    pub(super) min: u64,
-    /// `u64::MAX`: there is no maximum.
-    pub(super) max: u64,
+pub(crate) struct NumberRange {
+    /// The least one.
+    pub(crate) min: u64,
+    /// The greatest one; `u64::MAX`: there is none.
+    pub(crate) max: u64,
     /// The remedy for zero, where zero has an obvious intention.
     pub(super) instead_of_zero: Option<&'static str>,
 }

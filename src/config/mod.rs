@@ -2,7 +2,7 @@
 //!
 //! * `read` reads the file.
 //! * `toml` takes values out of the TOML document, with their lines and types; `field` is the result.
-//! * `schema` lists the keys with their types and ranges; `keys` suggests a known key for an unknown one.
+//! * `schema` lists the keys with their types, ranges and documentation; `keys` suggests a known key for an unknown one.
 //! * `settings` gives them their meaning: defaults, and what must go together.
 //! * `diagnostic` collects the errors and warnings of all these steps.
 //! * `command` writes the command lines that messages suggest.
@@ -13,13 +13,13 @@ mod field;
 mod keys;
 mod path;
 mod read;
-mod schema;
+pub(crate) mod schema;
 mod settings;
 mod suggest;
 mod toml;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::Path;
 
@@ -87,7 +87,8 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Loaded, ConfigErrors> {
 }
 
 fn draft(diagnostics: &mut Diagnostics, text: &str) -> Option<Settings> {
-    let file = schema::File::read(diagnostics, text)?;
+    let file = schema::File::parse(diagnostics, text)?;
+    keys::warn_of_unknown(diagnostics);
     Some(Settings::check(diagnostics, file))
 }
 

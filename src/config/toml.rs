@@ -12,14 +12,15 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{Diagnostics, Located, join, line, quote};
 use super::field::{Field, NumberRange};
 
+/// The ports that a listener can have.
+pub(super) const PORT: NumberRange = NumberRange::new(0, u16::MAX as u64);
+
 /// A table from which values are taken. The keys that are left at the end are unknown ones.
 pub(super) struct Table<'t> {
     /// The full name; empty for the document itself.
     name: String,
     text: &'t str,
     values: DeTable<'t>,
-    /// The keys that were asked for.
-    known: Vec<&'static str>,
 }
 
 /// A value of any type, with its place and its source text.
@@ -46,11 +47,6 @@ impl<'t> Table<'t> {
         let readable = invalid.is_empty();
         syntax::report(diagnostics, text, invalid);
         readable.then(|| Table::new(String::new(), text, document.into_inner()))
-    }
-
-    /// Returns the full name without array indices, as in the header of the table.
-    pub(super) fn header(&self) -> String {
-        without_indices(&self.name)
     }
 
     pub(super) fn take_bool(
@@ -103,6 +99,18 @@ impl<'t> Table<'t> {
             raw.convert(diagnostics, &range.to_string(), |value| {
                 number(value).filter(|number| range.contains(*number))
             })
+        })
+    }
+
+    /// Takes the port of a listener. One that is too large is no error here: a listener that is disabled may have any.
+    pub(super) fn take_port(
+        &mut self,
+        diagnostics: &mut Diagnostics,
+        key: &'static str,
+    ) -> Field<u64> {
+        let raw = self.take(diagnostics, key);
+        raw.map_or(Field::Absent, |raw| {
+            raw.convert(diagnostics, &PORT.to_string(), number)
         })
     }
 
@@ -185,28 +193,25 @@ impl<'t> Table<'t> {
         })
     }
 
-    /// Returns the keys that were not taken, and the list of those that were asked for.
-    pub(super) fn finish(self) -> (Vec<Located<String>>, Vec<&'static str>) {
-        let unknown = self.values.keys().map(|key| Located {
-            value: key.get_ref().clone().into_owned(),
-            line: Some(line(self.text, key.span().start)),
-            key: join(&self.name, key.get_ref()),
-        });
-        (unknown.collect(), self.known)
+    /// Adds the keys that were not taken to the unknown ones.
+    pub(super) fn finish(self, diagnostics: &mut Diagnostics) {
+        let table = without_indices(&self.name);
+        for key in self.values.keys() {
+            let unknown = Located {
+                value: key.get_ref().clone().into_owned(),
+                line: Some(line(self.text, key.span().start)),
+                key: join(&self.name, key.get_ref()),
+            };
+            diagnostics.unknown(&table, unknown);
+        }
     }
 
     fn new(name: String, text: &'t str, values: DeTable<'t>) -> Self {
-        Table {
-            name,
-            text,
-            values,
-            known: Vec::new(),
-        }
+        Table { name, text, values }
     }
 
     /// Takes a value of any type.
     fn take(&mut self, diagnostics: &mut Diagnostics, key: &'static str) -> Option<Raw<'t>> {
-        self.known.push(key);
         let (name, value) = match self.values.remove_entry(key) {
             Some(exactly) => exactly,
             // As in coreos/airlock, case is ignored unless one key matches exactly.

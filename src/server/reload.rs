@@ -3,6 +3,8 @@
 
 mod metrics;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -37,7 +37,10 @@ fn an_upward_import_and_a_circle_are_found() {
     };
     let sources = [
         source("", "mod low;\n\nmod left;\nmod right;\n\nmod high;\n"),
-        source("low", "use crate::high::{self, Thing};"),
+        source(
+            "low",
+            "use crate::high::{self, Thing};\npub(in crate::left) fn f() {}",
+        ),
         source(
             "left",
             "use crate::low::Thing;\nfn f() { crate::right::g() }",
@@ -222,6 +225,11 @@ fn circles(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<String>> {
 /// Returns the paths of all `use` declarations, and all other paths that start with a module of this crate.
 fn paths(code: &str) -> Vec<Vec<String>> {
     let mut paths = use_paths(code);
+    // The path of a visibility, `pub(in crate::a)`, is no import.
+    let mut parts = code.split("pub(in ");
+    let first = parts.next().unwrap_or_default();
+    let rest = parts.filter_map(|part| Some(part.split_once(')')?.1));
+    let code: String = std::iter::once(first).chain(rest).collect();
     let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     for word in code.split(|c: char| !is_path(c)) {
         if word.contains("::") && !word.ends_with("::") {

@@ -218,20 +218,3 @@ fn the_healthcheck_is_about_the_server_and_not_about_the_store() {
         "{text}"
     );
 }
-
-#[test]
-fn manual_pages_describe_the_commands() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = run(&["man", folder.path().to_str().unwrap()]);
-    assert!(made.status.success(), "{made:?}");
-    let page = fs::read_to_string(folder.path().join("airlock.1")).unwrap();
-    assert!(
-        page.contains("check\\-config") && page.contains(env!("CARGO_PKG_VERSION")),
-        "{page}"
-    );
-    assert!(folder.path().join("airlock-serve.1").is_file());
-    assert!(
-        !folder.path().join("airlock-man.1").exists(),
-        "the command is hidden"
-    );
-}

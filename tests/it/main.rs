@@ -49,6 +49,7 @@ mod lifecycle;
 mod limits;
 mod linearizability;
 mod log;
+mod man_pages;
 mod model;
 mod night;
 mod node_ids;

@@ -119,7 +119,7 @@ pub(super) fn check(
     };
     let mut groups = BTreeMap::new();
     let mut first_lines: BTreeMap<GroupName, Option<usize>> = BTreeMap::new();
-    for section in lock.groups {
+    for section in lock.groups.value_or_default() {
         let Some((name, settings)) = group(diagnostics, section, &defaults, context, catalog)
         else {
             continue;

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use super::{KeyPair, access};
 use crate::config::diagnostic::{Diagnostics, Located, quote};
 use crate::config::field::{Field, Pair};
-use crate::config::schema::ListenSection;
+use crate::config::schema::{ServiceSection, StatusSection};
+use crate::config::toml::PORT;
 
 /// The address and the TLS settings of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +43,12 @@ pub(super) struct Service {
     tls_is_valid: bool,
 }
 
-pub(super) fn service(diagnostics: &mut Diagnostics, section: Field<ListenSection>) -> Service {
-    let section = section.or_missing_table("service", || ListenSection {
+pub(super) fn service(diagnostics: &mut Diagnostics, section: Field<ServiceSection>) -> Service {
+    let section = section.or_missing_table("service", || ServiceSection {
         // A section that is not a table was reported; it must not look like one without TLS.
         tls: Field::Invalid,
         htpasswd_path: Field::Invalid,
-        ..ListenSection::default()
+        ..ServiceSection::default()
     });
     let place = section.with(());
     let section = section.value;
@@ -71,7 +72,7 @@ pub(super) fn service(diagnostics: &mut Diagnostics, section: Field<ListenSectio
             .map(|path| path.value.into()),
         listen: ListenSettings {
             address: address(diagnostics, section.address, "0.0.0.0"),
-            port: port(&section.port, 9090),
+            port: port(diagnostics, &section.port, 9090),
             tls: tls.ok().flatten().map(|pair| TlsSettings {
                 pair,
                 client_ca_path: section
@@ -84,7 +85,7 @@ pub(super) fn service(diagnostics: &mut Diagnostics, section: Field<ListenSectio
 }
 
 /// Checks the paths that coreos/airlock does not have. An empty one is not an absent one.
-fn check_paths(diagnostics: &mut Diagnostics, section: &ListenSection) {
+fn check_paths(diagnostics: &mut Diagnostics, section: &ServiceSection) {
     let paths = [
         &section.client_ca_path,
         &section.htpasswd_path,
@@ -98,7 +99,7 @@ fn check_paths(diagnostics: &mut Diagnostics, section: &ListenSection) {
 }
 
 /// Checks the keys that restrict the access of clients. They must not be ignored silently.
-fn check_client_access(diagnostics: &mut Diagnostics, section: &ListenSection, tls_wanted: bool) {
+fn check_client_access(diagnostics: &mut Diagnostics, section: &ServiceSection, tls_wanted: bool) {
     if tls_wanted {
         return;
     }
@@ -123,7 +124,7 @@ struct Reported;
 fn service_pair(
     diagnostics: &mut Diagnostics,
     place: &Located<()>,
-    section: &ListenSection,
+    section: &ServiceSection,
 ) -> Result<Option<KeyPair>, Reported> {
     let (tls, by_default) = match &section.tls {
         Field::Invalid => return Err(Reported),
@@ -131,10 +132,11 @@ fn service_pair(
         Field::Absent => (place.missing("tls"), " by default"),
     };
     if section.tls.as_present().is_some_and(|tls| !tls.value) {
-        warn_of_unused(diagnostics, section, "service");
+        let paths = [&section.tls_cert_path, &section.tls_key_path];
+        warn_of_unused(diagnostics, paths, "service");
         return Ok(None);
     }
-    let missing = match pair(section) {
+    let missing = match pair(&section.tls_cert_path, &section.tls_key_path) {
         Pair::Both(cert, key) => return Ok(Some(KeyPair::new(cert, key))),
         Pair::Invalid => return Err(Reported),
         Pair::OnlyFirst(_) => "tls_key_path is missing; set it",
@@ -151,7 +153,7 @@ fn service_pair(
 /// Returns the settings of the status listener and the place of its port. `None`: it is disabled.
 pub(super) fn status(
     diagnostics: &mut Diagnostics,
-    section: Field<ListenSection>,
+    section: Field<StatusSection>,
     service: &Service,
 ) -> Option<Located<ListenSettings>> {
     let section = section.present()?.value;
@@ -172,7 +174,7 @@ pub(super) fn status(
     let pair = status_pair(diagnostics, &section, service);
     Some(place.with(ListenSettings {
         address: address(diagnostics, section.address, ""),
-        port: port(&section.port, 0),
+        port: port(diagnostics, &section.port, 0),
         tls: pair.map(|pair| TlsSettings {
             pair,
             client_ca_path: None,
@@ -184,18 +186,19 @@ pub(super) fn status(
 /// there was an error.
 fn status_pair(
     diagnostics: &mut Diagnostics,
-    section: &ListenSection,
+    section: &StatusSection,
     service: &Service,
 ) -> Option<KeyPair> {
     let tls = match &section.tls {
         Field::Present(tls) if tls.value => tls,
         Field::Invalid => return None,
         Field::Present(_) | Field::Absent => {
-            warn_of_unused(diagnostics, section, "status");
+            let paths = [&section.tls_cert_path, &section.tls_key_path];
+            warn_of_unused(diagnostics, paths, "status");
             return None;
         }
     };
-    let missing = match pair(section) {
+    let missing = match pair(&section.tls_cert_path, &section.tls_key_path) {
         Pair::Both(cert, key) => return Some(KeyPair::new(cert, key)),
         Pair::Invalid => return None,
         Pair::Neither => {
@@ -220,15 +223,12 @@ fn status_pair(
     None
 }
 
-fn pair(section: &ListenSection) -> Pair<String, String> {
-    section
-        .tls_cert_path
-        .clone()
-        .with(section.tls_key_path.clone())
+fn pair(cert: &Field<String>, key: &Field<String>) -> Pair<String, String> {
+    cert.clone().with(key.clone())
 }
 
-fn warn_of_unused(diagnostics: &mut Diagnostics, section: &ListenSection, name: &str) {
-    for path in [&section.tls_cert_path, &section.tls_key_path] {
+fn warn_of_unused(diagnostics: &mut Diagnostics, paths: [&Field<String>; 2], name: &str) {
+    for path in paths {
         if let Some(path) = path.as_present() {
             let text = format!(
                 "the file is not used because TLS is off in [{name}]; set tls = true there, or remove this key"
@@ -281,10 +281,15 @@ fn without_brackets(address: &str) -> &str {
 }
 
 /// Returns the port; `default` if it is absent, and 0 if it is invalid.
-fn port(field: &Field<u64>, default: u16) -> u16 {
-    match field {
-        Field::Absent => default,
-        Field::Invalid => 0,
-        Field::Present(port) => u16::try_from(port.value).unwrap_or(0),
-    }
+fn port(diagnostics: &mut Diagnostics, field: &Field<u64>, default: u16) -> u16 {
+    let port = match field {
+        Field::Absent => return default,
+        Field::Invalid => return 0,
+        Field::Present(port) => port,
+    };
+    u16::try_from(port.value).unwrap_or_else(|_| {
+        let text = format!("expected {PORT}, found {}", port.value);
+        diagnostics.error(port, text);
+        0
+    })
 }

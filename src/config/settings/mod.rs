@@ -84,7 +84,7 @@ impl Settings {
 
     /// Checks the whole file. The settings are valid only if no error was reported. Without exactly one store, that one
     /// has no path.
-    pub(super) fn check(diagnostics: &mut Diagnostics, mut file: File) -> Self {
+    pub(super) fn check(diagnostics: &mut Diagnostics, file: File) -> Self {
         let service = listen::service(diagnostics, file.service);
         let allowed_hosts = match &file.status {
             Field::Present(status) => {
@@ -97,16 +97,17 @@ impl Settings {
             ports::check(diagnostics, &service.listen, status);
         }
         let store = store::check(diagnostics, file.etcd3, file.embedded);
-        let slots_mismatch = groups::slots_mismatch(diagnostics, &file.lock.on_slots_mismatch);
+        let mut lock = file.lock.value_or_default();
+        let slots_mismatch = groups::slots_mismatch(diagnostics, &lock.on_slots_mismatch);
         let context = groups::Context {
             has_passwords: service.has_passwords,
             store: store.as_ref().map(|(store, _)| store),
         };
-        let caps = std::mem::take(&mut file.lock.caps);
+        let caps = std::mem::take(&mut lock.caps).value_or_default();
         let mut gates = gates::Catalog::default();
-        let groups = groups::check(diagnostics, file.lock, &context, &mut gates);
+        let groups = groups::check(diagnostics, lock, &context, &mut gates);
         let caps = caps::check(diagnostics, caps, &groups);
-        let limits = limits::check(file.limits);
+        let limits = limits::check(file.limits.value_or_default());
         let (store, transaction_timeout) = store.unwrap_or_else(|| {
             let path = PathBuf::new();
             (StoreSettings::Embedded { path }, Duration::ZERO)

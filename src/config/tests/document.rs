@@ -127,7 +127,7 @@ fn a_wrong_type_is_reported_once_with_the_value_and_the_expected_range() {
             "expected a whole number from 8 to 1000, found 1.5 (c.toml:11, limits.max_headers)",
             "expected a whole number from 1024 to 16777216, found \"16 KiB\" (c.toml:12, limits.body_bytes)",
             "expected true or false, found \"true\"; remove the quotes (c.toml:14, status.enabled)",
-            "expected a whole number, found \"a\" (c.toml:15, status.port)",
+            "expected a whole number from 0 to 65535, found \"a\" (c.toml:15, status.port)",
         ],
     );
 }

@@ -2,8 +2,10 @@
 
 mod caps;
 mod document;
+pub(crate) mod every_key;
 mod freezes;
 mod gates;
+mod generated;
 mod groups;
 mod listeners;
 mod notify;
