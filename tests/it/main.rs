@@ -30,6 +30,7 @@ mod dev;
 mod documented_commands;
 mod documented_tests;
 mod documents;
+mod editor_schema;
 mod environment;
 mod etcd_compat;
 mod etcd_errors;

@@ -1,5 +1,7 @@
-//! docs/configuration.md, which is generated from the documentation of the keys. To write it: `INSTA_UPDATE=always cargo test --lib generated`.
+//! docs/configuration.md and contrib/airlock.schema.json, which are generated from the documentation of the keys. To
+//! write them: `INSTA_UPDATE=always cargo test --lib generated`.
 
+mod json_schema;
 mod markdown;
 
 use std::path::Path;
@@ -8,6 +10,11 @@ use std::{env, fs};
 #[test]
 fn the_reference_of_the_configuration_is_up_to_date() {
     assert_generated("docs/configuration.md", &markdown::reference());
+}
+
+#[test]
+fn the_json_schema_of_the_configuration_is_up_to_date() {
+    assert_generated("contrib/airlock.schema.json", &json_schema::schema());
 }
 
 /// Asserts that a file has this content, or writes it as insta does its snapshots.

@@ -16,6 +16,22 @@ const MIDDLE: &str = "\
 The tables below list the type of each key, its default, and when a change applies. `airlock man FOLDER` writes the same
 as a manual page, airlock.toml(5). [examples](../examples) contains complete files.
 
+## Help of an editor
+
+[contrib/airlock.schema.json](../contrib/airlock.schema.json) is a JSON schema of the file. Editors with
+[Taplo](https://taplo.tamasfe.dev/), such as VS Code with the extension Even Better TOML, complete the keys, show this
+documentation, and mark keys and values that the server would not accept. Name the schema in the first line of the file,
+with a path relative to it or a URL:
+
+```toml
+#:schema ./airlock.schema.json
+```
+
+`taplo lint --schema file:///PATH/airlock.schema.json config.toml` checks a file without an editor. The schema knows
+neither other ways to write a key, such as `Port`, nor dates and times without seconds, unless they are strings. It
+cannot know what `airlock check-config` also checks: whether files and addresses can be used, and whether names, URLs
+and time zones are valid.
+
 ";
 
 /// Returns the content of the file.
