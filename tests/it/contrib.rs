@@ -154,10 +154,94 @@ fn the_quadlet_has_the_sections_and_the_command_that_podman_expects() {
     }
 }
 
+/// The keys of Butane's `fcos` 1.5.0 in the parts of a file that ours use. A misspelt key is an error of `butane --strict`.
+const BUTANE_KEYS: [(&str, &[&str]); 6] = [
+    (
+        "",
+        &[
+            "variant",
+            "version",
+            "boot_device",
+            "grub",
+            "ignition",
+            "kernel_arguments",
+            "passwd",
+            "storage",
+            "systemd",
+        ],
+    ),
+    (
+        "storage",
+        &[
+            "directories",
+            "disks",
+            "files",
+            "filesystems",
+            "links",
+            "luks",
+            "raid",
+            "trees",
+        ],
+    ),
+    (
+        "storage.files",
+        &[
+            "append",
+            "contents",
+            "group",
+            "mode",
+            "overwrite",
+            "path",
+            "user",
+        ],
+    ),
+    (
+        "storage.files.contents",
+        &[
+            "compression",
+            "http_headers",
+            "inline",
+            "local",
+            "source",
+            "verification",
+        ],
+    ),
+    ("systemd", &["units"]),
+    (
+        "systemd.units",
+        &[
+            "contents",
+            "contents_local",
+            "dropins",
+            "enabled",
+            "mask",
+            "name",
+        ],
+    ),
+];
+
+/// Checks the keys of a part of a Butane file.
+fn assert_keys_of_butane(part: &str, value: &Yaml) {
+    for item in value.as_vec().into_iter().flatten() {
+        assert_keys_of_butane(part, item);
+    }
+    for (key, value) in value.as_hash().into_iter().flatten() {
+        let key = key.as_str().unwrap();
+        let known = BUTANE_KEYS.iter().find(|(known, _)| *known == part);
+        let (_, keys) = known.unwrap_or_else(|| panic!("no keys of {part}"));
+        assert!(keys.contains(&key), "{part}: {key}");
+        assert_keys_of_butane(format!("{part}.{key}").trim_start_matches('.'), value);
+    }
+}
+
+/// The folders with the examples of the files that the operator edits, as docs/installing.md copies them.
+const EXAMPLES: [&str; 3] = ["butane", "systemd", "zincati"];
+
 #[test]
 fn butane_files_take_everything_from_contrib() {
     for file in files("butane", ".bu") {
         let document = &YamlLoader::load_from_str(&read(&file)).unwrap()[0];
+        assert_keys_of_butane("", document);
         assert_eq!(document["variant"].as_str(), Some("fcos"));
         assert_eq!(document["version"].as_str(), Some("1.5.0"));
         let entries = document["storage"]["files"].as_vec().unwrap();
@@ -165,16 +249,24 @@ fn butane_files_take_everything_from_contrib() {
         for entry in entries {
             let place = entry["path"].as_str().unwrap();
             assert!(place.starts_with("/etc/"), "{place}");
-            assert!(entry["mode"] != Yaml::BadValue, "{place} has no mode");
+            assert!(entry["mode"].as_i64().is_some(), "{place} has no mode");
             let contents = entry["contents"].as_hash().unwrap();
             let local = entry["contents"]["local"].as_str().unwrap();
             assert_eq!(contents.len(), 1, "{place}: one source, not a copy");
-            // The operator provides the secrets.
-            let secret = local.starts_with("butane/secrets/");
+            let Some(name) = local.strip_prefix("butane/site/") else {
+                assert!(contrib(local).is_file(), "{}: no {local}", file.display());
+                continue;
+            };
             assert!(
-                secret || contrib(local).is_file(),
-                "{}: no {local}",
+                read(&file).split("variant:").next().unwrap().contains(name),
+                "the comment of {} does not ask for {name}",
                 file.display()
+            );
+            let made = ["ca.pem", "cert.pem", "key.pem", "htpasswd"].contains(&name);
+            let example = |folder: &&str| contrib(folder).join(name).is_file();
+            assert!(
+                made || EXAMPLES.iter().any(|folder| example(folder)),
+                "no example of {name}"
             );
         }
     }
@@ -182,12 +274,14 @@ fn butane_files_take_everything_from_contrib() {
 
 #[test]
 fn only_one_etcd_node_reboots_at_a_time() {
-    let lock = &toml("butane/airlock-beside-etcd.toml")["lock"];
-    assert_eq!(lock["default_slots"].as_integer(), Some(1));
-    // Without a configured group Zincati uses the default one.
-    assert_eq!(lock["default_group_name"].as_str(), Some("default"));
-    let nodes = read(&contrib("butane/airlock-beside-etcd.bu"));
-    assert!(!nodes.contains("custom-identity"), "{nodes}");
+    for role in ["airlock-beside-etcd", "airlock-shared"] {
+        let lock = &toml(&format!("butane/{role}.toml"))["lock"];
+        assert_eq!(lock["default_slots"].as_integer(), Some(1));
+        // Without a configured group Zincati uses the default one.
+        assert_eq!(lock["default_group_name"].as_str(), Some("default"));
+        let nodes = read(&contrib(&format!("butane/{role}.bu")));
+        assert!(!nodes.contains("custom-identity"), "{nodes}");
+    }
 }
 
 /// Returns the names in a source file between `before` and a quotation mark.
@@ -271,6 +365,7 @@ fn node_configurations_match_the_addresses_and_groups_of_the_servers() {
     for (server, node, scheme) in [
         ("airlock-beside-etcd", "55-updates-strategy", "http://"),
         ("airlock-embedded", "55-updates-strategy-tls", "https://"),
+        ("airlock-shared", "55-updates-strategy-tls", "https://"),
     ] {
         let server = toml(&format!("butane/{server}.toml"));
         let groups = server["lock"]["groups"].as_array().unwrap();
