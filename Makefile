@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help run test stress mutants fuzz bench lint docs dist image test-image test-systemd fmt \
+.PHONY: help run test stress mutants fuzz bench lint docs dist deb rpm test-packages image test-image test-systemd fmt \
 	setup clean
 
 help: ## print this list
@@ -108,6 +108,18 @@ docs: ## build the documentation as a site in target/docs/site, and check its li
 dist: ## build a release in dist/: static binary, completions, manual pages, licenses, SBOM, checksums
 	@tools/setup dist
 	tools/dist
+
+deb: ## add a Debian package to dist/
+	@tools/setup packages
+	tools/packages deb
+
+rpm: ## add an RPM package to dist/
+	@tools/setup packages
+	tools/packages rpm
+
+test-packages: ## build both packages, and install, start, upgrade and remove them in a Debian container
+	@tools/setup test-packages
+	tools/test-packages
 
 image: ## build the container image with podman or buildah
 	@labels=$$(tools/image-labels) && \

@@ -340,8 +340,8 @@ fn configurations_that_name_files_are_valid_once_the_files_exist() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     }
     let here = format!("{}/", secrets.path().display());
-    let fleet = contrib("../examples/fleet.toml");
-    for file in files("butane", ".toml").into_iter().chain([fleet]) {
+    let others = ["../examples/fleet.toml", "../packages/config.toml"].map(contrib);
+    for file in files("butane", ".toml").into_iter().chain(others) {
         let config = secrets.path().join("config.toml");
         let text = ["/etc/airlock/", "/var/lib/airlock/"]
             .iter()

@@ -14,7 +14,7 @@ pub(super) struct Block {
     /// The heading above the block.
     pub(super) section: String,
     pub(super) code: String,
-    /// The name in a comment above the block, under which tools/systemd-cases runs it.
+    /// The comment above the block with the script that runs it, and its name there: "tools/systemd-cases: install".
     pub(super) case: Option<String>,
     /// The language of a fenced block.
     language: String,
@@ -105,8 +105,9 @@ fn read(file: &str) -> Code {
                 }
             }
             Event::Html(comment) => {
-                let name = comment.trim().strip_prefix("<!-- tools/systemd-cases: ");
+                let name = comment.trim().strip_prefix("<!-- ");
                 let name = name.and_then(|name| name.strip_suffix(" -->"));
+                let name = name.filter(|name| name.contains("-cases: "));
                 case = name.map(str::to_owned);
             }
             Event::Code(text) => code.spans.push(text.into_string()),
