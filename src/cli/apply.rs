@@ -1,6 +1,7 @@
 //! The application of an administrator's command: shows the change, asks for confirmation, executes the command, and
 //! reports the result.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use super::output::report;
 use crate::admin::{self, Change, ExecuteError, host};
 use crate::lock::GroupName;
 use crate::lock::command::{AdminCommand, Decision};
-use crate::lock::policy::Cap;
+use crate::lock::policy::{Cap, CapView};
 use crate::lock::semaphore::Semaphore;
 use crate::names::NodeNames;
 use crate::text::duration::age;
@@ -42,7 +43,14 @@ pub(super) async fn apply(
     let group = &target.name;
     let before = context.semaphore(target).await?;
     report(context.location());
-    if !preview(context, group, command, &before)? {
+    let caps = context.settings.caps.iter();
+    let caps: Vec<Cap> = caps.filter_map(|cap| cap.for_group(group)).collect();
+    // Only the command itself compares all groups at the same moment.
+    let views = match confirm.dry_run && command.obeys_caps() {
+        true => views(context, &caps).await?,
+        false => Vec::new(),
+    };
+    if !preview(context, group, command, &before, &views)? {
         return Ok(());
     }
     if confirm.dry_run {
@@ -52,8 +60,6 @@ pub(super) async fn apply(
     if !confirm.yes {
         ask()?;
     }
-    let caps = context.settings.caps.iter();
-    let caps: Vec<Cap> = caps.filter_map(|cap| cap.for_group(group)).collect();
     let admin_target = admin::Target {
         group,
         slots_if_absent: target.configured_slots.unwrap_or(0),
@@ -66,15 +72,32 @@ pub(super) async fn apply(
     Ok(())
 }
 
+/// Reads the other groups of caps.
+async fn views(context: &StoreContext, caps: &[Cap]) -> Result<Vec<CapView>, CliError> {
+    let mut held = BTreeMap::new();
+    for name in caps.iter().flat_map(|cap| &cap.others) {
+        if !held.contains_key(name) {
+            let target = Target {
+                name: name.clone(),
+                configured_slots: context.settings.groups.get(name).map(|group| group.slots),
+            };
+            held.insert(name, context.state(&target).await?.held());
+        }
+    }
+    let view = |cap: &Cap| cap.view(|group| held.get(group).copied().flatten());
+    Ok(caps.iter().map(view).collect())
+}
+
 /// Prints what the command would change; returns false if it would change nothing.
 fn preview(
     context: &StoreContext,
     group: &GroupName,
     command: &AdminCommand,
     before: &Semaphore,
+    caps: &[CapView],
 ) -> Result<bool, CliError> {
     let now = Timestamp::now();
-    match command.decide(before, now, &[]) {
+    match command.decide(before, now, caps) {
         Decision::Unchanged => {
             let summary = summary(&context.names, before);
             report(format_args!("group {group}: nothing to change, {summary}"));

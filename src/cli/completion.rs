@@ -45,6 +45,8 @@ enum Wanted {
     Nodes,
     /// The groups, and the same nodes.
     GroupsAndNodes,
+    /// The gates.
+    Gates,
 }
 
 /// The part of the command line that says where to find the values.
@@ -109,6 +111,7 @@ fn wanted(command: &str, argument: &str) -> Option<Wanted> {
         // A node has no configuration.
         ("pre-reboot" | "steady-state", _) => None,
         (_, "group") => Some(Wanted::Groups),
+        ("gates", "gate") => Some(Wanted::Gates),
         ("unlock", "id") => Some(Wanted::Holders),
         ("history", "node") => Some(Wanted::Nodes),
         ("status", "subject") => Some(Wanted::GroupsAndNodes),
@@ -157,6 +160,11 @@ async fn send_candidates(
     };
     let usable = needs::usable(config::check(&line.config), Needs::Store)?;
     let loaded = &usable.loaded;
+    if wanted == Wanted::Gates {
+        let gates = loaded.settings.gates.iter();
+        gates.for_each(|gate| send(&gate.settings.name, None));
+        return Ok(());
+    }
     let offers_groups = matches!(wanted, Wanted::Groups | Wanted::GroupsAndNodes);
     if offers_groups {
         loaded

@@ -238,8 +238,8 @@ impl StoreContext {
         })
     }
 
-    /// Returns the number of slots that a group should have; `None` if it is not configured. If the settings of the groups
-    /// are not valid, it is the stored number.
+    /// Returns the number of slots that a group should have; `None` if it is not configured. If the settings of the
+    /// groups are not valid, it is the stored number.
     pub(super) fn wanted_slots(&self, target: &Target, state: Option<&GroupState>) -> Option<u64> {
         if self.has_valid_groups {
             return target.configured_slots;

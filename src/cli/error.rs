@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::client::ClientCommandError;
 use crate::admin::ExecuteError;
@@ -94,6 +95,13 @@ pub(super) enum CliError {
         name: String,
         config: PathBuf,
         configured: Vec<GroupName>,
+    },
+    /// A gate is not configured.
+    #[error("unknown gate {}: it is not in {}", quoted(.name), config.display())]
+    UnknownGate {
+        name: String,
+        config: PathBuf,
+        configured: Vec<Arc<str>>,
     },
     /// No group and no known node has this name.
     #[error("{} is neither a group, nor the id, name or address of a node that holds a slot, waits, is rejected, or has rebooted lately", quoted(.name))]
@@ -218,6 +226,7 @@ impl CliError {
             | CliError::Copy(_)
             | CliError::Refused { .. }
             | CliError::UnknownGroup { .. }
+            | CliError::UnknownGate { .. }
             | CliError::NotConfigured { .. }
             | CliError::TooManySlots(_)
             | CliError::InvalidId { .. }
@@ -278,6 +287,10 @@ impl CliError {
             CliError::Refused { group, refused } => Some(refusal_hint(group, refused, config)),
             CliError::UnknownGroup { configured, .. } => {
                 Some(format!("configured groups: {}", joined(configured)))
+            }
+            CliError::UnknownGate { configured, .. } if configured.is_empty() => None,
+            CliError::UnknownGate { configured, .. } => {
+                Some(format!("configured gates: {}", joined(configured)))
             }
             CliError::UnknownSubject { configured, .. } => Some(format!(
                 "configured groups: {}; if it is a node, it has asked no running server in the last 15 minutes, or \

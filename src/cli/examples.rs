@@ -87,10 +87,13 @@ pub(super) const EXAMPLES: &[(&str, &[Example])] = &[
     ),
     (
         "get gates",
-        &[example(
-            "Find out why a gate is closed",
-            "airlock get gates",
-        )],
+        &[
+            example(
+                "Find out which gates are closed, and why",
+                "airlock get gates",
+            ),
+            example("Ask one of them", "airlock get gates alerts"),
+        ],
     ),
     (
         "history",

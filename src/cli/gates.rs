@@ -25,7 +25,13 @@ pub(super) struct GateAnswer {
 
 /// Asks all gates of the configuration at the same time, each of them once.
 pub(super) async fn ask_all(settings: &Settings) -> Vec<GateAnswer> {
+    ask(settings, |_| true).await
+}
+
+/// Asks the gates whose names are wanted at the same time, each of them once.
+pub(super) async fn ask(settings: &Settings, is_wanted: impl Fn(&str) -> bool) -> Vec<GateAnswer> {
     let gates = settings.gates.iter();
+    let gates = gates.filter(|gate| is_wanted(&gate.settings.name));
     join_all(gates.map(|gate| GateAnswer::ask(gate, settings))).await
 }
 

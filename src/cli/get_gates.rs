@@ -1,6 +1,8 @@
 //! `airlock get gates`: asks the gates from this machine, and prints their answers as a table or as JSON.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -13,6 +15,8 @@ use crate::config::Settings;
 /// The arguments of `airlock get gates`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// Ask only this gate
+    gate: Option<String>,
     /// Print JSON; docs/reference.md describes it
     #[arg(long)]
     json: bool,
@@ -29,13 +33,23 @@ const MAX_WIDTH: usize = 63;
 /// Runs the command. The configuration is the one at `config`.
 ///
 /// # Errors
-/// If a gate cannot be asked. The output has the reason.
+/// If a gate cannot be asked, of which the output has the reason, or is not configured.
 pub(super) async fn run(
     settings: &Settings,
     config: &Path,
     arguments: &Arguments,
 ) -> Result<(), CliError> {
-    let answers = gates::ask_all(settings).await;
+    let wanted = arguments.gate.as_deref();
+    let answers = gates::ask(settings, |name| wanted.is_none_or(|wanted| wanted == name)).await;
+    if let (Some(wanted), true) = (wanted, answers.is_empty()) {
+        let gates = settings.gates.iter();
+        let names: BTreeSet<_> = gates.map(|gate| Arc::clone(&gate.settings.name)).collect();
+        return Err(CliError::UnknownGate {
+            name: wanted.to_owned(),
+            config: config.to_owned(),
+            configured: names.into_iter().collect(),
+        });
+    }
     let host = host::name();
     if arguments.json {
         print_json(&json!({ "host": host, "gates": answers }))?;

@@ -46,6 +46,18 @@ pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<
         },
         None => AdminCommand::EndOverride,
     };
+    let settings = context.settings.groups.get(&target.name);
+    if let (AdminCommand::Override { .. }, Some(settings)) = (&command, settings)
+        && settings.windows.0.is_empty()
+        && settings.freezes.0.is_empty()
+        && settings.gates.is_empty()
+    {
+        tracing::warn!(
+            "group {} has no windows, freezes or gates in {}, so there is nothing to override",
+            target.name,
+            context.config.display()
+        );
+    }
     apply(&context, &target, &command, arguments.confirm).await
 }
 

@@ -138,7 +138,9 @@ impl<'t> Table<'t> {
         raw.map_or(Field::Absent, |raw| {
             let expected = "an array of numbers such as [1, -1]";
             raw.into_array(diagnostics, expected, |raw, diagnostics| {
-                let expected = format!("a whole number from 1 to {max} or from -{max} to -1");
+                let expected = format!(
+                    "a whole number from 1 (the first) to {max} or from -{max} to -1 (the last)"
+                );
                 raw.convert(diagnostics, &expected, |value| {
                     let integer = value.as_integer()?;
                     let number = i8::from_str_radix(integer.as_str(), integer.radix()).ok()?;

@@ -86,7 +86,7 @@ fn a_web_server_opens_with_2xx_and_anything_else_is_closed_with_its_reason() {
         text.contains("  grants them only while gates open, slow, "),
         "{text}"
     );
-    let line = "takes gate hang for open if http://127.0.0.1:";
+    let line = "counts gate hang as open if http://127.0.0.1:";
     assert!(text.contains(line), "{text}");
 }
 
@@ -130,6 +130,19 @@ fn get_gates_names_the_groups_and_where_it_has_asked() {
         (&"open".into(), &Value::Null)
     );
     assert_eq!(json["gates"][1]["state"], "closed");
+    let one = run(&["lag"], 0);
+    assert!(one.contains("\nlag ") && !one.contains("\nup "), "{one}");
+    let unknown = airlock()
+        .args(["get", "gates", "lug", "-c", &config.path()])
+        .output()
+        .unwrap();
+    assert_eq!(unknown.status.code(), Some(1));
+    let text = String::from_utf8(unknown.stderr).unwrap();
+    assert!(
+        text.starts_with("error: unknown gate \"lug\": it is not in ")
+            && text.ends_with("\nhint: configured gates: lag, up\n"),
+        "{text}"
+    );
     let failing = fs::read_to_string(config.path())
         .unwrap()
         .replace("/closed", "/redirect");

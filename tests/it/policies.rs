@@ -142,10 +142,12 @@ fn a_cap_limits_groups_together_at_all_servers() {
     );
     assert_invariant_12(&first, "b", "1");
     assert!(second.lock("a", "4").granted());
-    let forced = servers[0].command(&["lock", "c", "5", "--yes"]);
-    let text = String::from_utf8(forced.stderr).unwrap();
-    assert!(!forced.status.success());
-    assert!(text.contains("cap \"two\" is reached"), "{text}");
+    for option in ["--yes", "--dry-run"] {
+        let forced = servers[0].command(&["lock", "c", "5", option]);
+        let text = String::from_utf8(forced.stderr).unwrap();
+        assert_eq!(forced.status.code(), Some(1), "{option}");
+        assert!(text.contains("cap \"two\" is reached"), "{text}");
+    }
     // A cap that cannot be evaluated refuses new locks, and nothing else.
     etcd.put("com.coreos.airlock/groups/c/v1/semaphore", "damaged");
     assert!(second.unlock("b", "3").granted());
@@ -165,4 +167,11 @@ fn a_cap_holds_in_the_embedded_store_and_ends_with_a_reload() {
     airlock.reload(&config(groups));
     airlock.wait_for_log("changes=caps");
     assert!(client.lock("b", "2").granted());
+    let overridden = airlock.command(&["override", "a", "--for", "1h", "--yes"]);
+    let text = String::from_utf8(overridden.stderr).unwrap();
+    assert!(
+        text.starts_with("warning: group a has no windows, freezes or gates in ")
+            && text.ends_with("so there is nothing to override\n"),
+        "{text}"
+    );
 }

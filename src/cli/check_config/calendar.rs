@@ -1,8 +1,11 @@
 //! The calendar of a group: when it grants new locks in the next 30 days.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::config::GroupSettings;
+use crate::lock::GroupName;
 use crate::lock::window::{Calendar, Entry, Freeze, Opening};
 
 /// The maximum number of openings, and of freezes, that are listed for a group.
@@ -53,34 +56,44 @@ pub(super) fn lines(group: &GroupSettings, now: Timestamp) -> Vec<String> {
     lines
 }
 
-/// Tells which freezes have no effect any more.
-pub(super) fn past_freezes<'g>(
-    groups: impl Iterator<Item = &'g GroupSettings>,
+/// Tells which freezes have no effect any more, and names their groups unless all groups have them.
+pub(super) fn past_freezes(
+    groups: &BTreeMap<GroupName, GroupSettings>,
     now: Timestamp,
 ) -> Vec<String> {
-    let mut lines = Vec::new();
-    for freeze in groups.flat_map(|group| &group.freezes.0) {
-        let until = freeze.end_text();
-        let line = format!(
-            "ignores the freeze until {until}{}, which is past",
-            reason(freeze)
-        );
-        // All groups have the freezes of [[lock.freezes]].
-        if freeze.until <= now && !lines.contains(&line) {
-            lines.push(line);
+    let mut past: Vec<(&Freeze, Vec<&str>)> = Vec::new();
+    for (name, group) in groups {
+        for freeze in group.freezes.0.iter().filter(|freeze| freeze.until <= now) {
+            match past.iter_mut().find(|(known, _)| *known == freeze) {
+                Some((_, names)) => names.push(name.as_str()),
+                None => past.push((freeze, vec![name.as_str()])),
+            }
         }
     }
-    lines
+    let line = |(freeze, names): (&Freeze, Vec<&str>)| {
+        let of = match &names[..] {
+            all if all.len() == groups.len() => String::new(),
+            [name] => format!(" of group {name}"),
+            names => format!(" of groups {}", names.join(", ")),
+        };
+        let (until, reason) = (freeze.end_text(), reason(freeze));
+        format!("ignores the freeze{of} until {until}{reason}, which is past")
+    };
+    past.into_iter().map(line).collect()
 }
 
 fn opening_line(opening: &Opening, now: Timestamp) -> String {
-    let (opens, closes) = (opening.opens_text(), opening.closes_text());
+    let opens = opening.opens_text();
+    let closes = match opening.closes {
+        Some(_) => format!("to {}", opening.closes_text()),
+        None => format!("until {}", opening.closes_text()),
+    };
     let open = if opening.opens <= now {
         ", open now"
     } else {
         ""
     };
-    format!("{opens} to {closes}{open}")
+    format!("{opens} {closes}{open}")
 }
 
 fn freeze_line(freeze: &Freeze, now: Timestamp) -> String {
@@ -111,7 +124,7 @@ mod tests {
         let settings = config::parse(Path::new("c.toml"), &text).unwrap().settings;
         let now = "2026-11-30T12:00:00Z".parse().unwrap();
         let mut all = lines(settings.groups.values().next().unwrap(), now);
-        all.extend(past_freezes(settings.groups.values(), now));
+        all.extend(past_freezes(&settings.groups, now));
         all
     }
 
@@ -122,7 +135,8 @@ mod tests {
                     reason = \"year-end\"\n\
                     [[lock.freezes]]\nfrom = 2027-04-01\nuntil = 2027-04-01\n\
                     [[lock.freezes]]\nfrom = 2025-12-20\nuntil = 2026-01-06\nreason = \"last year\"\n\
-                    [[lock.groups]]\nname = \"g\"\n";
+                    [[lock.groups]]\nname = \"g\"\n\
+                    [[lock.groups]]\nname = \"h\"\n[[lock.groups.freezes]]\nfrom = 2026-11-01\nuntil = 2026-11-02\n";
         assert_eq!(
             calendar(text),
             [
@@ -132,7 +146,8 @@ mod tests {
                 "  frozen Sun 2026-12-20 00:00 Europe/Berlin (Sat 23:00 UTC) to Thu 2027-01-07 00:00 Europe/Berlin \
                  (Wed 23:00 UTC) (year-end)",
                 "  later: frozen Thu 2027-04-01 00:00 UTC to Fri 2027-04-02 00:00 UTC",
-                "ignores the freeze until Wed 2026-01-07 00:00 UTC (last year), which is past",
+                "ignores the freeze of groups default, g until Wed 2026-01-07 00:00 UTC (last year), which is past",
+                "ignores the freeze of group h until Tue 2026-11-03 00:00 UTC, which is past",
             ]
         );
     }
@@ -144,7 +159,7 @@ mod tests {
             [
                 "grants them at any time, but not during its freezes; in the next 30 days:",
                 "  frozen Mon 2026-11-30 00:00 UTC to Wed 2026-12-02 00:00 UTC, active now",
-                "  Wed 2026-12-02 00:00 UTC to further notice",
+                "  Wed 2026-12-02 00:00 UTC until further notice",
             ]
         );
         assert_eq!(calendar(""), Vec::<String>::new());

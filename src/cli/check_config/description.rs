@@ -34,13 +34,26 @@ pub(super) fn lines(settings: &Settings) -> Vec<String> {
         StoreSettings::Embedded { path } => format!("stores locks in the file {}", path.display()),
     });
     let now = Timestamp::now();
+    let mut calendars: Vec<(Vec<String>, &GroupName)> = Vec::new();
     for (name, group) in &settings.groups {
-        lines.extend(group_lines(name, group, now));
+        lines.extend(group_lines(name, group));
+        // The calendar shows whether the configured windows and freezes are those that were meant.
+        let calendar = calendar::lines(group, now);
+        let mut known = calendars.iter().filter(|_| !calendar.is_empty());
+        match known.find(|(known, _)| *known == calendar) {
+            Some((_, first)) => {
+                lines.push(format!("grants them at the same times as in group {first}"))
+            }
+            None => {
+                lines.extend(calendar.iter().cloned());
+                calendars.push((calendar, name));
+            }
+        }
     }
     lines.extend(settings.caps.iter().flat_map(cap_lines));
     let gates = settings.gates.iter();
     lines.extend(gates.map(|gate| gate_line(&gate.settings)));
-    lines.extend(calendar::past_freezes(settings.groups.values(), now));
+    lines.extend(calendar::past_freezes(&settings.groups, now));
     lines.extend(settings.notify.as_ref().map(notify_line));
     lines
 }
@@ -60,7 +73,7 @@ fn gate_line(gate: &GateSettings) -> String {
         locks => format!("up to {locks} locks"),
     };
     format!(
-        "takes gate {} for open if {condition}{answers}; grants {locks} for each answer, within {} ms",
+        "counts gate {} as open if {condition}{answers}; grants {locks} for each answer, within {} ms",
         gate.name,
         gate.max_age.as_millis()
     )
@@ -79,8 +92,8 @@ fn notify_line(notify: &NotifySettings) -> String {
     )
 }
 
-/// Describes a group. The calendar shows whether the configured windows and freezes are those that were meant.
-fn group_lines(name: &GroupName, group: &GroupSettings, now: Timestamp) -> Vec<String> {
+/// Describes a group, without its calendar.
+fn group_lines(name: &GroupName, group: &GroupSettings) -> Vec<String> {
     let mut lines = vec![format!(
         "grants up to {} in group {name} at the same time (slots in the store take precedence)",
         locks(group.slots)
@@ -106,7 +119,6 @@ fn group_lines(name: &GroupName, group: &GroupSettings, now: Timestamp) -> Vec<S
             if names.len() == 1 { "is" } else { "are" }
         ));
     }
-    lines.extend(calendar::lines(group, now));
     lines
 }
 
@@ -119,7 +131,11 @@ fn cap_lines(cap: &CapSettings) -> Vec<String> {
         format!("grants up to {locks} in the groups {groups} together (cap {name})")
     });
     let limited = cap.max_groups.map(|max| {
-        format!("grants locks in up to {max} of the groups {groups} at the same time (cap {name})")
+        let number = match max {
+            1 => "only one".into(),
+            max => format!("up to {max}"),
+        };
+        format!("grants locks in {number} of the groups {groups} at the same time (cap {name})")
     });
     held.into_iter().chain(limited).collect()
 }

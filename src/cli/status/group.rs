@@ -269,7 +269,7 @@ fn next(group: &GroupView) -> String {
             format!("{slot}; windows and freezes are overridden")
         }
         Some(windows) if group.windows.configured => format!("{slot}; reboot windows: {windows}"),
-        Some(freezes) => format!("{slot}; no reboot window applies, but freezes: {freezes}"),
-        None => format!("{slot}; no reboot window applies"),
+        Some(freezes) => format!("{slot}; the group has no reboot windows, but freezes: {freezes}"),
+        None => format!("{slot}; the group has no reboot windows"),
     }
 }

@@ -9,7 +9,11 @@ use crate::config::toml::Table;
 use crate::lock::window::Window;
 
 /// The maximum is a week.
-const LENGTH_MINUTES: NumberRange = NumberRange::new(1, Window::MAX_MINUTES);
+const LENGTH_MINUTES: NumberRange = NumberRange {
+    min: 1,
+    max: Window::MAX_MINUTES,
+    instead_of_zero: Some("to grant no locks in this window, remove it"),
+};
 const GATE_TIMEOUT_MS: NumberRange = NumberRange::new(10, 60_000);
 const GATE_MAX_AGE_MS: NumberRange = NumberRange::new(100, 3_600_000);
 const GATE_ALLOWS: NumberRange = NumberRange::new(1, 100);

@@ -79,10 +79,14 @@ fn checked(diagnostics: &mut Diagnostics, freeze: &Located<FreezeSection>) -> Op
     let place = until.with(());
     let (from, until) = (moment(from)?, moment(until)?);
     if until <= from {
-        diagnostics.error(
-            &place,
-            "the freeze ends before it starts; set a date that is not before from, or a later time",
-        );
+        // A date stands for its last moment in until, so that the previous date is the same moment as from.
+        let written = |field: &Field<String>| field.as_present().map(|found| found.value.clone());
+        let problem = match written(&section.until) == written(&section.from) {
+            true => "the freeze ends when it starts",
+            false => "the freeze ends before it starts",
+        };
+        let text = format!("{problem}; set a date that is not before from, or a later time");
+        diagnostics.error(&place, text);
         return None;
     }
     Some(Freeze {

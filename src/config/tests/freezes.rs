@@ -115,16 +115,17 @@ fn what_is_not_a_date_is_an_error() {
 
 #[test]
 fn a_freeze_that_ends_before_it_starts_is_an_error() {
-    for (from, until) in [
-        ("2026-12-20", "2026-12-19"),
-        ("2026-12-20T18:00", "2026-12-20T18:00"),
+    for (from, until, ends) in [
+        ("2026-12-20", "2026-12-19", "before"),
+        ("2026-12-20T18:00", "2026-12-20T18:00", "when"),
     ] {
+        let expected = format!(
+            "the freeze ends {ends} it starts; set a date that is not before from, or a later time \
+             (c.toml:9, lock.freezes[0].until)"
+        );
         assert_errors(
             &freeze(&format!("from = {from}\nuntil = {until}")),
-            &[
-                "the freeze ends before it starts; set a date that is not before from, or a later time \
-               (c.toml:9, lock.freezes[0].until)",
-            ],
+            &[&expected],
         );
     }
     for until in ["9999-12-31T23:00:00", "1026-12-24"] {
@@ -208,11 +209,16 @@ fn a_window_opens_in_the_named_weeks_of_the_month() {
     assert_errors(
         &window("weeks = [1, 0, 6, -6, 300, \"1\"]"),
         &[
-            "expected a whole number from 1 to 5 or from -5 to -1, found 0 (c.toml:11, lock.windows[0].weeks[1])",
-            "expected a whole number from 1 to 5 or from -5 to -1, found 6 (c.toml:11, lock.windows[0].weeks[2])",
-            "expected a whole number from 1 to 5 or from -5 to -1, found -6 (c.toml:11, lock.windows[0].weeks[3])",
-            "expected a whole number from 1 to 5 or from -5 to -1, found 300 (c.toml:11, lock.windows[0].weeks[4])",
-            "expected a whole number from 1 to 5 or from -5 to -1, found \"1\"; remove the quotes \
+            "expected a whole number from 1 (the first) to 5 or from -5 to -1 (the last), \
+             found 0 (c.toml:11, lock.windows[0].weeks[1])",
+            "expected a whole number from 1 (the first) to 5 or from -5 to -1 (the last), \
+             found 6 (c.toml:11, lock.windows[0].weeks[2])",
+            "expected a whole number from 1 (the first) to 5 or from -5 to -1 (the last), \
+             found -6 (c.toml:11, lock.windows[0].weeks[3])",
+            "expected a whole number from 1 (the first) to 5 or from -5 to -1 (the last), \
+             found 300 (c.toml:11, lock.windows[0].weeks[4])",
+            "expected a whole number from 1 (the first) to 5 or from -5 to -1 (the last), \
+             found \"1\"; remove the quotes \
              (c.toml:11, lock.windows[0].weeks[5])",
         ],
     );

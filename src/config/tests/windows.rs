@@ -41,7 +41,8 @@ fn all_errors_of_a_window_are_reported_once() {
         &[
             "unknown day \"Caturday\"; did you mean \"Saturday\"? (c.toml:8, lock.windows[0].days[1])",
             "\"24:00\" is not a time of day; write one from \"00:00\" to \"23:59\" (c.toml:9, lock.windows[0].start_time)",
-            "expected a whole number from 1 to 10080, found 0 (c.toml:10, lock.windows[0].length_minutes)",
+            "expected a whole number from 1 to 10080, found 0; to grant no locks in this window, remove it \
+             (c.toml:10, lock.windows[0].length_minutes)",
             "unknown time zone \"Europe/Berln\"; did you mean \"Europe/Berlin\"? (c.toml:11, lock.windows[0].time_zone)",
         ],
     );

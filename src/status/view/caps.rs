@@ -62,7 +62,7 @@ impl CapUsage {
         }
     }
 
-    /// Describes how much of the cap is in use, for example `1 of 1 groups have holders (zone-a)`.
+    /// Describes how much of the cap is in use, for example `1 of at most 1 group with holders (zone-a)`.
     pub(crate) fn usage(&self) -> String {
         let number = |number: Option<u64>| number.map_or("?".into(), |number| number.to_string());
         let mut limits = Vec::new();
@@ -71,9 +71,9 @@ impl CapUsage {
             limits.push(format!("{} of {max} {slots} held", number(self.held)));
         }
         if let Some(max) = self.max_groups {
-            let have = if max == 1 { "group has" } else { "groups have" };
+            let groups = if max == 1 { "group" } else { "groups" };
             limits.push(format!(
-                "{} of {max} {have} holders",
+                "{} of at most {max} {groups} with holders",
                 number(self.held_groups)
             ));
         }

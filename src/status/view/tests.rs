@@ -245,7 +245,7 @@ fn a_cap_tells_which_groups_use_it_up() {
         (
             Condition::CapReached,
             false,
-            "cap zones reached: 1 of 1 group has holders (zone-a)"
+            "cap zones reached: 1 of at most 1 group with holders (zone-a)"
         )
     );
     let free = Scene::with(|scene| scene.cap(&[("zone-a", Ok(0))]));
