@@ -56,7 +56,6 @@ pub(crate) struct StatusView {
     /// Whether an operator should look at anything of what follows.
     pub(crate) needs_attention: bool,
     /// Why this server has not applied its configuration file, if the last reload changed nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reload_problem: Option<String>,
     pub(crate) store: StoreView,
     /// The servers of the fleet; `None` if the store does not return them.
