@@ -1,19 +1,19 @@
-//! The files of contrib/ are well-formed and consistent.
+//! The files of contrib/ are well-formed and consistent. units.rs checks the units.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use toml::Table;
 use yaml_rust2::{Yaml, YamlLoader};
 
-use airlock_test_support::airlock::{airlock, binary};
+use airlock_test_support::airlock::airlock;
 use airlock_test_support::prometheus::contrib;
 use airlock_test_support::repository;
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -33,125 +33,13 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     files
 }
 
-fn assert_good(output: &Output) {
+pub(crate) fn assert_good(output: &Output) {
     let text = [&output.stdout[..], &output.stderr[..]].concat();
     assert!(
         output.status.success(),
         "{}",
         String::from_utf8_lossy(&text)
     );
-}
-
-/// Runs `systemd-analyze` on a unit, with its programs replaced by programs that exist on this machine.
-fn systemd_analyze(unit: &str, arguments: &[&str]) -> Output {
-    let (folder, binary) = (tempfile::tempdir().unwrap(), binary());
-    let binary = binary.to_str().unwrap();
-    let source = contrib(unit);
-    let mut units = vec![source.clone()];
-    // The units of a node refer to each other.
-    if unit.starts_with("client/") {
-        let beside = ["airlock-steady-state.service", "airlock-reboot.service"];
-        units.extend(beside.map(|name| source.with_file_name(name)));
-    }
-    for unit in units {
-        let text = read(&unit)
-            .replace("/usr/local/bin/airlock", binary)
-            .replace("/usr/bin/podman", binary)
-            .replace("/usr/bin/loginctl", "/bin/true")
-            // This user does not exist on this machine.
-            .replace("User=airlock\n", "User=daemon\n");
-        fs::write(folder.path().join(unit.file_name().unwrap()), text).unwrap();
-    }
-    Command::new("systemd-analyze")
-        .args(arguments)
-        .arg(folder.path().join(source.file_name().unwrap()))
-        .output()
-        .expect("systemd-analyze cannot be started; `make setup` installs what is missing")
-}
-
-#[test]
-fn systemd_finds_nothing_wrong_with_the_units() {
-    for unit in [
-        "systemd/airlock.service",
-        "systemd/airlock-podman.service",
-        "client/airlock-steady-state.service",
-        "client/airlock-reboot.service",
-        "client/airlock-reboot.timer",
-    ] {
-        let output = systemd_analyze(unit, &["verify"]);
-        assert_good(&output);
-        // An unknown key is only a warning.
-        assert!(
-            output.stderr.is_empty(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-}
-
-#[test]
-fn the_drop_in_for_bootc_stages_updates_and_does_not_reboot() {
-    let folder = tempfile::tempdir().unwrap();
-    let unit = folder.path().join("bootc-fetch-apply-updates.service");
-    let drop_ins = folder.path().join("bootc-fetch-apply-updates.service.d");
-    fs::write(
-        &unit,
-        "[Service]\nType=oneshot\nExecStart=/nowhere --apply\n",
-    )
-    .unwrap();
-    fs::create_dir(&drop_ins).unwrap();
-    let text = read(&contrib("bootc/10-airlock.conf"));
-    assert!(text.ends_with("\nExecStart=\nExecStart=/usr/bin/bootc upgrade --quiet\n"));
-    let text = text.replace("/usr/bin/bootc", "/bin/true");
-    fs::write(drop_ins.join("10-airlock.conf"), text).unwrap();
-    let mut verify = Command::new("systemd-analyze");
-    let output = verify.arg("verify").arg(&unit).output().unwrap();
-    assert_good(&output);
-    assert!(output.stderr.is_empty(), "{output:?}");
-}
-
-#[test]
-fn the_unit_of_the_binary_is_sandboxed_as_far_as_a_network_service_can_be() {
-    // 1.1 of 10. The use of the network accounts for 0.5 + 0.3 + 0.2; the comments of the unit explain the rest.
-    assert_good(&systemd_analyze(
-        "systemd/airlock.service",
-        &["security", "--offline=true", "--no-pager", "--threshold=11"],
-    ));
-}
-
-#[test]
-fn the_quadlet_has_the_sections_and_the_command_that_podman_expects() {
-    let text = read(&contrib("systemd/airlock.container"));
-    let mut section = "";
-    for line in text
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
-        if line.starts_with('[') {
-            assert!(
-                ["[Unit]", "[Container]", "[Service]", "[Install]"].contains(&line),
-                "{line}"
-            );
-            section = line;
-        } else {
-            let (key, value) = line
-                .split_once('=')
-                .unwrap_or_else(|| panic!("no key: {line}"));
-            assert!(key.chars().all(|c| c.is_ascii_alphabetic()), "{line}");
-            assert!(!value.is_empty() && !section.is_empty(), "{line}");
-            if let Some(list) = value.strip_prefix("'--health-cmd=") {
-                // The image contains no shell, so the command has to be a list.
-                let words: Vec<String> = serde_json::from_str(list.trim_end_matches('\'')).unwrap();
-                assert_eq!(words[0], "/usr/local/bin/airlock");
-                assert_good(&airlock().args(&words[1..]).arg("--help").output().unwrap());
-            }
-            if key == "Exec" {
-                let mut words = value.split(' ');
-                assert_eq!(words.next(), Some("airlock"));
-                assert_good(&airlock().args(words).arg("--help").output().unwrap());
-            }
-        }
-    }
 }
 
 /// The keys of Butane's `fcos` 1.5.0 in the parts of a file that ours use. A misspelt key is an error of `butane --strict`.
@@ -264,10 +152,7 @@ fn butane_files_take_everything_from_contrib() {
             );
             let made = ["ca.pem", "cert.pem", "key.pem", "htpasswd"].contains(&name);
             let example = |folder: &&str| contrib(folder).join(name).is_file();
-            assert!(
-                made || EXAMPLES.iter().any(|folder| example(folder)),
-                "no example of {name}"
-            );
+            assert!(made || EXAMPLES.iter().any(example), "no example of {name}");
         }
     }
 }

@@ -7,8 +7,13 @@ mod lines;
 mod picture;
 mod scene;
 
+use std::process::Command;
+
+use airlock_test_support::airlock::Airlock;
 use airlock_test_support::repository;
 
+use crate::check_config::EMBEDDED;
+use crate::contrib::assert_good;
 use blocks::{Block, blocks};
 use scene::Scene;
 
@@ -150,6 +155,49 @@ fn the_steps_with_an_etcd_cluster_work_as_they_are_written() {
         "docs/etcd-cluster.md",
         "# Try Airlock with an etcd cluster",
     );
+}
+
+#[test]
+fn the_documented_ca_signs_a_certificate_that_curl_accepts() {
+    let folder = tempfile::tempdir().unwrap();
+    for case in ["ca", "certificate"] {
+        let blocks = blocks().into_iter();
+        let mut of_case = blocks.filter(|block| block.case.as_deref() == Some(case));
+        let code = of_case.next().unwrap().code;
+        let mut command = Command::new("sh");
+        command.args(["-euc", &code]).current_dir(&folder);
+        assert_good(&command.output().unwrap());
+    }
+    let file = |name: &str| folder.path().join(name);
+    let (cert, key) = (file("cert.pem"), file("key.pem"));
+    let config = format!(
+        "[service]\naddress = \"127.0.0.1\"\nport = 0\ntls_cert_path = {cert:?}\ntls_key_path = {key:?}\n\
+         [status]\nenabled = true\naddress = \"127.0.0.1\"\nport = 0\n{EMBEDDED}"
+    );
+    let airlock = Airlock::start_with(&config, &["-v"]);
+    let port = airlock.url().rsplit_once(':').unwrap().1.to_owned();
+    let output = Command::new("curl")
+        .args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--header",
+            "fleet-lock-protocol: true",
+        ])
+        .args([
+            "--data",
+            r#"{"client_params": {"id": "n", "group": "default"}}"#,
+            "--cacert",
+        ])
+        .arg(file("ca.pem"))
+        .args([
+            "--resolve",
+            &format!("airlock.example.org:{port}:127.0.0.1"),
+        ])
+        .arg(format!("https://airlock.example.org:{port}/v1/pre-reboot"))
+        .output()
+        .unwrap();
+    assert_good(&output);
 }
 
 /// Returns a machine with etcd, and with a server of which group `workers` has one slot.

@@ -76,6 +76,7 @@ mod status_page;
 mod systemd;
 mod tls;
 mod tls_sessions;
+mod units;
 mod unprivileged;
 mod waiting;
 mod windows;
