@@ -36,7 +36,8 @@ pub(super) fn run(folder: &Path) -> Result<(), CliError> {
         })
 }
 
-/// Writes the page of a command, and those of its commands. `parents` are the names of the pages above.
+/// Writes the page of a command, and those of its commands. `parents` are the names of the pages above; `exit_codes` are
+/// those of a command that has none of its own.
 fn write_pages(
     folder: &Path,
     command: &Command,
@@ -71,6 +72,7 @@ fn write_pages(
     } else {
         &own_codes
     };
+    environment(&mut end, command);
     literal_section(&mut end, "EXIT STATUS", codes);
     literal_section(&mut end, "EXAMPLES", &block(command, EXAMPLES));
     see_also(&mut end, parents);
@@ -93,6 +95,26 @@ fn block(command: &Command, heading: &str) -> Vec<String> {
         .take_while(|line| line.starts_with(' ') || line.is_empty())
         .map(|line| line.strip_prefix("  ").unwrap_or(line).to_owned())
         .collect()
+}
+
+/// Adds the variables that set options, which clap_mangen leaves out.
+fn environment(page: &mut Roff, command: &Command) {
+    let options = command
+        .get_arguments()
+        .filter(|option| !option.is_hide_set());
+    let variables = options.filter_map(|option| Some((option.get_env()?, option.get_long()?)));
+    for (index, (variable, option)) in variables.enumerate() {
+        if index == 0 {
+            page.control("SH", ["ENVIRONMENT"]);
+        }
+        page.control("TP", []);
+        page.text([bold(variable.to_string_lossy())]);
+        page.text([
+            roman("The value of "),
+            bold(format!("--{option}")),
+            roman(", unless the command line has one"),
+        ]);
+    }
 }
 
 /// Adds a section of lines as they are.

@@ -33,7 +33,14 @@ fn every_page_has_its_sections_and_is_formatted_without_a_warning() {
         let text = formatted(&page);
         names.push(page.file_name().unwrap().to_str().unwrap().to_owned());
         let sections: &[&str] = match page.extension().unwrap().to_str() {
-            Some("1") => &["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS"],
+            Some("1") => &[
+                "NAME",
+                "SYNOPSIS",
+                "DESCRIPTION",
+                "OPTIONS",
+                "ENVIRONMENT",
+                "EXIT STATUS",
+            ],
             _ => &["NAME", "DESCRIPTION", "[service]", "FILES", "EXAMPLES"],
         };
         for section in sections.iter().chain(&["SEE ALSO"]) {

@@ -25,9 +25,9 @@ use super::toml::Table;
 use section::{optional, section};
 
 section! {
-    /// The configuration is a [TOML](https://toml.io/en/v1.0.0) file, by default `/etc/airlock/config.toml`; the option
-    /// `-c FILE` names another one. Files written for coreos/airlock work unchanged. An unknown key is ignored with a
-    /// warning. `airlock check-config` reports all errors and warnings at once.
+    /// The configuration is a [TOML](https://toml.io/en/v1.0.0) file, by default `/etc/airlock/config.toml`. The option
+    /// `-c FILE` or the variable `AIRLOCK_CONFIG` names another one. Files written for coreos/airlock work unchanged. An
+    /// unknown key is ignored with a warning. `airlock check-config` reports all errors and warnings at once.
     File, Restart, Rule::ExactlyOne(["etcd3", "embedded"]) => {
         /// The listener for nodes.
         service: Table(ServiceSection) = optional(),
