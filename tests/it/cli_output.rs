@@ -17,7 +17,7 @@ use airlock_test_support::etcd::Etcd;
 use tempfile::TempDir;
 
 /// Parts of the output that differ between runs and machines, and their replacements.
-const FILTERS: [(&str, &str); 10] = [
+const FILTERS: [(&str, &str); 11] = [
     (
         r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?Z)?",
         "[time]",
@@ -27,6 +27,7 @@ const FILTERS: [(&str, &str); 10] = [
     (r"\b\d+ (s|min|h|d)( \d+ (s|min|h|d))? ago\b", "[age] ago"),
     (r"\bits slot for \d+ (s|min|h|d)\b", "its slot for [age]"),
     (r#""age_seconds": ?\d+"#, r#""age_seconds": [age]"#),
+    (r#""held_seconds": ?\d+"#, r#""held_seconds": [time]"#),
     (r"\b(127\.0\.0\.1|localhost)(:| port )\d{5}\b", "$1$2[port]"),
     (r"[\w.+-]+@[\w.-]+", "[user@host]"),
     (r"\bairlock \d+\.\d+\.\d+\b", "airlock [version]"),

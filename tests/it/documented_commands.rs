@@ -160,7 +160,10 @@ fn the_steps_with_an_etcd_cluster_work_as_they_are_written() {
 #[test]
 fn the_documented_ca_signs_a_certificate_that_curl_accepts() {
     let folder = tempfile::tempdir().unwrap();
-    for case in ["ca", "certificate"] {
+    for case in [
+        "tools/systemd-cases: ca",
+        "tools/systemd-cases: certificate",
+    ] {
         let blocks = blocks().into_iter();
         let mut of_case = blocks.filter(|block| block.case.as_deref() == Some(case));
         let code = of_case.next().unwrap().code;

@@ -377,7 +377,13 @@ fn a_password_in_a_url_is_printed_nowhere() {
             let output = airlock().arg("-c").arg(&path).args(arguments).output();
             let output = output.unwrap();
             let text = printed(&output);
-            assert_eq!(output.status.code(), Some(78), "{line}: {text}");
+            // `get slots` needs the section of the store only, and no etcd runs here.
+            let expected = if arguments[0] == "get" && line.contains("\n[") {
+                69
+            } else {
+                78
+            };
+            assert_eq!(output.status.code(), Some(expected), "{line}: {text}");
             assert!(!text.contains("hunter2"), "{arguments:?}: {text}");
             assert!(text.contains("root:***@"), "{arguments:?}: {text}");
         }

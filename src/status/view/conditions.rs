@@ -155,8 +155,9 @@ pub(super) fn detail(group: &GroupView, condition: Condition, now: Timestamp) ->
         Condition::SlotsDiffer => {
             let (stored, configured) = (lock.map_or(0, |lock| lock.slots), group.configured_slots);
             let configured = configured.unwrap_or_default();
+            let noun = if stored == 1 { "slot" } else { "slots" };
             format!(
-                "{stored} slots in the store, which count, and {configured} in the configuration"
+                "{stored} {noun} in the store, which count, and {configured} in the configuration"
             )
         }
         Condition::ForeignWriter => {
