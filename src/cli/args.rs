@@ -2,17 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{EnumValueParser, PathBufValueParser};
+use clap::builder::PathBufValueParser;
 use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::environment::OrVariable;
+use super::environment::{LogFormat, LogFormatParser, OrVariable};
 use super::{
     backup, check_config, client, get_gates, get_slots, history, id, lock, override_policies,
     pause, restore, resume, serve, set_slots, status, unlock, version, watch,
 };
 use crate::config;
-use crate::logging::Format;
 
 /// The default format of the log.
 const LOG_FORMAT: &str = "logfmt";
@@ -51,9 +50,9 @@ pub(super) struct Cli {
         default_value = LOG_FORMAT,
         env = "AIRLOCK_LOG_FORMAT",
         hide_env_values = true,
-        value_parser = OrVariable::new(EnumValueParser::<Format>::new(), LOG_FORMAT),
+        value_parser = LogFormatParser::new(LOG_FORMAT),
     )]
-    pub(super) log_format: Format,
+    pub(super) log_format: LogFormat,
 
     #[command(subcommand)]
     pub(super) command: CliCommand,

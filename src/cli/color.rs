@@ -1,10 +1,11 @@
 //! Colors, where they help at night: the labels of messages, and the states of groups. They are used only on a
-//! terminal, and not if NO_COLOR is set or TERM is `dumb`; CLICOLOR_FORCE uses them everywhere.
+//! terminal, and not if NO_COLOR is set or TERM is `dumb`; CLICOLOR_FORCE uses them everywhere, unless it is 0.
 
 use std::borrow::Cow;
+use std::env;
+use std::ffi::OsString;
+use std::io::IsTerminal;
 
-use anstream::stream::RawStream;
-use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 
 use crate::status::{Condition, GroupView};
@@ -24,8 +25,21 @@ const LABELS: [(&str, Style); 5] = [
 ];
 
 /// Reports whether colors are wanted in what is written to a stream.
-pub(super) fn are_wanted(stream: &impl RawStream) -> bool {
-    AutoStream::choice(stream) != ColorChoice::Never
+pub(super) fn are_wanted(stream: &impl IsTerminal) -> bool {
+    decide(stream.is_terminal(), |name| env::var_os(name))
+}
+
+fn decide(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
+    let is_zero = |name| variable(name).is_some_and(|value| value == "0");
+    if is_set("NO_COLOR") {
+        false
+    } else if is_set("CLICOLOR_FORCE") && !is_zero("CLICOLOR_FORCE") {
+        true
+    } else {
+        let is_dumb = variable("TERM").is_none_or(|value| value == "dumb");
+        is_terminal && !is_dumb && !is_zero("CLICOLOR")
+    }
 }
 
 /// Colors the label of a message, such as `error:`. The line is escaped already.
@@ -75,6 +89,33 @@ fn style(group: &GroupView) -> Style {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_variables_decide_in_their_order_and_then_the_terminal() {
+        let wanted = |is_terminal, variables: &[(&str, &str)]| {
+            let mut all = vec![("TERM", "xterm")];
+            all.splice(..0, variables.iter().copied());
+            decide(is_terminal, |name| {
+                let found = all.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| value.into())
+            })
+        };
+        for (variables, [on_terminal, in_pipe]) in [
+            (&[][..], [true, false]),
+            (
+                &[("NO_COLOR", "1"), ("CLICOLOR_FORCE", "1")],
+                [false, false],
+            ),
+            (&[("NO_COLOR", "")], [true, false]),
+            (&[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")], [true, true]),
+            (&[("CLICOLOR_FORCE", "0")], [true, false]),
+            (&[("CLICOLOR", "0")], [false, false]),
+            (&[("TERM", "dumb"), ("CLICOLOR", "1")], [false, false]),
+        ] {
+            assert_eq!(wanted(true, variables), on_terminal, "{variables:?}");
+            assert_eq!(wanted(false, variables), in_pipe, "{variables:?}");
+        }
+    }
 
     #[test]
     fn the_label_of_a_message_is_colored_and_nothing_else() {

@@ -35,14 +35,16 @@ impl Folder {
     /// # Errors
     /// If a file or a socket cannot be created.
     pub(super) fn create() -> Result<Self, CliError> {
+        let [service_port, status_port] = free_ports().map_err(CliError::DevPorts)?;
+        // The printed commands work in every folder.
         let parent = env::temp_dir();
+        let parent = std::path::absolute(&parent).unwrap_or(parent);
         let name = format!("airlock-dev-{:016x}", fastrand::u64(..));
         let path = parent.join(name);
         let error = |source| CliError::DevFolder {
             path: parent.clone(),
             source,
         };
-        let [service_port, status_port] = free_ports().map_err(error)?;
         // It fails if there is anything with this name, such as the link of another user.
         let created = DirBuilder::new().mode(0o700).create(&path);
         created.map_err(error)?;
@@ -101,7 +103,8 @@ pub(super) fn greet(folder: &Folder) {
     let (service, status) = (folder.service_port, folder.status_port);
     let curl = |endpoint: &str| {
         format!(
-            "  curl -i -H 'fleet-lock-protocol: true' -d '{{\"id\": \"node-1\", \"group\": \"default\"}}' \
+            "  curl -i -H 'fleet-lock-protocol: true' \
+             -d '{{\"client_params\": {{\"id\": \"node-1\", \"group\": \"default\"}}}}' \
              http://127.0.0.1:{service}/v1/{endpoint}"
         )
     };
@@ -111,8 +114,9 @@ pub(super) fn greet(folder: &Folder) {
         &curl("steady-state"),
         "Status page:",
         &format!("  http://127.0.0.1:{status}/"),
-        "Administrators' commands for this server:",
-        &format!("  {program} status -c {config}"),
+        "Administrators' commands for this server, in another terminal:",
+        &format!("  export AIRLOCK_CONFIG={config}"),
+        &format!("  {program} status"),
         "Nothing is kept: the configuration and the locks are removed when the server ends (Ctrl-C).",
     ] {
         report(line);

@@ -2,16 +2,84 @@
 
 use std::ffi::OsStr;
 
-use clap::builder::{PossibleValue, TypedValueParser};
-use clap::error::{ContextKind, ContextValue};
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, Command, Error};
+
+use crate::logging::Format;
 
 /// A parser of such an option. An empty variable counts as unset, and an error about the variable names it.
 #[derive(Clone)]
 pub(super) struct OrVariable<P> {
     parser: P,
     default: &'static str,
+}
+
+/// The format of the server's log, or the message about a variable that names none. Only the server uses the format, so
+/// such a variable of a container keeps no other command from running in it.
+#[derive(Clone, Debug)]
+pub(super) struct LogFormat(Result<Format, String>);
+
+/// The parser of a [`LogFormat`].
+#[derive(Clone)]
+pub(super) struct LogFormatParser(OrVariable<EnumValueParser<Format>>);
+
+// === impl LogFormat ===
+
+impl LogFormat {
+    /// Returns the format.
+    ///
+    /// # Errors
+    /// If the variable names none.
+    pub(super) fn get(&self) -> Result<Format, Error> {
+        let error = |text: &String| Error::raw(ErrorKind::InvalidValue, text);
+        self.0.as_ref().copied().map_err(error)
+    }
+}
+
+// === impl LogFormatParser ===
+
+impl LogFormatParser {
+    /// Creates the parser of an option that has the value `default` unless it is set.
+    pub(super) fn new(default: &'static str) -> Self {
+        LogFormatParser(OrVariable::new(EnumValueParser::new(), default))
+    }
+}
+
+impl TypedValueParser for LogFormatParser {
+    type Value = LogFormat;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<LogFormat, Error> {
+        let format = self.0.parse_ref(command, argument, value)?;
+        Ok(LogFormat(Ok(format)))
+    }
+
+    fn parse_ref_(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+        source: ValueSource,
+    ) -> Result<LogFormat, Error> {
+        match self.0.parse_ref_(command, argument, value, source) {
+            Err(error) if source == ValueSource::EnvVariable => {
+                let text = error.to_string();
+                let text = text.strip_prefix("error: ").unwrap_or(&text);
+                Ok(LogFormat(Err(text.to_owned())))
+            }
+            parsed => Ok(LogFormat(Ok(parsed?))),
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        self.0.possible_values()
+    }
 }
 
 // === impl OrVariable ===

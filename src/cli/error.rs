@@ -162,6 +162,9 @@ pub(super) enum CliError {
     /// The temporary folder of `serve --dev` cannot be created.
     #[error("cannot create a temporary folder in {}", path.display())]
     DevFolder { path: PathBuf, source: io::Error },
+    /// `serve --dev` finds no port.
+    #[error("cannot listen on a port of 127.0.0.1")]
+    DevPorts(#[source] io::Error),
     /// The async runtime cannot be started.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
@@ -239,6 +242,7 @@ impl CliError {
             | CliError::Output(_)
             | CliError::Write { .. }
             | CliError::DevFolder { .. }
+            | CliError::DevPorts(_)
             | CliError::Runtime(_)
             | CliError::Startup(_)
             | CliError::Serve(_) => 1,

@@ -72,7 +72,8 @@ impl Cli {
         let is_server = matches!(self.command, CliCommand::Serve(_));
         let _log_guard = if is_server {
             arena::limit();
-            match logging::init(self.verbose, self.log_format) {
+            let format = self.log_format.get().unwrap_or_else(|error| error.exit());
+            match logging::init(self.verbose, format) {
                 Ok(guard) => Some(guard),
                 Err(error) => {
                     let error = CliError::Runtime(error);

@@ -3,10 +3,9 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 use std::path::Path;
 
-use anstream::stream::RawStream;
 use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -151,7 +150,7 @@ fn print_message(line: impl Display) {
 }
 
 /// Returns a line with its label in color, if colors are wanted in what is written to `stream`.
-fn labelled(line: &str, stream: &impl RawStream) -> String {
+fn labelled(line: &str, stream: &impl IsTerminal) -> String {
     let line = printable(line);
     match color::are_wanted(stream) {
         true => color::label(&line).into_owned(),

@@ -40,8 +40,10 @@ pub(super) fn run(config: &Path, arguments: &Arguments) -> Result<(), CliError> 
         // Before anything that takes time: without a handler, a SIGHUP ends the process.
         let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
         let server = if arguments.dev {
-            // A signal during the start must not leave the folder behind.
-            let signals = Signals::listen().map_err(ServeError::Signals)?;
+            // A signal during the start must not leave the folder behind. A terminal that is closed ends the server:
+            // nobody else knows its folder.
+            let signals = Signals::listen().and_then(Signals::with_hangup);
+            let signals = signals.map_err(ServeError::Signals)?;
             let folder = folder.insert(dev::Folder::create()?);
             let server = bind(folder.config(), hangups, Some(signals)).await?;
             dev::greet(folder);

@@ -49,12 +49,10 @@ impl Dev {
         lines.find(|line| line.contains(part)).unwrap()
     }
 
-    /// Runs a printed line in a shell, and returns its output.
+    /// Runs a printed line in a shell, after the line that names the configuration, and returns its output.
     fn run(&self, part: &str) -> String {
-        let output = Command::new("sh")
-            .args(["-c", self.line(part)])
-            .output()
-            .unwrap();
+        let script = format!("{}\n{}", self.line("export "), self.line(part));
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -84,11 +82,11 @@ impl Dev {
 fn everything_that_it_prints_works_and_nothing_is_left() {
     let mut dev = Dev::start();
     assert!(dev.run("/v1/pre-reboot").starts_with("HTTP/1.1 200 OK"));
-    let status = dev.run(" status -c ");
+    let status = dev.run("airlock status");
     assert!(status.contains("default  rebooting  1/2"), "{status}");
     assert!(dev.page().contains("node-1"));
     assert!(dev.run("/v1/steady-state").starts_with("HTTP/1.1 200 OK"));
-    let status = dev.run(" status -c ");
+    let status = dev.run("airlock status");
     assert!(status.contains("default  free   0/2"), "{status}");
     assert_eq!(dev.left(), 1);
     dev.process.signal(Signal::INT);
@@ -119,6 +117,14 @@ fn a_second_server_uses_other_ports_and_a_second_signal_removes_the_folder_as_we
     second.process.signal(Signal::TERM);
     assert_eq!(second.process.wait().code(), Some(143));
     assert_eq!(second.left(), 0, "{}", second.process.log());
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_the_server() {
+    let mut dev = Dev::start();
+    dev.process.signal(Signal::HUP);
+    assert!(dev.process.wait().success());
+    assert_eq!(dev.left(), 0, "{}", dev.process.log());
 }
 
 #[test]

@@ -95,6 +95,16 @@ fn airlock_log_format_sets_the_format_of_the_log_unless_the_option_does() {
             && message.contains("logfmt, json"),
         "{message}"
     );
+    // The option takes precedence, before and after the command, and other commands do not use the format.
+    let variables = [("AIRLOCK_LOG_FORMAT", Path::new("xml"))];
+    for arguments in [
+        ["--log-format", "json", "-c", "/nowhere/c.toml", "serve"],
+        ["-c", "/nowhere/c.toml", "serve", "--log-format", "json"],
+    ] {
+        let (code, log) = failure(&run(&arguments, &variables));
+        assert!(code == 78 && log.starts_with('{'), "{log}");
+    }
+    stdout(&run(&["version"], &variables));
     let (_, message) = log(&["--log-format", "yaml"], "json");
     assert!(message.contains("'--log-format <FORMAT>'"), "{message}");
 }

@@ -75,7 +75,10 @@ impl Scene {
     pub(super) fn run(&mut self, block: &Block) {
         for command in block.commands() {
             if command.line.starts_with("export ") {
-                self.exports.push_str(&format!("{}\n", command.line));
+                // The server has printed the name of the folder.
+                let folder = r#""$(echo "${TMPDIR:-/tmp}"/airlock-dev-*)""#;
+                let line = command.line.replace("/tmp/airlock-dev-7f3a", folder);
+                self.exports.push_str(&format!("{line}\n"));
             } else if let Some(server) = server(&command.line) {
                 self.serve(&server);
             } else {
