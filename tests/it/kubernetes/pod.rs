@@ -76,9 +76,9 @@ impl Admin {
             if command.contains(" airlock-etcd ") {
                 let Some((pair, ca)) = etcd else { continue };
                 for (from, to) in [
-                    (ca, "ca.crt"),
-                    (&pair.cert, "tls.crt"),
-                    (&pair.key, "tls.key"),
+                    (ca, "etcd-ca.crt"),
+                    (&pair.cert, "etcd-client.crt"),
+                    (&pair.key, "etcd-client.key"),
                 ] {
                     fs::copy(from, admin.path(to)).unwrap();
                 }
