@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::builder::PathBufValueParser;
 use clap::{ArgAction, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::environment::{LogFormat, LogFormatParser, OrVariable};
+use super::environment::{LogFormat, LogFormatParser};
 use super::{
     backup, check_config, client, get_gates, get_slots, history, id, lock, override_policies,
     pause, restore, resume, serve, set_slots, status, unlock, version, watch,
@@ -34,7 +33,6 @@ pub(super) struct Cli {
         default_value = config::DEFAULT_PATH,
         env = config::PATH_VARIABLE,
         hide_env_values = true,
-        value_parser = OrVariable::new(PathBufValueParser::new(), config::DEFAULT_PATH),
     )]
     pub(super) config: PathBuf,
 
@@ -50,7 +48,7 @@ pub(super) struct Cli {
         default_value = LOG_FORMAT,
         env = "AIRLOCK_LOG_FORMAT",
         hide_env_values = true,
-        value_parser = LogFormatParser::new(LOG_FORMAT),
+        value_parser = LogFormatParser::default(),
     )]
     pub(super) log_format: LogFormat,
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::CliError;
 use super::context::block_on;
+use super::environment::OrVariable;
 use super::moment::parse_duration;
 use super::output::report;
 use crate::admin::host;
@@ -33,12 +34,14 @@ const MAX_DOUBLINGS: u32 = 16;
 const EXIT_CODES: &str = "\
 Exit codes:
   0         the slot is granted, or released
-  1         the server denies it
+  1         the server denies it, for now
   2         the command line is invalid
-  69        no answer of a FleetLock server, so the outcome may be unknown; ask again
+  69        no answer of a FleetLock server, or a failure of it, so the outcome may be unknown; ask again
   77        the server rejects the request, such as the password, or redirects it
   78        a file cannot be used, or the machine has no id
-  130, 143  SIGINT or SIGTERM ended the command; the outcome may be unknown";
+  130, 143  SIGINT or SIGTERM ended the command; the outcome may be unknown
+
+If the reboot is given up, run `airlock client steady-state`, whatever the exit code is: the node may hold a slot.";
 
 /// A request of a node.
 #[derive(Debug, Subcommand)]
@@ -69,10 +72,11 @@ pub(super) struct Arguments {
     #[arg(long, env = "AIRLOCK_URL", hide_env_values = true)]
     url: String,
     /// The reboot group of the node
-    #[arg(long, env = "AIRLOCK_GROUP", hide_env_values = true, default_value = "default", value_parser = parse_group)]
+    #[arg(long, env = "AIRLOCK_GROUP", hide_env_values = true, default_value = "default",
+        value_parser = OrVariable(parse_group))]
     group: String,
     /// The id of the node; without it, the one that `airlock id` prints, as Zincati
-    #[arg(long, env = "AIRLOCK_ID", hide_env_values = true)]
+    #[arg(long, env = "AIRLOCK_ID", hide_env_values = true, value_parser = OrVariable(str::parse::<NodeId>))]
     id: Option<NodeId>,
     /// Ask again until the slot is granted or released
     ///
@@ -80,6 +84,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     wait: bool,
     /// Wait, and give up after this time, for example 30m or 2h
+    ///
+    /// The last request is made at the end of this time, so the command may take longer, by up to --timeout.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     wait_at_most: Option<Duration>,
     /// The mean time between two requests of a node that waits
@@ -87,11 +93,11 @@ pub(super) struct Arguments {
     /// The time is random, from half to one and a half of it, so that the nodes of a fleet do not ask at the same time.
     /// After an unavailable server, the first pauses are shorter.
     #[arg(long, value_name = "TIME", env = "AIRLOCK_INTERVAL", hide_env_values = true, default_value = "5m",
-        value_parser = parse_interval)]
+        value_parser = OrVariable(parse_interval))]
     interval: Duration,
     /// The time that a server has to answer a request
     #[arg(long, value_name = "TIME", env = "AIRLOCK_TIMEOUT", hide_env_values = true, default_value = "1m",
-        value_parser = parse_time)]
+        value_parser = OrVariable(parse_time))]
     timeout: Duration,
     /// The CAs to trust, in PEM format; without it, those of the system
     #[arg(long, value_name = "FILE", env = "AIRLOCK_CA", hide_env_values = true)]
@@ -240,10 +246,10 @@ async fn ask(
     let mut failures = 0_u32;
     let mut reported = String::new();
     loop {
-        let is_last = !waits || end.is_some_and(|end| end <= Instant::now());
         let Err(error) = node.ask().await else {
             return Ok(());
         };
+        let is_last = !waits || end.is_some_and(|end| end <= Instant::now());
         if is_last || !error.is_temporary() {
             let url = redacted(&node.url.to_string()).into_owned();
             return Err(ClientCommandError::Asked {

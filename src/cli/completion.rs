@@ -18,10 +18,10 @@ use clap_complete::env::{CompleteEnv, Shells};
 
 use super::CliError;
 use super::context::{self, StoreContext};
-use super::help;
 use super::needs::{self, Needs};
 use super::nodes::nodes;
 use super::overview::{Overview, all_targets};
+use super::{environment, help};
 use crate::config;
 use crate::text::escape::{printable, shell_word};
 
@@ -214,7 +214,7 @@ async fn send_candidates(
 impl Line {
     /// Reads the words of a command line, as far as they make sense.
     fn parse(words: &[OsString]) -> Self {
-        let matches = help::command()
+        let matches = environment::without_empty(help::command())
             .ignore_errors(true)
             .try_get_matches_from(joined(words));
         let mut found = matches.ok();

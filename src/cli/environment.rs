@@ -1,20 +1,29 @@
 //! The options that a variable of the environment may set instead of the command line.
 
+use std::env;
 use std::ffi::OsStr;
 
-use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::builder::{EnumValueParser, PossibleValue, Resettable, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, Command, Error};
 
 use crate::logging::Format;
 
-/// A parser of such an option. An empty variable counts as unset, and an error about the variable names it.
-#[derive(Clone)]
-pub(super) struct OrVariable<P> {
-    parser: P,
-    default: &'static str,
+/// Removes the empty variables from the options of a command and of those below it: they count as unset.
+pub(super) fn without_empty(command: Command) -> Command {
+    let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|argument| match argument.get_env().is_some_and(is_empty) {
+            true => argument.env(Resettable::Reset),
+            false => argument,
+        })
+        .mut_subcommands(without_empty)
 }
+
+/// A parser of such an option. An error about the variable names it.
+#[derive(Clone)]
+pub(super) struct OrVariable<P>(pub(super) P);
 
 /// The format of the server's log, or the message about a variable that names none. Only the server uses the format, so
 /// such a variable of a container keeps no other command from running in it.
@@ -40,10 +49,9 @@ impl LogFormat {
 
 // === impl LogFormatParser ===
 
-impl LogFormatParser {
-    /// Creates the parser of an option that has the value `default` unless it is set.
-    pub(super) fn new(default: &'static str) -> Self {
-        LogFormatParser(OrVariable::new(EnumValueParser::new(), default))
+impl Default for LogFormatParser {
+    fn default() -> Self {
+        LogFormatParser(OrVariable(EnumValueParser::new()))
     }
 }
 
@@ -84,13 +92,6 @@ impl TypedValueParser for LogFormatParser {
 
 // === impl OrVariable ===
 
-impl<P: TypedValueParser> OrVariable<P> {
-    /// Creates the parser of an option that has the value `default` unless it is set.
-    pub(super) fn new(parser: P, default: &'static str) -> Self {
-        OrVariable { parser, default }
-    }
-}
-
 impl<P: TypedValueParser> TypedValueParser for OrVariable<P> {
     type Value = P::Value;
 
@@ -100,7 +101,7 @@ impl<P: TypedValueParser> TypedValueParser for OrVariable<P> {
         argument: Option<&Arg>,
         value: &OsStr,
     ) -> Result<Self::Value, Error> {
-        self.parser.parse_ref(command, argument, value)
+        self.0.parse_ref(command, argument, value)
     }
 
     fn parse_ref_(
@@ -110,15 +111,10 @@ impl<P: TypedValueParser> TypedValueParser for OrVariable<P> {
         value: &OsStr,
         source: ValueSource,
     ) -> Result<Self::Value, Error> {
-        let is_variable = source == ValueSource::EnvVariable;
-        let value = match is_variable && value.is_empty() {
-            true => OsStr::new(self.default),
-            false => value,
-        };
-        let parsed = self.parser.parse_ref(command, argument, value);
+        let parsed = self.0.parse_ref(command, argument, value);
         parsed.map_err(|mut error| {
-            let variable = argument.and_then(Arg::get_env).filter(|_| is_variable);
-            if let Some(variable) = variable {
+            let variable = argument.and_then(Arg::get_env);
+            if let Some(variable) = variable.filter(|_| source == ValueSource::EnvVariable) {
                 let variable = variable.to_string_lossy().into_owned();
                 error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
             }
@@ -127,6 +123,6 @@ impl<P: TypedValueParser> TypedValueParser for OrVariable<P> {
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        self.parser.possible_values()
+        self.0.possible_values()
     }
 }

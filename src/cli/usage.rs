@@ -8,13 +8,14 @@ use clap::parser::ValueSource;
 use clap::{Command, Error, FromArgMatches as _};
 
 use super::args::{Cli, CliCommand};
-use super::help;
+use super::{environment, help};
+use crate::text::escape::redacted;
 
 /// Parses the arguments, of which the first is the name of the program.
 ///
 /// # Errors
 /// If they are invalid, or ask for help. The message about an unknown command lists the commands. It suggests none: the
-/// most similar name may be that of a command that changes something.
+/// most similar name may be that of a command that changes something. No message contains the password of a URL.
 pub(super) fn parse(arguments: Vec<OsString>) -> Result<Cli, Error> {
     parsed(&arguments).map_err(|mut error| {
         error.remove(ContextKind::SuggestedSubcommand);
@@ -24,12 +25,33 @@ pub(super) fn parse(arguments: Vec<OsString>) -> Result<Cli, Error> {
             let tips = ContextValue::StyledStrs(vec![StyledStr::from(commands)]);
             error.insert(ContextKind::Suggested, tips);
         }
+        redact(&mut error);
         error
     })
 }
 
+/// Replaces the passwords in the words of the command line that an error repeats, and removes the tips that do.
+fn redact(error: &mut Error) {
+    let word = |word: &String| redacted(word).into_owned();
+    let context = error.context().filter_map(|(kind, value)| {
+        let value = match value {
+            ContextValue::String(text) => ContextValue::String(word(text)),
+            ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(word).collect()),
+            ContextValue::StyledStrs(tips) => {
+                let is_safe = |tip: &&StyledStr| !tip.to_string().contains('@');
+                ContextValue::StyledStrs(tips.iter().filter(is_safe).cloned().collect())
+            }
+            _ => return None,
+        };
+        Some((kind, value))
+    });
+    for (kind, value) in context.collect::<Vec<_>>() {
+        error.insert(kind, value);
+    }
+}
+
 fn parsed(arguments: &[OsString]) -> Result<Cli, Error> {
-    let mut command = help::command();
+    let mut command = environment::without_empty(help::command());
     let matches = command.try_get_matches_from_mut(arguments)?;
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     let is_dev = matches!(&cli.command, CliCommand::Serve(arguments) if arguments.dev);
@@ -84,5 +106,35 @@ mod tests {
         assert!(set.contains("the commands are: slots\n"), "{set}");
         let argument = message(&["--dry-run"]);
         assert!(!argument.contains("tip:"), "{argument}");
+    }
+
+    #[test]
+    fn no_message_contains_the_password_of_a_url() {
+        let url = "https://u:topsecret@h/";
+        for arguments in [
+            &[url][..],
+            &["client", url],
+            &["client", "pre-reboot", url],
+            &["client", "pre-reboot", "--ur", url],
+            &["client", "pre-reboot", "--ur=https://u:topsecret@h/"],
+            &["client", "pre-reboot", "-uhttps://u:topsecret@h/"],
+            &["client", "pre-reboot", "--https://u:topsecret@h/"],
+            &["client", "pre-reboot", "--url", url, "u:topsecret@h"],
+            &["client", "pre-reboot", "--url", url, "--timeout", url],
+            &[
+                "client",
+                "pre-reboot",
+                "--url",
+                url,
+                "--wait=https://u:topsecret@h/",
+            ],
+            &["unlock", "default", "n", url],
+        ] {
+            let message = message(arguments);
+            assert!(message.starts_with("error: "), "{message}");
+            assert!(!message.contains("topsecret"), "{message}");
+        }
+        let shown = message(&["client", "pre-reboot", url]);
+        assert!(shown.contains("'https://u:***@h/'"), "{shown}");
     }
 }

@@ -37,6 +37,9 @@ pub(crate) struct Node {
 pub(crate) enum AskError {
     #[error("the server denies it: {0}")]
     Denied(Refusal),
+    /// The server may have granted or released the slot nevertheless.
+    #[error("the server reports a failure: {0}")]
+    Failed(Refusal),
     #[error("the server rejects the request: {0}")]
     Rejected(Refusal),
     #[error("the response is {status}, a redirect to {target}")]
@@ -58,6 +61,14 @@ pub(crate) enum AskError {
     Request(#[from] http::Error),
 }
 
+/// The starts of the texts with which poseidon/fleetlock answers a success, the only server known to answer it with a text.
+const SUCCESS_TEXTS: [&[u8]; 4] = [
+    b"obtained reboot lease",
+    b"retained reboot lease",
+    b"unlocked reboot lease",
+    b"reboot lease already unlocked",
+];
+
 /// The error of a server, for people.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
@@ -69,7 +80,7 @@ pub(crate) enum Refusal {
     Unexplained(StatusCode),
 }
 
-/// The body of an error.
+/// The body of an error, and of a success of heathcliff26/fleetlock.
 ///
 /// Source: the FleetLock protocol, "Errors".
 #[derive(Deserialize)]
@@ -121,15 +132,23 @@ impl Node {
     }
 }
 
-/// Tells what a response means. Only one with the status code 200 is a success.
+/// Tells what a response means. Only one with the status code 200 and the body of a known server is a success: a node
+/// that takes another one as a grant reboots without a slot.
 fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), AskError> {
-    let refusal = Refusal::parse(body);
-    let is_explained = refusal.is_some();
-    let refusal = refusal.unwrap_or(Refusal::Unexplained(status));
+    let body = trimmed(body);
+    let error: Option<ErrorBody> = serde_json::from_slice(body).ok();
+    let is_explained = error.is_some();
+    let is_denial = error.as_ref().is_some_and(|error| error.is_denial(headers));
+    let is_success = error.as_ref().is_some_and(|error| error.kind == "success");
+    let refusal = error.map_or(Refusal::Unexplained(status), Refusal::from);
     match status.as_u16() {
-        // The page of a login or an error, of a proxy that answers each request with one.
-        200 if is_page(headers, body) => Err(AskError::NotFleetLock(status)),
-        200 => Ok(()),
+        // The page of a proxy, which answers each request with a login or an error.
+        200 if is_type(headers, b"text/html") => Err(AskError::NotFleetLock(status)),
+        // coreos/airlock and Airlock have an empty body.
+        200 if body.is_empty() || is_success => Ok(()),
+        200 if is_explained => Err(AskError::Denied(refusal)),
+        200 if SUCCESS_TEXTS.iter().any(|text| body.starts_with(text)) => Ok(()),
+        200 => Err(AskError::NotFleetLock(status)),
         300..=399 => Err(AskError::Redirect {
             status,
             target: target(headers),
@@ -138,19 +157,28 @@ fn judge(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<(), Ask
         // node.
         201..=299 | 423 => Err(AskError::Denied(refusal)),
         // Without an explanation, they come from a proxy.
-        408 | 409 | 429 | 500..=599 if is_explained => Err(AskError::Denied(refusal)),
+        408 | 409 | 429 if is_explained => Err(AskError::Denied(refusal)),
+        500..=599 if is_denial => Err(AskError::Denied(refusal)),
+        500..=599 if is_explained => Err(AskError::Failed(refusal)),
         408 | 429 | 500..=599 => Err(AskError::NotFleetLock(status)),
         400..=499 => Err(AskError::Rejected(refusal)),
         _ => Err(AskError::NotFleetLock(status)),
     }
 }
 
-/// Reports whether a body is a document. The bodies of FleetLock servers are empty, JSON, or a line of text.
-fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE);
-    let content_type = content_type.map_or(&[][..], HeaderValue::as_bytes);
-    content_type.to_ascii_lowercase().starts_with(b"text/html")
-        || body.trim_ascii().starts_with(b"<")
+/// Removes white space, and the mark of UTF-8, from the ends of a body.
+fn trimmed(body: &[u8]) -> &[u8] {
+    let body = body.trim_ascii();
+    body.strip_prefix(b"\xef\xbb\xbf")
+        .unwrap_or(body)
+        .trim_ascii()
+}
+
+/// Reports whether the body has this media type.
+fn is_type(headers: &HeaderMap, media_type: &[u8]) -> bool {
+    let found = headers.get(header::CONTENT_TYPE);
+    let found = found.map_or(&[][..], HeaderValue::as_bytes);
+    found.to_ascii_lowercase().starts_with(media_type)
 }
 
 /// Returns the target of a redirect, quoted. The query is left out: it may contain a token.
@@ -161,15 +189,30 @@ fn target(headers: &HeaderMap) -> String {
     quoted_start(&redacted(target), MAX_TEXT)
 }
 
+// === impl ErrorBody ===
+
+impl ErrorBody {
+    /// Reports whether an error with a status code of 5xx is a denial, and not a failure of the server or its store.
+    ///
+    /// coreos/airlock, which sends errors as text, has one kind for both.
+    fn is_denial(&self, headers: &HeaderMap) -> bool {
+        let value = &self.value;
+        self.kind == "failed_lock"
+            && (!is_type(headers, b"text/plain")
+                || value.starts_with("all ")
+                    && value.ends_with(" semaphore slots currently locked")
+                || value == "conflict on semaphore detected, aborting")
+    }
+}
+
 // === impl Refusal ===
 
-impl Refusal {
-    fn parse(body: &[u8]) -> Option<Self> {
-        let body: ErrorBody = serde_json::from_slice(body).ok()?;
-        Some(Refusal::Explained {
+impl From<ErrorBody> for Refusal {
+    fn from(body: ErrorBody) -> Self {
+        Refusal::Explained {
             kind: shortened(&body.kind, MAX_KIND).into_owned(),
             value: shortened(&body.value, MAX_TEXT).into_owned(),
-        })
+        }
     }
 }
 
@@ -189,6 +232,7 @@ impl Remedy for AskError {
     fn remedy(&self) -> Option<String> {
         let text = match self {
             AskError::Denied(_) | AskError::Body(..) | AskError::Request(_) => return None,
+            AskError::Failed(_) => "check the log of the server, and its store",
             AskError::Rejected(_) => {
                 "check the user, the password, the group, and the path of the URL; Airlock lists the clients that it \
                  rejects on its status page"
@@ -233,24 +277,45 @@ mod tests {
     }
 
     #[test]
-    fn only_200_that_is_not_a_page_is_a_success() {
+    fn only_200_with_the_body_of_a_known_server_is_a_success() {
         for (content_type, body) in [
             // coreos/airlock, poseidon/fleetlock, heathcliff26/fleetlock.
             ("", ""),
+            ("", " \r\n"),
             ("text/plain; charset=utf-8", "obtained reboot lease"),
+            ("text/plain; charset=utf-8", "retained reboot lease"),
+            ("text/plain; charset=utf-8", "unlocked reboot lease for n"),
+            ("text/plain; charset=utf-8", "reboot lease already unlocked"),
             (
                 "text/plain; charset=utf-8",
-                r#"{"kind":"success","value":"ok"}"#,
+                "{\"kind\":\"success\",\"value\":\"ok\"}\n",
             ),
         ] {
             assert_eq!(meaning(200, content_type, body), "success");
         }
         for (content_type, body) in [
             ("Text/HTML; charset=utf-8", "Log in"),
+            ("text/html", ""),
             ("", "\n<!DOCTYPE html>"),
+            ("text/plain", "\u{feff} <html>"),
+            ("text/plain", "ok"),
+            ("text/plain", "no reboot lease obtained"),
+            ("application/json", r#"{"error":"unauthorized"}"#),
+            (
+                "application/json",
+                r#"{"kind":"Status","status":"Failure"}"#,
+            ),
+            ("application/json", "{}"),
+            ("application/json", "[]"),
+            ("application/json", "true"),
+            ("application/json", r#"{"kind":"success""#),
         ] {
             let expected = "the response is 200 OK, but not one of a FleetLock server";
-            assert_eq!(meaning(200, content_type, body), expected);
+            assert_eq!(meaning(200, content_type, body), expected, "{body}");
+        }
+        for body in [FULL, &format!("\n\u{feff}\n{FULL}")] {
+            let expected = r"the server denies it: all 1 slots\nlocked (failed_lock)";
+            assert_eq!(meaning(200, "", body), expected);
         }
         for status in (201..=299).chain([423]) {
             let meaning = meaning(status, "", "");
@@ -265,7 +330,8 @@ mod tests {
     fn an_error_with_an_explanation_is_a_denial_and_another_one_is_that_of_a_proxy() {
         for status in [408, 409, 423, 429, 500, 502, 503] {
             let expected = r"the server denies it: all 1 slots\nlocked (failed_lock)";
-            assert_eq!(meaning(status, "text/plain", FULL), expected, "{status}");
+            let meaning = meaning(status, "application/json", FULL);
+            assert_eq!(meaning, expected, "{status}");
         }
         for status in [408, 429, 500, 502, 503] {
             let meaning = meaning(status, "", "<html>");
@@ -280,6 +346,63 @@ mod tests {
                 meaning.starts_with("the server rejects the request: the response is 4"),
                 "{meaning}"
             );
+        }
+    }
+
+    #[test]
+    fn a_failure_of_the_server_or_its_store_is_no_denial() {
+        let (json, text) = ("application/json", "text/plain; charset=utf-8");
+        for (status, content_type, kind, value, is_denial) in [
+            (500, json, "failed_lock", "paused", true),
+            (500, json, "failed_sem_init", "no quorum", false),
+            (503, json, "server_shutting_down", "later", false),
+            // coreos/airlock.
+            (
+                500,
+                text,
+                "failed_lock",
+                "all 2 semaphore slots currently locked",
+                true,
+            ),
+            (
+                500,
+                text,
+                "failed_lock",
+                "conflict on semaphore detected, aborting",
+                true,
+            ),
+            (500, text, "failed_lock", "context deadline exceeded", false),
+            (
+                500,
+                text,
+                "failed_lock",
+                "etcdserver: request timed out",
+                false,
+            ),
+            (
+                500,
+                text,
+                "failed_sem_init",
+                "context deadline exceeded",
+                false,
+            ),
+            // poseidon/fleetlock, heathcliff26/fleetlock.
+            (
+                500,
+                json,
+                "internal_error",
+                "error getting reboot lease",
+                false,
+            ),
+            (500, text, "error", "An unexpected error occured", false),
+        ] {
+            let body = serde_json::json!({ "kind": kind, "value": value }).to_string();
+            let start = match is_denial {
+                true => "the server denies it",
+                false => "the server reports a failure",
+            };
+            let expected = format!("{start}: {value} ({kind})");
+            assert_eq!(meaning(status, content_type, &body), expected);
         }
     }
 

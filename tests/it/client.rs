@@ -176,6 +176,15 @@ fn a_node_that_waits_gives_up_in_time_with_the_last_reason() {
 }
 
 #[test]
+fn a_node_whose_time_to_wait_ends_during_a_request_sends_no_other() {
+    let (url, requests) = answering(b"");
+    let times = ["--wait-at-most", "100ms", "--timeout", "500ms"];
+    let result = ask("pre-reboot", &url, &times);
+    assert_failure(&result, 69, &["no response within 500 ms"]);
+    assert_eq!(requests.try_iter().count(), 1);
+}
+
+#[test]
 fn a_node_that_waits_finds_a_server_that_starts_later() {
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
@@ -368,6 +377,21 @@ fn a_response_that_is_not_a_success_of_fleetlock_grants_nothing() {
             "but not one of a FleetLock server",
         ),
         (
+            response("200 OK", r#"{"kind":"failed_lock","value":"all locked"}"#),
+            1,
+            "all locked (failed_lock)",
+        ),
+        (
+            response("200 OK", r#"{"error":"unauthorized"}"#),
+            69,
+            "but not one of a FleetLock server",
+        ),
+        (
+            response("200 OK", "\u{feff}<html>log in"),
+            69,
+            "but not one of a FleetLock server",
+        ),
+        (
             response("502 Bad Gateway", "<html>"),
             69,
             "502 Bad Gateway, but not one of a FleetLock server",
@@ -387,8 +411,8 @@ fn a_response_that_is_not_a_success_of_fleetlock_grants_nothing() {
                 "500 Error",
                 "{\"kind\":\"a\\u001b[2J\",\"value\":\"b\\nhint: \\u202e\"}",
             ),
-            1,
-            r"b\nhint: \u202e (a\x1b[2J)",
+            69,
+            r"the server reports a failure: b\nhint: \u202e (a\x1b[2J)",
         ),
         (endless.into_bytes(), 69, "length limit exceeded"),
         (
@@ -473,7 +497,63 @@ fn an_invalid_command_line_is_no_denial() {
             .args(arguments);
         assert_failure(&run(command), 2, &["error: "]);
     }
+    for url in [None, Some("")] {
+        let mut command = airlock();
+        command.args(["client", "steady-state"]);
+        command.envs(url.map(|url| ("AIRLOCK_URL", url)));
+        assert_failure(&run(command), 2, &["--url <URL>"]);
+    }
+    for (variable, value) in [
+        ("AIRLOCK_GROUP", "\u{9b}"),
+        ("AIRLOCK_ID", "\u{9b}"),
+        ("AIRLOCK_INTERVAL", "soon"),
+        ("AIRLOCK_TIMEOUT", "soon"),
+    ] {
+        let mut command = airlock();
+        command.args(["client", "pre-reboot", "--url", "http://127.0.0.1:1/"]);
+        command.env(variable, value);
+        assert_failure(&run(command), 2, &[&format!("for '{variable}': ")]);
+    }
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let (url, requests) = answering(&response("200 OK", ""));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
     let mut command = airlock();
-    command.args(["client", "steady-state"]);
-    assert_failure(&run(command), 2, &["--url <URL>"]);
+    command.args(["client", "pre-reboot", "--url", &url]);
+    for variable in [
+        "AIRLOCK_GROUP",
+        "AIRLOCK_ID",
+        "AIRLOCK_INTERVAL",
+        "AIRLOCK_TIMEOUT",
+        "AIRLOCK_CA",
+        "AIRLOCK_USERNAME",
+        "AIRLOCK_PASSWORD_FILE",
+        "AIRLOCK_CLIENT_CERT",
+        "AIRLOCK_CLIENT_KEY",
+    ] {
+        command.env(variable, "");
+    }
+    let output = with_machine_id(file.path(), &command);
+    assert!(output.status.success(), "{output:?}");
+    let request = requests.recv().unwrap();
+    let (_, body) = request.split_once("\r\n\r\n").unwrap();
+    let expected =
+        r#"{"client_params":{"group":"default","id":"583627a932274834a8ebd99f4ed41c0d"}}"#;
+    assert_eq!(body, expected);
+}
+
+#[test]
+fn a_url_in_the_wrong_place_is_shown_without_its_password() {
+    let mut command = airlock();
+    command.args(["client", "pre-reboot", "https://u:topsecret@h/"]);
+    let result = run(command);
+    assert_failure(
+        &result,
+        2,
+        &["unexpected argument 'https://u:***@h/' found"],
+    );
+    assert!(!result.2.contains("topsecret"), "{}", result.2);
 }

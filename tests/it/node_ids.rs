@@ -64,11 +64,14 @@ fn systemd() -> Command {
 /// Runs a command in a mount namespace in which /etc/machine-id is the file at `path`.
 pub(crate) fn with_machine_id(path: &Path, command: &Command) -> Output {
     let script = "mount --bind \"$0\" /etc/machine-id || exit 99; exec \"$@\"";
+    let variables = command.get_envs();
+    let variables = variables.filter_map(|(name, value)| Some((name, value?)));
     Command::new("unshare")
         .args(["--mount", "--map-root-user", "sh", "-c", script])
         .arg(path)
         .arg(command.get_program())
         .args(command.get_args())
+        .envs(variables)
         .output()
         .unwrap()
 }

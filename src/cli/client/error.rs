@@ -59,7 +59,8 @@ impl ClientCommandError {
             ClientCommandError::Asked { error, .. } => match error {
                 AskError::Denied(_) => 1,
                 AskError::Rejected(_) | AskError::Redirect { .. } => 77,
-                AskError::NotFleetLock(_)
+                AskError::Failed(_)
+                | AskError::NotFleetLock(_)
                 | AskError::Connect(_)
                 | AskError::NoResponse(_)
                 | AskError::Timeout(_)
