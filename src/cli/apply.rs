@@ -41,7 +41,9 @@ pub(super) async fn apply(
     confirm: ConfirmArgs,
 ) -> Result<(), CliError> {
     let group = &target.name;
-    let before = context.semaphore(target).await?;
+    let state = context.state(target).await?;
+    let knows_slots = context.knows_slots(&state);
+    let before = context.semaphore_of(target, state)?;
     report(context.location());
     let caps = context.settings.caps.iter();
     let caps: Vec<Cap> = caps.filter_map(|cap| cap.for_group(group)).collect();
@@ -50,7 +52,8 @@ pub(super) async fn apply(
         true => views(context, &caps).await?,
         false => Vec::new(),
     };
-    if !preview(context, group, command, &before, &views)? {
+    let present = (&*before, knows_slots);
+    if !preview(context, group, command, present, &views)? {
         return Ok(());
     }
     if confirm.dry_run {
@@ -88,19 +91,23 @@ async fn views(context: &StoreContext, caps: &[Cap]) -> Result<Vec<CapView>, Cli
     Ok(caps.iter().map(view).collect())
 }
 
-/// Prints what the command would change; returns false if it would change nothing.
+/// Prints what the command would change; returns false if it would change nothing. `before` comes with whether its slots
+/// are known.
 fn preview(
     context: &StoreContext,
     group: &GroupName,
     command: &AdminCommand,
-    before: &Semaphore,
+    (before, knows_slots): (&Semaphore, bool),
     caps: &[CapView],
 ) -> Result<bool, CliError> {
     let now = Timestamp::now();
+    let present = match knows_slots {
+        true => summary(&context.names, before),
+        false => "its slots are not known".into(),
+    };
     match command.decide(before, now, caps) {
         Decision::Unchanged => {
-            let summary = summary(&context.names, before);
-            report(format_args!("group {group}: nothing to change, {summary}"));
+            report(format_args!("group {group}: nothing to change, {present}"));
             Ok(false)
         }
         Decision::Refused(refused) => Err(CliError::Refused {
@@ -108,11 +115,12 @@ fn preview(
             refused,
         }),
         Decision::Change { next: after, .. } => {
-            report(format_args!(
-                "group {group}: {}; after this change:",
-                summary(&context.names, before)
-            ));
-            for line in differences(&context.names, before, &after, now) {
+            report(format_args!("group {group}: {present}; after this change:"));
+            let lines = match command {
+                AdminCommand::Pause if !knows_slots => vec!["paused".into()],
+                _ => differences(&context.names, before, &after, now),
+            };
+            for line in lines {
                 report(format_args!("  {line}"));
             }
             Ok(true)

@@ -1,6 +1,6 @@
 //! `airlock backup FILE`: saves the embedded store, also while a server uses it.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use super::CliError;
@@ -57,8 +57,10 @@ fn print_backup(store: &StoreFile) -> Result<(), CliError> {
     }
     let mut backup = sqlite::unnamed_backup(&store.path, store.busy_timeout)
         .map_err(|error| CliError::Copy(Box::new(error)))?;
-    io::copy(&mut backup, &mut stdout).map_err(CliError::Output)?;
-    Ok(())
+    // A reader that ends early has no backup, so that a closed pipe is an error here.
+    io::copy(&mut backup, &mut stdout)
+        .and_then(|_| stdout.flush())
+        .map_err(CliError::IncompleteBackup)
 }
 
 /// Describes the contents of a file in a few words: `2 groups with 3 holders`.

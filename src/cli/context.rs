@@ -21,8 +21,10 @@ use crate::text::explain::explain;
 /// The store on which a command works, beside any running servers.
 pub(super) struct StoreContext {
     pub(super) settings: Settings,
-    /// Whether the settings of the groups are valid. If not, some may be missing, or have defaults.
-    has_valid_groups: bool,
+    /// Whether the settings of the groups are valid. If not, some may be missing, or have other slots, and none has policies.
+    pub(super) has_valid_groups: bool,
+    /// Why a server cannot start or reload with the configuration.
+    pub(super) problem: Option<String>,
     pub(super) store: Arc<dyn Store>,
     /// The names of nodes; none if they are not configured, or cannot be used.
     pub(super) names: NodeNames,
@@ -91,6 +93,7 @@ impl StoreContext {
         let Usable {
             loaded,
             has_valid_groups,
+            problem,
         } = usable;
         let settings = loaded.settings;
         if let StoreSettings::Embedded { path } = &settings.store {
@@ -107,6 +110,7 @@ impl StoreContext {
         Ok(StoreContext {
             settings,
             has_valid_groups,
+            problem,
             store,
             names,
             config: config.to_owned(),
@@ -238,18 +242,9 @@ impl StoreContext {
         })
     }
 
-    /// Returns the number of slots that a group should have; `None` if it is not configured. If the settings of the
-    /// groups are not valid, it is the stored number.
-    pub(super) fn wanted_slots(&self, target: &Target, state: Option<&GroupState>) -> Option<u64> {
-        if self.has_valid_groups {
-            return target.configured_slots;
-        }
-        let semaphore = state.and_then(|state| state.semaphore.as_ref().ok());
-        let stored = semaphore.map(|semaphore| semaphore.slots);
-        stored
-            .filter(|slots| *slots > 0)
-            .or(target.configured_slots)
-            .or(Some(1))
+    /// Reports whether the slots of a group are known, from the store or from valid settings.
+    pub(super) fn knows_slots(&self, state: &GroupState) -> bool {
+        self.has_valid_groups || state.stored.value.is_some()
     }
 
     /// Reads the state of a group.
@@ -266,6 +261,18 @@ impl StoreContext {
     /// If the stored value is damaged, or cannot be read.
     pub(super) async fn semaphore(&self, target: &Target) -> Result<Arc<Semaphore>, CliError> {
         let state = self.state(target).await?;
+        self.semaphore_of(target, state)
+    }
+
+    /// Returns the semaphore of a state of a group.
+    ///
+    /// # Errors
+    /// If the stored value is damaged.
+    pub(super) fn semaphore_of(
+        &self,
+        target: &Target,
+        state: GroupState,
+    ) -> Result<Arc<Semaphore>, CliError> {
         state
             .semaphore
             .map_err(|reason| self.damaged(target, reason))

@@ -137,6 +137,9 @@ pub(super) enum CliError {
     /// A backup is not text.
     #[error("a backup cannot be printed on a terminal")]
     BackupToTerminal,
+    /// A backup was not written to its end.
+    #[error("cannot write to stdout; the backup is incomplete, and cannot be restored")]
+    IncompleteBackup(#[source] io::Error),
     /// The administrator did not confirm the change.
     #[error("nothing was changed")]
     Declined,
@@ -238,6 +241,7 @@ impl CliError {
             | CliError::Input { .. }
             | CliError::NoTerminal
             | CliError::BackupToTerminal
+            | CliError::IncompleteBackup(_)
             | CliError::Declined
             | CliError::Output(_)
             | CliError::Write { .. }

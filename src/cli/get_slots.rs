@@ -10,7 +10,7 @@ use super::color;
 use super::context::StoreContext;
 use super::output::{print, print_json, print_raw, table};
 use super::overview::{Overview, address, waiting};
-use crate::status::{GroupView, HolderView};
+use crate::status::{Condition, GroupView, HolderView};
 use crate::text::duration::age;
 use crate::text::escape::printable;
 
@@ -126,8 +126,11 @@ fn print_notes(
 /// Explains a group that is paused or has other slots than the configured ones, and names the command that changes
 /// that.
 fn note(context: &StoreContext, group: &GroupView, now: Timestamp) -> Option<String> {
-    let lock = group.lock.as_ref()?;
     let name = group.name.as_str();
+    let Some(lock) = &group.lock else {
+        let is_unknown = group.state == Condition::Unknown;
+        return is_unknown.then(|| format!("{name}: {}", group.detail()));
+    };
     if lock.paused {
         let by = match group.paused_by() {
             Some(entry) => format!(" by {} {} ago", entry.by, age(entry.at, now)),
@@ -140,7 +143,8 @@ fn note(context: &StoreContext, group: &GroupView, now: Timestamp) -> Option<Str
     }
     let Some(configured) = group.configured_slots else {
         let config = context.config.display();
-        return Some(format!("{name}: not configured in {config}"));
+        let is_known = context.has_valid_groups;
+        return is_known.then(|| format!("{name}: not configured in {config}"));
     };
     if configured == lock.slots {
         return None;

@@ -108,12 +108,14 @@ impl Cli {
             CliCommand::CheckConfig(arguments) => {
                 context::block_on(check_config::run(&self.config, arguments))
             }
-            CliCommand::Healthcheck => healthcheck::run(self.load()?, &self.config),
+            CliCommand::Healthcheck => {
+                healthcheck::run(self.usable(Needs::Listeners)?, &self.config)
+            }
             CliCommand::Get(Get::Slots(arguments)) => {
                 self.with_context(Needs::Store, |context| get_slots::run(context, arguments))
             }
             CliCommand::Get(Get::Gates(arguments)) => {
-                let settings = self.load()?.settings;
+                let settings = self.usable(Needs::Gates)?.settings;
                 context::block_on(get_gates::run(&settings, &self.config, arguments))
             }
             CliCommand::Status(arguments) => {
@@ -180,17 +182,8 @@ impl Cli {
         })
     }
 
-    /// Loads the configuration for a command on the file of the embedded store.
+    /// Loads the configuration for a command that does not connect to the store.
     fn usable(&self, needs: Needs) -> Result<Loaded, CliError> {
         Ok(needs::usable(config::check(&self.config), needs)?.loaded)
-    }
-
-    /// Loads the configuration without a check of what it names, and logs the warnings.
-    fn load(&self) -> Result<Loaded, CliError> {
-        let loaded = config::load(&self.config);
-        for warning in config::warnings(&loaded) {
-            tracing::warn!("{warning}");
-        }
-        Ok(loaded?)
     }
 }

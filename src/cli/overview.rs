@@ -14,12 +14,15 @@ use crate::fleet::Fleet;
 use crate::lock::policy::{Conditions, Stall};
 use crate::lock::{GroupName, GroupState};
 use crate::status::{
-    DenialView, GroupFacts, GroupView, SharedPolicies, StatusView, StoreView, denials,
+    Condition, DenialView, GroupFacts, GroupView, SharedPolicies, StatusView, StoreView, denials,
 };
 use crate::text::explain::chain;
 
 /// The number of groups that are read at the same time.
 const CONCURRENT_READS: usize = 16;
+
+/// Why the state of a group is not known if the settings of the groups are not valid.
+const UNKNOWN_SLOTS: &str = "it is not in the store, and its slots cannot be read from the file";
 
 /// The groups and the servers.
 pub(super) struct Overview {
@@ -102,7 +105,15 @@ impl Overview {
             .collect();
         let fleet = fleet.as_ref();
         Ok(Overview {
-            view: StatusView::from_store(store, groups, fleet, denials, policies, now),
+            view: StatusView::from_store(
+                store,
+                groups,
+                fleet,
+                denials,
+                policies,
+                context.problem.clone(),
+                now,
+            ),
             damaged,
         })
     }
@@ -181,12 +192,20 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn view(&self, target: &Target, now: Timestamp) -> GroupView {
-        let settings = self.context.settings.groups.get(&target.name);
-        let state = self.states.get(&target.name);
+        let context = self.context;
+        let settings = context.settings.groups.get(&target.name);
+        let read = self.states.get(&target.name);
+        let state = read.filter(|state| context.knows_slots(state));
+        // Slots that are not known are not compared with those of the store.
+        let stored = || state?.semaphore.as_ref().ok().map(|found| found.slots);
+        let configured_slots = match context.has_valid_groups {
+            true => target.configured_slots,
+            false => stored().or(Some(0)),
+        };
         let waiting = |fleet: &Fleet| fleet.waiting(&target.name, None).merge(Default::default());
         let facts = GroupFacts {
             name: &target.name,
-            configured_slots: self.context.wanted_slots(target, state),
+            configured_slots,
             state,
             settings,
             conditions: self.conditions(&target.name, settings),
@@ -194,9 +213,19 @@ impl Source<'_> {
             max_calendar: 0,
             waiting: self.running.map(waiting),
             denials: self.denials,
-            names: &self.context.names,
+            names: &context.names,
         };
-        facts.view(now)
+        let mut view = facts.view(now);
+        if !context.has_valid_groups {
+            view.configured_slots = None;
+        }
+        if read.is_some() && state.is_none() {
+            let details = view.conditions.iter().zip(&mut view.details);
+            for (_, detail) in details.filter(|(condition, _)| **condition == Condition::Unknown) {
+                *detail = UNKNOWN_SLOTS.to_owned();
+            }
+        }
+        view
     }
 
     /// Returns what a lock depends on. When a server first saw a holder whose time of grant is unknown is not known here.

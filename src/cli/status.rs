@@ -63,7 +63,8 @@ enum Format {
 /// Runs the command.
 ///
 /// # Errors
-/// [`CliError::NeedsAttention`] if a person should look at a group, the store, the servers, or the rejected clients.
+/// [`CliError::NeedsAttention`] if a person should look at a group, the store, the servers, the rejected clients, or the
+/// configuration.
 pub(super) async fn run(context: StoreContext, arguments: &Arguments) -> Result<(), CliError> {
     if !arguments.watch {
         return once(&context, arguments).await?.print("");
@@ -149,7 +150,7 @@ async fn once(context: &StoreContext, arguments: &Arguments) -> Result<Report, C
         view.retain_policies_of_groups();
         let groups = view.groups.iter().any(|group| group.needs_attention);
         let clients = view.denials.iter().any(|client| client.needs_attention);
-        view.needs_attention = groups || clients;
+        view.needs_attention = groups || clients || view.reload_problem.is_some();
     }
     let lines = match (arguments.output, group, node) {
         (Format::Json, ..) => {

@@ -58,6 +58,9 @@ pub(super) struct Located<T> {
     pub(super) key: String,
 }
 
+/// The maximum number of characters of a key in a summary.
+const MAX_KEY: usize = 200;
+
 /// Quotes a value for a message. The result fits on a line and contains no control characters, and no password of a URL.
 pub(super) fn quote(value: &str) -> String {
     const MAX_CHARS: usize = 100;
@@ -122,6 +125,23 @@ impl ConfigErrors {
         match self.errors.len().saturating_sub(1) {
             0 => first.into_owned(),
             more => format!("{first} (and {more} more)"),
+        }
+    }
+
+    /// Returns the number of errors and the place of the first one, without any value of the file, which may be secret:
+    /// `2 errors, the first at line 3, lock.windows[0].days`.
+    pub(crate) fn places(&self) -> String {
+        let first = self.errors.first();
+        let line = first.and_then(|first| first.line);
+        let line = line.map(|line| format!("line {line}"));
+        let key = first.map(|first| shortened(&first.key, MAX_KEY).into_owned());
+        let key = key.filter(|key| !key.is_empty());
+        let place: Vec<String> = line.into_iter().chain(key).collect();
+        match (self.errors.len(), place.join(", ")) {
+            (1, place) if place.is_empty() => "1 error".to_owned(),
+            (1, place) => format!("1 error, at {place}"),
+            (number, place) if place.is_empty() => format!("{number} errors"),
+            (number, place) => format!("{number} errors, the first at {place}"),
         }
     }
 }

@@ -64,9 +64,6 @@ struct Pages {
     runbook: Document,
 }
 
-/// The maximum number of characters of the first error of a configuration.
-const MAX_REASON: usize = 1000;
-
 const HTML: &str = "text/html; charset=utf-8";
 
 /// Returns the routes of the status listener. Requests may be for `allowed_hosts`, or for all hosts.
@@ -173,12 +170,13 @@ impl Status {
         StatusView::new(sources, now)
     }
 
-    /// Describes the last reload if it changed nothing.
+    /// Describes the last reload if it changed nothing. Everybody may read it, so only the log has the values of the file.
     fn reload_problem(&self) -> Option<String> {
         let rejection = self.rejection.borrow();
-        let reason = rejection.as_ref()?.summary(MAX_REASON);
+        let places = rejection.as_ref()?.places();
         Some(format!(
-            "the configuration file was not reloaded, and the previous configuration stays in effect: {reason}"
+            "the configuration file was not reloaded, and the previous configuration stays in effect: \
+             {places}; see the log"
         ))
     }
 }

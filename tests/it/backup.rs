@@ -1,10 +1,10 @@
 //! `airlock backup` and `airlock restore`: the copy of the embedded store, beside a running server and after a loss.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -116,7 +116,6 @@ fn mode(file: &Path) -> u32 {
     file.metadata().unwrap().permissions().mode() & 0o7777
 }
 
-/// Four nodes lock and unlock all the time. A fifth one is granted its slot right before each backup.
 #[test]
 fn a_backup_on_stdout_is_restored_like_a_file_and_leaves_none() {
     let mut fleet = Fleet::new();
@@ -135,6 +134,20 @@ fn a_backup_on_stdout_is_restored_like_a_file_and_leaves_none() {
     fleet.is_held_by(["a", "b"]);
 }
 
+#[test]
+fn a_backup_whose_reader_or_disk_fails_is_an_error() {
+    let fleet = Fleet::new();
+    assert!(fleet.lock("a"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    for stdout in [Stdio::from(writer), Stdio::from(full)] {
+        let output = fleet.airlock.command_to(stdout, &["backup", "-"]);
+        fails(&output, 1, &["the backup is incomplete"]);
+    }
+}
+
+/// Four nodes lock and unlock all the time. A fifth one is granted its slot right before each backup.
 #[test]
 fn a_backup_beside_busy_clients_contains_every_lock_that_was_granted_before() {
     let airlock = Airlock::embedded("[lock]\ndefault_slots = 8");

@@ -138,7 +138,7 @@ fn warnings_and_errors_of_commands_are_plain_text_each_printed_once() {
         "[service]\ntls = false\nprot = 1\n[etcd3]\nendpoints = []\n[lock]\ndefault_slots = 0\n",
     )
     .unwrap();
-    for command in [&["get", "slots"][..], &["healthcheck"]] {
+    for command in [&["get", "slots"][..], &["get", "gates"]] {
         let output = run(&[command, &["-c", path]].concat());
         assert_eq!(output.status.code(), Some(78));
         assert_eq!(stdout(&output), "");
@@ -201,6 +201,14 @@ fn the_healthcheck_is_about_the_server_and_not_about_the_store() {
         healthy.status.success(),
         "etcd is down and the server is not: {healthy:?}"
     );
+    let listener = config.replace("port = 0", "port = -1");
+    let others = format!("{config}username = 1\n[[lock.windows]]\nstart_time = \"25:00\"\n");
+    for (text, code) in [(others, 0), (listener, 78)] {
+        let path = airlock.folder().join("later.toml");
+        fs::write(&path, text).unwrap();
+        let output = airlock.command(&["healthcheck", "-c", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+    }
 
     airlock.process().signal(Signal::STOP);
     let frozen = airlock.command(&["healthcheck"]);

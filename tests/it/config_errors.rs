@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 
+use serde_json::Value;
+
 use airlock_test_support::airlock::Airlock;
 
 const GROUPS: &str = "[[lock.groups]]\nname = \"workers\"\nslots = 2\n\
@@ -47,9 +49,13 @@ fn a_holder_is_unlocked_and_a_group_is_paused_in_spite_of_errors_in_other_sectio
         assert!(server.client().lock("workers", node).granted());
     }
     let text = format!("{INVALID_SERVICE}{INVALID_GROUPS}");
-    for command in [&["get", "slots"][..], &["history"], &["status", "workers"]] {
+    for (command, code) in [
+        (&["get", "slots"][..], 0),
+        (&["history"], 0),
+        (&["status", "workers"], 1),
+    ] {
         let output = run(&server, &text, command);
-        assert_eq!(output.status.code(), Some(0), "{command:?}: {output:?}");
+        assert_eq!(output.status.code(), Some(code), "{command:?}: {output:?}");
         let warnings = stderr(&output);
         assert!(
             warnings.contains("warning: expected a whole number from 0 to 65535, found 99999")
@@ -80,14 +86,81 @@ fn what_cannot_be_read_is_not_compared_with_the_store_and_no_change_is_suggested
         assert!(server.client().lock(group, "a").granted());
     }
     // Read in part, the file has 1 slot for workers, and no group databases.
-    for command in [&["status"][..], &["get", "slots"]] {
-        let shown = succeeds(&server, INVALID_GROUPS, command);
+    for (command, code) in [(&["status"][..], 1), (&["get", "slots"], 0)] {
+        let output = run(&server, INVALID_GROUPS, command);
+        assert_eq!(output.status.code(), Some(code), "{command:?}: {output:?}");
+        let shown = String::from_utf8(output.stdout).unwrap();
         for wrong in ["slots differ", "set slots", "not configured"] {
             assert!(!shown.contains(wrong), "{shown}");
         }
         assert!(shown.contains("databases  rebooting"), "{shown}");
         assert!(shown.contains("workers    rebooting"), "{shown}");
     }
+}
+
+#[test]
+fn status_needs_attention_while_the_file_has_errors_and_says_what_is_not_known() {
+    let server = Airlock::embedded(GROUPS);
+    assert!(server.client().lock("workers", "a").granted());
+    let window = format!(
+        "{GROUPS}[[lock.windows]]\ndays = [\"Mon\"]\nstart_time = \"25:00\"\nlength_minutes = 60\n"
+    );
+    let show = |text: &str, arguments: &[&str]| {
+        let output = run(&server, text, arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let fleet = show(&window, &["status"]);
+    let problem = "lock.windows[0].start_time; windows, freezes, gates and caps are not known";
+    let start = "configuration: a server cannot start or reload with ";
+    assert!(fleet.contains(start) && fleet.contains(problem), "{fleet}");
+    // The slots of this group are not in the store.
+    assert!(fleet.contains("databases  not known yet  ?"), "{fleet}");
+    let workers = show(&window, &["status", "workers"]);
+    let next = "NEXT     a slot is free; windows, freezes, gates and caps are not known\n";
+    assert!(workers.ends_with(next), "{workers}");
+    assert!(workers.contains("CONFIG   a server cannot"), "{workers}");
+    let databases = show(&window, &["status", "databases"]);
+    for text in [
+        "not known: it is not in the store, and",
+        "NEXT     not known\n",
+    ] {
+        assert!(databases.contains(text), "{databases}");
+    }
+
+    let json: Value = serde_json::from_str(&show(&window, &["status", "-o", "json"])).unwrap();
+    assert_eq!(json["needs_attention"], true);
+    let reason = json["reload_problem"].as_str().unwrap();
+    assert!(reason.ends_with(problem), "{reason}");
+    assert_eq!(json["groups"][0]["lock"], Value::Null);
+    assert_eq!(json["groups"][2]["configured_slots"], Value::Null);
+
+    // With an error elsewhere, the groups are known.
+    let text = format!("{INVALID_SERVICE}{GROUPS}");
+    let workers = show(&text, &["status", "workers"]);
+    for text in [
+        "line 2, service.port\n",
+        "the group has no reboot windows\n",
+    ] {
+        assert!(workers.contains(text), "{workers}");
+    }
+}
+
+#[test]
+fn a_pause_invents_no_slots_that_cannot_be_read() {
+    let server = Airlock::embedded(GROUPS);
+    let shown = succeeds(&server, INVALID_GROUPS, &["pause", "workers", "--yes"]);
+    let expected = "group workers: its slots are not known; after this change:\n  paused\n";
+    assert!(shown.contains(expected), "{shown}");
+}
+
+#[test]
+fn the_gates_are_asked_in_spite_of_errors_in_other_sections() {
+    let server = Airlock::embedded(GROUPS);
+    let text = format!("{INVALID_SERVICE}{GROUPS}");
+    succeeds(&server, &text, &["get", "gates"]);
+    let output = run(&server, INVALID_GROUPS, &["get", "gates"]);
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
 }
 
 #[test]

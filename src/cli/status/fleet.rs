@@ -89,6 +89,8 @@ fn with_table(
         None => "servers: not known".to_owned(),
         Some(servers) => describe_servers(servers, view),
     });
+    let problem = view.reload_problem.iter();
+    lines.extend(problem.map(|problem| format!("configuration: {problem}")));
     lines.push(String::new());
     lines.extend(table);
     if view.groups.iter().any(|group| group.needs_attention) {

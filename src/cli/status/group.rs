@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{policies, rejected};
 use crate::cli::context::StoreContext;
 use crate::cli::moment;
+use crate::cli::needs::UNKNOWN_POLICIES;
 use crate::cli::output::{count, table};
 use crate::cli::overview::address;
 use crate::status::{CompletedHoldView, Condition, GroupView, HolderView, StatusView, WaiterView};
@@ -56,7 +57,9 @@ fn of_group(
     lines.extend(waiting(context, group, all, now));
     lines.extend(last(context, group, all, now));
     lines.extend(policies::of_group(view, group));
-    lines.push(format!("NEXT     {}", next(group)));
+    let problem = view.reload_problem.iter();
+    lines.extend(problem.map(|problem| format!("CONFIG   {problem}")));
+    lines.push(format!("NEXT     {}", next(context, group)));
     lines
 }
 
@@ -237,11 +240,14 @@ fn hold_text(hold: &CompletedHoldView) -> String {
 }
 
 /// Tells when the next slot can be granted.
-fn next(group: &GroupView) -> String {
+fn next(context: &StoreContext, group: &GroupView) -> String {
     let Some(lock) = &group.lock else {
+        if !context.has_valid_groups && group.damaged.is_none() {
+            return "not known".into();
+        }
         return "nothing is granted until the stored value is known".into();
     };
-    if group.configured_slots.is_none() {
+    if context.has_valid_groups && group.configured_slots.is_none() {
         return "nothing is granted until the group is configured".into();
     }
     if lock.paused {
@@ -265,6 +271,7 @@ fn next(group: &GroupView) -> String {
         _ => "a slot becomes free when a holder reports or is unlocked".to_owned(),
     };
     match &group.windows.text {
+        _ if !context.has_valid_groups => format!("{slot}; {UNKNOWN_POLICIES}"),
         _ if group.override_until.is_some() => {
             format!("{slot}; windows and freezes are overridden")
         }

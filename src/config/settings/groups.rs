@@ -70,6 +70,14 @@ impl GroupSettings {
             freezes: &self.freezes,
         }
     }
+
+    /// Removes the policies.
+    pub(super) fn forget_policies(&mut self) {
+        (self.stall_after, self.settle) = (None, None);
+        self.windows = Windows::default();
+        self.freezes = Freezes::default();
+        self.gates.clear();
+    }
 }
 
 pub(super) fn slots_mismatch(

@@ -130,4 +130,12 @@ impl Settings {
             notify: notify::check(diagnostics, file.notify),
         }
     }
+
+    /// Removes the policies of all groups, which are not known in full.
+    pub(crate) fn forget_policies(&mut self) {
+        self.caps.clear();
+        self.groups
+            .values_mut()
+            .for_each(GroupSettings::forget_policies);
+    }
 }

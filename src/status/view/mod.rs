@@ -55,7 +55,8 @@ pub(crate) struct StatusView {
     pub(crate) now: Timestamp,
     /// Whether an operator should look at anything of what follows.
     pub(crate) needs_attention: bool,
-    /// Why this server has not applied its configuration file, if the last reload changed nothing.
+    /// Why this server has not applied its configuration file, if the last reload changed nothing; without a server, why
+    /// none can apply the file.
     pub(crate) reload_problem: Option<String>,
     pub(crate) store: StoreView,
     /// The servers of the fleet; `None` if the store does not return them.
@@ -216,13 +217,14 @@ impl StatusView {
         view.judged()
     }
 
-    /// Returns the view of what the store tells, without a server.
+    /// Returns the view of what the store tells, without a server. `reload_problem` is why none can apply the file.
     pub(crate) fn from_store(
         store: StoreView,
         groups: Vec<GroupView>,
         fleet: Option<&Fleet>,
         denials: Vec<DenialView>,
         policies: SharedPolicies,
+        reload_problem: Option<String>,
         now: Timestamp,
     ) -> Self {
         let view = StatusView {
@@ -230,7 +232,7 @@ impl StatusView {
             host: host::name(),
             now,
             needs_attention: false,
-            reload_problem: None,
+            reload_problem,
             store,
             servers: fleet.map(|fleet| servers(fleet, None, now)),
             groups,
