@@ -394,7 +394,7 @@ mod tests {
                 "error getting reboot lease",
                 false,
             ),
-            (500, text, "error", "An unexpected error occured", false),
+            (500, text, "error", "An unexpected error", false),
         ] {
             let body = serde_json::json!({ "kind": kind, "value": value }).to_string();
             let start = match is_denial {

@@ -139,7 +139,7 @@ fn status_needs_attention_while_the_file_has_errors_and_says_what_is_not_known()
     let text = format!("{INVALID_SERVICE}{GROUPS}");
     let workers = show(&text, &["status", "workers"]);
     for text in [
-        "line 2, service.port\n",
+        "3 errors, the first at line 1, service.tls\n",
         "the group has no reboot windows\n",
     ] {
         assert!(workers.contains(text), "{workers}");
