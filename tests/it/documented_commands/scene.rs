@@ -196,8 +196,10 @@ fn server(line: &str) -> Option<String> {
 /// Returns how `make run` starts the server. It builds it first, as the tests have.
 fn last_command_of_make_run() -> String {
     let mut make = Program::new("make");
+    // Below `make test`, make would print its folder as well.
     let output = make
-        .args(["-n", "run"])
+        .args(["--no-print-directory", "-n", "run"])
+        .env_remove("MAKEFLAGS")
         .current_dir(repository())
         .output()
         .unwrap();
