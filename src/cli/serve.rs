@@ -40,8 +40,8 @@ pub(super) fn run(config: &Path, arguments: &Arguments) -> Result<(), CliError> 
         // Before anything that takes time: without a handler, a SIGHUP ends the process.
         let hangups = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
         let server = if arguments.dev {
-            // A signal during the start must not leave the folder behind. A terminal that is closed ends the server:
-            // nobody else knows its folder.
+            // A signal during the start must not leave the folder behind. A terminal that is closed ends the server,
+            // because the name of the folder is printed there.
             let signals = Signals::listen().and_then(Signals::with_hangup);
             let signals = signals.map_err(ServeError::Signals)?;
             let folder = folder.insert(dev::Folder::create()?);

@@ -1,6 +1,7 @@
 //! The base URL of a FleetLock server, as Zincati knows it: with a user and a password, if the server wants them.
 
 use http::Uri;
+use percent_encoding::percent_decode_str;
 
 use crate::config::{UrlError, parse_url, shown_url};
 
@@ -57,29 +58,11 @@ fn parse_user(text: &str) -> Option<User> {
     is_valid.then_some(User { name, password })
 }
 
-/// Replaces `%XX` by the byte that it stands for; `None` if the result is not UTF-8.
+/// Replaces `%XX` by the byte that it stands for, and leaves any other `%`, as browsers do, and Zincati; `None` if the
+/// result is not UTF-8.
 fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut parts = text.split('%');
-    bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
-    for part in parts {
-        let byte = part
-            .get(..2)
-            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte {
-            Some(byte) => {
-                bytes.push(byte);
-                bytes.extend_from_slice(&part.as_bytes()[2..]);
-            }
-            // As browsers do, and Zincati.
-            None => {
-                bytes.push(b'%');
-                bytes.extend_from_slice(part.as_bytes());
-            }
-        }
-    }
-    String::from_utf8(bytes).ok()
+    let decoded = percent_decode_str(text).decode_utf8().ok()?;
+    Some(decoded.into_owned())
 }
 
 #[cfg(test)]
